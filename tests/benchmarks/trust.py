@@ -32,10 +32,10 @@ from sonoforge.training.classifier.training import ClassifierJob, train_classifi
 from sonoforge.training.classifier.trust_limits import FLAT, FOREIGN, describe_causes
 from sonoforge.training.classifier.trust_reference import (
     HeldOutTrust,
+    assess_held_out,
     fit_neighbours,
     fit_reference,
     fit_upright,
-    judge_held_out,
 )
 from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import open_cache
@@ -84,7 +84,7 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
         spoilt = {name: np.stack([spoil(scan) for scan in scans[::4]]) for name, spoil in SPOILT.items()}
         for name, pixels in {"held-out": scans, **pictures, **spoilt}.items():
             answers = answer([net], [pixels], 0, _CPU)
-            judged = judge_held_out(pixels, answers.embeddings, near, upright)
+            judged = assess_held_out(pixels, answers.embeddings, near, upright)
             assert judged is not None
             seen = looks[test] if name == "held-out" else _looks(pixels)
             found.setdefault(name, []).append(np.c_[distances(answers.embeddings, reference), np.array(judged).T, seen])

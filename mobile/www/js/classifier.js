@@ -8,7 +8,7 @@ import { mapContrast } from "./lesion_contrast.js";
 import { networkView, normalise } from "./preprocess.js";
 import { measureQuality, qualityFlags } from "./quality.js";
 import { fingerprint } from "./repeats.js";
-import { judge, shouldAbstain } from "./trust.js";
+import { assess, shouldAbstain } from "./trust.js";
 
 /** What stands for the label where the classifier abstains, as in Python. */
 const UNCERTAIN = "uncertain";
@@ -120,7 +120,7 @@ export class Classifier {
     const [rows, columns] = manifest.outputs.cam.slice(1);
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
-    const trust = judge({ pixels, embedding: outputs.embedding, quality, flags }, set, this.bundle);
+    const trust = assess({ pixels, embedding: outputs.embedding, quality, flags }, set, this.bundle);
     const abstains = this.settings.abstain && shouldAbstain(trust, values[best], manifest);
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);

@@ -1,5 +1,5 @@
 /**
- * May a reader use this answer?  The judgement of `sonoforge.runtime.inference.trust`, from what the bundle records.
+ * May a reader use this answer?  The assessment of `sonoforge.runtime.inference.trust`, from what the bundle records.
  */
 
 import { colouredShare } from "./colour.js";
@@ -107,7 +107,7 @@ export function tailProbability(distance, { median, threshold }) {
  * @param {import("./bundle.js").Bundle} bundle
  * @returns {Trust}
  */
-export function judge(evidence, classes, bundle) {
+export function assess(evidence, classes, bundle) {
   const { trust: limits } = bundle.manifest;
   const checks = limits.checks ?? null;
   const distance = mahalanobis(evidence.embedding, bundle.reference);

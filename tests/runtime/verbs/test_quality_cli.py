@@ -76,7 +76,7 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
     classifier = Classifier(bundle)
     for result in answer["results"]:
         expected = classifier.classify(result["file"]).to_dict()
-        closer = scan_quality.judge(Image.open(result["file"]), {}).to_dict()
+        closer = scan_quality.assess_scan(Image.open(result["file"]), {}).to_dict()
         found = {"file": result["file"], "ok": True, "quality": expected["quality"], "scan": closer}
         assert result == {**found, "marks": expected["marks"]["summary"], "copy_of": None, "seems_copy_of": None}
     assert answer["model"] == classifier.model

@@ -12,7 +12,7 @@ from sonoforge.runtime.bundle.trust_limits import read_checks
 from sonoforge.runtime.images.scan_pose import ROWS, upright_score
 from sonoforge.runtime.inference.nearest_training import neighbour_distances
 from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
-from sonoforge.training.classifier.trust_reference import HeldOutTrust, fit_neighbours, fit_upright, judge_held_out
+from sonoforge.training.classifier.trust_reference import HeldOutTrust, assess_held_out, fit_neighbours, fit_upright
 from sonoforge.training.crossval.fold_result import FoldResult, read_fold, write_fold
 from sonoforge.training.crossval.made_from import MadeFrom
 from sonoforge.training.statistics.predictions import Predictions
@@ -41,13 +41,13 @@ def test_turned_images_are_told_from_upright_ones() -> None:
     weights = fit_upright(pixels[:30])
     assert weights.shape == (ROWS,)
     embeddings = np.ones((10, 8), np.float32)
-    upright = judge_held_out(pixels[30:], embeddings, reference, weights)
-    turned = judge_held_out(pixels[30:, ::-1], embeddings, reference, weights)
+    upright = assess_held_out(pixels[30:], embeddings, reference, weights)
+    turned = assess_held_out(pixels[30:, ::-1], embeddings, reference, weights)
     assert upright is not None
     assert turned is not None
     assert min(upright.upright) > 0.5
     assert turned.upright == pytest.approx([-score for score in upright.upright])
-    assert judge_held_out(pixels[30:], embeddings, None, weights) is None
+    assert assess_held_out(pixels[30:], embeddings, None, weights) is None
 
 
 def test_a_fold_keeps_what_its_images_are_judged_by(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_images_without_a_top_are_never_called_upside_down() -> None:
     speckle = rng.integers(40, 220, (200, 32, 32, 3), np.uint8)
     weights = fit_upright(speckle[:100])
     reference = fit_neighbours(rng.normal(size=(40, 8)).astype(np.float32))
-    judged = judge_held_out(speckle[100:], rng.normal(size=(100, 8)).astype(np.float32), reference, weights)
+    judged = assess_held_out(speckle[100:], rng.normal(size=(100, 8)).astype(np.float32), reference, weights)
     assert judged is not None and 0.3 < np.mean(np.array(judged.upright) < 0) < 0.7
     held_out, distances = answers(100, rng), rng.uniform(20, 60, 100)
     looks = TrainingLooks(weights, 0.04, rng.uniform(0.1, 0.5, 100))

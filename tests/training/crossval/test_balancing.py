@@ -13,7 +13,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.crossval import generators
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.balancing import balance, shuffle_labels
-from sonoforge.training.crossval.curation import Judge
+from sonoforge.training.crossval.curation import Scorer
 from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -25,8 +25,8 @@ from sonoforge.training.gan.progress import tick_metrics
 NOTHING = GeneratorJob(GanSettings(), 0, "cpu", Path("unused"))
 
 
-def no_judge() -> Judge:
-    raise AssertionError("no arm but curated is judged")
+def no_scorer() -> Scorer:
+    raise AssertionError("no arm but curated is scored")
 
 
 def noise(counts: dict[str, int], side: int = 32) -> LabelledImages:
@@ -37,12 +37,12 @@ def noise(counts: dict[str, int], side: int = 32) -> LabelledImages:
 
 def test_duplicates_fill_every_class_up_to_the_largest_with_its_own_images() -> None:
     images = noise({"few": 4, "many": 9, "some": 6}, 8)
-    extra = balance(find_arm("duplicates"), images, NOTHING, no_judge)
+    extra = balance(find_arm("duplicates"), images, NOTHING, no_scorer)
     assert extra is not None
     assert np.bincount(np.concatenate([images.labels, extra.labels])).tolist() == [9, 9, 9]
     own = {image.tobytes(): label for image, label in zip(images.pixels, images.labels, strict=True)}
     assert all(own[image.tobytes()] == label for image, label in zip(extra.pixels, extra.labels, strict=True))
-    assert balance(find_arm("real"), images, NOTHING, no_judge) is None
+    assert balance(find_arm("real"), images, NOTHING, no_scorer) is None
 
 
 def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
@@ -59,7 +59,7 @@ def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
     images = noise({"few": 6, "many": 10})
     job = GeneratorJob(GanSettings(image_size=16, steps=2, batch=4), 0, "cpu", tmp_path)
     added = {
-        name: balance(find_arm(name), images, job, no_judge)
+        name: balance(find_arm(name), images, job, no_scorer)
         for name in ("gan", "gan:0.5", "gan:2", "gan-all", "generated:0.5", "shuffled", "untrained")
     }
     assert trained == ["few", "many"]
@@ -84,7 +84,7 @@ def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
 def test_a_conditional_generator_learns_all_classes_and_is_asked_for_each(tmp_path: Path) -> None:
     gan = GanSettings(recipe="dcgan", image_size=32, steps=2, batch=4, width=4, conditioning="projection")
     images = noise({"few": 6, "many": 10})
-    extra = balance(find_arm("gan-all:0.2"), images, GeneratorJob(gan, 0, "cpu", tmp_path), no_judge)
+    extra = balance(find_arm("gan-all:0.2"), images, GeneratorJob(gan, 0, "cpu", tmp_path), no_scorer)
     assert extra is not None and extra.counts.tolist() == [6, 2]
     assert [path.name for path in tmp_path.iterdir()] == [ALL_CLASSES]
     about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(tmp_path / ALL_CLASSES))
@@ -157,7 +157,7 @@ def test_masks_are_learned_with_the_images_and_the_classifier_gets_the_images_al
         recipe="dcgan", image_size=32, steps=2, batch=4, width=4, conditioning=conditioning, masks=True, channels="1"
     )
     job = GeneratorJob(gan, 0, "cpu", tmp_path)
-    added = {name: balance(find_arm(name), images, job, no_judge) for name in ("gan", "untrained")}
+    added = {name: balance(find_arm(name), images, job, no_scorer) for name in ("gan", "untrained")}
     (training,) = seen
     assert asked[0] == side, "in the geometry of the images, before they are brought to the generator's size"
     assert training.pixels.shape == (6 if conditioning == "none" else 16, 32, 32, 2)
@@ -173,7 +173,7 @@ def test_masks_are_learned_with_the_images_and_the_classifier_gets_the_images_al
         assert np.array_equal(turned.masks(32), extra.masks(32)[[3, 0]])
         assert not set(np.unique(turned.masks(32))) - {0, 255}
     with pytest.raises(SonoforgeError, match=r"generator of .*: found images without files, expected NAME_mask.png"):
-        balance(find_arm("gan"), noise({"few": 6, "many": 10}), replace(job, folder=tmp_path / "other"), no_judge)
+        balance(find_arm("gan"), noise({"few": 6, "many": 10}), replace(job, folder=tmp_path / "other"), no_scorer)
 
 
 @pytest.mark.parametrize("recipe", ["wgan-gp", "began", "dgan-wp-tl-bce"])
@@ -184,7 +184,7 @@ def test_any_recipe_can_fill_up_the_classes(recipe: str, squeezenet_file: Path, 
     labels = np.array([0] * 3 + [1] * 6)
     pixels = np.random.default_rng(0).integers(0, 255, (9, 48, 48, 3)).astype(np.uint8)
     images = LabelledImages(pixels, labels, ("few", "many"))
-    extra = balance(find_arm("gan"), images, GeneratorJob(gan, 0, "cpu", tmp_path / "gan"), no_judge)
+    extra = balance(find_arm("gan"), images, GeneratorJob(gan, 0, "cpu", tmp_path / "gan"), no_scorer)
     assert extra is not None
     assert extra.labels.tolist() == [0, 0, 0]
     assert extra.pixels.shape == (3, 48, 48, 3)

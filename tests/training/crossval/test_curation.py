@@ -25,11 +25,11 @@ def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
     pixels = np.concatenate([copies, noise, fresh, fresh[:1] // 2 + 60])
     drawn = LabelledImages(pixels, np.zeros(len(pixels), np.int64), ("a", "b"))
 
-    def judge(images: np.ndarray) -> np.ndarray:
+    def score(images: np.ndarray) -> np.ndarray:
         """All but the last are called a."""
         return np.stack([np.arange(len(images)) < len(images) - 1, np.arange(len(images)) == len(images) - 1], 1) * 1.0
 
-    kept, found = curate(drawn, {0: 2}, real, real.pixels, judge)
+    kept, found = curate(drawn, {0: 2}, real, real.pixels, score)
     assert (found.drawn, found.not_recognised, found.kept) == (12, 1, 2)
     # A copy whose original is itself unusual, as one in ten is by one of six measures, is left out before.
     assert found.copies >= 2 and found.unusual >= 2 and found.copies + found.unusual >= 5
@@ -37,10 +37,10 @@ def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
     nobody, none = curate(drawn, {0: 2}, real, real.pixels, lambda images: np.tile([0.0, 1.0], (len(images), 1)))
     assert len(nobody) == none.kept == 0 and none.not_recognised == 12
     enough = real.subset(np.arange(least_groups()))
-    assert curate(drawn, {0: 2}, enough, enough.pixels, judge)[1].kept
+    assert curate(drawn, {0: 2}, enough, enough.pixels, score)[1].kept
     few = real.subset(np.arange(least_groups() - 1))
     with pytest.raises(SonoforgeError, match=r"found .* 38 near-duplicate groups"):
-        curate(drawn, {0: 2}, few, few.pixels, judge)
+        curate(drawn, {0: 2}, few, few.pixels, score)
 
 
 def test_images_drawn_smaller_are_not_rejected_for_their_size() -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.segmentation.arms import find_arm
 from sonoforge.training.segmentation.figures import compute_rows, compute_set, correlate
-from sonoforge.training.segmentation.judging import CaseScore
+from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.segmentation.tables import read_cases, write_cases
 from sonoforge.training.segmentation.verdict import conclude
 from sonoforge.training.statistics.published_segmentation import PUBLISHED, published_for

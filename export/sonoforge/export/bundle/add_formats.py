@@ -42,7 +42,7 @@ class Exported(Protocol):
     def allowed(self, name: str) -> FormatRow:
         """Return what a format's row says of its gate before it is judged."""
 
-    def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
+    def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Run a format's file; return its figures, and what keeps it from passing."""
 
 
@@ -110,7 +110,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool)
         row.update({**exported.allowed(name), "made_with": versions()})
         if unchecked:
             return {**row, "status": "not checked", "reason": unchecked}
-        figures, problems = exported.judge(name, folder / row["file"])
+        figures, problems = exported.check(name, folder / row["file"])
         row.update(figures)
     except Exception as error:  # exporters raise errors of many kinds; the other formats are written all the same
         kind = "" if isinstance(error, SonoforgeError) else f"{type(error).__name__}: "

@@ -240,7 +240,7 @@ class ExportedClassifier:
             row["calibration"] = {"images": len(calibration), "among_those_checked": among}
         return row
 
-    def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
+    def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Compare a file's answers with the network's."""
         row = compare_answers(self._answers(name, file), self.reference, self.images, self.classes)
         return row, problems(row, self._tolerance(name))

@@ -149,7 +149,7 @@ class ExportedGenerator:
         half = FORMATS[name].precision == "fp16"
         return {"tolerance": IMAGE_TOLERANCES["fp16"] if half else tolerance(self.source.generator)}
 
-    def judge(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
+    def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Compare a file's images with torch's."""
         worst, allowed = _difference(self.source.generator, name, file), self.allowed(name)["tolerance"]
         assert isinstance(allowed, float)  # noqa: S101 - see `allowed`

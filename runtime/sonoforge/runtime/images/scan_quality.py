@@ -43,7 +43,7 @@ class ScanQuality:
         }
 
 
-def judge(scan: Image.Image, bands: Mapping[str, Any], mask: Image.Image | None = None) -> ScanQuality:
+def assess_scan(scan: Image.Image, bands: Mapping[str, Any], mask: Image.Image | None = None) -> ScanQuality:
     """Measure a scan and compare it with the bands of a bundle; a metric without a band is never flagged.
 
     Args:

@@ -72,7 +72,7 @@ class Trust:
     neighbour_distance: float | None = None
 
     def with_set(self, classes: Sequence[str]) -> Trust:
-        """Judge also by the classes that cannot be ruled out: one is a clear answer."""
+        """Assess also by the classes that cannot be ruled out: one is a clear answer."""
         kept = [pair for pair in zip(self.causes, self.reasons, strict=True) if pair[0] is not Cause.BETWEEN_CLASSES]
         if len(classes) != 1:
             named = " or ".join(classes) or "none is likely enough"
@@ -188,7 +188,7 @@ def tail_probability(distance: float, limits: TailLimits) -> float:
 
 
 def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
-    """Judge one image, all but its set of classes (`Trust.with_set`)."""
+    """Assess one image, all but its set of classes (`Trust.with_set`)."""
     checks, limits, distance = manifest.checks, manifest.trust, evidence.distance
     far = f"distance {distance:.1f}, {_within(limits)}"
     coloured = _coloured(evidence, manifest)

@@ -53,7 +53,7 @@ class _Verdict(NamedTuple):
 
 
 def verdict(entry: Mapping[str, Any]) -> _Verdict:
-    """Judge the entry of one file."""
+    """Assess the entry of one file."""
     if not entry["ok"]:
         return _Verdict(0, "no", "No answer")
     trust, classes = entry["trust"], entry["set"]

@@ -64,7 +64,7 @@ from sonoforge.runtime.images.quality_metrics import assess
 from sonoforge.runtime.images.quality_table import LESION, SCAN
 from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
 from sonoforge.runtime.images.repeats import in_words as repeat
-from sonoforge.runtime.images.scan_quality import judge
+from sonoforge.runtime.images.scan_quality import assess_scan
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
@@ -177,7 +177,9 @@ def _look_closer(
     area = manifest.preprocessing.scan_area(whole)
     scan, levels = whole.crop(area.box) if area else whole, grey_levels(whole)
     mask = _mask_of(file, whole)
-    result["scan"] = judge(scan, manifest.scan_bands.limits, mask.crop(area.box) if mask and area else mask).to_dict()
+    result["scan"] = assess_scan(
+        scan, manifest.scan_bands.limits, mask.crop(area.box) if mask and area else mask
+    ).to_dict()
     result["marks"] = find_marks(levels, area.box if area else None).summary
     result.update(repeats.find(file, take_fingerprint(levels, manifest.preprocessing.resize(scan))))
     if pictures is not None:

@@ -53,7 +53,7 @@ def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return weights
 
 
-def judge_held_out(
+def assess_held_out(
     pixels: NDArray[np.uint8],
     embeddings: NDArray[np.float32],
     neighbours: NeighbourReference | None,

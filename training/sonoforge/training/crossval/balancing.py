@@ -18,7 +18,7 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.crossval.arms import Arm, added_counts, classes_with_generators
-from sonoforge.training.crossval.curation import POOL, Judge, curate
+from sonoforge.training.crossval.curation import POOL, Scorer, curate
 from sonoforge.training.crossval.generators import (
     GeneratorJob,
     at_size_drawn,
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def balance(
-    arm: Arm, images: LabelledImages, job: GeneratorJob, make_judge: Callable[[], Judge]
+    arm: Arm, images: LabelledImages, job: GeneratorJob, make_scorer: Callable[[], Scorer]
 ) -> LabelledImages | None:
     """Make the images that the arm adds; generators that are not trained yet are trained.
 
@@ -40,7 +40,7 @@ def balance(
         arm: The arm.
         images: The real ones that generators learn from and duplicates are of.
         job: How the generators are trained.
-        make_judge: Trains what ``curated`` images are judged by; not called for another arm.
+        make_scorer: Trains what scores ``curated`` images; not called for another arm.
 
     Returns:
         The images to add, or None for an arm that adds none.
@@ -54,7 +54,7 @@ def balance(
         return None
     checkpoints = train_generators(images, classes_with_generators(arm, images.counts.tolist()), job)
     if arm.fill == "curated":
-        return _curated(checkpoints, counts, images, job, make_judge)
+        return _curated(checkpoints, counts, images, job, make_scorer)
     if arm.fill == "shuffled":
         return _shuffled(checkpoints, counts, images, job.seed)
     return draw_trained(checkpoints, counts, images, job.seed)
@@ -65,12 +65,12 @@ def _curated(
     counts: Mapping[int, int],
     images: LabelledImages,
     job: GeneratorJob,
-    make_judge: Callable[[], Judge],
+    make_scorer: Callable[[], Scorer],
 ) -> LabelledImages:
     pool = draw_trained(checkpoints, {label: POOL * count for label, count in counts.items()}, images, job.seed)
     if not len(pool):
         return pool
-    kept, found = curate(pool, counts, images, at_size_drawn(images.pixels, job.settings), make_judge())
+    kept, found = curate(pool, counts, images, at_size_drawn(images.pixels, job.settings), make_scorer())
     said = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in found._asdict().items())
     log.info("curated images: %s", said)
     if not found.kept:
@@ -112,15 +112,15 @@ def job_of_arm(
     return ClassifierJob(backbone, settings, seed, device, added_weight=arm.added_weight, real=arm.real)
 
 
-def train_judge(images: LabelledImages, job: ClassifierJob) -> Judge:
-    """Train one network on real images alone, and return what it says of others, see `curation.Judge`."""
+def train_scorer(images: LabelledImages, job: ClassifierJob) -> Scorer:
+    """Train one network on real images alone, and return its scores of others, see `curation.Scorer`."""
     settings = dataclasses.replace(job.settings, ensemble_size=1, teachers=0)
     own = dataclasses.replace(job, settings=settings, added_weight=1.0, real=True, watched=None)
     members = train_classifier(images, None, own).members
 
-    def judge(pixels: Pixels) -> NDArray[np.float64]:
+    def score(pixels: Pixels) -> NDArray[np.float64]:
         # From pixels, so that the frozen blocks are run, too.
         views = pixel_views(pixels, settings.mirror)
         return answer(members, views, settings.frozen_blocks, job.device, look=settings.look).probabilities
 
-    return judge
+    return score

@@ -21,7 +21,7 @@ POOL = 3
 USUAL = (1.0, 99.0)
 """Percentiles of the real training images between which a measure of image quality is usual."""
 
-Judge = Callable[[Pixels], NDArray[np.float64]]
+Scorer = Callable[[Pixels], NDArray[np.float64]]
 """From images (N, S, S, 3) to the probabilities (N, C) of a classifier that learned from real training images alone."""
 
 
@@ -36,7 +36,7 @@ class Curation(NamedTuple):
 
 
 def curate(
-    drawn: LabelledImages, wanted: Mapping[int, int], images: LabelledImages, as_drawn: Pixels, judge: Judge
+    drawn: LabelledImages, wanted: Mapping[int, int], images: LabelledImages, as_drawn: Pixels, score: Scorer
 ) -> tuple[LabelledImages, Curation]:
     """Keep, of each class, the first images wanted that pass all tests; the cheapest test comes first.
 
@@ -46,12 +46,12 @@ def curate(
         images: The real ones that the generators read, with their groups.
         as_drawn: The same at the resolution of the drawn ones, see `generators.at_size_drawn`: what is usual of sharp
             scans is not of any image that was drawn smaller.
-        judge: See `Judge`.
+        score: See `Scorer`.
 
     Raises:
         SonoforgeError: Too few groups for the copy test, see `copies.generated.copy_test`.
     """
-    recognised = judge(drawn.pixels).argmax(axis=1) == drawn.labels
+    recognised = score(drawn.pixels).argmax(axis=1) == drawn.labels
     usual = recognised.copy()
     usual[recognised] = _of_usual_quality(drawn.pixels[recognised], as_drawn)
     original = usual.copy()

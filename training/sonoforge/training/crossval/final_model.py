@@ -35,7 +35,7 @@ from sonoforge.training.classifier.training import ClassifierJob, Trained, train
 from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.crossval.arms import Arm, find_arm
-from sonoforge.training.crossval.balancing import balance, train_judge
+from sonoforge.training.crossval.balancing import balance, train_scorer
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.crossval.choice_grid import Choosing
 from sonoforge.training.crossval.generators import GeneratorJob
@@ -118,7 +118,7 @@ def train_final(
 ) -> Trained:
     """Train an arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
-    added = balance(arm, images, generators, lambda: train_judge(images, job))
+    added = balance(arm, images, generators, lambda: train_scorer(images, job))
     with (
         deterministic_kernels(job.device),
         progress_bar("final model", job.settings.epochs, show=is_shown()) as advance,

@@ -14,11 +14,11 @@ from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.training import train_classifier
-from sonoforge.training.classifier.trust_reference import judge_held_out
+from sonoforge.training.classifier.trust_reference import assess_held_out
 from sonoforge.training.crossval.arms import classes_with_generators, find_arm
-from sonoforge.training.crossval.balancing import balance, job_of_arm, train_judge
+from sonoforge.training.crossval.balancing import balance, job_of_arm, train_scorer
 from sonoforge.training.crossval.comparator_folds import feature_files, run_comparator_fold
-from sonoforge.training.crossval.curation import Judge
+from sonoforge.training.crossval.curation import Scorer
 from sonoforge.training.crossval.fold_generators import generator_job, seen_by_generators
 from sonoforge.training.crossval.fold_result import (
     CLASSIFIER,
@@ -69,7 +69,7 @@ def run_fold(task: FoldTask) -> FoldResult:
     with log_to(task.folder), deterministic_kernels(device):
         job = job_of_arm(task.own_arm, task.backbone, settings, task.seed, device)
         added, generator_reads = _added_images(
-            task, cache, lambda: train_judge(LabelledImages.of_set(cache, train), job)
+            task, cache, lambda: train_scorer(LabelledImages.of_set(cache, train), job)
         )
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.cached_blocks:
@@ -97,7 +97,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         seconds=time.perf_counter() - started,
         reads=(StageReads(CLASSIFIER, _hashes(cache, train)), *generator_reads),
         made_from=task.made_from,
-        trust=judge_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
+        trust=assess_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
         inner_of=task.inside.fold if task.inside else None,
         choice=task.choice,
     )
@@ -110,13 +110,13 @@ def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
 
 
 def _added_images(
-    task: FoldTask, cache: ImageCache, make_judge: Callable[[], Judge]
+    task: FoldTask, cache: ImageCache, make_scorer: Callable[[], Scorer]
 ) -> tuple[LabelledImages | None, list[StageReads]]:
     """Make the images that the arm adds to the training fold, and note what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if arm.fill in ("", "duplicates"):
         return balance(
-            arm, LabelledImages.of_set(cache, task.training), dataclasses.replace(job, seed=task.seed), make_judge
+            arm, LabelledImages.of_set(cache, task.training), dataclasses.replace(job, seed=task.seed), make_scorer
         ), []
     seen = seen_by_generators(task)
     images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
@@ -128,7 +128,7 @@ def _added_images(
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
         read = StageReads(GENERATOR, _hashes(cache, own), name)
         reads += [read] * (read not in reads)
-    added = balance(arm, images, job, make_judge)
+    added = balance(arm, images, job, make_scorer)
     if added is not None:
         reads.append(StageReads(GENERATED, added.hashes))
         if task.fold == 0 and not task.inside and task.arm == _sampled_arm(task.settings.arms):

@@ -118,13 +118,13 @@ def _answer(
     classes = classifier.bundle.classes
     kept: dict[str, list[tuple[list[float], bool]]] = {}
 
-    def judge(pixels: NDArray[np.uint8]) -> tuple[list[float], bool]:  # what a result holds beside is large
+    def measure(pixels: NDArray[np.uint8]) -> tuple[list[float], bool]:  # what a result holds beside is large
         result = classifier.classify(Image.fromarray(pixels))
         return [result.probabilities[name] for name in classes], bool(set(result.trust.causes) & set(FOREIGN))
 
     def answer(file: str) -> dict[str, str]:
         levels, seed = np.asarray(grey_levels(read_image(dataset.file(file)))), seed_of(file)
-        kept[file] = [judge(disturb(levels, kind, strength, seed)) for kind, strength in hows]
+        kept[file] = [measure(disturb(levels, kind, strength, seed)) for kind, strength in hows]
         return {"file": file}
 
     answered = answers_in_order(answer, lambda _: None, list(files), workers_for(len(files), 1))

@@ -155,7 +155,7 @@ def generator_options(recipe: Recipe, samples: Samples, batch: int) -> dict[str,
     }
 
 
-def judge(recipe: Recipe) -> Architecture:
+def discriminator_of(recipe: Recipe) -> Architecture:
     """Return the architecture that the recipe's discriminator is of."""
     return ARCHITECTURES[recipe.discriminator_architecture or recipe.architecture]
 
@@ -178,7 +178,7 @@ def build_networks(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds[1])
         networks = _make(recipe, options, seen)
-        architectures = (ARCHITECTURES[recipe.architecture], judge(recipe))
+        architectures = (ARCHITECTURES[recipe.architecture], discriminator_of(recipe))
         for network, architecture, own_seed in zip(networks, architectures, seeds, strict=True):
             architecture.initialise(network, torch.Generator().manual_seed(own_seed))
         for name in recipe.regularisers:
@@ -203,7 +203,7 @@ def outline_networks(recipe: Recipe, options: dict[str, Any], seen: Seen | None 
 def _make(recipe: Recipe, options: dict[str, Any], seen: Seen | None) -> tuple[nn.Module, nn.Module]:
     architecture = ARCHITECTURES[recipe.architecture]
     own = dict(recipe.discriminator)
-    if judge(recipe).projected:
+    if discriminator_of(recipe).projected:
         if seen is None:
             raise SonoforgeError(
                 "features: found none, expected the network that the discriminator sees images through"
@@ -212,7 +212,7 @@ def _make(recipe: Recipe, options: dict[str, Any], seen: Seen | None) -> tuple[n
     try:
         return (
             architecture.generator(**options),
-            judge(recipe).discriminator(
+            discriminator_of(recipe).discriminator(
                 image_size=options["image_size"],
                 channels=options["channels"],
                 classes=options["classes"],

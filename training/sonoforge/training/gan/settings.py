@@ -11,7 +11,7 @@ from sonoforge.models.activations import ACTIVATIONS
 from sonoforge.models.normalisation import NORMS
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
-from sonoforge.training.gan.networks import ARCHITECTURES, judge
+from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
@@ -85,7 +85,9 @@ def compose(settings: GanSettings) -> Recipe:
             discriminator={**recipe.discriminator, **critic},
         )
     if settings.width is not None:
-        widths = [own.width_options(settings.width) for own in (ARCHITECTURES[recipe.architecture], judge(recipe))]
+        widths = [
+            own.width_options(settings.width) for own in (ARCHITECTURES[recipe.architecture], discriminator_of(recipe))
+        ]
         recipe = dataclasses.replace(
             recipe,
             generator={**recipe.generator, **widths[0]},
@@ -108,7 +110,7 @@ def measures_in_features(settings: GanSettings) -> bool:
 
     Not where the discriminator sees images through it: what it sees is what the generator learns to satisfy.
     """
-    return bool(settings.features) and not judge(compose(settings)).projected
+    return bool(settings.features) and not discriminator_of(compose(settings)).projected
 
 
 def _check_cells(what: str, code: str, recipe: Recipe) -> None:
@@ -179,7 +181,7 @@ def parse_regularisers(text: str) -> dict[str, Strength]:
 
 
 def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
-    if LOSSES[recipe.loss].reconstruction != judge(recipe).reconstruction:
+    if LOSSES[recipe.loss].reconstruction != discriminator_of(recipe).reconstruction:
         raise SonoforgeError(
             f"GAN training: found loss {recipe.loss} with the {recipe.architecture} networks; the loss began needs "
             "reconstruction errors, which only the recipe began gives"
@@ -206,7 +208,7 @@ def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
             f"GAN training: found regulariser kl-divergence with {settings.recipe}, which has no encoder; only spade "
             "with --preset encoder has one"
         )
-    if judge(recipe).projected and not settings.features:
+    if discriminator_of(recipe).projected and not settings.features:
         raise SonoforgeError(
             f"GAN training: the discriminator of {settings.recipe} sees images through a feature network, found none; "
             "give features: a .safetensors file, squeezenet1_1 or mobilenet_v2"

@@ -20,7 +20,7 @@ from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, hold_out
 from sonoforge.training.gan.class_transfer import with_classes
 from sonoforge.training.gan.job import GanJob
-from sonoforge.training.gan.networks import Samples, Seen, generator_options, judge, outline_networks
+from sonoforge.training.gan.networks import Samples, Seen, discriminator_of, generator_options, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes.row import Recipe
 from sonoforge.training.gan.settings import NOT_COMPARED, Plan, compose, make_plan
@@ -191,7 +191,7 @@ def log_setup(setup: TrainingSetup) -> None:
         recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
     )  # fmt: skip
     features, space = setup.job.features, setup.job.space
-    projected = judge(recipe).projected
+    projected = discriminator_of(recipe).projected
     if features is not None and (projected or recipe.perceptual_weight):
         log.info("feature network: %s", features.name)
         if projected and space is not None and _is_related(space.name, features.name):

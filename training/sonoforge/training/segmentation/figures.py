@@ -13,7 +13,6 @@ import numpy as np
 from scipy import stats
 
 from sonoforge.training.segmentation.generating import METRICS, GeneratorFigures
-from sonoforge.training.segmentation.judging import CaseScore
 from sonoforge.training.segmentation.results import (
     AUGMENTED_ARM,
     GENERATED_ARM,
@@ -26,6 +25,7 @@ from sonoforge.training.segmentation.results import (
     SetResults,
     StructureResult,
 )
+from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.segmentation.verdict import conclude
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
 from sonoforge.training.statistics.published_segmentation import published_for

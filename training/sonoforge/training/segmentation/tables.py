@@ -13,8 +13,8 @@ from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import read_columns
 from sonoforge.training.run_folder import write_table
-from sonoforge.training.segmentation.judging import CaseScore
 from sonoforge.training.segmentation.results import SetResults
+from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.statistics.published_segmentation import SOURCE
 
 CASES, TABLE = "cases.csv", "table.csv"

@@ -47,10 +47,10 @@ from sonoforge.training.segmentation.generating import (
     files_drawn_from,
     train_generator,
 )
-from sonoforge.training.segmentation.judging import CaseScore, files_read, read_scores, run_fold
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
 from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
 from sonoforge.training.segmentation.results import SetResults
+from sonoforge.training.segmentation.scoring import CaseScore, files_read, read_scores, run_fold
 from sonoforge.training.segmentation.tables import CASES, read_cases, write_cases, write_tables
 from sonoforge.training.segmentation.unet import UnetSettings, check_installed
 from sonoforge.training.tasks.opening import open_workers
@@ -204,16 +204,16 @@ def _run(
         train = task.plan.train(0)
         write_sheet(task.folder / PICTURES / sheet_name("real"), take_pairs(images, train, 3), synthetic=False)
     drawing = [dataclasses.replace(task, recipe=recipe) for task in tasks for recipe in task.experiment.recipes]
-    judging = [judged for task in tasks for judged in _unet_tasks(task)]
+    scoring = [judged for task in tasks for judged in _unet_tasks(task)]
     settings = WorkerSettings(config.device, config.jobs, config.cluster)
-    with open_workers(settings, folder, max(len(drawing), len(judging))) as workers:
-        placed = [_placed(group, workers.device) for group in (drawing, judging)]
+    with open_workers(settings, folder, max(len(drawing), len(scoring))) as workers:
+        placed = [_placed(group, workers.device) for group in (drawing, scoring)]
         with progress_bar("generators", len(drawing), show=is_shown() and bool(drawing)) as advance:
             for done, name in enumerate(workers.run(train_generator, placed[0], files_drawn_from), 1):
                 advance(done, name)
         figures = _measured(workers, placed[0])
         scores = _scored(workers, placed[1])
-    ordered = [score for task in judging for score in scores[task.path]]
+    ordered = [score for task in scoring for score in scores[task.path]]
     write_cases(folder / CASES, ordered)
     results = [
         compute_set(

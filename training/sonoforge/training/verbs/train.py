@@ -14,7 +14,7 @@ from sonoforge.runtime.inference.trust import distances
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.training import ClassifierJob, Trained
-from sonoforge.training.classifier.trust_reference import judge_held_out
+from sonoforge.training.classifier.trust_reference import assess_held_out
 from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.crossval.arms import check_arms, file_stem, final_name, find_arm, settings_of_arm
 from sonoforge.training.crossval.balancing import job_of_arm
@@ -135,5 +135,5 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
         near_duplicates=len(leaked_images(plan, 0, cache)),
         generator_reads=0,  # generators, too, are trained on the training images
         seed_accuracy={},
-        trust=judge_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
+        trust=assess_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
     )

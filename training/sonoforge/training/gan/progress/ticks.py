@@ -48,7 +48,7 @@ def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Refe
 
 
 def measure(average: nn.Module, reference: Reference, image_channels: int) -> tuple[Tensor, dict[str, Any]]:
-    """Judge the averaged generator: the grid's images (GRID, C, S, S), and its figures by name.
+    """Assess the averaged generator: the grid's images (GRID, C, S, S), and its figures by name.
 
     ``diversity`` and ``distance``: see `diversity`.  For KID and FID see `tick_metrics`.
     """
