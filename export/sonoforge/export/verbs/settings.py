@@ -37,7 +37,7 @@ sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
         "jobs",
     )
 
-    final_arm: str = option("real", help="arm of the final model, trained on all images")
+    final_arm: str = option("real", help="arm of the final model, which is trained on all images")
     name: str = option("", help="name of the model in the bundle (default: the data set's)")
 
 
@@ -94,45 +94,48 @@ the gan train command of the best pair is printed.
     data: tuple[str, ...] = data_option()
     preset: str = option(
         "quick",
-        help="quick: population of 8, 16 children, the best of 4 is the parent, 2 thousand images shown to each, 32 x "
-        "32 pixels, width 8, batches of 16, rates of 0.0005, KID, both proxies; paper: population of 100, 25 children, "
-        "the best of 25, 30 epochs, 64 x 64 pixels, FID, no proxies",
+        help="quick: minutes to hours; paper: as published\n"
+        "quick has a population of 8, 16 children of the best of 4, 2 thousand images shown to each, 32 x"
+        " 32 pixels, width 8, batches of 16, learning rates of 0.0005, KID and both proxies; paper has a "
+        "population of 100, 25 children of the best of 25, 30 epochs, 64 x 64 pixels, FID and no proxies",
         choices=tuple(PRESETS),
     )
     stages: tuple[str, ...] = option(
         STAGE_NAMES,
-        help="comma-separated networks that are searched, one after the other, the second beside the best of the "
-        "first; beside a network that is not searched stands --generator-cell or --discriminator-cell",
+        help="networks to search, one after the other, the second with the best of the first; a network that "
+        "is not searched is that of --generator-cell or --discriminator-cell",
         choices=STAGE_NAMES,
     )
     strategy: str = option(
         "aging",
-        help="aging: the best of a sample is mutated, its child joins the population, and the oldest leaves; cycles: a "
-        "population of new random codes each time, all with the weights of the best so far",
+        help="aging: mutate the best of a sample; its child replaces the oldest; cycles: each time a "
+        "population of new random codes, with the weights of the best so far",
         choices=STRATEGY_NAMES,
     )
-    population: int | None = option(None, help="members of a population", limits=(2, 10_000))
+    population: int | None = option(None, help="size of the population", limits=(2, 10_000))
     children: int | None = option(
         None,
-        help="trainings of a stage after those of its first population; of cycles, in whole populations",
+        help="number of trainings per stage after the first population; with cycles, whole populations",
         limits=(0, 100_000),
     )
-    sample: int | None = option(None, help="members drawn at random that compete to be a parent", limits=(1, 10_000))
-    mutation: float = option(0.05, help="probability with which each element of a code changes", limits=(0.001, 1))
+    sample: int | None = option(
+        None, help="tournament size: members sampled to choose the parent from", limits=(1, 10_000)
+    )
+    mutation: float = option(0.05, help="mutation probability of each element of a code", limits=(0.001, 1))
     metric: str | None = option(
-        None, help="that is to be lowest, on held-out images; FID of few images is biased", choices=("kid", "fid")
+        None, help="metric to minimise on held-out images; FID of few images is biased", choices=("kid", "fid")
     )
     proxies: tuple[str, ...] | None = option(
         None,
-        help="comma-separated: what ends trainings early. halving: after a quarter and a half of the budget, those "
-        "worse than the median there; trend: after a half, those whose metric does not fall fast enough to reach the "
-        "median of those that ended; none: all are trained to their end",
+        help="which trainings to stop early. halving: those worse than the median after a quarter and a half "
+        "of the budget; trend: those whose metric falls too slowly, after a half, to reach the median of "
+        "finished ones; none: train all to the end",
         choices=(*PROXY_NAMES, "none"),
     )
     weights: str = option(
         "inherited",
-        help="inherited: a child starts with its parent's trained weights where name and shape of a layer agree (of "
-        "cycles, the best's); fresh: with new ones",
+        help="inherited: initialise a child from its parent's weights, in layers of the same name and shape "
+        "(with cycles, from the best's); fresh: at random",
         choices=("inherited", "fresh"),
     )
     gan: GanSettings = group(
@@ -146,30 +149,29 @@ the gan train command of the best pair is printed.
     )
     second_held_out: float = option(
         0.2,
-        help="share of the images, whole scans, that no child reads: the best of each stage is measured against them, "
-        "too; 0: none",
+        help="share of the images, in whole scans, that no child uses, to evaluate the best of each stage on (0: none)",
         limits=(0, 0.5),
     )
     deterministic: bool = option(
         False,
-        help="choose each child by those born at least 8 before it, so that the result does not depend on timing or "
-        "on the number of workers, up to 8",
+        help="breed each child from those at least 8 older, so that the result does not depend on timing or "
+        "the number of workers, up to 8",
     )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     jobs: int | None = option(
         None,
-        help="children trained at a time (default: one a core; 1 on a GPU, which several small ones may share; on a "
-        "cluster, what fits)",
+        help="children to train in parallel (default: one per core; 1 on a GPU, which several small ones can "
+        "share; as many as fit on a cluster)",
         limits=(1, 1024),
     )
     cluster: str = option(
         "",
-        help="train the children on a Ray cluster: local, started here, or the address of one (HOST:6379)",
+        help="train the children on a Ray cluster: local, to start one here, or its address (HOST:6379)",
         metavar="ADDRESS",
     )
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()
-    resume: bool = option(False, help="continue the newest search with the same settings, if there is one")
+    resume: bool = option(False, help="continue the latest search with the same settings, if there is one")
 
 
 # Of `formats.table.FORMATS`, whose writers need torch.
@@ -217,37 +219,37 @@ as a TensorRT engine without a GPU, goes in unchecked and is marked so.
 exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
 """
 
-    run: str = argument(help="run folder of run, train or gan train; or a bundle (folder, .zip, or the word shipped)")
+    run: str = argument(help="run folder of run, train or gan train; or a bundle (folder, .zip, or shipped)")
     formats: tuple[str, ...] = option(
         ("onnx",), help=f"all, or any of {', '.join(FORMAT_NAMES)}; of a generator {', '.join(GENERATOR_FORMAT_NAMES)}"
     )
     data: str = option(
-        "", help="folder of images to check the files on, or phantom: simulated breast scans (default: the run's own)"
+        "",
+        help="folder of images to check the files on, or phantom for simulated breast scans (default: the run's own)",
     )
-    checkpoint: str = option(
-        "", help="of a generator: best, last or a step number (default: best, if one was measured)"
-    )
+    checkpoint: str = option("", help="generator: best, last or a step number (default: best, if KID was measured)")
     network: str = option(
         "",
-        help="bundle (folder, .zip, or the word shipped) whose network to keep, with the run's record of held-out "
-        "images; both of the same recipe on the same images (default: the run's own network)",
+        help="bundle (folder, .zip, or shipped) whose network to keep, with this run's record of held-out "
+        "images; both must be of the same recipe on the same images (default: the run's own network)",
     )
     evidence: tuple[str, ...] = repeated_option(
         (),
-        help="run of crossval, of sealed folds or with --protocol leave-one-collection-out, or of validate "
-        "--robustness with networks trained without the collection, all of the same recipe: for the card; may be "
-        "repeated; of a generator, its run of evaluate",
+        help="another run to quote in the model card; may be repeated\n"
+        "for a classifier, runs of the same recipe: crossval with sealed folds or --protocol "
+        "leave-one-collection-out, or validate --robustness on networks trained without the collection; "
+        "for a generator, its run of evaluate",
         metavar="RUN",
     )
     reference: str = option(
         "",
-        help="of a generator: classifier's bundle (folder, .zip, or the word shipped) in whose features to record the "
-        "training images, so that a page can measure KID of what it draws",
+        help="generator: classifier's bundle (folder, .zip, or shipped) in whose features to record the "
+        "training images, so that the app can measure KID",
         metavar="BUNDLE",
     )
     half_weights: bool = option(
         False,
-        help="of a generator: round its weights to half precision and store them so: half the size, at the same speed",
+        help="generator: store the weights in half precision: half the size, at the same speed",
     )
     out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")

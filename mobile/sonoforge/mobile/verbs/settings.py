@@ -12,18 +12,21 @@ from sonoforge.runtime.cli.options import argument, group, option
 class AppSettings:
     """How the app answers, and what it carries beside its classifier."""
 
-    file: str = option("model.onnx", help="model file of the bundle that answers", metavar="NAME")
+    file: str = option("model.onnx", help="model file of the bundle to use", metavar="NAME")
     generator: str = option(
-        "", help="generator's bundle (folder or .zip): adds a page that draws images with it", metavar="BUNDLE"
+        "", help="generator's bundle (folder or .zip): adds a page that generates images", metavar="BUNDLE"
     )
-    webgpu: bool = option(False, help="let the page offer the graphics processor (WebGPU); 27 MB more to load")
+    webgpu: bool = option(False, help="offer to run on the GPU (WebGPU); 27 MB more to load")
     crop: str = option(
         "bundle",
-        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        help="input of the network: bundle: as in training; auto: the scan area found in each image; none: "
+        "whole images",
         choices=("bundle", "auto", "none"),
     )
-    abstain: bool = option(False, help="say uncertain instead of a label where the bundle's policy is to abstain")
-    onnxruntime_web: str = option("", help="its .tgz, as npm pack writes it, instead of loading it", metavar="FILE")
+    abstain: bool = option(False, help="show uncertain in place of a label where the bundle's policy is to abstain")
+    onnxruntime_web: str = option(
+        "", help="the .tgz of onnxruntime-web, as npm pack writes it, in place of a download", metavar="FILE"
+    )
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,11 @@ sonoforge mobile build --out app/ --apk --key release.p12   # for the password, 
 The first time, npm loads onnxruntime-web, which runs the network in the browser; without a network, give its .tgz.
 """
 
-    bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
+    bundle: str = argument("", help="folder or .zip of a classifier's bundle (default: the shipped one)")
     out: str = option("app", help="folder of the app; one that an earlier build wrote is replaced", metavar="FOLDER")
     apk: bool = option(False, help="also write FOLDER.apk, the same app for Android")
-    key: str = option("", help="keystore that signs the .apk, instead of a debug key", metavar="KEYSTORE")
-    key_alias: str = option("", help="name of the key, where the keystore holds several", metavar="NAME")
+    key: str = option("", help="keystore to sign the .apk with, in place of a debug key", metavar="KEYSTORE")
+    key_alias: str = option("", help="name of the key, if the keystore holds several", metavar="NAME")
     app: AppSettings = group(AppSettings(), title="the app")
 
 
@@ -60,9 +63,9 @@ curl --data-binary @scan.png http://localhost:8765/classify
 sonoforge serve --host 192.168.1.20   # other machines of the network, too: unencrypted, without a password
 """
 
-    bundle: str = argument("", help="folder or .zip of a classifier's bundle; without it, the one shipped")
-    port: int = option(8765, help="port; 0 for a free one", limits=(0, 65535))
-    host: str = option("127.0.0.1", help="address of this machine to listen on; the default is for this machine alone")
+    bundle: str = argument("", help="folder or .zip of a classifier's bundle (default: the shipped one)")
+    port: int = option(8765, help="port; 0: any free one", limits=(0, 65535))
+    host: str = option("127.0.0.1", help="address to listen on; the default is reachable from this machine only")
     most: int = option(100, help="largest upload in MB", limits=(1, 200), metavar="MB")
-    open: bool = option(False, help="open the page in this machine's browser")
+    open: bool = option(False, help="open the page in the browser")
     app: AppSettings = group(AppSettings(), title="the app")

@@ -40,26 +40,29 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
 
     paths: tuple[str, ...] = argument((), help="images, folders and globs, which may be quoted; - for standard input")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
-    file: str = option("model.onnx", help="model file of the bundle to answer with, such as model.int8.onnx")
-    provider: str = option("CPUExecutionProvider", help="what onnxruntime runs it on; see sonoforge doctor")
+    file: str = option("model.onnx", help="model file of the bundle to use, such as model.int8.onnx")
+    provider: str = option("CPUExecutionProvider", help="execution provider of onnxruntime; see sonoforge doctor")
     crop: str = option(
         "bundle",
-        help="what the network sees: as in the bundle's training, the scan found in each image, or whole images",
+        help="input of the network: bundle: as in training; auto: the scan area found in each image; none: "
+        "whole images",
         choices=("bundle", "auto", "none"),
     )
-    abstain: bool = option(False, help="print uncertain instead of a label where the bundle's policy is to abstain")
-    overlay: str = option("", help="also draw where each answer comes from, in this folder", metavar="FOLDER")
-    html: str = option("", help="also write one page of scans and answers, the worst first", metavar="PAGE")
-    csv: str = option("", help="also append one row to this CSV file as each file is answered", metavar="FILE")
-    jsonl: str = option("", help="the same with one JSON object a line", metavar="FILE")
-    resume: bool = option(False, help="continue --csv or --jsonl: answer only the files that it lacks")
-    beside: bool = option(False, help="also write each answer as JSON beside its file: NAME.sonoforge.json")
-    sr: str = option("", help="also write answers for DICOM as structured reports in this folder", metavar="FOLDER")
-    anonymous: bool = option(False, help="name files by a hash of their contents in all that is printed and written")
-    watch: str = option("", help="answer each scan that appears in this folder, until Ctrl-C", metavar="FOLDER")
+    abstain: bool = option(False, help="print uncertain in place of a label where the bundle's policy is to abstain")
+    overlay: str = option("", help="also write heat maps that explain each answer to this folder", metavar="FOLDER")
+    html: str = option("", help="also write one page of all scans and answers, the most doubtful first", metavar="PAGE")
+    csv: str = option("", help="also append each answer to this CSV file", metavar="FILE")
+    jsonl: str = option("", help="also append each answer to this file, as one JSON object per line", metavar="FILE")
+    resume: bool = option(False, help="classify only files that are not yet in --csv or --jsonl")
+    beside: bool = option(False, help="also write each answer next to its image: NAME.sonoforge.json")
+    sr: str = option(
+        "", help="also write answers to DICOM files as structured reports to this folder", metavar="FOLDER"
+    )
+    anonymous: bool = option(False, help="name files by a hash of their contents in all output")
+    watch: str = option("", help="classify each scan that appears in this folder, until Ctrl-C", metavar="FOLDER")
     recursive: bool = option(False, help="also search subfolders")
-    threads: int = option(1, help="threads for one inference", limits=(1, 256))
-    workers: int = option(0, help="files classified at a time; 0: one for each core, at most 8", limits=(0, 256))
+    threads: int = option(1, help="threads per inference", limits=(1, 256))
+    workers: int = option(0, help="files to classify in parallel; 0: one per core, at most 8", limits=(0, 256))
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,15 @@ sonoforge quality generated/ --against real/ --json > distances.json
 exit code: 0 every file was measured; 2 at least one could not be (the others still are)
 """
 
-    paths: tuple[str, ...] = argument(help="images, folders (without their masks) and globs, which may be quoted")
-    against: str = option("", help="folder of reference images: also measure the distance from them", metavar="FOLDER")
+    paths: tuple[str, ...] = argument(help="images, folders and globs, which may be quoted; masks are skipped")
+    against: str = option(
+        "", help="folder of reference images: also measure the distance between the two sets", metavar="FOLDER"
+    )
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
-    csv: str = option("", help="also write one row for each file to this CSV file", metavar="FILE")
-    html: str = option("", help="also write one page of scans and figures, the worst first", metavar="PAGE")
+    csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
+    html: str = option("", help="also write one page of all scans and figures, the worst first", metavar="PAGE")
     recursive: bool = option(False, help="also search subfolders")
-    threads: int = option(1, help="threads for one inference", limits=(1, 256))
+    threads: int = option(1, help="threads per inference", limits=(1, 256))
 
 
 @dataclass(frozen=True)
@@ -118,34 +123,36 @@ structures, NAME_mask_STRUCTURE.png.
     run: str = argument("", help="run folder of sonoforge gan train, or one of its checkpoints")
     bundle: str = option(
         "",
-        help="instead: folder or .zip of a generator's bundle, or the word shipped, without torch",
+        help="in place of RUN, without torch: folder or .zip of a generator's bundle, or shipped",
         metavar="PATH",
     )
-    count: int = option(64, help="images to generate; with --interpolate, strips", limits=(1, None))
+    count: int = option(64, help="number of images to generate; with --interpolate, of strips", limits=(1, None))
     class_name: str = option(
         "",
-        help="class to generate, for a generator of several; all: --count images of each, in a folder of its own",
+        help="class to generate, if the generator has several; all: --count images of each, in a folder per class",
         aliases=("class",),
     )
-    seed: int = option(0, help="image i depends on (seed, i) alone", limits=(0, None))
+    seed: int = option(0, help="random seed; image i depends on the seed and i only", limits=(0, None))
     psi: float | None = option(
-        None, help="StyleGAN: draw styles to their mean, 1: not at all, 0: one image for all", limits=(-2, 2)
+        None, help="StyleGAN: truncation of the styles; 1: none, 0: always the mean image", limits=(-2, 2)
     )
     psi_cutoff: int | None = option(
-        None, help="StyleGAN: number of coarse styles to draw to their mean (default: all)", limits=(1, None)
+        None, help="StyleGAN: number of coarse styles to truncate (default: all)", limits=(1, None)
     )
     truncation: float | None = option(
-        None, help="generators without styles: largest number in a latent, for fewer odd images", limits=(0.01, None)
+        None,
+        help="other generators: truncation of the latents at this value, for fewer artefacts and less variety",
+        limits=(0.01, None),
     )
     interpolate: int | None = option(
-        None, help="write strips of this many images from one to the next", limits=(2, 100)
+        None, help="write strips of this many images that interpolate from one to the next", limits=(2, 100)
     )
     out: str = images_target(
         help="folder, .zip or .npz for the images, or a folder at a URL: s3://bucket/folder (default: generated/ in "
         "the run folder)"
     )
-    checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
-    batch: int = option(64, help="images in a batch on a GPU", limits=(1, None))
+    checkpoint: str = option("last", help="last, best (lowest KID), or a step number")
+    batch: int = option(64, help="batch size on a GPU", limits=(1, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -162,8 +169,11 @@ sonoforge verify my-own-bundle --trust
 exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
 """
 
-    bundle: str = argument("", help="folder or .zip of a bundle; without it, the one shipped")
-    trust: bool = option(False, help="run its programs, too: TorchScript, ExecuTorch, TensorRT files of a known maker")
+    bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
+    trust: bool = option(
+        False,
+        help="also run TorchScript, ExecuTorch and TensorRT files, which are programs: only from an author you trust",
+    )
 
 
 @dataclass(frozen=True)
@@ -179,18 +189,19 @@ sonoforge bench bundle.zip --threads 4 --batches 1,16,64 --json
 exit code: 0 success; 1 a file failed or none could be measured; 2 there is no bundle
 """
 
-    bundle: str = argument("", help="folder or .zip of a bundle; without it, the one shipped")
+    bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
     formats: tuple[str, ...] = option((), help="only these formats, such as onnx,onnx-int8", metavar="NAME,...")
     trust: bool = option(
-        False, help="also run TorchScript, ExecuTorch and TensorRT files: programs of an author you trust"
+        False,
+        help="also run TorchScript, ExecuTorch and TensorRT files, which are programs: only from an author you trust",
     )
-    threads: int = option(1, help="threads for one inference", limits=(1, 256))
-    batches: tuple[int, ...] = option((1, 8, 32), help="images at a time", limits=(1, 1024), metavar="N,...")
-    seconds: float = option(3.0, help="seconds of timing for each file", limits=(0.01, 3600))
-    rounds: int = option(3, help="rounds that the timing of each file is spread over", limits=(1, 100))
+    threads: int = option(1, help="threads per inference", limits=(1, 256))
+    batches: tuple[int, ...] = option((1, 8, 32), help="batch sizes", limits=(1, 1024), metavar="N,...")
+    seconds: float = option(3.0, help="seconds of timing per file", limits=(0.01, 3600))
+    rounds: int = option(3, help="number of rounds the timing of each file is spread over", limits=(1, 100))
     against: str = option("", help="another bundle to compare with", metavar="PATH")
-    image: str = option("", help="time this image instead of the golden ones", metavar="FILE")
-    out: str = option("", help="write bench.json and bench.png to this folder", metavar="FOLDER")
+    image: str = option("", help="image to time, in place of the golden ones", metavar="FILE")
+    out: str = option("", help="also write bench.json and bench.png to this folder", metavar="FOLDER")
 
 
 @dataclass(frozen=True)

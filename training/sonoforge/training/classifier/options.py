@@ -48,12 +48,14 @@ class ClassifierOptions:
         None,
         help="initial weights: imagenet, shipped, none or a .safetensors file (default: imagenet; phantom: shipped)",
     )
-    epochs: int | None = option(None, help="classifier epochs, instead of the budget's", limits=(1, None))
-    frozen_blocks: int | None = option(None, help="frozen leading blocks, of 19", limits=(0, 18))
+    epochs: int | None = option(None, help="epochs of the classifier, in place of the budget's", limits=(1, None))
+    frozen_blocks: int | None = option(
+        None, help="number of blocks, of 19, kept at their initial weights", limits=(0, 18)
+    )
     ensemble_size: int | None = option(None, help="networks in the ensemble, whose logits are averaged", limits=(1, 16))
-    learning_rate: float | None = option(None, help="classifier's (peak) learning rate", limits=(1e-8, None))
+    learning_rate: float | None = option(None, help="peak learning rate of the classifier", limits=(1e-8, None))
     augmentation: str | None = option(
-        None, help="random changes of training images, instead of the budget's", choices=tuple(VARIANTS)
+        None, help="augmentation of the training images, in place of the budget's", choices=tuple(VARIANTS)
     )
     heads: str | None = option(
         None,
@@ -63,44 +65,44 @@ class ClassifierOptions:
     )
     lesion_crops: float | None = option(
         None,
-        help="with --heads hierarchical: share of the images shown as a crop with the lesion, or as a "
-        "crop beside it, which counts as healthy (needs masks)",
+        help="with --heads hierarchical: share of the images shown as a crop around the lesion, or beside it, "
+        "which counts as healthy (needs masks)",
         limits=(0, 1),
     )
     outlines: float | None = option(
         None,
-        help="with --heads hierarchical: weight of a second task, the outline of the lesion, which is dropped "
-        "after training (needs masks)",
+        help="with --heads hierarchical: weight of an auxiliary task, segmenting the lesion, whose head is "
+        "dropped after training (needs masks)",
         limits=(0, 100),
     )
     zoomed_second_pass: bool | None = option(
         None,
-        help="with --outlines: also run on the part where a lesion is seen, zoomed in, and average both: twice "
-        "the work",
+        help="with --outlines: run again, zoomed in on the lesion that was found, and average both passes: "
+        "twice the computation",
     )
     label_smoothing: float | None = option(
-        None, help="share of each image's target that is spread over all classes", limits=(0, 0.5)
+        None, help="label smoothing: share of each target spread over all classes", limits=(0, 0.5)
     )
     ema_decay: float | None = option(
         None,
         help="decay of the exponential moving average (EMA) of the weights, which are the ones used (0: no EMA)",
         limits=(0, 0.9999),
     )
-    balance: bool | None = option(None, help="show all collections equally often, whatever their sizes")
-    teachers: int | None = option(
-        None, help="networks that are distilled into each network that answers (0: none)", limits=(0, 16)
-    )
+    balance: bool | None = option(None, help="sample all collections equally often, whatever their sizes")
+    teachers: int | None = option(None, help="number of teachers distilled into each network (0: none)", limits=(0, 16))
     mirror: bool | None = option(
-        None, help="answer on the mean of the image and its mirror image, which is twice the work"
+        None, help="average over the image and its mirror image (test-time augmentation): twice the computation"
     )
-    crop: str = option("none", help="auto: train on the scan found in each image; none: on whole images", choices=CROPS)
+    crop: str = option(
+        "none", help="auto: train on the scan area found in each image; none: on whole images", choices=CROPS
+    )
     image_size: int | None = option(
         None,
-        help="side of the network's input, in pixels, instead of the budget's; smaller is faster",
+        help="input size of the network in pixels, in place of the budget's; smaller is faster",
         limits=(64, 512),
     )
     precision: str | None = option(
-        None, help="arithmetic of the classifier's training, instead of the budget's", choices=("fp32", "bf16")
+        None, help="floating-point precision of the training, in place of the budget's", choices=("fp32", "bf16")
     )
 
     def settings(self) -> ClassifierSettings:

@@ -27,16 +27,16 @@ class ComparisonConfig:
     arms: tuple[str, ...] = option(("real", "gan"), help="what to train on; the first arm is the baseline\n" + FORMS)
     real_shares: tuple[float, ...] = option(
         (),
-        help="shares of the real images, such as 0.25,0.5,0.75,1: every arm with each, and how many real images the "
-        "generated ones are worth",
+        help="shares of the real images, such as 0.25,0.5,0.75,1: train every arm on each, and report how many"
+        " real images the generated ones are worth",
     )
     folds: int | None = option(
         None,
-        help="number of folds (default: 10; phantom: 5; single: 1; leave-one-collection-out: one a collection)",
+        help="number of folds (default: 10; phantom: 5; single: 1; leave-one-collection-out: one per collection)",
         limits=(1, 100),
     )
-    seed: int = option(0, help="seed of split and training", limits=(0, None))
-    seeds: int = option(1, help="repeat everything with this many seeds", limits=(1, 100))
+    seed: int = option(0, help="random seed of the split and the training", limits=(0, None))
+    seeds: int = option(1, help="number of seeds to repeat everything with", limits=(1, 100))
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
     choose: tuple[str, ...] = option(
         (),
@@ -46,7 +46,7 @@ class ComparisonConfig:
         + ", and dose of arms that add images",
         metavar="NAME=VALUE,VALUE,...",
     )
-    inner_folds: int = option(3, help="with --choose: inner folds of each training fold", limits=(2, 20))
+    inner_folds: int = option(3, help="with --choose: number of inner folds", limits=(2, 20))
     # The classes are those of the data; KID chooses the best checkpoint.
     generator: GanSettings = group(
         GanSettings(),
@@ -57,10 +57,11 @@ class ComparisonConfig:
     )
     gan_checkpoint: str = option(
         "last",
-        help="last, or best: lowest KID on a tenth of the training fold that the generator does not see",
+        help="last, or best: the one with the lowest KID on a tenth of the training fold, which is held out "
+        "from the generator",
         choices=("last", "best"),
     )
-    images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
+    images: int = option(240, help="with --data phantom: number of images", limits=(30, None))
     comparator_weights: tuple[str, ...] = option(
         (),
         help="ImageNet weights of the comparators' networks: NAME=FILE.safetensors,... or a folder of such files "
@@ -69,17 +70,19 @@ class ComparisonConfig:
     )
     test_curves: bool = option(
         False,
-        help="measure the held-out fold after each epoch, for a picture alone (budget thesis: always)",
+        help="evaluate on the held-out fold after each epoch, for the learning curve only (budget thesis: always)",
     )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     jobs: int | None = option(
-        None, help="folds run at a time (default: one a core; 1 on a GPU; on a cluster, what fits)", limits=(1, 1024)
+        None,
+        help="folds to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
+        limits=(1, 1024),
     )
     cluster: str = option(
         "",
-        help="run the folds on a Ray cluster: local, started here, or the address of one (HOST:6379)",
+        help="run the folds on a Ray cluster: local, to start one here, or its address (HOST:6379)",
         metavar="ADDRESS",
     )
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()
-    resume: bool = option(False, help="continue the newest run with the same settings")
+    resume: bool = option(False, help="continue the latest run with the same settings")

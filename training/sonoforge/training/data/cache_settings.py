@@ -36,12 +36,14 @@ class CacheSettings:
 
     cache: str = option(
         "",
-        help="folder of decoded images (default: SONOFORGE_CACHE or ~/.cache/sonoforge), or none: they go when the "
-        "command ends",
+        help="folder that caches decoded images (default: $SONOFORGE_CACHE or ~/.cache/sonoforge); none: "
+        "delete them when the command ends",
         metavar="FOLDER",
     )
     cache_limit: float = option(
-        20.0, help="GB that the folder of decoded images may take; the least recently used go first", limits=(0.1, None)
+        20.0,
+        help="largest size of that cache in GB; the least recently used images are deleted first",
+        limits=(0.1, None),
     )
 
     def open(self) -> Path:

@@ -37,115 +37,123 @@ class GanSettings:
     they name is opened by `job.open_job`.
     """
 
-    recipe: str = option("dcgan-thesis", help="see sonoforge gan recipes", choices=tuple(RECIPES))
+    recipe: str = option(
+        "dcgan-thesis", help="architecture and training recipe; see sonoforge gan recipes", choices=tuple(RECIPES)
+    )
     preset: str = option(
-        PUBLISHED, help="paper, or one of the recipe's own, such as small-data: see sonoforge gan recipes NAME"
+        PUBLISHED, help="paper, or a preset of the recipe such as small-data; see sonoforge gan recipes NAME"
     )
     class_name: str = option(
-        "", help="class to learn, for example malignant; left out with --conditioning", aliases=("class",)
+        "", help="class to generate, such as malignant; leave it out with --conditioning", aliases=("class",)
     )
-    epochs: float | None = option(None, help="passes over the images", limits=(0.001, None))
-    steps: int | None = option(None, help="generator updates, instead of epochs", limits=(1, None))
-    kimg: float | None = option(None, help="thousands of real images shown, instead of epochs", limits=(0.001, None))
-    batch: int | None = option(None, help="images a step", limits=(2, None))
+    epochs: float | None = option(None, help="number of epochs", limits=(0.001, None))
+    steps: int | None = option(None, help="number of generator updates, in place of epochs", limits=(1, None))
+    kimg: float | None = option(
+        None, help="thousands of real images shown to the discriminator, in place of epochs", limits=(0.001, None)
+    )
+    batch: int | None = option(None, help="batch size", limits=(2, None))
     image_size: int | None = option(
-        None, help="side in pixels: 32, 64, 128, 224, 256, 512", limits=(16, 1024), aliases=("size",)
+        None, help="height and width in pixels: 32, 64, 128, 224, 256, 512", limits=(16, 1024), aliases=("size",)
     )
     channels: str = option("auto", help="auto: 1 if at least 90 % of the images are grey", choices=("auto", "1", "3"))
-    latent_size: int | None = option(None, help="numbers in a latent vector", limits=(1, 65536))
+    latent_size: int | None = option(None, help="dimension of the latent vector", limits=(1, 65536))
     activation: str | None = option(
         None,
-        help="of the hidden layers of both networks; only networks of DCGAN's kind take another than their own",
+        help="activation of the hidden layers of both networks; DCGAN-like recipes only",
         choices=ACTIVATION_NAMES,
     )
     norm: str | None = option(
         None,
-        help="normalisation of the hidden layers of both networks, but of a critic that the recipe has without; only "
-        "networks of DCGAN's kind take another than their own",
+        help="normalisation of the hidden layers of both networks, except of critics that have none; "
+        "DCGAN-like recipes only",
         choices=NORM_NAMES,
     )
-    optimiser: str | None = option(None, help="of both networks", choices=tuple(OPTIMISERS))
-    learning_rate: float | None = option(None, help="of both networks", limits=(1e-9, None))
-    discriminator_learning_rate: float | None = option(None, help="of the discriminator alone", limits=(1e-9, None))
-    beta1: float | None = option(None, help="momentum of Adam, of both networks", limits=(0, 0.9999))
-    n_critic: int | None = option(None, help="discriminator updates for each of the generator", limits=(1, None))
+    optimiser: str | None = option(None, help="optimiser of both networks", choices=tuple(OPTIMISERS))
+    learning_rate: float | None = option(None, help="learning rate of both networks", limits=(1e-9, None))
+    discriminator_learning_rate: float | None = option(
+        None, help="learning rate of the discriminator, if different", limits=(1e-9, None)
+    )
+    beta1: float | None = option(None, help="beta1 of Adam for both networks", limits=(0, 0.9999))
+    n_critic: int | None = option(None, help="discriminator updates per generator update", limits=(1, None))
     loss: str | None = option(None, help="adversarial loss", choices=LOSS_NAMES)
     regularisers: str | None = option(None, help="none, or NAME=WEIGHT:INTERVAL,... such as r1=10:16")
-    perceptual_weight: float | None = option(None, help="lambda of the perceptual term", limits=(0, None))
+    perceptual_weight: float | None = option(None, help="weight (lambda) of the perceptual loss", limits=(0, None))
     features: str = option(
         "",
-        help="network of the perceptual term, or that the discriminator of recipe projected sees images through: a "
-        ".safetensors file, or a name: squeezenet1_1, mobilenet_v2, vgg16, alexnet",
+        help="network of the perceptual loss, or of the projected discriminator: a .safetensors file, or "
+        "squeezenet1_1, mobilenet_v2, vgg16 or alexnet to download it",
         metavar="NET",
     )
     augmentation: str | None = option(
-        None, help="of what the discriminator sees, real and generated", choices=AUGMENTATION_NAMES
+        None, help="augmentation of the discriminator's inputs, real and generated", choices=AUGMENTATION_NAMES
     )
     conditioning: str | None = option(
-        None, help="one class-conditional generator of all classes", choices=CONDITIONING_NAMES
+        None, help="train one class-conditional generator of all classes", choices=CONDITIONING_NAMES
     )
-    schedule: str | None = option(None, help="of the learning rates", choices=tuple(SCHEDULES))
-    masks: bool = option(False, help="train images and their masks jointly")
+    schedule: str | None = option(None, help="schedule of the learning rates", choices=tuple(SCHEDULES))
+    masks: bool = option(False, help="generate images together with their masks")
     kept_maps: str | None = option(
         None,
-        help="masks that a generator which draws into them keeps, for where it is given none: those of its training "
-        "images, or new ones of a small shape model, which are no patient's",
+        help="masks stored with a generator that is conditioned on masks, for use when it is given none: those"
+        " of the training images, or new ones from a shape model, which belong to no patient",
         choices=KEPT_MAPS,
     )
-    mirror: bool | None = option(None, help="double the images by left-right flips")
-    affine: bool = option(False, help="rotate, scale, shift and shear every real image a little, at random")
+    mirror: bool | None = option(None, help="add the left-right mirror image of every image")
+    affine: bool = option(False, help="rotate, scale, shift and shear every real image slightly at random")
     expand: int = option(
-        1, help="images for each image, by affine distortion once (7: Berezsky 2024)", limits=(1, None)
+        1, help="images made of each image beforehand by affine distortion (7: Berezsky 2024)", limits=(1, None)
     )
-    balanced: bool = option(False, help="show every class equally often")
-    width: int | None = option(
-        None, help="number of channels of the base layer, for smaller or larger networks", limits=(1, None)
-    )
+    balanced: bool = option(False, help="sample all classes equally often")
+    width: int | None = option(None, help="base number of channels, for smaller or larger networks", limits=(1, None))
     generator_cell: str | None = option(
-        None, help="code of the generator's cells, such as '{3, 12-6, [2]}', or found; recipe ga-gan alone"
+        None, help="ga-gan only: code of the generator's cells, such as '{3, 12-6, [2]}', or found"
     )
     discriminator_cell: str | None = option(
-        None, help="code of the discriminator's cells, or fixed or found; recipe ga-gan alone"
+        None, help="ga-gan only: code of the discriminator's cells, or fixed or found"
     )
     start_from: str = option(
         "",
-        help="start with the weights of a run or checkpoint of the same architecture, of any size, or of a "
+        help="initialise from a run or checkpoint of the same architecture, of any size, or from a "
         ".safetensors or .npz file with the official networks' tensors, named G/... and D/...",
         metavar="CHECKPOINT",
     )
     freeze_generator: int = option(
-        0, help="blocks of the generator, the coarsest, that are not trained; recipe projected alone", limits=(0, None)
+        0, help="projected only: number of the generator's coarsest blocks to freeze", limits=(0, None)
     )
     freeze_discriminator: int = option(
-        0, help="blocks of the discriminator, those nearest the image, that are not trained", limits=(0, None)
+        0, help="number of the discriminator's blocks next to the image to freeze (FreezeD)", limits=(0, None)
     )
-    precision: str = option("fp32", help="arithmetic: bf16 and fp16 are mixed", choices=tuple(PRECISIONS))
+    precision: str = option(
+        "fp32", help="floating-point precision; bf16 and fp16 are mixed precision", choices=tuple(PRECISIONS)
+    )
     accumulate: int = option(
-        1, help="parts that each batch is computed in, one after the other, to save memory", limits=(1, None)
+        1, help="gradient accumulation: number of parts each batch is split into, to save memory", limits=(1, None)
     )
-    compile: bool = option(False, help="compile the networks (torch.compile)")
+    compile: bool = option(False, help="compile the networks with torch.compile")
     metrics: tuple[str, ...] = option(
-        (), help="measured while training, comma-separated; KID chooses the best", choices=(*METRICS, "none")
+        (), help="metrics computed during training; KID selects the best checkpoint", choices=(*METRICS, "none")
     )
     every: int = option(1, help="ticks between measurements; the last tick is always measured", limits=(1, None))
     metric_features: str = option(
         "",
         help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
-        "(default: the network of the perceptual term, else bundle, the shipped one, where it knows this kind of "
-        "image, else mobilenetv2-imagenet if it was downloaded before)",
+        "(default: the network of the perceptual loss, else the shipped bundle for images of its kind, "
+        "else mobilenetv2-imagenet if it is already downloaded)",
         metavar="SPACE",
     )
-    metric_weights: str = option("", help="weights file of that space, instead of a download", metavar="FILE")
+    metric_weights: str = option("", help="weights of that feature network, in place of a download", metavar="FILE")
     held_out: float | None = option(
         None,
-        help="share of the images, whole scans, to measure the metrics against instead of training on them; 0: the "
-        "metrics are measured against the training images, so that copies of them score best (gan train by default: "
-        "0.1 where that is enough)",
+        help="share of the images, in whole scans, held out to compute the metrics against (gan train by "
+        "default: 0.1 if that is enough images)\n"
+        "with 0 the metrics are computed against the training images, so that copies of them score best",
         limits=(0, 0.5),
     )
-    stop_after: int | None = option(None, help="stop once KID has not fallen in so many measurements", limits=(1, None))
-    seed: int = option(0, help="of weights, order, latents and samples", limits=(0, None))
-    tick_steps: int | None = option(
-        None, help="steps between samples and checkpoints (default: 50 times)", limits=(1, None)
+    stop_after: int | None = option(
+        None, help="stop early when KID has not fallen in this many measurements", limits=(1, None)
     )
-    keep: int = option(2, help="newest checkpoints kept, beside the best", limits=(1, None))
+    seed: int = option(0, help="random seed", limits=(0, None))
+    tick_steps: int | None = option(
+        None, help="steps between samples and checkpoints (default: a 50th of the training)", limits=(1, None)
+    )
+    keep: int = option(2, help="number of latest checkpoints kept, besides the best", limits=(1, None))

@@ -145,7 +145,7 @@ def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
         drawn = ",".join(arm.name for arm in arms if arm.dose)
         raise SonoforgeError(f"--recipes: found none, but {drawn} need generated pairs; give recipes or other --arms")
     budget = BUDGETS[config.budget]
-    own = {name: budget[name] for name in ("image_size", "steps", "tested_folds") if getattr(config, name) is None}
+    own = {name: budget[name] for name in ("image_size", "steps") if getattr(config, name) is None}
     check_installed()
     check_cluster(config.cluster, config.device)
     find_device(config.device)
@@ -191,7 +191,7 @@ def _plan_tasks(
 ) -> Iterator[FoldTask]:
     """Yield one piece of work for each tested fold and seed of a set, in a folder of the set's name."""
     plan = plan_folds(images, config.protocol, config.folds, config.seed)
-    for fold in range(min(plan.folds, config.tested_folds or plan.folds)):
+    for fold in range(min(plan.folds, BUDGETS[config.budget]["tested_folds"] or plan.folds)):
         for seed in range(config.seed, config.seed + config.seeds):
             yield FoldTask(Path(images.name), source, plan, fold, seed, experiment)
 

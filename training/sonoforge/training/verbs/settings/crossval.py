@@ -35,17 +35,17 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
     )
 
     data: tuple[str, ...] = data_option()
-    arm: str = option("real", help="what to train on, as --arms of crossval")
+    arm: str = option("real", help="what to train on, as in crossval --arms")
     holdout: float = option(
-        0.16, help="share of the images, in whole groups, kept to judge and calibrate", limits=(0.05, 0.5)
+        0.16, help="share of the images, in whole groups, held out for evaluation and calibration", limits=(0.05, 0.5)
     )
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
-    seed: int = option(0, help="seed of split and training", limits=(0, None))
-    images: int = option(240, help="number of phantom images, with --data phantom", limits=(30, None))
+    seed: int = option(0, help="random seed of the split and the training", limits=(0, None))
+    images: int = option(240, help="with --data phantom: number of images", limits=(30, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()
-    resume: bool = option(False, help="continue the newest run with the same settings")
+    resume: bool = option(False, help="continue the latest run with the same settings")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ sonoforge crossval --from RUN/predictions.csv          the tables again, from th
 
     from_predictions: str = option(
         "",
-        help="predictions.csv of a run, or .csv.gz: print its tables again and train nothing",
+        help="predictions.csv or .csv.gz of a run: print its tables again, without training",
         metavar="FILE",
         aliases=("from",),
     )
@@ -102,19 +102,19 @@ sonoforge validate --external clinic:labels.csv --classes lesion=benign+malignan
     bundle: str = option("", help="folder or .zip of a classifier's bundle (default: the shipped one)", metavar="PATH")
     external: tuple[str, ...] = repeated_option(
         (),
-        help="labelled images that the bundle's model never saw: a folder with one folder a label, or a table (.csv); "
-        "may be given several times",
+        help="labelled images that the model has not seen: a folder with one folder per label, or a table "
+        "(.csv); may be repeated",
         metavar="NAME:PATH",
     )
     classes: tuple[str, ...] = option(
         (),
-        help="what labels mean that are not named as the bundle's classes; one may cover several, joined by +",
+        help="the bundle's class for each label of another name; one label may cover several classes, joined by +",
         metavar="LABEL=CLASS,...",
     )
     robustness: int = option(
         0,
-        help="also disturb this many images of each collection, in ten ways at three strengths: how far the AUC falls, "
-        "and whether trust notices (0: none)",
+        help="also test robustness on this many images of each collection: ten corruptions at three strengths,"
+        " with the fall of the AUC and whether trust notices (0: none)",
         limits=(0, None),
     )
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
@@ -135,11 +135,11 @@ Differences are from the first run and arm, paired by image and seed.
 """
 
     runs: tuple[str, ...] = argument(
-        help="folders of crossval or run, or predictions.csv files; NAME:PATH gives one a name in the tables"
+        help="run folders of crossval or run, or predictions.csv files; NAME:PATH names one in the tables"
     )
     arms: tuple[str, ...] = option(
         (),
-        help="comma-separated arms; of one run, to be compared with each other (default: the first arm of each run)",
+        help="arms to compare; with a single run, with each other (default: the first arm of each run)",
         aliases=("arm",),
     )
 
@@ -175,7 +175,7 @@ sonoforge leakage --from RUN/predictions.csv           the table again, from the
     )
     from_predictions: str = option(
         "",
-        help="predictions.csv of a run of leakage, or .csv.gz: print its table again and train nothing",
+        help="predictions.csv or .csv.gz of a leakage run: print its table again, without training",
         metavar="FILE",
         aliases=("from",),
     )

@@ -21,7 +21,7 @@ sonoforge data list --name BUSI    one set
 sonoforge data list --json         the same for a program
 """
 
-    name: str = option("", help="show only the set of this name")
+    name: str = option("", help="show only this data set")
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ sonoforge data audit --data BUSI/ --json > audit.json   the same for a program
 """
 
     data: tuple[str, ...] = data_option()
-    html: str = option("", help="also write a self-contained page with the clusters' pictures", metavar="FILE")
+    html: str = option("", help="also write a self-contained page that shows the clusters", metavar="FILE")
     plant: int = option(
-        0, help="plant this many copies of each kind and report which are found (0: none)", limits=(0, 1000)
+        0, help="plant this many copies of each kind and report how many are found (0: none)", limits=(0, 1000)
     )
     against: str = option("", help="folder of another collection: also find images that are in both", metavar="FOLDER")
-    images: int = option(300, help="number of images of the phantom set", limits=(30, None))
-    seed: int = option(0, help="seed of the phantom set", limits=(0, None))
+    images: int = option(300, help="with --data phantom: number of images", limits=(30, None))
+    seed: int = option(0, help="with --data phantom: random seed", limits=(0, None))
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
 
 
@@ -58,11 +58,11 @@ sonoforge data phantom balanced-set --balance 1,1,1 --marks 0
 """
 
     out: str = argument(help="folder to write, new or empty")
-    images: int = option(400, help="total number of pictures", limits=(1, None))
-    seed: int = option(0, help="the same seed gives the same pixels", limits=(0, None))
-    size: int = option(256, help="height and width, pixels over 40 mm", limits=(64, 1024))
+    images: int = option(400, help="number of images", limits=(1, None))
+    seed: int = option(0, help="random seed; the same seed gives the same pixels", limits=(0, None))
+    size: int = option(256, help="height and width in pixels; images show 40 mm", limits=(64, 1024))
     balance: tuple[float, ...] = option(BALANCE, help="weights of " + ", ".join(CLASSES), limits=(0, None))
-    marks: float = option(MARKED, help="share of phantoms with burned-in calipers, ruler or text", limits=(0, 1))
+    marks: float = option(MARKED, help="share of images with burned-in calipers, ruler or text", limits=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ sonoforge data cache            where decoded images are kept, and how much spac
 sonoforge data cache --clear    remove them all; they are decoded again when they are needed
 """
 
-    cache: str = option("", help="the folder (default: SONOFORGE_CACHE or ~/.cache/sonoforge)", metavar="FOLDER")
-    clear: bool = option(False, help="remove everything that is kept there")
+    cache: str = option("", help="the folder (default: $SONOFORGE_CACHE or ~/.cache/sonoforge)", metavar="FOLDER")
+    clear: bool = option(False, help="delete everything in it")
 
 
 # Of `known_sets.COLLECTIONS`, whose readers need more than the base install.
@@ -101,45 +101,43 @@ sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        brea
     ESSENTIAL: ClassVar[tuple[str, ...]] = ("mode", "masks", "longest", "framing", "kinds", "splits", "resume")
 
     set: str = argument(help="which set: " + ", ".join(COLLECTION_NAMES), choices=COLLECTION_NAMES)
-    folder: str = argument(help="folder with the unpacked set, see sonoforge data list")
+    folder: str = argument(help="folder with the unpacked data set; see sonoforge data list")
     out: str = argument(help="folder to write, new or empty")
-    mode: str = option("full", help="whole films, or each abnormality", choices=("full", "roi"))
-    masks: bool = option(False, help="also write NAME_mask.png; pictures without a readable mask are left out")
-    margin: float = option(1.5, help="side of a region over that of the abnormality", limits=(1, 10))
-    longest: int = option(1024, help="side of the square pictures at most, pixels", limits=(64, 7000))
+    mode: str = option("full", help="full: whole films; roi: each abnormality", choices=("full", "roi"))
+    masks: bool = option(False, help="also write NAME_mask.png; images without a readable mask are left out")
+    margin: float = option(1.5, help="side of a region, relative to that of the abnormality", limits=(1, 10))
+    longest: int = option(1024, help="largest side of the square images in pixels", limits=(64, 7000))
     framing: str = option(
         "breast",
-        help="of whole films of cbis-ddsm: a square around the breast, or the whole film squeezed to a square of "
-        "--longest pixels (plain resize)",
+        help="whole films of cbis-ddsm: crop a square around the breast, or resize the whole film to a square "
+        "of --longest pixels",
         choices=("breast", "film"),
     )
     kinds: tuple[str, ...] = option(
         (),
-        help="of cbis-ddsm, comma-separated: mass, calcification (default: both)",
+        help="cbis-ddsm: mass, calcification (default: both)",
         choices=("mass", "calcification"),
         metavar="KIND,...",
     )
     pathologies: tuple[str, ...] = option(
         (),
-        help="of cbis-ddsm, comma-separated: malignant, benign, benign-without-callback (default: all); training needs "
-        "two classes in the folder, of which gan train takes one by --class-name",
+        help="cbis-ddsm: malignant, benign, benign-without-callback (default: all)\n"
+        "training needs two classes in the folder; gan train picks one by --class-name",
         choices=("malignant", "benign", "benign-without-callback"),
         metavar="NAME,...",
     )
     splits: tuple[str, ...] = option(
         (),
-        help="of acdc, cbis-ddsm and idrid, comma-separated: train, test, as its authors split it (default: both)",
+        help="acdc, cbis-ddsm and idrid: train, test, as split by the authors (default: both)",
         choices=("train", "test"),
         metavar="NAME,...",
     )
-    outlined: bool = option(False, help="of acdc and sliver07: leave out slices in which nothing is outlined")
-    window: str = option(
-        "-160,240", help="of sliver07: Hounsfield units that become black and white", metavar="LOW,HIGH"
-    )
-    classes: str = option("4", help="of herlev: 4 classes, or its 7 grades", choices=("4", "7"))
+    outlined: bool = option(False, help="acdc and sliver07: leave out slices without any segmented structure")
+    window: str = option("-160,240", help="sliver07: Hounsfield units that become black and white", metavar="LOW,HIGH")
+    classes: str = option("4", help="herlev: 4 classes, or its 7 grades", choices=("4", "7"))
     modality: str = option(
         "cytology",
-        help="of zenodo-7890874",
+        help="zenodo-7890874: which kind of images",
         choices=("cytology", "histology", "immunohistochemistry"),
     )
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
@@ -158,4 +156,4 @@ Credentials are given as the file system's own tools take them, such as AWS_PROF
 
     url: str = argument(help="folder at a URL, such as s3://bucket/folder")
     out: str = argument(help="folder to copy into")
-    size_limit: float = option(10.0, help="gigabytes at most, in all", limits=(0.001, None))
+    size_limit: float = option(10.0, help="largest total size in GB", limits=(0.001, None))

@@ -43,18 +43,18 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
         "out",
     )
 
-    real: str = argument("", help="real images: what the generator was trained on; or a run of gan train, alone")
+    real: str = argument("", help="real images that the generator was trained on; or a run of gan train, without FAKE")
     fake: str = argument("", help="generated images, or a run of sonoforge gan train")
     features: tuple[str, ...] = option(
         (),
-        help="comma-separated feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, "
-        "bundle (the shipped one, breast ultrasound), bundle:PATH, pixels (default: bundle where it knows this kind of "
-        "image, else mobilenetv2-imagenet if it was downloaded before)",
+        help="feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, bundle "
+        "(the shipped classifier), bundle:PATH, pixels (default: bundle for images of its kind, else "
+        "mobilenetv2-imagenet if it is already downloaded)",
         metavar="SPACE,...",
     )
     weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
     metrics: tuple[str, ...] = option(METRICS, help="comma-separated", metavar="NAME,...")
-    held_out: str = option("", help="real images that the generator never saw, for the copy test", metavar="REAL")
+    held_out: str = option("", help="real images that the generator has not seen, for the copy test", metavar="REAL")
     lpips: str = option(
         "",
         help="network of LPIPS: a .safetensors file of SqueezeNet 1.1, VGG16 or AlexNet, or squeezenet1_1, vgg16 or "
@@ -62,33 +62,33 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
         metavar="NET",
     )
     lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
-    class_name: str = option(
-        "", help="class of the real images (default: the one that FAKE says it shows)", aliases=("class",)
-    )
+    class_name: str = option("", help="class of the real images (default: that recorded in FAKE)", aliases=("class",))
     image_size: int | None = option(
-        None, help="side in pixels at which to compare (default: FAKE's)", limits=(16, 1024), aliases=("size",)
+        None, help="height and width at which to compare (default: FAKE's)", limits=(16, 1024), aliases=("size",)
     )
-    channels: str = option("auto", help="1 to compare as grey", choices=("auto", "1", "3"))
+    channels: str = option("auto", help="1: compare as greyscale", choices=("auto", "1", "3"))
     count: int | None = option(
-        None, help="images to generate from a run (default: as many as REAL has)", limits=(2, None)
+        None, help="number of images to generate from a run (default: as many as REAL has)", limits=(2, None)
     )
-    checkpoint: str = option("last", help="of a run: last, best, or a step number")
+    checkpoint: str = option("last", help="checkpoint of a run: last, best, or a step number")
     repeats: int = option(
-        100, help="number of random halves for floors and intervals; a tenth for slow metrics", limits=(5, None)
+        100,
+        help="number of random halves for noise floors and intervals; a tenth of it for slow metrics",
+        limits=(5, None),
     )
-    plots: tuple[str, ...] = option(("pca", "tsne"), help="comma-separated: pca, tsne, umap", metavar="NAME,...")
-    compare: tuple[str, ...] = option((), help="compare earlier evaluations, side by side", metavar="RUN,RUN")
+    plots: tuple[str, ...] = option(("pca", "tsne"), help="pca, tsne, umap", metavar="NAME,...")
+    compare: tuple[str, ...] = option((), help="earlier evaluations to compare side by side", metavar="RUN,RUN")
     reading_sheet: int | None = option(
         None,
-        help="instead of measuring, write a blinded page of this many real and as many generated images of each class, "
-        "for readers to tell apart; FAKE may name several sets, comma-separated",
+        help="write a blinded reader study in place of the metrics: a page of this many real and as many "
+        "generated images of each class; FAKE may name several sets, comma-separated",
         limits=(5, None),
         metavar="N",
     )
     reading_classes: tuple[str, ...] = option(
-        (), help="let readers also say which of these classes each image shows", metavar="CLASS,..."
+        (), help="reader study: also ask which of these classes each image shows", metavar="CLASS,..."
     )
-    seed: int = option(0, help="seed of generated images, halves, subsets and projections", limits=(0, None))
+    seed: int = option(0, help="random seed", limits=(0, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()
@@ -107,7 +107,7 @@ SHEET: the folder with the page and its key.  ANSWERS: the files that readers sa
 """
 
     sheet: str = argument("", help="folder made by sonoforge evaluate --reading-sheet")
-    answers: tuple[str, ...] = argument((), help="files of answers, one for each reader, or folders of them")
+    answers: tuple[str, ...] = argument((), help="files of answers, one per reader, or folders of them")
     out: str = runs_folder()
 
 
@@ -150,8 +150,7 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
 
     data: tuple[str, ...] = repeated_option(
         PHANTOM,
-        help="folder of images with masks, collections.yaml, or phantom; given several times, each is an experiment of "
-        "its own",
+        help="folder of images with masks, collections.yaml, or phantom; repeat it for several separate experiments",
         metavar="FOLDER",
     )
     recipes: tuple[str, ...] = option(
@@ -164,35 +163,36 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
     )
     maps: str = option(
         "perturbed",
-        help="maps that SPADE draws into: real, those of its training fold; perturbed, the same rotated, scaled, "
-        "shifted and bent; or a recipe of this run, whose generated maps are taken",
+        help="label maps that SPADE is given: real, those of its training fold; perturbed, the same but "
+        "rotated, scaled, shifted and warped; or a recipe of this run, which generates them",
     )
     protocol: str = option(
         "auto",
-        help="sealed: folds of whole patients; official: the split that the set's authors published; auto: official "
-        "where groups.csv has both parts of one (column split), else sealed",
+        help="sealed: folds of whole patients; official: the split published by the data set's authors; auto: "
+        "official if groups.csv has one (column split), else sealed",
         choices=("auto", "sealed", "official"),
     )
-    folds: int = option(5, help="number of sealed folds that patients are divided into", limits=(2, 100))
-    tested_folds: int | None = option(
-        None, help="how many of them are tested (default: 1 under --budget quick, else all)", limits=(1, 100)
-    )
-    seed: int = option(0, help="seed of folds and trainings", limits=(0, None))
-    seeds: int = option(1, help="repeat all trainings, on the same folds, with this many seeds", limits=(1, 100))
+    folds: int = option(5, help="number of sealed folds", limits=(2, 100))
+    seed: int = option(0, help="random seed of folds and trainings", limits=(0, None))
+    seeds: int = option(1, help="number of seeds to repeat all trainings with, on the same folds", limits=(1, 100))
     budget: str = option(
         "quick",
-        help="quick: 64 pixels, 300 steps of each U-Net, 4 to 30 thousand images shown to each GAN, so that none takes "
-        "much longer than another, batches of 16, base width 16; full: 128 pixels, 3000 steps, 200 epochs, the "
-        "recipe's own batch and width",
+        help="quick: minutes; full: days\n"
+        "quick tests one fold and has 64 x 64 pixels, 300 steps of each U-Net, and 4 to 30 thousand images shown to each "
+        "GAN, so that all take about as long, in batches of 16 at base width 16; full has 128 x 128 "
+        "pixels, 3000 steps, 200 epochs, and the recipe's own batch and width",
         choices=("quick", "full"),
     )
     image_size: int | None = option(
-        None, help="side in pixels of everything: 32, 64, 128, 256", limits=(32, 512), aliases=("size",)
+        None,
+        help="height and width of images and maps in pixels: 32, 64, 128, 256",
+        limits=(32, 512),
+        aliases=("size",),
     )
     steps: int | None = option(None, help="training steps of each U-Net", limits=(1, None))
-    batch: int = option(16, help="pairs a step of the U-Net", limits=(1, None))
-    width: int = option(16, help="channels of the U-Net at the image's side", limits=(4, 256))
-    learning_rate: float = option(0.001, help="highest learning rate of the U-Net", limits=(1e-6, 1))
+    batch: int = option(16, help="batch size of the U-Net", limits=(1, None))
+    width: int = option(16, help="base number of channels of the U-Net", limits=(4, 256))
+    learning_rate: float = option(0.001, help="peak learning rate of the U-Net", limits=(1e-6, 1))
     # One generator for all of a set's images, with their masks.
     generator: GanSettings = group(
         GanSettings(),
@@ -206,27 +206,27 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
     )
     metric_features: str = option(
         "",
-        help="feature space of KID and FID, as of evaluate --features (default: bundle where it knows this kind of "
-        "image, else mobilenetv2-imagenet if it was downloaded before)",
+        help="feature space of KID and FID, as in evaluate --features (default: bundle for images of its kind,"
+        " else mobilenetv2-imagenet if it is already downloaded)",
         metavar="SPACE",
     )
-    metric_weights: str = option("", help="weights of its network (default: download)", metavar="FILE")
-    repeats: int = option(50, help="number of random halves for the floors of KID and FID", limits=(5, None))
-    images: int = option(120, help="number of phantom images, with --data phantom", limits=(30, None))
+    metric_weights: str = option("", help="weights of the feature network (default: download)", metavar="FILE")
+    repeats: int = option(50, help="number of random halves for the noise floors of KID and FID", limits=(5, None))
+    images: int = option(120, help="with --data phantom: number of images", limits=(30, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     jobs: int | None = option(
         None,
-        help="trainings run at a time (default: one a core; 1 on a GPU; on a cluster, what fits)",
+        help="trainings to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
         limits=(1, 1024),
     )
     cluster: str = option(
         "",
-        help="run the trainings on a Ray cluster: local, started here, or the address of one (HOST:6379)",
+        help="run the trainings on a Ray cluster: local, to start one here, or its address (HOST:6379)",
         metavar="ADDRESS",
     )
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()
-    resume: bool = option(False, help="continue the newest run with the same settings")
+    resume: bool = option(False, help="continue the latest run with the same settings")
     from_cases: str = option(
-        "", help="cases.csv of a run: print its tables again and train nothing", metavar="FILE", aliases=("from",)
+        "", help="cases.csv of a run: print its tables again, without training", metavar="FILE", aliases=("from",)
     )

@@ -23,7 +23,7 @@ sonoforge gan recipes wgan-gp        where each of its numbers is from
 sonoforge gan recipes --json
 """
 
-    recipes: tuple[str, ...] = argument((), help="recipes to explain; none: the table of all")
+    recipes: tuple[str, ...] = argument((), help="recipes to explain (default: a table of all)")
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ one.
     gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
     minutes: float | None = option(
         None,
-        help="train for about so long, schedules and growing included: a short training before tells the pace; with "
-        "--epochs, --steps or --kimg: stop and save after so long, --resume goes on",
+        help="train for about this many minutes: the pace is measured first, and schedules are adapted; with "
+        "--epochs, --steps or --kimg: stop and save after this time, to --resume later",
         limits=(0.001, None),
     )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()
-    resume: bool = option(False, help="continue the newest run with the same settings, if there is one")
+    resume: bool = option(False, help="continue the latest run with the same settings, if there is one")
 
 
 CYTOLOGY = PAPERS["ga-gan"].recipes
@@ -127,14 +127,13 @@ and a preset, go to the recipes that have them.
     )
     grid: tuple[str, ...] = repeated_option(
         (),
-        help="train each recipe with each of these values of an option of gan train: perceptual-weight=0,0.1,1; may be "
-        "given several times",
+        help="train each recipe with each of these values of an option of gan train: "
+        "perceptual-weight=0,0.1,1; may be repeated",
         metavar="NAME=...",
     )
     milestones: tuple[str, ...] = option(
         ("0.1", "0.5", "1"),
-        help="comma-separated shares of each training at which its checkpoint is kept and measured; of 1000 "
-        "epochs: after 100, 500 and 1000",
+        help="shares of each training at which its checkpoint is kept and measured",
     )
     gan: GanSettings = group(
         GanSettings(class_name="malignant", held_out=0.0),
@@ -144,7 +143,7 @@ and a preset, go to the recipes that have them.
     )
     minutes: float | None = option(
         None,
-        help="train each recipe for so long, in place of a number of images: a short training before tells its pace",
+        help="train each recipe for this many minutes, in place of a number of images; the pace is measured first",
         limits=(0.01, None),
     )
     published: str = option(
@@ -155,31 +154,32 @@ and a preset, go to the recipes that have them.
     )
     metric_features: tuple[str, ...] = option(
         ("inception",),
-        help="comma-separated feature spaces, as of evaluate --features; the table has the first (Inception as in "
-        "papers)",
+        help="feature spaces, as in evaluate --features; the table shows the first (Inception, as in papers)",
         metavar="SPACE,...",
     )
     metric_weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
     metrics: tuple[str, ...] = option(
-        COMPARED[:4], help="comma-separated figures of the table, kid and fid among them", choices=COMPARED
+        COMPARED[:4], help="metrics in the table; must include kid and fid", choices=COMPARED
     )
-    lpips: str = option("", help="network of LPIPS, as of evaluate --lpips", metavar="NET")
+    lpips: str = option("", help="network of LPIPS, as in evaluate --lpips", metavar="NET")
     lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
     count: int | None = option(
-        None, help="images that each generates to be measured (default: as many as it was trained on)", limits=(4, None)
+        None,
+        help="number of images to generate for the metrics (default: as many as it was trained on)",
+        limits=(4, None),
     )
-    repeats: int = option(100, help="number of random halves for floors and intervals", limits=(5, None))
+    repeats: int = option(100, help="number of random halves for noise floors and intervals", limits=(5, None))
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     from_tables: tuple[str, ...] = option(
         (),
-        help="compare.csv of runs, comma-separated: print their tables as one, draw quality over time again and train "
-        "nothing; of a recipe in several, the longest training",
+        help="compare.csv of several runs: print one table and draw quality over time, without training; a "
+        "recipe in several counts with its longest training",
         metavar="FILE,...",
         aliases=("from",),
     )
     out: str = runs_folder()
-    resume: bool = option(False, help="continue the newest comparison with the same settings, if there is one")
+    resume: bool = option(False, help="continue the latest comparison with the same settings, if there is one")
 
 
 # Of `study.SAMPLERS` and `pruning.PRUNERS`, which need Optuna.
@@ -216,19 +216,20 @@ resumed.  With more, what a trial tries depends on which others have ended by th
     )
 
     data: tuple[str, ...] = data_option()
-    recipes: tuple[str, ...] = option(("dcgan", "wgan-gp"), help="comma-separated recipes, a study of each")
-    trials: int = option(12, help="trials of each recipe, those pruned included", limits=(2, 10_000))
+    recipes: tuple[str, ...] = option(("dcgan", "wgan-gp"), help="recipes to tune, one study for each")
+    trials: int = option(12, help="number of trials per recipe, including pruned ones", limits=(2, 10_000))
     search: tuple[str, ...] = repeated_option(
         (),
         help="range or values of one parameter, in place of the usual: learning-rate=0.0001:0.001 or batch=8,16; may "
         f"be given several times. Parameters: {', '.join(NAMES)}",
         metavar="NAME=...",
     )
-    sampler: str = option("tpe", help="how settings are suggested", choices=SAMPLER_NAMES)
+    sampler: str = option("tpe", help="Optuna sampler", choices=SAMPLER_NAMES)
     pruner: str = option(
         "median",
-        help="gives trials up by their KID: median: after a half and three quarters of the budget, if worse than the "
-        "median of earlier trials; halving: after a quarter and a half, if not in the better half",
+        help="which trials to stop early by their KID. median: those worse than the median of earlier trials "
+        "after a half and three quarters of the budget; halving: those not in the better half after a "
+        "quarter and a half",
         choices=PRUNER_NAMES,
     )
     gan: GanSettings = group(
@@ -237,27 +238,27 @@ resumed.  With more, what a trial tries depends on which others have ended by th
         of="gan train",
         without=("recipe", "epochs", "steps", "metrics", "every", "stop_after", "tick_steps"),
     )
-    trial_minutes: float | None = option(
-        None, help="minutes that a trial trains at most, if --kimg is not reached before", limits=(0.001, None)
-    )
+    trial_minutes: float | None = option(None, help="longest time per trial in minutes", limits=(0.001, None))
     second_held_out: float = option(
         0.2,
-        help="share of the images, whole scans, that no trial reads: the best of each recipe is measured against them, "
-        "too; 0: none",
+        help="share of the images, in whole scans, that no trial uses, to evaluate the best trial of each "
+        "recipe on (0: none)",
         limits=(0, 0.5),
     )
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
     jobs: int | None = option(
-        None, help="trials run at a time (default: one a core; 1 on a GPU; on a cluster, what fits)", limits=(1, 1024)
+        None,
+        help="trials to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
+        limits=(1, 1024),
     )
     cluster: str = option(
         "",
-        help="run the trials on a Ray cluster: local, started here, or the address of one (HOST:6379)",
+        help="run the trials on a Ray cluster: local, to start one here, or its address (HOST:6379)",
         metavar="ADDRESS",
     )
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
     out: str = runs_folder()
-    resume: bool = option(False, help="continue the newest search with the same settings, if there is one")
+    resume: bool = option(False, help="continue the latest search with the same settings, if there is one")
 
 
 # Of `looks.LOOKS`, which needs torch.
@@ -283,14 +284,16 @@ to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the larg
     run: str = argument(help="run folder of sonoforge gan train, or one of its checkpoints")
     what: tuple[str, ...] = option(
         (),
-        help="comma-separated: truncation, mixing, interpolation, path, equivariance (default: all that apply)",
+        help="truncation, mixing, interpolation, path, equivariance (default: all that apply)",
         choices=LOOK_NAMES,
         metavar="NAME,...",
     )
-    class_name: str = option("", help="class to show, for a generator of several")
-    count: int = option(6, help="images of a row or column", limits=(2, 16))
-    samples: int = option(64, help="images, or pairs, to measure path length and equivariance on", limits=(2, None))
-    seed: int = option(0, help="of images; image i is that of gan sample with this seed", limits=(0, None))
+    class_name: str = option("", help="class to show, if the generator has several")
+    count: int = option(6, help="number of images in a row or column", limits=(2, 16))
+    samples: int = option(
+        64, help="number of images, or pairs, to measure path length and equivariance on", limits=(2, None)
+    )
+    seed: int = option(0, help="random seed; the images are those of gan sample with this seed", limits=(0, None))
     lpips: str = option(
         "",
         help="network of LPIPS, for the perceptual path length: a .safetensors file of SqueezeNet 1.1, VGG16 or "
@@ -298,6 +301,6 @@ to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the larg
         metavar="NET",
     )
     lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
-    checkpoint: str = option("last", help="last, best (nearest to the real images), or a step number")
+    checkpoint: str = option("last", help="last, best (lowest KID), or a step number")
     out: str = option("", help="folder for the pictures (default: looks/ in the run folder)")
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
