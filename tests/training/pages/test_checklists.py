@@ -15,12 +15,21 @@ from program import refused, succeed
 from sonoforge.runtime.atomic import write_json
 from sonoforge.training import run_folder
 from sonoforge.training.pages.checklists.answers import answer
-from sonoforge.training.pages.checklists.claim import CLAIM
-from sonoforge.training.pages.checklists.datasheet import DATASHEET
-from sonoforge.training.pages.checklists.item import ANSWERED, AUTHORS, OPEN, PARTLY, Answer, Item, fill
-from sonoforge.training.pages.checklists.page import CHECKLISTS, PAGE, TEXT
+from sonoforge.training.pages.checklists.items import (
+    ANSWERED,
+    AUTHORS,
+    CHECKLISTS,
+    CLAIM,
+    DATASHEET,
+    OPEN,
+    PARTLY,
+    TRIPOD_AI,
+    Answer,
+    Item,
+    fill,
+)
+from sonoforge.training.pages.checklists.page import PAGE, TEXT
 from sonoforge.training.pages.checklists.run import read_run
-from sonoforge.training.pages.checklists.tripod_ai import TRIPOD_AI
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

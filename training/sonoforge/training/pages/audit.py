@@ -66,6 +66,13 @@ def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
 
 
 def _contents(audit: Audit) -> Section:
+    said = Markup("Fingerprint of all contents and labels: {}").format(fingerprint(audit["fingerprint"]))
+    tables = Grid([count_table(audit), file_table(audit)])
+    return Section("contents", "What the set contains", [Text(said, "meta"), tables])
+
+
+def count_table(audit: Audit) -> Table:
+    """Show all that is counted of each class."""
     rows = [
         (
             _BAR.format(name, class_colour(number), 100 * own["images"] / audit["images"]),
@@ -78,10 +85,7 @@ def _contents(audit: Audit) -> Section:
         for number, (name, own) in enumerate(audit["classes"].items())
     ]
     head = ("class", "images", "share", "different scans", "masks", "with several masks")
-    prints = Text(
-        Markup("Fingerprint of all contents and labels: {}").format(fingerprint(audit["fingerprint"])), "meta"
-    )
-    return Section("contents", "What the set contains", [prints, Grid([class_table(head, rows), file_table(audit)])])
+    return class_table(head, rows)
 
 
 def _repeated(audit: Audit, cache: ImageCache) -> Section:
@@ -138,38 +142,36 @@ def alike(audit: Audit) -> str:
 
 def search_blocks(audit: Audit) -> list[Block]:
     """Show what the search for repeated scans finds of planted copies, and the counts at other thresholds."""
-    planted: Block = Text(
+    missing = Text(
         "How many copies of each kind are found in this set was not measured: "
         + code("sonoforge data audit --data FOLDER --plant 30")
         + " measures it.",
         "note-text",
     )
-    if audit["planted"]:
-        rows = [
-            (
-                row["kind"],
-                row["planted"],
-                row["found"],
-                f"{row['recall']['value']:.2f}",
-                f"{row['recall']['low']:.2f} to {row['recall']['high']:.2f}",
-            )
-            for row in audit["planted"]
-        ]
-        caption = "Copies of this set's own images, planted to measure what is found. Interval: Wilson, 95 %."
-        planted = Table(
-            "Planted copies found", ("kind of copy", "planted", "found", "share", "interval"), rows, caption
-        )
+    planted: list[Block] = [*planted_tables(audit)]
+    return [*(planted or [missing]), threshold_table(audit)]
+
+
+def planted_tables(audit: Audit) -> list[Table]:
+    """Show how many planted copies were found, if any were planted."""
+    rows = []
+    for row in audit["planted"]:
+        share_found = row["recall"]
+        ends = f"{share_found['low']:.2f} to {share_found['high']:.2f}"
+        rows.append((row["kind"], row["planted"], row["found"], f"{share_found['value']:.2f}", ends))
+    caption = "Copies of this set's own images, planted to measure what is found. Interval: Wilson, 95 %."
+    head = ("kind of copy", "planted", "found", "share", "interval")
+    return [Table("Planted copies found", head, rows, caption)] * bool(rows)
+
+
+def threshold_table(audit: Audit) -> Table:
+    """Show the counts of repeated scans at other thresholds."""
     used = audit["duplicates"]["threshold"]
-    others = [
-        Row(
-            "ours" if row["threshold"] == used else "",
-            (
-                f"{row['threshold']}{' (used)' if row['threshold'] == used else ''}",
-                *(str(row[name]) for name in ("groups", "clusters", "images", "largest", "mixed")),
-            ),
-        )
-        for row in audit["duplicates"]["sensitivity"]
-    ]
+    rows = []
+    for row in audit["duplicates"]["sensitivity"]:
+        ours = row["threshold"] == used
+        counts = [row[name] for name in ("groups", "clusters", "images", "largest", "mixed")]
+        rows.append(Row("ours" if ours else "", (f"{row['threshold']}{' (used)' if ours else ''}", *counts)))
     head = ("score at least", "groups", "clusters", "images in clusters", "largest", "mixed labels")
     caption = "The same counts at other thresholds; if they barely change, the choice of threshold does not matter."
-    return [planted, Table("Repeated scans at other thresholds", head, others, caption)]
+    return Table("Repeated scans at other thresholds", head, rows, caption)

@@ -151,40 +151,20 @@ def _blocks(figures: Collection, own: Answered) -> Iterator[Block]:
         files = list(figures[key])  # type: ignore[literal-required]
         if files:
             yield Text(Markup("<b>Left out:</b> ") + f"{counted(len(files), 'image')} that {why}: {listed(files, 4)}.")
-    yield from _tables_by_label(figures)
+    yield from label_tables(figures)
     yield Grid(list(_charts(figures, own)))
-    if figures["auc"]:
-        rows = [(pair, area(found)) for pair, found in figures["auc"].items()]
-        caption = f"{name}: area under the ROC curve; 95 % intervals by group."
-        yield Table(f"Areas of {name}", ("classes", "AUC"), rows, caption)
-    yield from _tables_by_place(figures)
+    yield from area_tables(figures)
     yield Heading("Does it know when not to answer?")
-    if figures["flags"]:
-        flags = [
-            (
-                row["flag"],
-                row["images"],
-                interval(row["errors"]),
-                interval(row["errors_of_others"]),
-                ratio(row["ratio"]),
-            )
-            for row in figures["flags"]
-        ]
-        caption = (
-            f"{name}: images with each cause that speaks against an answer, and the others: share answered wrongly, in "
-            f"percent. A ratio below {ENOUGH} is no reason to doubt the label."
-        )
-        head = ("cause", "images", "wrong", "wrong of the others", "ratio")
-        yield Table(f"Causes of distrust in {name}", head, flags, caption)
-    else:
-        yield Text("No cause was named for some of the images alone.")
+    flags: list[Block] = [*flag_tables(figures)]
+    yield from flags or [Text("No cause was named for some of the images alone.")]
     yield Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
     if figures["robustness"]:
         yield from _disturbed(name, figures["robustness"])
     yield from _wrong_scans(own)
 
 
-def _tables_by_label(figures: Collection) -> Iterator[Table]:
+def label_tables(figures: Collection) -> Iterator[Table]:
+    """Yield what the images of each label were called."""
     name, images = figures["name"], figures["images"]
     kinds = ("sensitivity", "specificity", "coverage")
     rows = [
@@ -206,8 +186,13 @@ def _tables_by_label(figures: Collection) -> Iterator[Table]:
     yield Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
 
 
-def _tables_by_place(figures: Collection) -> Iterator[Table]:
+def area_tables(figures: Collection) -> Iterator[Table]:
+    """Yield how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
     name = figures["name"]
+    pairs = [(pair, area(found)) for pair, found in figures["auc"].items()]
+    if pairs:
+        caption = f"{name}: area under the ROC curve; 95 % intervals by group."
+        yield Table(f"Areas of {name}", ("classes", "AUC"), pairs, caption)
     fixed = [
         (own, share(point["aim"], 0), interval(point["sensitivity"]), interval(point["specificity"]))
         for own, points in figures["sensitivity_at"].items()
@@ -232,6 +217,22 @@ def _tables_by_place(figures: Collection) -> Iterator[Table]:
     if devices:
         caption = f"{name}: accuracy in percent and areas by device; 95 % intervals by group."
         yield Table(f"Devices of {name}", ("device", "images", "accuracy", "AUC"), devices, caption, words=(1, 3))
+
+
+def flag_tables(figures: Collection) -> Iterator[Table]:
+    """Yield how often the answers to images with each cause of distrust are wrong, if one was named."""
+    name = figures["name"]
+    rows = [
+        (row["flag"], row["images"], interval(row["errors"]), interval(row["errors_of_others"]), ratio(row["ratio"]))
+        for row in figures["flags"]
+    ]
+    if rows:
+        caption = (
+            f"{name}: images with each cause that speaks against an answer, and the others: share answered wrongly, in "
+            f"percent. A ratio below {ENOUGH} is no reason to doubt the label."
+        )
+        head = ("cause", "images", "wrong", "wrong of the others", "ratio")
+        yield Table(f"Causes of distrust in {name}", head, rows, caption)
 
 
 def _charts(figures: Collection, own: Answered) -> Iterator[Figure]:
@@ -278,6 +279,11 @@ def _disturbed(name: str, found: Robustness) -> Iterator[Block]:
     )
     said = " under each disturbance: a small mark is the weakest, a large one the strongest."
     yield Grid([Figure("How far the AUC falls", said, _draw_robustness(found, name))])
+    yield disturbed_table(name, found)
+
+
+def disturbed_table(name: str, found: Robustness) -> Table:
+    """Show how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
     rows = []
     for row in found["disturbed"]:
         kind = DISTURBANCES[row["kind"]]
@@ -287,7 +293,7 @@ def _disturbed(name: str, found: Robustness) -> Iterator[Block]:
         f"{name}: AUC and its change, paired by image, and the share of images called foreign or poor, in percent; "
         "95 % intervals by group."
     )
-    yield Table(f"Disturbed scans of {name}", ("disturbance", "strength", "AUC", "change", "noticed"), rows, caption)
+    return Table(f"Disturbed scans of {name}", ("disturbance", "strength", "AUC", "change", "noticed"), rows, caption)
 
 
 @styled

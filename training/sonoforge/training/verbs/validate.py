@@ -38,7 +38,7 @@ from sonoforge.training.external.labels import Meanings, read_meanings
 from sonoforge.training.external.results import RECIPE, Collection, Validation
 from sonoforge.training.external.robustness import Robustness, measure_robustness
 from sonoforge.training.pages.external import Answered, write_report
-from sonoforge.training.pages.terminal.external import log_collection, log_robustness
+from sonoforge.training.pages.terminal.external import log_collection
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.crossval import ValidateConfig
 
@@ -80,9 +80,7 @@ def main(config: ValidateConfig) -> Outcome:
                 )
             )
             answered.append(Answered(cache.dataset, answers, meaning, bundle.classes))
-            log_collection(found[-1], found[-1]["unreadable"], found[-1]["trained_on"])
-            if disturbed:
-                log_robustness(disturbed)
+            log_collection(found[-1])
         _write_table(folder / TABLE, answered, bundle.classes)
         training = {name: bundle.manifest.raw["training"].get(name) for name in RECIPE}
         results = Validation(

@@ -9,7 +9,7 @@ from sonoforge.training.crossval.choice_grid import choosing_of, name_grid
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
 from sonoforge.training.pages.checklists.data_answers import data_answers
 from sonoforge.training.pages.checklists.figure_answers import figure_answers
-from sonoforge.training.pages.checklists.item import Answer
+from sonoforge.training.pages.checklists.items import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator
 from sonoforge.training.statistics.results import ArmResult, ComparisonResults

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM as PHANTOM_SET
-from sonoforge.training.pages.checklists.item import Answer
+from sonoforge.training.pages.checklists.items import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.statistics.wording import counted, listed
 

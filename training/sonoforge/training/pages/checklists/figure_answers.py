@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sonoforge.training.pages.checklists.item import Answer
+from sonoforge.training.pages.checklists.items import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.statistics.results import IntervalResult, interval_text
 from sonoforge.training.statistics.wording import counted

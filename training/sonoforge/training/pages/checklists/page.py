@@ -7,19 +7,44 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.notice import NOTICE
+from sonoforge.training.pages.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.pages.checklists.answers import answer
-from sonoforge.training.pages.checklists.claim import CLAIM
-from sonoforge.training.pages.checklists.datasheet import DATASHEET
-from sonoforge.training.pages.checklists.item import ANSWERED, AUTHORS, OPEN, PARTLY, Checklist, Filled, fill
+from sonoforge.training.pages.checklists.items import (
+    ANSWERED,
+    AUTHORS,
+    CHECKLISTS,
+    OPEN,
+    PARTLY,
+    Checklist,
+    Filled,
+    fill,
+)
 from sonoforge.training.pages.checklists.run import FinishedRun
-from sonoforge.training.pages.checklists.tripod_ai import TRIPOD_AI
-from sonoforge.training.pages.shell import write_page
 
 PAGE, TEXT = "checklists.html", "checklists.md"
-CHECKLISTS = (TRIPOD_AI, CLAIM, DATASHEET)
 _TITLE = "Reporting checklists"
+_STYLE = """
+.checks td { vertical-align: top; min-width: 9rem; overflow-wrap: anywhere; }
+.checks tbody th { vertical-align: top; min-width: 6.5rem; max-width: 8rem; }
+.checks td.said { min-width: 16rem; }
+.checks td.where { font-size: .8125rem; }
+.checks td small, .checks th small { font-size: .75rem; }
+@media screen and (max-width: 40rem) {
+  .checks, .checks tbody, .checks tr, .checks td, .checks caption { display: block; }
+  .checks thead { display: none; }
+  .checks tr { border-bottom: 1px solid var(--line); padding: .6rem 0; }
+  .scroll .checks tbody th[scope=row] { display: block; position: static; max-width: none; }
+  .checks th, .checks td { border: 0; padding: .1rem 0; }
+  .checks th small { display: inline; margin-left: .5rem; }
+  .checks td.where:not(.none)::before { content: "Where: "; color: var(--soft); }
+  .checks td.none { display: none; }
+}
+.checks .left { display: block; color: var(--no); font-weight: 600; }
+"""
 
 
 class FilledChecklist(NamedTuple):
@@ -44,23 +69,50 @@ def fill_checklists(run: FinishedRun) -> list[FilledChecklist]:
 def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChecklist]) -> tuple[Path, Path]:
     """Write both files into a run folder; return the page and the text."""
     write_text(folder / TEXT, as_markdown(run, filled))
-    counts = [(one.checklist.name, len(one.rows), one.counts) for one in filled]
-    context = {
-        "run": run,
-        "title": _TITLE,
-        "filled": filled,
-        "authors": AUTHORS,
-        "levels": _LEVELS,
-        "links": [(one.checklist.anchor, one.checklist.name) for one in filled],
-        "counted_rows": [
-            (name, f"{own[ANSWERED]} of {total}", f"items answered; {own[PARTLY]} in part, {own[OPEN]} open")
-            for name, total, own in counts
-        ],
-    }
-    return write_page(folder / PAGE, "checklists/page.html.j2", context), folder / TEXT
+    said = (
+        "Every item with what the run answers and where the figure stands. What no run can know is left open and "
+        "says so. Items are put in our words; read the checklists themselves at their sources before you submit."
+    )
+    facts = [
+        Fact(
+            checklist.name,
+            f"{one.counts[ANSWERED]} of {len(rows)}",
+            f"items answered; {one.counts[PARTLY]} in part, {one.counts[OPEN]} open",
+        )
+        for one in filled
+        for checklist, rows in [one]
+    ]
+    page = Page(
+        title=f"{_TITLE}: {run.name}",
+        meta=f"sonoforge checklists · {run.name}",
+        heading=_TITLE,
+        summary=[Text(said), Facts(facts)],
+        sections=[Section(own.anchor, own.name, [_table(own, rows)]) for own, rows in filled],
+        made=f"Filled from run {run.name}; nothing was computed for this page.",
+        style=_STYLE,
+    )
+    return page.write(folder / PAGE), folder / TEXT
 
 
-_LEVELS = {ANSWERED: "ok", PARTLY: "", OPEN: "bad"}
+def _table(checklist: Checklist, rows: Sequence[Filled]) -> Table:
+    caption = f"{checklist.name}, after {checklist.source}."
+    head = ("item", "asks for", "answer", "where")
+    return Table(f"Items of {checklist.name}", head, [*map(_row, rows)], caption, words=range(len(head)), kind="checks")
+
+
+def _row(row: Filled) -> tuple[str, str, Cell, Cell]:
+    item, left = row.item, Markup("")
+    if row.left:
+        left = Markup(' <span class="left">{}: {}.</span>').format(AUTHORS, row.left)
+    return (
+        Markup("{}<small>{}</small>").format(item.number, item.section) if item.number else item.section,
+        Markup("{}<small{}>{}</small>").format(item.asks, _LEVELS[row.status], row.status),
+        Cell(Markup("{}{}").format(row.text, left), "said"),
+        Cell(Markup("_<wbr>").join((row.where or "-").split("_")), "where" if row.where else "where none"),
+    )
+
+
+_LEVELS = {ANSWERED: Markup(' class="ok"'), PARTLY: "", OPEN: Markup(' class="bad"')}
 
 
 def as_markdown(run: FinishedRun, filled: Sequence[FilledChecklist]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from markupsafe import Markup
 from rich import box
@@ -15,16 +15,17 @@ from sonoforge.training.terminal import as_text
 
 def table_text(table: Table) -> str:
     """Return a table of a page as text, without its caption."""
-    (heads,) = table.heads()
     rows = [[_plain(tag.text) for tag in row] for _, body in table.bodies() for _, row in body]
-    return plain_table([_plain(tag.text) for tag in heads], rows)
+    heads = [tag for head in table.heads() for tag in head]
+    figures = [place for place, tag in enumerate(heads) if tag.attributes["class"] == "n"]
+    return plain_table([_plain(tag.text) for tag in heads], rows, figures)
 
 
-def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as text."""
-    drawn = RichTable(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    for title in head:
-        drawn.add_column(Text(title))
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Collection[int] = ()) -> str:
+    """Return a table as text, columns of figures flush right."""
+    drawn = RichTable(box=box.SIMPLE, pad_edge=False, padding=(0, 1), show_header=bool(head))
+    for place, title in enumerate(head or rows[0]):
+        drawn.add_column(Text(title), justify="right" if place in figures else "left")
     for row in rows:
         drawn.add_row(*map(Text, row))
     return as_text(drawn)

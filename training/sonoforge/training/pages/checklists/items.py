@@ -1,8 +1,13 @@
-"""One item of a checklist, and what a run answers to it."""
+"""The items of the checklists, and what a run answers to them.
+
+Items are put in our own words, one a line of ``*.csv``; read the checklists themselves at their sources.
+"""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 AUTHORS = "To be filled in by the authors"
@@ -43,6 +48,25 @@ class Checklist(NamedTuple):
     anchor: str
     source: str
     items: tuple[Item, ...]
+
+
+def _read(name: str, anchor: str, source: str) -> Checklist:
+    with (Path(__file__).parent / f"{anchor}.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row | {"topics": tuple(row["topics"].split())} for row in csv.DictReader(stream)]
+    return Checklist(name, anchor, source, tuple(Item(**row) for row in rows))
+
+
+TRIPOD_AI = _read("TRIPOD+AI", "tripod-ai", "Collins et al., BMJ 385 (2024) e078378")
+"""Reporting of clinical prediction models: 27 items with sub-items."""
+CLAIM = _read(
+    "CLAIM",
+    "claim",
+    "Mongan et al., Radiology: Artificial Intelligence 2 (2020) e200029, numbers of that edition; update: "
+    "Tejani et al., 6 (2024) e240300",
+)
+"""Artificial intelligence in medical imaging; what the update adds follows without numbers, as it counts anew."""
+DATASHEET = _read("Data sheet", "data-sheet", "Gebru et al., Communications of the ACM 64 (12), 2021, 86-92")
+CHECKLISTS = (TRIPOD_AI, CLAIM, DATASHEET)
 
 
 def fill(items: Sequence[Item], answers: Mapping[str, Answer]) -> list[Filled]:

@@ -1,0 +1,49 @@
+"""What ``data audit`` prints: the tables of its page, and which files show one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sonoforge.training.data.audit import Audit
+from sonoforge.training.pages.audit import count_table, file_table, planted_tables, threshold_table
+from sonoforge.training.pages.terminal.tables import plain_table, table_text
+from sonoforge.training.statistics.wording import counted
+
+
+def describe_audit(result: Audit) -> str:
+    """Return the result as tables."""
+    return "\n".join(_parts(result))
+
+
+def _parts(result: Audit) -> Iterator[str]:
+    found = result["duplicates"]
+    yield f"{result['name']}: {result['images']} images, {result['masks']} masks"
+    yield table_text(count_table(result))
+    yield table_text(file_table(result))
+    yield from (f"unreadable: {message}" for message in result["unreadable"].values())
+    yield (
+        f"near-duplicates (score {found['threshold']} or more): {found['groups']} groups; {found['clusters']} clusters "
+        f"over {found['images_in_clusters']} images, the largest of {found['largest_cluster']}; "
+        f"{found['same_pixels']} with equal pixels, {found['mixed_label_clusters']} with mixed labels"
+    )
+    mixed = []
+    for cluster in result["clusters"]:
+        if cluster["mixed"]:
+            lowest = min(pair["correlation"] for pair in cluster["pairs"])
+            equal = " (equal pixels)" if cluster["same_pixels"] else ""
+            mixed.append(("\n".join(cluster["files"]), f"{lowest:.2f}{equal}"))
+    if mixed:
+        yield plain_table(("one scan, two answers", "correlation"), mixed)
+    for table in (*planted_tables(result), threshold_table(result)):
+        yield table.label
+        yield table_text(table)
+    other = result["against"]
+    if other is not None:
+        pairs = counted(len(other["pairs"]), "pair")
+        yield f"{pairs} of one scan with {other['name']} (score {other['threshold']} or more)"
+        rows = []
+        for pair in other["pairs"]:
+            equal = " (equal pixels)" if pair["same_pixels"] else ""
+            rows.append((pair["first"], pair["second"], f"{pair['score']:.1f}", f"{pair['correlation']:.2f}{equal}"))
+        if rows:
+            yield plain_table(("here", "there", "score", "correlation"), rows)
