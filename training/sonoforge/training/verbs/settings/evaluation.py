@@ -178,7 +178,7 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
     budget: str = option(
         "quick",
         help="quick: minutes; full: days\n"
-        "quick tests one fold and has 64 x 64 pixels, 300 steps of each U-Net, and 4 to 30 thousand images shown to each "
+        "quick tests one fold: 64 x 64 pixels, 300 steps of each U-Net, 4 to 30 thousand images shown to each "
         "GAN, so that all take about as long, in batches of 16 at base width 16; full has 128 x 128 "
         "pixels, 3000 steps, 200 epochs, and the recipe's own batch and width",
         choices=("quick", "full"),
