@@ -21,7 +21,7 @@ import pytest
 from program import Finished, sonoforge
 from sonoforge.runtime.cli import help, interruption, options, verbs
 from sonoforge.runtime.cli import main as cli
-from sonoforge.runtime.cli.log_lines import configure_logging, printable
+from sonoforge.runtime.cli.answer import configure_logging, printable
 from sonoforge.runtime.cli.options import Outcome, argument, group, option
 from sonoforge.runtime.errors import GateError, SonoforgeError
 

@@ -18,7 +18,7 @@ PROGRAM = """
 import logging, sys, time
 from sonoforge.runtime.cli import progress
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.log_lines import configure_logging
+from sonoforge.runtime.cli.answer import configure_logging
 from sonoforge.runtime.images.inputs import silent_libraries
 now = [0.0]
 progress.time.monotonic = lambda: now[0]

@@ -1,4 +1,6 @@
-"""The answer of a verb, what it was asked for: lines on stdout, also under ``--quiet``; with ``--json`` none.
+"""Messages as plain lines: the answer of a verb on stdout, all else on stderr, nothing that could steer a terminal.
+
+The answer, what a verb was asked for, is printed under ``--quiet``, too; with ``--json`` it is not.
 
 Progress, remarks and warnings are messages of a module's own logger, and go to stderr.  Answers are log messages too,
 so that the ``log.txt`` of a run folder holds them.
@@ -13,6 +15,7 @@ from typing import TextIO
 _logger = logging.getLogger("sonoforge.answer")
 
 say = _logger.info
+_SPACES = "\n\t\u00a0\u202f"  # with those between a figure and its unit
 
 
 class AnswerHandler(logging.StreamHandler[TextIO]):
@@ -40,3 +43,32 @@ def prints_text() -> bool:
 def is_answer(record: logging.LogRecord) -> bool:
     """Whether a log message is part of the answer."""
     return record.name == _logger.name
+
+
+def printable(text: str) -> str:
+    """Escape what could steer a terminal: names in files are other people's."""
+    return "".join(c if c.isprintable() or c in _SPACES else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def configure_logging(quiet: bool, answers: bool = True) -> None:
+    """Send the ``sonoforge`` loggers' messages to stderr and the answers among them to stdout, as plain lines.
+
+    Args:
+        quiet: Leave out what is neither an answer nor an error.
+        answers: Print answers; not with ``--json``.
+    """
+    logger = logging.getLogger("sonoforge")
+    logger.handlers[:] = []
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.ERROR if quiet else logging.INFO)
+    handler.addFilter(lambda record: not is_answer(record))
+    for own in (handler, AnswerHandler()) if answers else (handler,):
+        own.setFormatter(_Printable("%(message)s"))
+        logger.addHandler(own)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

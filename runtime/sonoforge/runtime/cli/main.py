@@ -19,8 +19,8 @@ from typing import Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from sonoforge.runtime.cli import options, verbs
+from sonoforge.runtime.cli.answer import configure_logging, printable
 from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c
-from sonoforge.runtime.cli.log_lines import configure_logging, printable
 from sonoforge.runtime.errors import SonoforgeError
 
 log = logging.getLogger("sonoforge.runtime.cli.main")  # __name__ is "__main__" under python -m

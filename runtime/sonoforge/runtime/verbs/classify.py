@@ -41,8 +41,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sonoforge.runtime.cli.answer import prints_text, say
-from sonoforge.runtime.cli.answer_columns import csv_format
-from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, settings_in_words
+from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.answering import Answering, Extras
 from sonoforge.runtime.cli.options import Outcome
