@@ -53,9 +53,9 @@ def tasks(x: NDArray[np.float32], y: NDArray[np.float32]) -> dict[str, tuple[Cal
         return float(fid.fid_statistics_to_metric(*statistics_, verbose=False)[fid.KEY_METRIC_FID])
 
     return {
-        "fid": (lambda: frechet_distance(x, y, "").value, their_fid),
+        "fid": (lambda: frechet_distance(x, y), their_fid),
         "kid": (
-            lambda: subset_kernel_distance(x, y, "", SUBSETS, SUBSET_SIZE).value,
+            lambda: subset_kernel_distance(x, y, SUBSETS, SUBSET_SIZE).value,
             lambda: float(kid.kid_features_to_metric(first, second, **subsets)[kid.KEY_METRIC_KID_MEAN]),
         ),
         "precision": (

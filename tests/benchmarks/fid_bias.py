@@ -81,7 +81,7 @@ def main() -> None:
             some = rng.choice(len(features), 2 * count, replace=False)
             first, second, _ = next(draw_halves(np.arange(2 * count), 2 * count, 1))
             pair = features[some[first]], features[some[second]]
-            distances = frechet_distance(*pair, space.name).value, kernel_distance(*pair, space.name).value
+            distances = frechet_distance(*pair), kernel_distance(*pair).value
             values.append(distances)
         fid, kid = np.array(values[-REPEATS:]).T
         print(

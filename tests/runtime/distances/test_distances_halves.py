@@ -78,7 +78,7 @@ def test_summary_of_known_numbers() -> None:
 
 
 def _kid(x: Rows, y: Rows) -> float:
-    return kernel_distance(x, y, "net").value
+    return kernel_distance(x, y).value
 
 
 def _measured(generated: Rows, real: Rows, repeats: int = 40) -> Measured:

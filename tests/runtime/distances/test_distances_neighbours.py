@@ -8,7 +8,7 @@ import torch
 
 from feature_rows import Rows, network_rows, other_library, rows
 from sonoforge.runtime.distances import neighbours as module
-from sonoforge.runtime.distances.neighbours import density_coverage, nearest_distances, precision_recall
+from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.errors import SonoforgeError
 
 FIDELITY = other_library("torch_fidelity.metric_prc")
@@ -102,31 +102,6 @@ def test_equal_images_have_a_ball_of_no_size_that_holds_their_copies(offset: flo
     assert found == pytest.approx((6 / 5, 6 / 16))
 
 
-def test_nearest_rows_are_those_of_a_sort() -> None:
-    x, y = rows(30, 4, 0), rows(40, 4, 1)
-    every = np.linalg.norm(x[:, None] - y[None], axis=2)
-    distances, indices = nearest_distances(x, y, 3)
-    assert np.array_equal(indices, np.argsort(every, axis=1)[:, :3])
-    assert np.allclose(distances, np.sort(every, axis=1)[:, :3], rtol=1e-12)
-    assert np.array_equal(nearest_distances(x, y)[1][:, 0], every.argmin(1))
-
-
-def test_within_one_table_a_row_is_not_its_own_neighbour_but_its_copy_is() -> None:
-    x = np.array([[0.0], [5.0], [5.0], [6.5]])
-    distances, indices = nearest_distances(x, x, 2, same=True)
-    assert indices.tolist() == [[1, 2], [2, 3], [1, 3], [1, 2]]
-    assert distances.tolist() == [[5, 5], [0, 1.5], [0, 1.5], [1.5, 1.5]]
-    assert nearest_distances(x, x)[1][:, 0].tolist() == [0, 1, 1, 3]
-
-
-def test_distances_of_near_duplicates_do_not_drown_in_rounding() -> None:
-    y = 1e3 + rows(20, 16, 0)
-    x = y + 1e-9 * rows(20, 16, 1)
-    distances, indices = nearest_distances(x, y)
-    assert indices[:, 0].tolist() == list(range(20))
-    assert distances[:, 0] == pytest.approx(np.linalg.norm(x - y, axis=1), rel=1e-3)
-
-
 @pytest.mark.parametrize("metric", [precision_recall, density_coverage])
 def test_sets_without_neighbours_are_refused(metric: object) -> None:
     assert callable(metric)
@@ -141,13 +116,3 @@ def test_sets_without_neighbours_are_refused(metric: object) -> None:
         metric(good, good[:, :2])
     with pytest.raises(ValueError, match="found 0 neighbours, expected at least 1"):
         metric(good, good, 0)
-
-
-def test_neighbours_that_are_not_there_are_refused() -> None:
-    good = rows(4, 3, 0)
-    with pytest.raises(SonoforgeError, match="found 4 rows to choose from, expected at least 5"):
-        nearest_distances(good, good, 5)
-    with pytest.raises(SonoforgeError, match="found 3 rows to choose from, expected at least 4"):
-        nearest_distances(good, good, 4, same=True)
-    with pytest.raises(ValueError, match="found 3 and 4 rows, expected one and the same table"):
-        nearest_distances(good[:3], good, same=True)

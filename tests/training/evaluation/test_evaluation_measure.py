@@ -154,8 +154,8 @@ def _probe(f: NDArray[Any], r: NDArray[Any], f_groups: NDArray[np.int64], r_grou
 @pytest.mark.parametrize(
     ("metric", "name", "again"),
     [
-        ("kid", "kid", lambda f, r, fg, rg: kernel_distance(f, r, "").value),
-        ("fid", "fid", lambda f, r, fg, rg: frechet_distance(f, r, "").value),
+        ("kid", "kid", lambda f, r, fg, rg: kernel_distance(f, r).value),
+        ("fid", "fid", lambda f, r, fg, rg: frechet_distance(f, r)),
         ("precision-recall", "recall", lambda f, r, fg, rg: precision_recall(f, r).recall),
         ("swd", "sliced_wasserstein", lambda f, r, fg, rg: sliced_wasserstein(f, r, seed=SEED)),
         ("probe", "linear_probe", _probe),
@@ -186,7 +186,7 @@ def test_matched_and_floor_again_by_hand(metric: str, name: str, again: Callable
 def test_kid_is_published_over_subsets_and_noted_whole(count: int) -> None:
     fakes, reals = _gaussian(2, count, shift=1.0), _gaussian(3, count + 10)
     row = _take(embedding_tasks("space", *_parts(fakes, reals), SEED)["kid"])["kid"]
-    whole = kernel_distance(fakes, reals, "")
+    whole = kernel_distance(fakes, reals)
     assert row["value"] == pytest.approx(whole.value, abs=0.5 * whole.standard_error)
     assert f"mean of {KID_SUBSETS} subsets of {min(100, count)}" in row["note"]
     assert f"whole sets {whole.value:.4g}" in row["note"]

@@ -211,7 +211,7 @@ def test_training_stops_when_kid_no_longer_falls(
     images: TrainingSet, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.5, 0.3, 0.4, 0.35, 0.2, 0.1])
-    monkeypatch.setattr(tick_metrics, "kernel_distance", lambda *_: Kid(next(values), 0.01, "none", 1, 1, 0, 0))
+    monkeypatch.setattr(tick_metrics, "kernel_distance", lambda *_: Kid(next(values), 0.01))
     monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # of a generator that has not learned yet
     measured = {"metrics": ("kid",), "metric_features": features.name}
     settings = _settings("dcgan", features, steps=12, tick_steps=2, stop_after=2, **measured)

@@ -115,8 +115,8 @@ def _falls(values: list[float]) -> bool:
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_shows_in_the_bundle_s_features_in_order_of_strength(halves: Halves, bundle: Space, name: str) -> None:
     real, series = _embedded(halves, name, bundle)
-    kid = [kernel_distance(fake, real, "").value for fake in series]
-    fid = [frechet_distance(fake, real, "").value for fake in series]
+    kid = [kernel_distance(fake, real).value for fake in series]
+    fid = [frechet_distance(fake, real) for fake in series]
     probe = [linear_probe(fake, real, np.arange(IMAGES)).auc for fake in series]
     precision = [precision_recall(fake, real).precision for fake in series]
     density = [density_coverage(fake, real).density for fake in series]
@@ -134,9 +134,9 @@ def test_damage_shows_in_the_bundle_s_features_in_order_of_strength(halves: Halv
     assert precision[-1] < 0.85 * precision[0]
     assert density[-1] < 0.85 * density[0]
     # Real against real is 0 within the error of KID; the strongest damage is beyond it, noise by 3.9 times the error.
-    whole = kernel_distance(series[0], real, "")
+    whole = kernel_distance(series[0], real)
     assert abs(whole.value) < 2 * whole.standard_error
-    strongest = kernel_distance(series[-1], real, "")
+    strongest = kernel_distance(series[-1], real)
     assert strongest.value > 3 * strongest.standard_error
 
 
@@ -163,16 +163,16 @@ def test_pixels_see_contrast_and_noise_and_are_misled_by_blur(halves: Halves) ->
     """Why pixels are no space to judge by: blurred images lie nearer to all others, so precision praises them."""
     pixels = open_space("pixels")
     real, contrast = _embedded(halves, "contrast", pixels)
-    assert _rises([kernel_distance(fake, real, "").value for fake in contrast])
+    assert _rises([kernel_distance(fake, real).value for fake in contrast])
     assert _rises([linear_probe(fake, real, np.arange(IMAGES)).auc for fake in contrast])
     _, noise = _embedded(halves, "noise", pixels)
-    assert _rises([frechet_distance(fake, real, "").value for fake in noise])
+    assert _rises([frechet_distance(fake, real) for fake in noise])
     assert _falls([precision_recall(fake, real).precision for fake in noise])
     _, blur = _embedded(halves, "blur", pixels)
-    assert _rises([kernel_distance(fake, real, "").value for fake in blur])
+    assert _rises([kernel_distance(fake, real).value for fake in blur])
     assert _rises([linear_probe(fake, real, np.arange(IMAGES)).auc for fake in blur])
     assert _rises([density_coverage(fake, real).density for fake in blur])
-    assert frechet_distance(blur[-1], real, "").value < frechet_distance(blur[0], real, "").value
+    assert frechet_distance(blur[-1], real) < frechet_distance(blur[0], real)
 
 
 KEPT = (75, 30, 18, 4)
@@ -199,7 +199,7 @@ def test_dropped_modes_show_in_recall_and_coverage(
     fakes = [space.embed(images).features for images in collapsing]
     recall = [precision_recall(fake, real).recall for fake in fakes]
     coverage = [density_coverage(fake, real).coverage for fake in fakes]
-    fid = [frechet_distance(fake, real, "").value for fake in fakes]
+    fid = [frechet_distance(fake, real) for fake in fakes]
     # Of 18 phantoms each is there four times: its three neighbours are its own repetitions.
     assert _falls([share for share in recall if share > 0]), recall
     assert recall == sorted(recall, reverse=True), recall
@@ -255,8 +255,8 @@ def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: S
         # What is not planted is flagged no more often than chance allows.
         assert len(flagged) - number <= 0.06 * IMAGES
         features = bundle.embed(images).features
-        kid.append(kernel_distance(features, real, "").value)
-        fid.append(frechet_distance(features, real, "").value)
+        kid.append(kernel_distance(features, real).value)
+        fid.append(frechet_distance(features, real))
         probe.append(linear_probe(features, real, np.arange(IMAGES)).auc)
     assert _rises(shares), shares
     assert _falls(scores), scores

@@ -31,26 +31,16 @@ _MOST_ENTRIES = 25_000_000  # of a kernel matrix kept whole for the subsets: 200
 
 
 class Kid(NamedTuple):
-    """A kernel distance and the protocol it was measured under.
+    """A kernel distance.
 
     Attributes:
         value: Estimate of the squared MMD; unbiased, so it may be below 0.
         standard_error: Of ``value``: how far it would move with other images (whole sets), or with other
             subsets of the same images (subsets).
-        features: Name of the feature network and hash of its weights.
-        generated: Number of generated images.
-        real: Number of real images.
-        subsets: How many subsets; 0 for the whole sets at once.
-        subset_size: Images of each kind in a subset; 0 for the whole sets at once.
     """
 
     value: float
     standard_error: float
-    features: str
-    generated: int
-    real: int
-    subsets: int
-    subset_size: int
 
 
 def polynomial_kernel(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
@@ -61,7 +51,7 @@ def polynomial_kernel(first: Embeddings, second: Embeddings) -> NDArray[np.float
     return values * values * values  # DEGREE factors: a general power takes a hundred times as long
 
 
-def kernel_distance(generated: NDArray[Any], real: NDArray[Any], features: str = "") -> Kid:
+def kernel_distance(generated: NDArray[Any], real: NDArray[Any]) -> Kid:
     """Measure KID from the whole sets at once, with its jackknife standard error.
 
     The jackknife leaves out one image at a time, first of one set, then of the other, and adds the two
@@ -80,7 +70,6 @@ def kernel_distance(generated: NDArray[Any], real: NDArray[Any], features: str =
     Args:
         generated: (N, D), N >= 3.
         real: (M, D), M >= 3.
-        features: Name of the network the vectors are from, to quote the figure with.
 
     Raises:
         SonoforgeError: Fewer than three images in a set, or a feature that is not a finite number.
@@ -94,11 +83,11 @@ def kernel_distance(generated: NDArray[Any], real: NDArray[Any], features: str =
     without_x = _estimate(x_to_x.sum() - 2 * x_to_x, y_to_y.sum(), x_to_y.sum() - x_to_y, n - 1, m)
     without_y = _estimate(x_to_x.sum(), y_to_y.sum() - 2 * y_to_y, x_to_y.sum() - y_to_x, n, m - 1)
     error = math.sqrt((n - 1) * np.var(without_x) + (m - 1) * np.var(without_y))
-    return Kid(float(value), error, features, n, m, subsets=0, subset_size=0)
+    return Kid(float(value), error)
 
 
 def subset_kernel_distance(
-    generated: NDArray[Any], real: NDArray[Any], features: str, subsets: int, subset_size: int, seed: int = 0
+    generated: NDArray[Any], real: NDArray[Any], subsets: int, subset_size: int, seed: int = 0
 ) -> Kid:
     """Measure KID as published figures do: the mean over random subsets.
 
@@ -107,7 +96,6 @@ def subset_kernel_distance(
     Args:
         generated: (N, D).
         real: (M, D).
-        features: Name of the network the vectors are from.
         subsets: How many, at least 2; usually 100.
         subset_size: Images of each kind in each, drawn without replacement; usually 1000.
         seed: Of the subsets.
@@ -135,7 +123,7 @@ def subset_kernel_distance(
     measure = _subsets_of_one_kernel if largest <= min(_MOST_ENTRIES, 4 * work) else _subsets_one_by_one
     values = measure(x, y, chosen)
     error = float(np.std(values, ddof=1)) / math.sqrt(subsets)
-    return Kid(float(np.mean(values)), error, features, len(x), len(y), subsets, subset_size)
+    return Kid(float(np.mean(values)), error)
 
 
 def _subsets_one_by_one(x: Embeddings, y: Embeddings, chosen: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:

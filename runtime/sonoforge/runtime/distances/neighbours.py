@@ -1,4 +1,4 @@
-"""Distances to nearest neighbours, and the four figures that balls around them give: how real, how varied.
+"""Four figures from balls that reach to the nearest neighbours: how real images are, and how varied.
 
 *Precision*: the share of generated images within the ball of any real one; *recall*: the share of real images
 within the ball of any generated one.  A ball reaches as far as its image's k-th neighbour in its own set
@@ -101,50 +101,17 @@ def density_coverage(generated: NDArray[Any], real: NDArray[Any], neighbours: in
     return DensityCoverage(inside / (neighbours * len(x)), float(covered.mean()))
 
 
-def nearest_distances(
-    from_rows: NDArray[Any], to_rows: NDArray[Any], k: int = 1, same: bool = False
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Find the k nearest rows of one table for each row of another, by Euclidean distance.
-
-    Args:
-        from_rows: (N, D).
-        to_rows: (M, D).
-        k: How many, at most M; at most M - 1 with ``same``.
-        same: Both are one and the same table: a row is no neighbour of itself (but an equal row is).
-
-    Returns:
-        Distances (N, k), nearest first, exact also for nearly equal rows; and the rows' indices (N, k) in ``to_rows``.
-
-    Raises:
-        SonoforgeError: Too few rows for k neighbours, or a feature that is not a finite number.
-        ValueError: Not two tables of one width, ``same`` with two lengths, or no neighbours.
-    """
-    x, y = check_pair("nearest neighbours", from_rows, to_rows, minimum=1)
-    if same and len(x) != len(y):
-        raise ValueError(f"nearest neighbours: found {len(x)} and {len(y)} rows, expected one and the same table")
-    _check_neighbours("nearest neighbours", k, len(y) - same, "rows to choose from")
-    centre = y.mean(0)
-    return _nearest(x - centre, y - centre, k, same)
-
-
-def _nearest(x: Embeddings, y: Embeddings, k: int, same: bool) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    distances, indices = np.empty((len(x), k)), np.empty((len(x), k), np.intp)
-    for block, squared in _blocks(x, y):
-        if same:
-            own = np.arange(block.start, block.stop)
-            squared[own - block.start, own] = np.inf
-        chosen = np.argpartition(squared, k - 1, axis=1)[:, :k]
-        for row, candidates in enumerate(chosen, block.start):
-            # From the difference itself: in squares and products the distance of near-duplicates drowns in rounding.
-            exact = np.linalg.norm(y[candidates] - x[row], axis=1)
-            order = np.lexsort((candidates, exact))
-            distances[row], indices[row] = exact[order], candidates[order]
-    return distances, indices
-
-
 def _squared_radii(rows: Embeddings, neighbours: int) -> NDArray[np.float64]:
     """(N,): squared distance of each row to its k-th neighbour among the others."""
-    return np.square(_nearest(rows, rows, neighbours, same=True)[0][:, -1])
+    radii = np.empty(len(rows))
+    for block, squared in _blocks(rows, rows):
+        own = np.arange(block.start, block.stop)
+        squared[own - block.start, own] = np.inf
+        chosen = np.argpartition(squared, neighbours - 1, axis=1)[:, :neighbours]
+        for row, candidates in enumerate(chosen, block.start):
+            # From the difference itself: in squares and products the distance of near-duplicates drowns in rounding.
+            radii[row] = np.linalg.norm(rows[candidates] - rows[row], axis=1).max()
+    return np.square(radii)
 
 
 def _blocks(x: Embeddings, y: Embeddings) -> Iterator[tuple[slice, NDArray[np.float64]]]:
@@ -166,16 +133,13 @@ def _centred(
 ) -> tuple[Embeddings, Embeddings]:
     """Check both sets and move them to the real images' mean, where squares are small and rounding is least."""
     x, y = check_pair(metric, generated, real)
-    _check_neighbours(metric, neighbours, min(len(x), len(y)) - 1, "others in the smaller set")
-    centre = y.mean(0)
-    return x - centre, y - centre
-
-
-def _check_neighbours(metric: str, neighbours: int, available: int, of_what: str) -> None:
     if neighbours < 1:
         raise ValueError(f"{metric}: found {neighbours} neighbours, expected at least 1")
-    if neighbours > available:
+    others = min(len(x), len(y)) - 1
+    if neighbours > others:
         raise SonoforgeError(
-            f"{metric}: found {available} {of_what}, expected at least {neighbours} for {neighbours} neighbours; "
-            "give more images"
+            f"{metric}: found {others} others in the smaller set, expected at least {neighbours} for {neighbours} "
+            "neighbours; give more images"
         )
+    centre = y.mean(0)
+    return x - centre, y - centre

@@ -67,19 +67,19 @@ def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dic
         else:
             found[name] = summarise(full[name], matched[name], floor[name], more_is_better)._asdict()
     if found["kid"] is not None:
-        found["kid"]["standard_error"] = kernel_distance(given, reference, "").standard_error
+        found["kid"]["standard_error"] = kernel_distance(given, reference).standard_error
     return found, size
 
 
 def _figures(given: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
     """Return each distance between (N, D) and (M, D) that so many images allow."""
     figures = {
-        "frechet": frechet_distance(given, reference, "").value,
+        "frechet": frechet_distance(given, reference),
         "sliced_wasserstein": sliced_wasserstein(given, reference, PROJECTIONS, SEED),
     }
     fewest = min(len(given), len(reference))
     if fewest >= DISTANCES["kid"][1]:
-        figures["kid"] = kernel_distance(given, reference, "").value
+        figures["kid"] = kernel_distance(given, reference).value
     if fewest >= DISTANCES["precision"][1]:
         figures |= precision_recall(given, reference, NEIGHBOURS)._asdict()
     return figures

@@ -70,12 +70,12 @@ def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, 
 
     def subsets(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
         size = min(KID_SUBSET_SIZE, len(f.rows), len(r.rows))
-        published = subset_kernel_distance(f.rows, r.rows, space, KID_SUBSETS, size, seed)
+        published = subset_kernel_distance(f.rows, r.rows, KID_SUBSETS, size, seed)
         note = f"mean of {KID_SUBSETS} subsets of {size}, their standard error {published.standard_error:.2g}"
         if min(len(f.rows), len(r.rows)) < 3:
             return [(published.value, None, note)]
         # The subsets are of the same images; by how much other images would move the value, the jackknife says.
-        whole = kernel_distance(f.rows, r.rows, space)
+        whole = kernel_distance(f.rows, r.rows)
         return [(published.value, whole.standard_error, f"{note}; whole sets {whole.value:.4g}, ± by the jackknife")]
 
     def probe(f: Part, r: Part) -> tuple[float, ...]:
@@ -89,13 +89,13 @@ def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, 
         "kid": Task(
             (Figure("kid", "KID", "realistic", "low"),),
             space, fake, real,
-            lambda f, r: (kernel_distance(f.rows, r.rows, space).value,),
+            lambda f, r: (kernel_distance(f.rows, r.rows).value,),
             whole=subsets,
         ),
         "fid": Task(
             (Figure("fid", "FID", "realistic", "low"),),
             space, fake, real,
-            lambda f, r: (frechet_distance(f.rows, r.rows, space).value,),
+            lambda f, r: (frechet_distance(f.rows, r.rows),),
         ),
         "probe": Task(
             (Figure("linear_probe", "Linear probe, AUC", "realistic", "low"),),

@@ -97,10 +97,10 @@ def measure_metrics(average: nn.Module, reference: MetricReference, image_channe
     made = np.concatenate([_embed_generated(average, reference, first, image_channels) for first in parts])
     name = reference.space.name
     if "kid" in reference.metrics:
-        kid = kernel_distance(made, reference.embedded, name)
+        kid = kernel_distance(made, reference.embedded)
         figures |= {"kid": kid.value, "kid_standard_error": kid.standard_error}
     if "fid" in reference.metrics:
-        figures["fid"] = frechet_distance(made, reference.embedded, name).value
+        figures["fid"] = frechet_distance(made, reference.embedded)
     return figures | {
         "metric_features": name,
         "metric_reference": reference.kind,
