@@ -60,7 +60,7 @@ def test_the_page_answers_as_python_does(
 
 def limited_bundle(folder: Path) -> Path:
     """Write a bundle that records all limits, so narrow that each is met."""
-    bundle = write_bundle(folder, checked=True)
+    bundle = write_bundle(folder)
 
     def limits(manifest: dict[str, Any]) -> None:
         manifest["trust"]["checks"] |= {"grain": 0.02, "foreign": 1.01 * manifest["trust"]["threshold"]}
@@ -128,7 +128,7 @@ def test_the_scan_is_cut_out_of_a_screen_as_by_python(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     drawn = [np.asarray(picture) for name, picture in pictures(18).items() if not name.startswith("scan")]
-    bundle = write_bundle(tmp_path / "bundle", checked=True)
+    bundle = write_bundle(tmp_path / "bundle")
     results = compared(bundle, ("--crop", "auto"), drawn, browser, tmp_path)
     assert [result["crop"]["kept"] < 0.9 for result in results].count(True) >= 2  # the screens
 

@@ -24,6 +24,7 @@ PREPROCESSING = {
     "resample": "bilinear",
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
+    "crop": "none",
 }
 
 
@@ -118,9 +119,9 @@ def npz(**arrays: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def reference(embeddings: NDArray[np.float64], checked: bool = False) -> tuple[bytes, dict[str, object]]:
+def reference(embeddings: NDArray[np.float64]) -> tuple[bytes, dict[str, object]]:
     """Fit the trust reference to (N, D) embeddings; return reference.npz and the manifest's ``trust``."""
-    arrays, record = checks(embeddings) if checked else ({}, {})
+    arrays, record = checks(embeddings)
     mean = embeddings.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(embeddings.T) + 1e-4 * np.eye(embeddings.shape[1]))
     components = vectors / np.sqrt(values)
@@ -129,6 +130,7 @@ def reference(embeddings: NDArray[np.float64], checked: bool = False) -> tuple[b
         "method": "ppca-mahalanobis",
         "median": float(np.median(distances)),
         "threshold": float(np.quantile(distances, 0.95)),
+        "checks": record,
     }
     data = npz(
         trust_mean=mean.astype(np.float32),
@@ -136,7 +138,7 @@ def reference(embeddings: NDArray[np.float64], checked: bool = False) -> tuple[b
         trust_residual=np.ones(1, np.float32),
         **arrays,
     )
-    return data, {**trust, **({"checks": record} if checked else {})}
+    return data, trust
 
 
 def pack(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Path:
@@ -171,17 +173,19 @@ def checks(embeddings: NDArray[np.float64]) -> tuple[dict[str, NDArray[Any]], di
         "policy": {"always": False, "error": 0.05, "least_probability": 0.5},
         "source": "scans for tests",
         "white": 0.5,
+        "grain": None,
+        "colour": 1.0,
     }
     return arrays, record
 
 
-def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None, checked: bool = False) -> Path:
-    """Write a whole valid bundle with the patch network, and ``trust.checks`` if asked; return its folder."""
+def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None) -> Path:
+    """Write a whole valid bundle with the patch network; return its folder."""
     from sonoforge.runtime.images import quality_metrics as image_quality
 
     pixels = np.stack([_prepared(scan(i)) for i in range(48)])
     expected = forward(pixels, seed)
-    reference_file, trust = reference(expected["embedding"], checked)
+    reference_file, trust = reference(expected["embedding"])
     measured = [image_quality.measure(image, 120, 90) for image in pixels]
     limits = {
         name: dict(zip(("low", "high"), np.quantile([m[name] for m in measured], (0, 1)).tolist(), strict=True))
@@ -206,7 +210,7 @@ def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None, che
         "calibration": {"temperature": TEMPERATURE, "protocol": "none"},
         "conformal": {"alpha": 0.1, "thresholds": dict.fromkeys(CLASSES, 0.2), "measured_coverage": {}},
         "trust": trust,
-        "quality": limits,
+        "quality": {**limits, "scan": {"count": 48, "bands": {}}},
         "training": {},
         "evaluation": {},
         "parity": {},

@@ -252,13 +252,14 @@ def _add_bundle(folder: Path, results: dict[str, Any]) -> None:
     files = {"model.onnx": {"sha256": "ab" * 32, "bytes": 8_912_345}, "golden.npz": {"sha256": "cd" * 32, "bytes": 812}}
     results |= {
         "parity": {
-            "max_abs": dict.fromkeys(outputs, 2.4e-6),
+            "max_abs": 1.5e-6,
+            "max_abs_logits": 2.4e-6,
+            "max_relative": {"embedding": 3e-7, "cam": 4e-7},
             "labels_equal": 32,
             "count": 32,
             "images": "32 training images of invented",
-            "tolerance": 1e-4,
-            "torch": "2.0",
-            "onnxruntime": "1.0",
+            "tolerance": {"probability": 1e-5, "relative": 1e-4, "logits": 1e-4},
+            "made_with": {"torch": "2.0", "onnxruntime": "1.0"},
         },
         "verify": {
             "ok": True,

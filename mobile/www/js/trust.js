@@ -18,7 +18,7 @@ const { NEIGHBOURS } = constants.nearest_training;
  * @property {string[]} causes
  * @property {string[]} reasons - One line for each cause.
  * @property {number} distance
- * @property {number | null} neighbour_distance
+ * @property {number} neighbour_distance
  */
 
 /**
@@ -77,7 +77,8 @@ export function neighbourDistance(embedding, reference) {
     for (let k = 0; k < width; k++) squared += (placed[k] - points[n * width + k]) ** 2;
     found[n] = Math.sqrt(squared);
   }
-  return found.sort().subarray(0, NEIGHBOURS).reduce((sum, value) => sum + value, 0) / NEIGHBOURS;
+  const nearest = found.sort().subarray(0, NEIGHBOURS);
+  return nearest.reduce((sum, value) => sum + value, 0) / nearest.length;
 }
 
 /**
@@ -109,14 +110,14 @@ export function tailProbability(distance, { median, threshold }) {
  */
 export function assess(evidence, classes, bundle) {
   const { trust: limits } = bundle.manifest;
-  const checks = limits.checks ?? null;
+  const { checks } = limits;
   const distance = mahalanobis(evidence.embedding, bundle.reference);
-  const neighbour = checks ? neighbourDistance(evidence.embedding, bundle.reference) : null;
+  const neighbour = neighbourDistance(evidence.embedding, bundle.reference);
   const far = `distance ${distance.toFixed(1)}, ${within(limits, 1)}`;
-  const coloured = checks ? whyColoured(evidence.pixels, checks) : "";
-  const noScan = coloured || (checks ? whyNoScan(evidence.pixels, distance, limits) : "");
+  const coloured = whyColoured(evidence.pixels, checks);
+  const noScan = coloured || whyNoScan(evidence.pixels, distance, limits);
   // Of scans of the training images' kind, those far away were answered no worse.
-  const judgesKind = noScan !== "" || !checks || (checks.grain ?? null) === null;
+  const judgesKind = noScan !== "" || checks.grain === null;
   const scores = judgesKind ? [tailProbability(distance, limits)] : [];
   if (coloured) scores.push(BEYOND);
   const found = [];
@@ -127,11 +128,9 @@ export function assess(evidence, classes, bundle) {
     scores.push(BEYOND);
   }
   const unlike = distance > limits.threshold ? [far] : [];
-  if (checks) {
-    scores.push(tailProbability(neighbour, checks.neighbours));
-    if (neighbour > checks.neighbours.threshold) {
-      unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
-    }
+  scores.push(tailProbability(neighbour, checks.neighbours));
+  if (neighbour > checks.neighbours.threshold) {
+    unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
   }
   if (unlike.length && !noScan) found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ")]);
   if (classes.length !== 1) found.push([CAUSES.BETWEEN_CLASSES, classes.join(" or ") || "none is likely enough"]);
@@ -147,7 +146,7 @@ export function assess(evidence, classes, bundle) {
 
 /** What besides its distance shows that an image is no ultrasound scan; empty where nothing does. */
 function whyNoScan(pixels, distance, { threshold, checks }) {
-  const least = checks.grain ?? null;
+  const least = checks.grain;
   if (distance > threshold && least !== null) {
     const grain = flatness(pixels);
     if (grain < least) {
@@ -160,8 +159,7 @@ function whyNoScan(pixels, distance, { threshold, checks }) {
 
 /** How much of an image is coloured, where no training image had as much; else empty. */
 function whyColoured(pixels, checks) {
-  const limit = checks.colour ?? null;
-  if (limit === null) return "";
+  const limit = checks.colour;
   const share = colouredShare(pixels);
   return share > limit
     ? `, and ${Math.round(100 * share)}% of it is coloured, of scans ${Math.round(100 * limit)}% at most`
@@ -171,21 +169,11 @@ function whyColoured(pixels, checks) {
 /** What is wrong with the scan itself. */
 function scanFaults({ pixels, flags, quality }, checks) {
   const faults = flags.filter((flag) => POOR_FLAGS.includes(flag)).map((flag) => flag.replaceAll("_", " "));
-  if (checks) {
-    faults.push(...poseFaults(pixels, checks));
-    const white = quality.saturated;
-    if ((checks.white ?? null) !== null && white > checks.white) {
-      faults.push(`overexposed: ${Math.round(100 * white)}% of the pixels white`);
-    }
-  }
-  return faults;
-}
-
-function poseFaults(pixels, checks) {
-  const faults = [];
   if (uprightScore(pixels, checks.upright) < 0) faults.push("upside down");
   const dark = darkColumns(pixels);
   if (dark > checks.contact) faults.push(`out of contact: ${Math.round(100 * dark)}% of the columns without echo`);
+  const white = quality.saturated;
+  if (white > checks.white) faults.push(`overexposed: ${Math.round(100 * white)}% of the pixels white`);
   return faults;
 }
 

@@ -17,9 +17,8 @@ from torch import nn
 
 import bundle_factory as factory
 from sonoforge.export.bundle.classifier import fill_bundle
-from sonoforge.export.bundle.network import read_network
-from sonoforge.export.formats.onnx_graph import BundleGraph
-from sonoforge.export.gate.parity import run_torch
+from sonoforge.export.bundle.network import network_of, read_network
+from sonoforge.export.formats.onnx_graph import BundleGraph, run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime.bundle.classification import OUTPUTS
@@ -28,7 +27,7 @@ from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.training.classifier.model_folder import ModelArrays, ModelRecord
+from sonoforge.training.classifier.model_folder import SIGNATURES, ModelArrays, ModelRecord
 from sonoforge.training.classifier.network import answer, pixel_views
 
 SHARED = 16  # blocks; few of their own, so that tracing two members takes little longer than one
@@ -80,18 +79,15 @@ def _write(
 ) -> Path:
     manifest = open_bundle().manifest
     rng = np.random.default_rng(1)
-    # What a card says of the training and the test, and the shipped bundle, which is older, does not record.
-    training = {"data_images": 780, "simulated": 0, "given_groups": 0, "added": {}, "generator": {}, "choice": "Tests."}
-    evaluation = {"near_duplicates": 0, "generator_reads": 0, "seed_accuracy": {"0": 0.8}}
     record = ModelRecord(
         **{key: manifest.raw[key] for key in ("name", "version", "conformal", "quality")},
-        training=training | manifest.raw["training"],
-        evaluation=evaluation | manifest.raw["evaluation"],
+        training=manifest.raw["training"],
+        evaluation=manifest.raw["evaluation"],
         classes=manifest.classes,
         shared_blocks=shared_blocks,
         mirror=mirror,
         temperature=1.7,
-        trust={"median": 8.0, "threshold": 12.0},
+        trust={"median": 8.0, "threshold": 12.0, "checks": {**manifest.raw["trust"]["checks"], "foreign": 20.0}},
         intended_use="Tests.",
         crop=seen.crop,
         image_size=seen.size,
@@ -100,8 +96,9 @@ def _write(
     arrays = ModelArrays(
         *(rng.normal(size=1280).astype(np.float32), rng.normal(size=(1280, 8)).astype(np.float32)),
         *(np.array([0.5], np.float32), _noise(1, 3, seen.size), _noise(2, 4, seen.size)),
+        *(np.zeros(1280, np.float32), np.eye(1280, 4, dtype=np.float16), rng.normal(size=(20, 4)).astype(np.float16)),
     )
-    fill_bundle(members, record, arrays, b"signatures", folder)
+    fill_bundle(network_of(members, record), record, arrays, {SIGNATURES: b"signatures"}, folder)
     return folder
 
 

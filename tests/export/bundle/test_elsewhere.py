@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_card import PARITY
 
 from program import sonoforge
 from small_run import SmallRun
@@ -65,7 +64,7 @@ def test_the_card_has_the_tables_of_the_runs(record: ModelRecord, tmp_path: Path
         write(tmp_path / "c", validated(record, "Warsaw")),
     ]
     found = with_evidence(record, folders)
-    card = classifier_card(found, PARITY)
+    card = classifier_card(found)
     assert "trained on the other collections alone (seed 3)" in card
     assert "| collection | images | accuracy | AUC malignant against benign | ECE | coverage of the sets |" in card
     assert "| Rio | 7 benign, 5 malignant | 50.0% [25.0%, 75.0%] | 0.875 [0.250, 0.750] |" in card
@@ -81,9 +80,7 @@ def test_sealed_folds_stand_beside_left_out_collections(record: ModelRecord, tmp
     own = dataclasses.replace(record, evaluation=evaluation)
     sealed = write(tmp_path / "sealed", {**left_out(record), "protocol": "sealed"})
     (text,) = (
-        part
-        for part in classifier_card(with_evidence(own, [sealed]), PARITY).split("## ")
-        if part.startswith("Other scanners")
+        part for part in classifier_card(with_evidence(own, [sealed])).split("## ") if part.startswith("Other scanners")
     )
     assert "on the other collections alone: what a scanner that the network does not know can expect." in text
     assert "in sealed folds (seed 3)" in text and text.count("| Rio | 7 benign, 5 malignant |") == 2
@@ -100,7 +97,7 @@ def test_the_card_says_where_those_networks_were_not_distilled(record: ModelReco
         validated(own, "Rio"),
     )
     found = with_evidence(own, [write(tmp_path / str(i), results) for i, results in enumerate(runs)])
-    card = classifier_card(found, PARITY)
+    card = classifier_card(found)
     assert "Networks of the same recipe, but not distilled, in sealed folds (seed 3)" in card
     assert "answered by networks of the same recipe, but distilled from 3, that were trained on the other" in card
     assert "would, answered by networks of the same recipe that were trained without the collection" in card

@@ -74,7 +74,7 @@ def test_a_reference_is_for_generators_alone(folder: Path) -> None:
 def test_a_reference_without_its_file_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "bundle", tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
-    del manifest["reference"]
+    manifest["reference"] = None
     (tmp_path / "bundle" / "manifest.json").write_text(json.dumps(manifest))
     line = refused("gan", "sample", "--bundle", tmp_path / "bundle", "--out", tmp_path / "drawn")
     assert "expected both or none" in line

@@ -144,6 +144,11 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "trust order": (lambda m: m["trust"].update(median=1e9), "expected less than threshold"),
     "unknown metric": (lambda m: m["quality"].update(beauty={"low": 0, "high": 1}), "unknown key 'beauty'"),
     "metric order": (lambda m: m["quality"]["noise"].update(low=9, high=1), "low 9.0 above high 1.0"),
+    "no scan bands": (lambda m: m["quality"].pop("scan"), "quality: scan is missing"),
+    "a band of no metric": (
+        lambda m: m["quality"]["scan"]["bands"].update(mood={"low": 1, "high": 2}),
+        "quality.scan.bands: unknown key 'mood'",
+    ),
     "scan bands without a count": (lambda m: m["quality"].update(scan={"bands": {}}), "quality.scan: count is missing"),
     "part of a count": (lambda m: m["quality"].update(scan={"count": 1.5, "bands": {}}), "scan.count: found 1.5"),
     "band order": (
@@ -372,8 +377,8 @@ def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:
     assert manifest.trust == (raw["trust"]["median"], raw["trust"]["threshold"])
     assert manifest.quality["noise"].high == raw["quality"]["noise"]["high"]
     assert manifest.thresholds == raw["conformal"]["thresholds"]
-    assert manifest.scan_bands == (0, {})  # of a bundle of before they were known
-    raw["quality"]["scan"] = {"count": 9, "bands": {"coverage": {"low": 0.5, "high": 1}, "of a later version": {}}}
+    assert manifest.scan_bands == (48, {})
+    raw["quality"]["scan"] = {"count": 9, "bands": {"coverage": {"low": 0.5, "high": 1}}}
     manifest = parse_manifest(json.dumps(raw).encode())
     assert isinstance(manifest, ClassifierManifest)
     assert manifest.scan_bands == (9, {"coverage": (0.5, 1.0)})

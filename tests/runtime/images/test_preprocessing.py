@@ -119,5 +119,5 @@ def test_unknown_settings_are_refused(change: dict[str, object]) -> None:
 def test_a_missing_setting_is_refused() -> None:
     values = IMAGENET.to_dict()
     del values["std"]
-    with pytest.raises(SonoforgeError, match="expected mean, resample, size, std"):
+    with pytest.raises(SonoforgeError, match="expected crop, mean, resample, size, std"):
         Preprocessing.from_dict(values)

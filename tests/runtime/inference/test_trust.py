@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,9 @@ import numpy as np
 import pytest
 
 import bundle_factory as factory
-from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.classification import ClassifierManifest, TailLimits
 from sonoforge.runtime.bundle.reader import BundleError, open_bundle
-from sonoforge.runtime.bundle.trust_limits import TailLimits
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.nearest_training import NeighbourReference, neighbour_distances
 from sonoforge.runtime.inference.trust import Cause, Evidence, assess, should_abstain
 
@@ -40,7 +39,7 @@ def test_axes_in_half_and_in_single_precision_are_read_alike(tmp_path: Path) -> 
     points = np.random.default_rng(3).normal(size=(20, factory.FEATURES)).astype(np.float32)
     single = trust.distances(points, trust.read_reference(open_bundle(folder)))
     arrays = dict(np.load(folder / "reference.npz"))
-    assert arrays["trust_components"].dtype == np.float32  # as bundles of earlier versions have them
+    assert arrays["trust_components"].dtype == np.float32
 
     def stored_as(kind: type) -> trust.TrustReference:
         axes = {"trust_components": arrays["trust_components"].astype(kind)}
@@ -74,20 +73,19 @@ def test_score_falls_with_distance_without_ties() -> None:
     assert all(0 < later < earlier <= 1 for earlier, later in pairwise(scores))
 
 
-def manifest(folder: Path, checked: bool = True) -> ClassifierManifest:
+def manifest(folder: Path) -> ClassifierManifest:
     """Return the manifest of a bundle whose limits are round numbers."""
 
     def round_numbers(raw: dict[str, Any]) -> None:
         raw["trust"] |= {"median": 30.0, "threshold": 40.0}
-        if checked:
-            raw["trust"]["checks"] |= {"foreign": 60.0, "neighbours": {"median": 0.2, "threshold": 0.4}, "grain": 0.05}
-            raw["trust"]["checks"]["colour"] = 0.2
+        raw["trust"]["checks"] |= {"foreign": 60.0, "neighbours": {"median": 0.2, "threshold": 0.4}, "grain": 0.05}
+        raw["trust"]["checks"]["colour"] = 0.2
 
-    factory.edit_manifest(factory.write_bundle(folder, checked=checked), round_numbers)
+    factory.edit_manifest(factory.write_bundle(folder), round_numbers)
     return open_bundle(folder).manifest
 
 
-PLAIN = Evidence(35.0, neighbour=0.3, upright=1.0, dark=0.1, white=0.1, grain=0.3, colour=0.1)
+PLAIN = Evidence(35.0, neighbour=0.3, upright=1.0, dark=0.1, white=0.1, grain=0.3, flags=(), colour=0.1)
 
 
 def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
@@ -148,7 +146,7 @@ def test_distance_lowers_the_score_only_where_nothing_else_judges_the_kind(tmp_p
     far = PLAIN._replace(distance=50.0)
     assert assess(far, limits).score == assess(PLAIN, limits).score == trust.tail_probability(0.3, TailLimits(0.2, 0.4))
     assert assess(far._replace(grain=0.0), limits).score == trust.tail_probability(50.0, TailLimits(30.0, 40.0))
-    factory.edit_manifest(tmp_path / "b", lambda raw: raw["trust"]["checks"].pop("grain"))
+    factory.edit_manifest(tmp_path / "b", lambda raw: raw["trust"]["checks"].update(grain=None))
     assert assess(far, open_bundle(tmp_path / "b").manifest).score == trust.tail_probability(
         50.0, TailLimits(30.0, 40.0)
     )
@@ -162,14 +160,6 @@ def test_the_set_adds_and_takes_back_its_cause(tmp_path: Path) -> None:
     assert two.in_distribution
     assert two.with_set(("benign",)) == trust == trust.with_set(("normal",))
     assert trust.with_set(()).causes == (Cause.BETWEEN_CLASSES,)
-
-
-def test_a_bundle_of_an_earlier_version_judges_by_its_distance_alone(tmp_path: Path) -> None:
-    old = manifest(tmp_path / "b", checked=False)
-    assert old.checks is None
-    assert assess(Evidence(1e6), old).causes == (Cause.UNLIKE_TRAINING,)
-    with pytest.raises(BundleError, match="export it again"):
-        Classifier(tmp_path / "b", abstain=True)
 
 
 def test_it_abstains_for_what_lies_in_them_and_for_doubt(tmp_path: Path) -> None:
@@ -187,11 +177,14 @@ def test_neighbour_distance_is_the_plain_mean_over_the_nearest() -> None:
     mean, points = rng.normal(size=20) / 9, rng.normal(size=(40, 6))
     reference = NeighbourReference(mean.astype(np.float32), axes.astype(np.float16), points.astype(np.float16))
     embeddings = rng.normal(size=(7, 20)).astype(np.float32)
-    expected = []
+    expected, placed = [], []
     for embedding in embeddings.astype(float):
         place = (embedding / np.sqrt(sum(x * x for x in embedding)) - mean) @ axes
+        placed.append(place)
         expected.append(sum(sorted(math.dist(place, point) for point in points)[:10]) / 10)
     assert neighbour_distances(embeddings, reference) == pytest.approx(expected, rel=2e-3)
+    few = neighbour_distances(embeddings, replace(reference, points=reference.points[:3]))
+    assert few[0] == pytest.approx(np.mean([math.dist(placed[0], point) for point in points[:3]]), rel=2e-3)
     longer = neighbour_distances(3 * embeddings, reference)
     assert longer == pytest.approx(neighbour_distances(embeddings, reference), rel=1e-5)
     assert np.isfinite(neighbour_distances(np.zeros((1, 20), np.float32), reference)).all()

@@ -139,7 +139,7 @@ def test_rows_of_other_settings_are_refused_and_left_alone(form: str, few: Path,
     table = tmp_path / "answers"
     command = ("classify", few, form, table)
     own = tmp_path / "own"
-    factory.write_bundle(own, checked=True)
+    factory.write_bundle(own)
     shutil.copy(own / "model.onnx", own / "copy.onnx")
 
     def list_copy(manifest: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sonoforge.export.bundle.network import read_network
-from sonoforge.export.gate.parity import run_torch
+from sonoforge.export.formats.onnx_graph import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.bundle.reader import open_bundle

@@ -211,7 +211,9 @@ def test_data_split_parity_and_time_are_printed_as_given(sealed: Written) -> Non
         assert [int(cell) for cell in row] == [fold + 1, *counts, counts.sum(), 0]
     assert "1 carries more than one label" in page.text
     parity = page.table("Does the exported file give")
-    assert parity[1] == ["logits", "2.4e−06", "0"] and ["equal labels", "32 of 32", "all of 6"] in parity
+    assert (
+        parity[1] == ["logits", "2.4e−06 (allowed 1.0e−04)", "0"] and ["equal labels", "32 of 32", "all of 6"] in parity
+    )
     assert page.table("Files of the bundle")[1] == ["model.onnx", "8.9 MB", "ab" * 32]
     times = dict(page.table("Time taken")[1:4])
     assert times == {"data": "0.4 s", "cross-validation": "3 min 05 s", "final model": "1 h 01 min"}

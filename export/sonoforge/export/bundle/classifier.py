@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +15,16 @@ from numpy.typing import NDArray
 from sonoforge.export.bundle.add_formats import add_formats, file_entry
 from sonoforge.export.bundle.elsewhere import with_evidence
 from sonoforge.export.bundle.folder import replacing_bundle, write_manifest
-from sonoforge.export.bundle.kept_network import BATCH_NORM, keep_network
 from sonoforge.export.bundle.network import network_of, read_network
 from sonoforge.export.bundle.record import figures, read_record
 from sonoforge.export.bundle.writer import npz, write_bundle
 from sonoforge.export.card.classifier import calibrated_on, classifier_card
-from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, to_onnx
+from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, run_torch, to_onnx
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.images import FEWEST, GateImages, JudgedModel, find_images
-from sonoforge.export.gate.parity import check, compare, run_torch
 from sonoforge.export.gate.row import FormatRow
-from sonoforge.export.gate.tolerance import Answers, Tolerance, problems
-from sonoforge.export.gate.tolerance import compare as compare_answers
+from sonoforge.export.gate.tolerance import Answers, Tolerance, compare, problems
 from sonoforge.models.mobilenetv2 import folded_statistics
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
@@ -54,7 +50,6 @@ def bundle_from_run(
     folder: Path,
     formats: Sequence[str] = ("onnx",),
     data: str = "",
-    network: Bundle[ClassifierManifest] | None = None,
     evidence: Sequence[Path] = (),
 ) -> list[FormatRow]:
     """Export the model of a run folder.
@@ -64,7 +59,6 @@ def bundle_from_run(
         folder: The bundle's; an existing classifier's bundle is replaced, at the very end.
         formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
         data: Images to judge the files on; empty for the run's own.
-        network: Whose network to keep in the place of the run's, see `kept_network`.
         evidence: Runs of the same recipe whose tables go into the card, see `elsewhere`.
 
     Returns:
@@ -86,16 +80,11 @@ def bundle_from_run(
             JudgedModel(record.classes, record.training, arrays.parity_pixels, record.preprocessing),
         )
         files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
-        if network is None:
-            graph = network_of(members, record)
-            if len(members) == 1:  # as initial weights, it gets these back
-                means, variances = folded_statistics(members[0])
-                files[BATCH_NORM] = npz({"means": means.numpy(), "variances": variances.numpy()})
-        else:
-            graph, record, arrays = keep_network(network, run, record, arrays)
-            if BATCH_NORM in network.manifest.files:
-                files[BATCH_NORM] = network.read(BATCH_NORM)
-        _fill(graph, record, arrays, files, fresh)
+        graph = network_of(members, record)
+        if len(members) == 1:  # `--weights BUNDLE` gives these back to a network that is trained further
+            means, variances = folded_statistics(members[0])
+            files["batch-norm.npz"] = npz({"means": means.numpy(), "variances": variances.numpy()})
+        fill_bundle(graph, record, arrays, files, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
         rows = add_formats(fresh, exported, names, formats)
     return rows
@@ -122,7 +111,7 @@ def bundle_from_bundle(
         graph, manifest = read_network(bundle), bundle.manifest.raw
         if evidence:
             record = with_evidence(read_record(bundle, graph), evidence)
-            card = classifier_card(record, manifest["parity"]).encode()  # `add_formats` adds the table of files
+            card = classifier_card(record).encode()  # `add_formats` adds the table of files
             files = {**manifest["files"], "MODEL_CARD.md": file_entry(card)}
             manifest = {**manifest, "evaluation": figures(record), "files": files}
             atomic.write_bytes(fresh / "MODEL_CARD.md", card)
@@ -132,38 +121,20 @@ def bundle_from_bundle(
 
 
 def fill_bundle(
-    members: Sequence[Any], record: ModelRecord, arrays: ModelArrays, signatures: bytes, folder: Path
-) -> BundleGraph:
-    """Export the model as ONNX, pass the first parity check, and write all files of a bundle.
-
-    Args:
-        members: The trained networks, on the CPU.
-        record: What the manifest says of it.
-        arrays: Trust reference and images.
-        signatures: What recognises copies of the training images, `training.classifier.trained_on`.
-        folder: An empty folder.
-
-    Returns:
-        The network that the bundle holds.
-
-    Raises:
-        GateError: onnxruntime does not answer as torch does.
-    """
-    graph = network_of(members, record)
-    _fill(graph, record, arrays, {SIGNATURES: signatures}, folder)
-    return graph
-
-
-def _fill(
     graph: BundleGraph, record: ModelRecord, arrays: ModelArrays, files: Mapping[str, bytes], folder: Path
 ) -> None:
-    """See `fill_bundle`; ``files`` go in as they are."""
+    """Export the model as ONNX and write all files of a bundle; `add_formats` compares the file with the network.
+
+    Args:
+        graph: The network on the CPU, see `network_of`.
+        record: What the manifest says of it.
+        arrays: Trust reference and images.
+        files: Further files, which go in as they are.
+        folder: An empty folder.
+    """
     preprocessing = record.preprocessing
     metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}", graph.look)
     model = to_onnx(graph, preprocessing.size, metadata)
-    images = f"{len(arrays.parity_pixels)} training images of {record.training.get('data', 'the data set')}"
-    parity = compare(graph, model, arrays.parity_pixels, preprocessing, images)
-    check(parity)
     golden = run_torch(graph, preprocessing.normalise(arrays.golden_pixels))
     about = {
         "name": record.name,
@@ -177,7 +148,7 @@ def _fill(
         "quality": record.quality,
         "training": record.training,
         "evaluation": figures(record),
-        "parity": parity,
+        "parity": {"formats": {}},
         "intended_use": record.intended_use,
     }
     contents = {
@@ -187,12 +158,12 @@ def _fill(
                 "trust_mean": arrays.trust_mean,
                 "trust_components": arrays.trust_components,
                 "trust_residual": arrays.trust_residual,
-                **_neighbours(arrays),
+                **{name: getattr(arrays, name) for name in ARRAYS},
             }
         ),
         "golden.npz": npz({"pixels": arrays.golden_pixels, **golden}),
         **files,
-        "MODEL_CARD.md": classifier_card(record, parity).encode(),
+        "MODEL_CARD.md": classifier_card(record).encode(),
     }
     write_bundle(folder, TASK, about, contents)
     bundle = open_bundle(folder)  # the reader must accept what the writer wrote
@@ -242,7 +213,7 @@ class ExportedClassifier:
 
     def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Compare a file's answers with the network's."""
-        row = compare_answers(self._answers(name, file), self.reference, self.images, self.classes)
+        row = compare(self._answers(name, file), self.reference, self.images, self.classes)
         return row, problems(row, self._tolerance(name))
 
     def _tolerance(self, name: str) -> Tolerance:
@@ -283,11 +254,6 @@ def _prepare(
 
 def _cannot_have(name: str) -> str:
     return FORMATS[name].missing()
-
-
-def _neighbours(arrays: ModelArrays) -> dict[str, NDArray[Any]]:
-    """Return the points of the training images for ``reference.npz``; none from a model of an earlier version."""
-    return {name: getattr(arrays, name) for name in ARRAYS if getattr(arrays, name) is not None}
 
 
 def _as_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sonoforge.export.bundle.writer import npz, write_bundle
 from sonoforge.export.card.generator import generator_card
 from sonoforge.export.formats.half_storage import round_to_half, store_in_half
 from sonoforge.export.formats.table import FORMATS, choose
-from sonoforge.export.gate.row import FormatRow
+from sonoforge.export.gate.row import FormatRow, ManifestJson
 from sonoforge.export.generators.graph import (
     CHECKED,
     OUTPUT,
@@ -96,27 +96,19 @@ def bundle_from_checkpoint(
     checkpoint = find_checkpoint(checkpoint)
     about, generator = describe(checkpoint), load_contiguous(checkpoint)
     names = choose(formats, TASK, lambda name: _cannot_have(name, generator))
-    reference = extras.reference
-    measured = read_measured(extras.evidence, about) if extras.evidence else None
+    manifest = _about(about, generator, _data_names(checkpoint), extras)
     if extras.half_weights:
         round_to_half(generator)
     model = generator_onnx(generator, about)
     exported = ExportedGenerator(
         GeneratorSource(generator, about, store_in_half(model) if extras.half_weights else model)
     )
-    manifest = _about(about, generator, _data_names(checkpoint))
-    if extras.half_weights:
-        manifest["training"]["weights"] = "rounded to half precision"
-    if measured:
-        manifest["training"]["measured"] = measured
-    if reference:
-        manifest["reference"] = reference.about
     with replacing_bundle(folder, TASK) as fresh:
         contents = {
             GeneratorManifest.model: exported.source.onnx,
             "golden.npz": _golden(generator),
             "MODEL_CARD.md": generator_card(manifest).encode(),
-            **({REFERENCE: npz(reference.arrays)} if reference else {}),
+            **({REFERENCE: npz(extras.reference.arrays)} if extras.reference else {}),
         }
         write_bundle(fresh, TASK, manifest, contents)
         rows = add_formats(fresh, exported, names, formats)
@@ -178,7 +170,7 @@ def _difference(generator: nn.Module, name: str, path: Path) -> float:
     return float(np.abs(found - expected).max()) if found.shape == expected.shape else math.nan
 
 
-def _about(about: Description, generator: nn.Module, data_names: Sequence[str]) -> dict[str, Any]:
+def _about(about: Description, generator: nn.Module, data_names: Sequence[str], extras: Extras) -> ManifestJson:
     """Return what the manifest says of a generator."""
     data, terms = "+".join(data_names), _terms(data_names)
     options, styled = about.generator_options, has_styles(generator)
@@ -193,7 +185,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str]) 
             "size": size,
             "channels": about.image_channels,
             "masks": channels - about.image_channels,
-            **({"structures": about.structures} if about.structures else {}),
+            "structures": about.structures,
             "range": [-1, 1],
         },
         "class_name": "" if labelled else about.class_name,
@@ -211,17 +203,19 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str]) 
             "data": data,
             "fingerprint": about.fingerprint,
             "generator_sha256": about.files["average.safetensors"],
-            **({"sources": terms} if terms else {}),
-            **({"label_maps": int(options["maps"])} if _keeps_training_maps(about, generator) else {}),
+            "sources": terms,
+            "label_maps": int(options["maps"]) if _keeps_training_maps(about, generator) else 0,
+            "weights": "rounded to half precision" if extras.half_weights else "",
+            "measured": read_measured(extras.evidence, about) if extras.evidence else {},
         },
+        "reference": extras.reference.about if extras.reference else None,
         "parity": {"checked": [list(pair) for pair in CHECKED]},
         "intended_use": INTENDED_USE,
     }
 
 
 def _keeps_training_maps(about: Description, generator: nn.Module) -> bool:
-    kept = about.composition.get("kept_maps", "training")  # so in checkpoints that do not say
-    return structures_drawn_into(generator) > 0 and kept == "training"
+    return structures_drawn_into(generator) > 0 and about.composition["kept_maps"] == "training"
 
 
 def _data_names(checkpoint: Path) -> list[str]:

@@ -46,15 +46,10 @@ def read_measured(run: Path, about: Description) -> dict[str, Any]:
             for row in results["metrics"]
             if row["name"] in SHOWN and None not in (row["matched"], row["floor"], row["ratio"])
         ],
-        **(
-            {
-                "copies": {
-                    **{key: copies[key] for key in ("images", "copies", "false_alarm")},
-                    "recall": {row["kind"]: row["recall"] for row in copies["recall"]},
-                }
-            }
-            if copies
-            else {}
-        ),
+        "copies": copies
+        and {
+            **{key: copies[key] for key in ("images", "copies", "false_alarm")},
+            "recall": {row["kind"]: row["recall"] for row in copies["recall"]},
+        },
         "warnings": results["warnings"],
     }

@@ -14,8 +14,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded
-from sonoforge.export.gate.parity import run_torch
+from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded, run_torch
 from sonoforge.export.gate.tolerance import EXACT
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead

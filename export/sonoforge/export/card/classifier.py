@@ -27,7 +27,7 @@ from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.results import IntervalResult, interval_text, share_text
 
 
-def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
+def classifier_card(record: ModelRecord) -> str:
     """Render a classifier's card, without its files; every sentence follows from the record."""
     training = record.training
     facts = _facts(record)
@@ -73,12 +73,6 @@ def classifier_card(record: ModelRecord, parity: dict[str, Any]) -> str:
         "95 % of these images were is reported as out of distribution.",
         "",
         *_flags(record),
-        "## Export",
-        "",
-        f"torch {parity['torch']} against onnxruntime {parity['onnxruntime']} on {parity['images']}: largest "
-        f"difference {parity['max_abs']['logits']:.1e} in logits, {parity['max_abs']['probabilities']:.1e} in "
-        f"probabilities, {parity['labels_equal']} of {parity['count']} labels equal.",
-        "",
         "## Factors and ethics",
         "",
         " ".join(_unknown(record)),

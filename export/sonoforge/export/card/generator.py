@@ -31,22 +31,22 @@ def generator_card(record: ManifestJson) -> str:
         f"Trained on {training['data'] or 'a data set whose name is not recorded'}, to step {training['step']}. "
         f"Fingerprint of the training images `{training['fingerprint'][:16]}`, of the weights "
         f"`{training['generator_sha256'][:16]}`"
-        + (f", here {training['weights']}." if "weights" in training else ".")
+        + (f", here {training['weights']}." if training["weights"] else ".")
         + (
             f" `reference.npz` records each training image as {reference['dimension']} features of the classifier "
             f"{reference['model']['name']} {reference['model']['version']}, to measure KID with; it may allow "
             "conclusions about training images, as the weights may."
-            if (reference := record.get("reference"))
+            if (reference := record["reference"])
             else ""
         ),
         "",
-        *(f"- {own['name']}: {own['licence']}. {own['citation']}." for own in training.get("sources", [])),
-        *([""] if training.get("sources") else []),
-        *_measured(training.get("measured")),
+        *(f"- {own['name']}: {own['licence']}. {own['citation']}." for own in training["sources"]),
+        *([""] if training["sources"] else []),
+        *(_measured(training["measured"]) if training["measured"] else []),
         "## Limits",
         "",
         "- A generator may repeat itself, leave out what is rare, and copy training images. `sonoforge evaluate` "
-        "measures all three" + ("." if "measured" in training else "; its figures are not part of this bundle."),
+        "measures all three" + ("." if training["measured"] else "; its figures are not part of this bundle."),
         "- The weights may allow conclusions about training images: share them as you may share the data.",
         *_kept_maps_in_words(training),
         "- Images must keep the note that they are synthetic, which `sonoforge gan sample` writes into each file.",
@@ -55,15 +55,13 @@ def generator_card(record: ManifestJson) -> str:
     return "\n".join(lines)
 
 
-def _measured(measured: ManifestJson | None) -> list[str]:
-    """Say what `sonoforge evaluate` found of these weights; nothing where that is not recorded."""
-    if measured is None:
-        return []
+def _measured(measured: ManifestJson) -> list[str]:
+    """Say what `sonoforge evaluate` found of these weights."""
     rows = [
         f"| {row['title']} | {row['space']} | {row['matched']:.3g} | {row['floor']:.3g} | {row['ratio']:.2g} |"
         for row in measured["metrics"]
     ]
-    copies = measured.get("copies")
+    copies = measured["copies"]
     recall = "; ".join(f"{kind} {share:.0%}" for kind, share in copies["recall"].items()) if copies else ""
     found = (
         f"Of {copies['images']} generated images {copies['copies']} match a training image better than the limit, "
@@ -99,7 +97,7 @@ def _masks_in_words(image: ManifestJson) -> str:
 
 
 def _kept_maps_in_words(training: ManifestJson) -> list[str]:
-    if not training.get("label_maps"):
+    if not training["label_maps"]:
         return []
     return [
         f"- It draws into {training['label_maps']} label maps of its training images, which its files hold: outlines "

@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -107,6 +109,13 @@ def _activation(linear: Any) -> nn.Conv2d:
 
 def _mean(values: Sequence[Tensor]) -> Tensor:
     return values[0] if len(values) == 1 else torch.stack(list(values)).mean(0)
+
+
+def run_torch(graph: nn.Module, inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Run the network's own graph on normalised images (N, 3, S, S); `OUTPUTS` by name."""
+    with torch.inference_mode():
+        outputs = graph.eval()(torch.from_numpy(inputs))
+    return {name: output.numpy() for name, output in zip(OUTPUTS, outputs, strict=True)}
 
 
 def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:

@@ -41,8 +41,6 @@ def main(config: ExportConfig) -> Outcome:
         raise SonoforgeError(f"--reference: found {config.reference}, expected none: {source} is no run of gan train")
     if config.half_weights and not is_generator:
         raise SonoforgeError(f"--half-weights: found it with {source}, expected a run of gan train; use onnx-fp16")
-    if config.network and (is_generator or is_bundle):
-        raise SonoforgeError(f"--network: found {config.network}, expected none: {source} is no run of a classifier")
     if is_generator and len(config.evidence) > 1:
         raise SonoforgeError(
             f"--evidence: found {', '.join(config.evidence)}, expected one run of evaluate: {source} is a generator's"
@@ -58,21 +56,15 @@ def main(config: ExportConfig) -> Outcome:
         if config.reference:
             from sonoforge.export.generators.reference import make_reference  # noqa: PLC0415 - needs the extra train
 
-            classifier = open_bundle(_kept(config.reference))
+            classifier = open_bundle(None if config.reference == "shipped" else config.reference)
             reference = make_reference(checkpoint, describe(checkpoint), classifier, config.data)
         extras = Extras(reference, evidence[0] if evidence else None, config.half_weights)
         rows = bundle_from_checkpoint(checkpoint, folder, config.formats, extras)
     elif is_bundle:
         rows = bundle_from_bundle(open_bundle(source), folder, config.formats, config.data, evidence)
     else:
-        network = open_bundle(_kept(config.network)) if config.network else None
-        rows = bundle_from_run(source, folder, config.formats, config.data, network, evidence)
+        rows = bundle_from_run(source, folder, config.formats, config.data, evidence)
     return _report(folder, target, rows)
-
-
-def _kept(network: str) -> Path | None:
-    """Return where the bundle is whose network is kept or looked through; None for the shipped one."""
-    return None if network == "shipped" else Path(network)
 
 
 def _checkpoint(run: Path, which: str) -> Path:

@@ -108,7 +108,7 @@ def _work(
             raise GateError(f"{folder / 'bundle'}: does not verify on this machine: {'; '.join(verified['problems'])}")
     results = RunResults(
         **comparison.results,
-        parity=manifest["parity"],
+        parity=manifest["parity"]["formats"]["onnx"],
         verify=verified,
         bundle_files=manifest["files"],
         final_arm=config.final_arm,
@@ -139,6 +139,7 @@ def _train_final_model(
     held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))
     figures = comparison.results["arms"][config.final_arm]
     seeds, judged = figures["seeds"], figures["trust"]
+    assert judged is not None  # noqa: S101 - comparators alone have none, and are no final arm
     reads = check_reads(folder, read_plans(folder)) if arm.reads_generators else {}
     record_model(
         folder / "model",
@@ -150,7 +151,7 @@ def _train_final_model(
             np.array(figures["distances"]),
             near_duplicates=sum(comparison.results["split"]["test_images_with_near_duplicate_in_training"]),
             generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
-            trust=None if judged is None else HeldOutTrust(**judged),
+            trust=HeldOutTrust(**judged),
             seed_accuracy={str(seed): value for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)},
         ),
         Provenance(

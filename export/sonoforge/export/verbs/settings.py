@@ -205,7 +205,6 @@ sonoforge export runs/00003-run-BUSI --formats all                every format t
 sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
 sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out server
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
-sonoforge export runs/00003-run-BUSI --network shipped --out again    this network, what the run measured
 sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidence runs/00005-validate
 sonoforge export shipped --evidence runs/00005-validate --out carded    the network as it is, its card with more
 sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
@@ -228,11 +227,6 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
         help="folder of images to check the files on, or phantom for simulated breast scans (default: the run's own)",
     )
     checkpoint: str = option("", help="generator: best, last or a step number (default: best, if KID was measured)")
-    network: str = option(
-        "",
-        help="bundle (folder, .zip, or shipped) whose network to keep, with this run's record of held-out "
-        "images; both must be of the same recipe on the same images (default: the run's own network)",
-    )
     evidence: tuple[str, ...] = repeated_option(
         (),
         help="another run to quote in the model card; may be repeated\n"

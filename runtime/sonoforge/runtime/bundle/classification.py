@@ -20,14 +20,18 @@ from sonoforge.runtime.bundle.manifest import (
     exact_keys,
     mapping,
     number,
+    one_of,
     positive,
     read_classes,
     read_files,
+    share,
+    text,
+    whole,
 )
-from sonoforge.runtime.bundle.trust_limits import TailLimits, TrustChecks, read_checks, read_distance
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.quality_metrics import METRICS
 from sonoforge.runtime.images.quality_table import SCAN
+from sonoforge.runtime.images.scan_pose import ROWS
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
 """Outputs of a model file, in order."""
@@ -40,8 +44,61 @@ class Limits(NamedTuple):
     high: float
 
 
+class TailLimits(NamedTuple):
+    """Median and 95th percentile of a distance over held-out images."""
+
+    median: float
+    threshold: float
+
+
+class Policy(NamedTuple):
+    """When to abstain.
+
+    Attributes:
+        always: Whether the bundle does so unasked.
+        error: Error rate among the held-out scans that kept their label, which ``least_probability`` was set for.
+        least_probability: Of the most probable class, for the label to be kept.
+    """
+
+    always: bool
+    error: float
+    least_probability: float
+
+
+class TrustChecks(NamedTuple):
+    """What is judged beside the distance from the training images.
+
+    Attributes:
+        neighbours: Of the mean distance to the nearest training images.
+        foreign: Mahalanobis distance beyond which an image is called no ultrasound scan.
+        upright: (`ROWS`,) weights of the brightness profile, see `scan_pose.upright_score`; all 0 where the training
+            images have no top, so that none is called upside down.
+        contact: Largest share of dark columns, see `scan_pose.dark_columns`.
+        policy: When to abstain.
+        source: The images that all of these were set on, in words.
+        white: Largest share of pixels at the white end, ``saturated`` of `quality_metrics.measure`.
+        grain: Flatness of the grain under which an image beyond the distance's threshold is called no ultrasound scan,
+            see `speckle_grain`; None where the training images have no flat grain.
+        colour: Share of coloured pixels, see `colour.coloured_share`, beyond which an image is called no ultrasound
+            scan.
+    """
+
+    neighbours: TailLimits
+    foreign: float
+    upright: tuple[float, ...]
+    contact: float
+    policy: Policy
+    source: str
+    white: float
+    grain: float | None
+    colour: float
+
+
 class ScanBands(NamedTuple):
-    """5th and 95th percentile of the metrics of `quality_table.SCAN` over so many training ``images``."""
+    """5th and 95th percentile of the metrics of `quality_table.SCAN` over so many training ``images``.
+
+    A metric that none of them has a value for is left out.
+    """
 
     images: int
     limits: dict[str, Limits]
@@ -58,9 +115,9 @@ class ClassifierManifest(Manifest):
         alpha: Error rate of the conformal sets, for each class; between 0 and 1.
         thresholds: Probability from which a class belongs to the set.
         trust: Of the Mahalanobis distance from the training images.
-        checks: What else an answer is judged by; None in a bundle of an earlier version.
+        checks: What else an answer is judged by.
         quality: Reference range of each image-quality metric of the network's view.
-        scan_bands: Reference bands of the metrics in the scan's own pixels; empty for a bundle without.
+        scan_bands: Reference bands of the metrics in the scan's own pixels.
     """
 
     preprocessing: Preprocessing
@@ -69,7 +126,7 @@ class ClassifierManifest(Manifest):
     alpha: float
     thresholds: dict[str, float]
     trust: TailLimits
-    checks: TrustChecks | None
+    checks: TrustChecks
     quality: dict[str, Limits]
     scan_bands: ScanBands
 
@@ -94,6 +151,9 @@ class ClassifierManifest(Manifest):
         alpha = number("conformal.alpha", conformal.get("alpha"))
         if not 0 < alpha < 1:
             raise ManifestError(f"conformal.alpha: found {alpha}, expected a number between 0 and 1")
+        trust, checks = read_trust(raw["trust"])
+        quality = mapping("quality", raw["quality"])
+        exact_keys("quality", quality, (*METRICS, "scan"))
         return cls(
             name=raw["name"],
             version=raw["version"],
@@ -105,10 +165,10 @@ class ClassifierManifest(Manifest):
             temperature=positive("calibration.temperature", calibration.get("temperature")),
             alpha=alpha,
             thresholds=_thresholds(conformal.get("thresholds"), classes),
-            trust=read_distance(raw["trust"]),
-            checks=read_checks(raw["trust"]),
-            quality=_quality(raw["quality"]),
-            scan_bands=_scan_bands(raw["quality"]),
+            trust=trust,
+            checks=checks,
+            quality={name: _limits(f"quality.{name}", quality[name]) for name in METRICS},
+            scan_bands=_scan_bands(mapping("quality.scan", quality["scan"])),
         )
 
     @property
@@ -126,6 +186,8 @@ class ClassifierManifest(Manifest):
 
 # Our exports record six; each is answered at once with the others.
 _MOST_GOLDEN = 32
+_MOST_IMAGES = 10**9
+_LARGEST_WEIGHT = 1e6
 
 
 def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
@@ -143,29 +205,65 @@ def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
 def _thresholds(value: Any, classes: tuple[str, ...]) -> dict[str, float]:
     thresholds = mapping("conformal.thresholds", value)
     exact_keys("conformal.thresholds", thresholds, classes)
-    numbers = {name: number(f"conformal.thresholds.{name}", thresholds[name]) for name in classes}
-    for name, found in numbers.items():
-        if not 0 <= found <= 1:
-            raise ManifestError(f"conformal.thresholds.{name}: found {found}, expected a probability")
-    return numbers
+    return {name: share(f"conformal.thresholds.{name}", thresholds[name]) for name in classes}
 
 
-def _quality(value: Any) -> dict[str, Limits]:
-    quality = mapping("quality", value)
-    exact_keys("quality", {name: value for name, value in quality.items() if name != "scan"}, tuple(METRICS))
-    return {name: _limits(f"quality.{name}", quality[name]) for name in METRICS}
+def read_trust(value: Any) -> tuple[TailLimits, TrustChecks]:
+    """Read ``trust``: the limits of the Mahalanobis distance, and what else an answer is judged by."""
+    trust = mapping("trust", value)
+    exact_keys("trust", trust, ("method", *TailLimits._fields, "checks"))
+    one_of("trust.method", trust["method"], ("ppca-mahalanobis",))
+    distance = _tail("trust", trust)
+    return distance, _checks(mapping("trust.checks", trust["checks"]), distance)
 
 
-def _scan_bands(quality: Mapping[str, Any]) -> ScanBands:
-    """Read ``quality.scan``: older bundles have none, later ones may have more metrics."""
-    scan = mapping("quality.scan", quality.get("scan", {"count": 0, "bands": {}}))
-    exact_keys("quality.scan", scan, ("count", "bands"))
-    count, bands = number("quality.scan.count", scan["count"]), mapping("quality.scan.bands", scan["bands"])
-    if count < 0 or count != int(count):
-        raise ManifestError(f"quality.scan.count: found {count}, expected a whole number")
-    return ScanBands(
-        int(count), {name: _limits(f"quality.scan.bands.{name}", bands[name]) for name in SCAN if name in bands}
+def _tail(where: str, value: Mapping[str, Any]) -> TailLimits:
+    limits = TailLimits(*(positive(f"{where}.{key}", value[key]) for key in TailLimits._fields))
+    if limits.median >= limits.threshold:
+        raise ManifestError(f"{where}: found median {limits.median}, expected less than threshold {limits.threshold}")
+    return limits
+
+
+def _checks(checks: Mapping[str, Any], distance: TailLimits) -> TrustChecks:
+    """Read ``trust.checks``; the limit of what is foreign lies beyond the ``distance``'s."""
+    where = "trust.checks"
+    exact_keys(where, checks, TrustChecks._fields)
+    neighbours, policy = (mapping(f"{where}.{key}", checks[key]) for key in ("neighbours", "policy"))
+    exact_keys(f"{where}.neighbours", neighbours, TailLimits._fields)
+    exact_keys(f"{where}.policy", policy, Policy._fields)
+    foreign = positive(f"{where}.foreign", checks["foreign"])
+    if foreign < distance.threshold:
+        raise ManifestError(f"{where}.foreign: found {foreign}, expected trust.threshold {distance.threshold} or more")
+    weights = checks["upright"]
+    if not isinstance(weights, list) or len(weights) != ROWS:
+        raise ManifestError(f"{where}.upright: found {weights!r:.80}, expected {ROWS} numbers")
+    upright = tuple(number(f"{where}.upright", weight) for weight in weights)
+    if max(map(abs, upright)) > _LARGEST_WEIGHT:
+        raise ManifestError(f"{where}.upright: found a weight beyond {_LARGEST_WEIGHT:g}, expected smaller ones")
+    if not isinstance(policy["always"], bool):
+        raise ManifestError(f"{where}.policy.always: found {policy['always']!r:.80}, expected true or false")
+    return TrustChecks(
+        neighbours=_tail(f"{where}.neighbours", neighbours),
+        foreign=foreign,
+        upright=upright,
+        contact=share(f"{where}.contact", checks["contact"]),
+        policy=Policy(
+            policy["always"], *(share(f"{where}.policy.{key}", policy[key]) for key in ("error", "least_probability"))
+        ),
+        source=text(f"{where}.source", checks["source"]),
+        white=share(f"{where}.white", checks["white"]),
+        grain=None if checks["grain"] is None else positive(f"{where}.grain", checks["grain"]),
+        colour=share(f"{where}.colour", checks["colour"]),
     )
+
+
+def _scan_bands(scan: Mapping[str, Any]) -> ScanBands:
+    where = "quality.scan.bands"
+    exact_keys("quality.scan", scan, ("count", "bands"))
+    bands = mapping(where, scan["bands"])
+    exact_keys(where, bands, [name for name in SCAN if name in bands])
+    limits = {name: _limits(f"{where}.{name}", band) for name, band in bands.items()}
+    return ScanBands(whole("quality.scan.count", scan["count"], 1, _MOST_IMAGES), limits)
 
 
 def _limits(name: str, value: Any) -> Limits:

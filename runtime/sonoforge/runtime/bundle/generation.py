@@ -1,11 +1,11 @@
 """The manifest of a generator's bundle: the keys that its task adds.
 
-Beside the keys of every bundle, all of them required but `reference`, and no other allowed:
+Beside the keys of every bundle, all of them required and no other allowed:
 
 | key | value |
 |---|---|
 | `recipe` | name of the GAN recipe |
-| `image` | `size`: side S in pixels; `channels`: 1 or 3; `masks`: number of channels after these that are masks; `structures`: names of what they are of, where there are any; `range`: `[-1, 1]` |
+| `image` | `size`: side S in pixels; `channels`: 1 or 3; `masks`: number of channels after these that are masks; `structures`: names of what they are of, or none; `range`: `[-1, 1]` |
 | `class_name` | class of all images; empty with `classes` |
 | `classes` | names in the order of the labels; empty for a generator without labels |
 | `latents` | `recipe`: `"sha256-box-muller-1"`; `size`: Z; `distribution`: `"normal"` or `"uniform"` |
@@ -14,8 +14,8 @@ Beside the keys of every bundle, all of them required but `reference`, and no ot
 | `psi` | `accepted`: whether it is an input; `default`: its value where none is given |
 | `parity` | `checked`: batches and psi; `formats`: format to `file`, `precision`, `status` (`passed`, `failed`, `not checked`, `not written`), `reason`, `bytes`, `max_abs`, `tolerance` |
 | `provenance` | packages and their versions |
-| `training` | `step`, `data`, `fingerprint` of the images, `generator_sha256` of the weights; where it applies `label_maps`, how many of the training images it keeps, `weights`, what was done to them, `sources`, for each known collection `name`, `licence`, `citation`, and `measured`, what `sonoforge evaluate` found |
-| `reference` | with the file `reference.npz`: `model`, the classifier (`name`, `version`, `sha256` of `model.onnx`) in whose embedding the training images are recorded; `dimension` of it; `images`: how many, by class |
+| `training` | `step`, `data`, `fingerprint` of the images, `generator_sha256` of the weights, `label_maps`, how many of the training images it keeps, `weights`, what was done to them, `sources`, for each known collection `name`, `licence`, `citation`, and `measured`, what `sonoforge evaluate` found; 0 and empty where it does not apply |
+| `reference` | null, or with the file `reference.npz`: `model`, the classifier (`name`, `version`, `sha256` of `model.onnx`) in whose embedding the training images are recorded; `dimension` of it; `images`: how many, by class |
 
 `reference.npz` holds `embeddings` (M, D) float16 and `labels` (M,) int64, 0 without classes.
 """  # noqa: E501 - a table's rows cannot be broken
@@ -122,9 +122,8 @@ class GeneratorManifest(Manifest):
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     keys: ClassVar[tuple[str, ...]] = (
         *("recipe", "image", "class_name", "latents", "inputs", "psi"),
-        *("training", "parity", "provenance"),
+        *("training", "parity", "provenance", "reference"),
     )
-    optional: ClassVar[tuple[str, ...]] = ("reference",)
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> GeneratorManifest:
@@ -140,13 +139,11 @@ class GeneratorManifest(Manifest):
         psis, labels = {"psi": [1]} if psi["accepted"] else {}, {"labels": ["N"]} if classes else {}
         _expect("inputs", raw["inputs"], {"latents": ["N", latents["size"]], **psis, **labels})
         _expect("outputs", raw["outputs"], {"images": ["N", channels, size, size]})
-        training = mapping("training", raw["training"])
+        training, reference = mapping("training", raw["training"]), raw["reference"]
         _training(training)
         files = read_files(raw["files"], cls)
-        if ("reference" in raw) != (REFERENCE in files):
-            raise ManifestError(
-                f"reference: found only one of this key and the file {REFERENCE}, expected both or none"
-            )
+        if (reference is not None) != (REFERENCE in files):
+            raise ManifestError(f"reference: found only one of it and the file {REFERENCE}, expected both or none")
         return cls(
             name=raw["name"],
             version=raw["version"],
@@ -156,7 +153,7 @@ class GeneratorManifest(Manifest):
             recipe=text("recipe", raw["recipe"]),
             image_size=size,
             image_channels=image["channels"],
-            structures=tuple(image.get("structures", ())),
+            structures=tuple(image["structures"]),
             channels=channels,
             class_name=class_name,
             latent_size=latents["size"],
@@ -166,7 +163,7 @@ class GeneratorManifest(Manifest):
             step=whole("training.step", training["step"], 0, 10**12),
             fingerprint=text("training.fingerprint", training["fingerprint"]),
             generator_sha256=digest("training.generator_sha256", training["generator_sha256"]),
-            reference=_reference(raw["reference"], classes or (class_name,)) if "reference" in raw else None,
+            reference=None if reference is None else _reference(reference, classes or (class_name,)),
         )
 
     @property
@@ -190,17 +187,14 @@ class GeneratorManifest(Manifest):
         return "" if usable else "found a seed below 0 or a label that is no class's"
 
 
-def _training(raw: dict[str, Any]) -> None:
-    also = tuple(key for key in ("label_maps", "weights", "sources", "measured") if key in raw)
-    exact_keys("training", raw, ("step", "data", "fingerprint", "generator_sha256", *also))
-    text("training.data", raw["data"], empty=True)
-    if "label_maps" in raw:
-        whole("training.label_maps", raw["label_maps"], 0, _MOST_LABEL_MAPS)
-    if "weights" in raw:
-        text("training.weights", raw["weights"])
-    if "measured" in raw:
-        mapping("training.measured", raw["measured"])
-    sources = raw.get("sources", [])
+def _training(raw: Mapping[str, Any]) -> None:
+    measured = ("label_maps", "weights", "sources", "measured")
+    exact_keys("training", raw, ("step", "data", "fingerprint", "generator_sha256", *measured))
+    for key in ("data", "weights"):
+        text(f"training.{key}", raw[key], empty=True)
+    whole("training.label_maps", raw["label_maps"], 0, _MOST_LABEL_MAPS)
+    mapping("training.measured", raw["measured"])
+    sources = raw["sources"]
     if not isinstance(sources, list):
         raise ManifestError(f"training.sources: found {sources!r:.80}, expected a list")
     for index, source in enumerate(sources):
@@ -219,25 +213,18 @@ def _expect(name: str, found: Any, expected: dict[str, Any]) -> None:
 
 def _image(value: Any) -> dict[str, Any]:
     image = mapping("image", value)
-    named = ("structures",) if "structures" in image else ()
-    exact_keys("image", image, ("size", "channels", "masks", "range", *named))
+    exact_keys("image", image, ("size", "channels", "masks", "structures", "range"))
     if image["range"] != [-1, 1]:
         raise ManifestError(f"image.range: found {image['range']!r:.80}, expected [-1, 1]")
     one_of("image.channels", image["channels"], (1, 3))
     whole("image.size", image["size"], 1, _LARGEST_SIDE)
-    whole("image.masks", image["masks"], 0, _MOST_MASKS)
-    if named:
-        _structures(image["structures"], image["masks"])
-    return image
-
-
-def _structures(names: Any, masks: int) -> None:
-    """Each name becomes part of a file's."""
-    if not isinstance(names, list) or len(names) != masks or not masks:
-        raise ManifestError(f"image.structures: found {names!r:.80}, expected {masks} names")
-    for name in names:
+    masks, names = whole("image.masks", image["masks"], 0, _MOST_MASKS), image["structures"]
+    if not isinstance(names, list) or len(names) not in (0, masks):
+        raise ManifestError(f"image.structures: found {names!r:.80}, expected none or {masks} names")
+    for name in names:  # each becomes part of a file's
         if not isinstance(name, str) or not _STRUCTURE.fullmatch(name):
             raise ManifestError(f"image.structures: found {name!r:.80}, expected lower-case words with hyphens")
+    return image
 
 
 def _latents(value: Any) -> dict[str, Any]:

@@ -86,12 +86,10 @@ class Manifest:
     required: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     keys: ClassVar[tuple[str, ...]]
-    optional: ClassVar[tuple[str, ...]] = ()
-    """Keys that may be missing."""
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Manifest:
-        """Check the values of a document that has exactly this task's keys, the optional ones or not.
+        """Check the values of a document that has exactly this task's keys.
 
         Raises:
             ManifestError: One line: which key, what was found, what was expected.
@@ -212,6 +210,14 @@ def positive(name: str, value: Any) -> float:
     found = number(name, value)
     if found <= 0:
         raise ManifestError(f"{name}: found {found}, expected a number above 0")
+    return found
+
+
+def share(name: str, value: Any) -> float:
+    """Return a number from 0 to 1."""
+    found = number(name, value)
+    if not 0 <= found <= 1:
+        raise ManifestError(f"{name}: found {found}, expected a number from 0 to 1")
     return found
 
 

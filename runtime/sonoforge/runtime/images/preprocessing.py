@@ -116,13 +116,11 @@ class Preprocessing:
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """Read the form written by `to_dict`, refusing what this version does not know.
 
-        Bundles from before there was ``crop`` lack it: they see whole images.
-
         Raises:
             SonoforgeError: A missing or unknown key, a wrong type or a value out of range.
         """
-        expected = {"size", "resample", "mean", "std"}
-        if not isinstance(values, Mapping) or set(values) - {"crop"} != expected:
+        expected = {"size", "resample", "mean", "std", "crop"}
+        if not isinstance(values, Mapping) or set(values) != expected:
             found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
             raise SonoforgeError(f"preprocessing: found {found:.200}, expected {', '.join(sorted(expected))}")
         size, resample = values["size"], values["resample"]
@@ -130,7 +128,7 @@ class Preprocessing:
             raise SonoforgeError(f"preprocessing: found size {size!r:.80}, expected a whole number from 16 to 4096")
         if not isinstance(resample, str) or resample not in _FILTERS:
             raise SonoforgeError(f"preprocessing: found resample {resample!r:.80}, expected {' or '.join(_FILTERS)}")
-        crop = values.get("crop", "none")
+        crop = values["crop"]
         if crop not in CROPS:
             raise SonoforgeError(f"preprocessing: found crop {crop!r:.80}, expected {' or '.join(CROPS)}")
         mean, std = _triple("mean", values["mean"]), _triple("std", values["std"])

@@ -96,11 +96,8 @@ class Classifier:
             )
         self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
         self._reference = trust.read_reference(self.bundle)
-        checks = manifest.checks
-        self._neighbours = read_neighbours(self.bundle) if checks else None
-        if abstain and checks is None:
-            raise BundleError(f"{self.bundle.path}: records no limits for handing scans back; export it again")
-        self.abstains = checks is not None and (abstain or checks.policy.always)
+        self._neighbours = read_neighbours(self.bundle)
+        self.abstains = abstain or manifest.checks.policy.always
         self.file = file
         self.model = {**manifest.identity, "sha256": manifest.files[file].sha256}
 
@@ -213,8 +210,6 @@ class Classifier:
     ) -> trust.Evidence:
         """Measure what one image (S, S, 3), or (S, S) of a grey one, with embedding (1, D), is judged by."""
         distance, checks = float(trust.distances(embedding, self._reference)[0]), self.bundle.manifest.checks
-        if checks is None or self._neighbours is None:
-            return trust.Evidence(distance, flags=quality.flags)
         far = distance > self.bundle.manifest.trust.threshold  # nearer images are not judged by their grain
         pixels = view.reshape(1, *view.shape[:2], -1)
         colours = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
@@ -317,7 +312,7 @@ def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onn
         stated = json.loads(text)
     except ValueError:
         stated = text
-    if not isinstance(stated, dict) or {"crop": "none", **stated} != manifest.preprocessing.to_dict():
+    if stated != manifest.preprocessing.to_dict():
         raise BundleError(
             f"{where}: its metadata key sonoforge.preprocessing holds {text:.120}, "
             f"the manifest {json.dumps(manifest.preprocessing.to_dict())}; export the bundle again"

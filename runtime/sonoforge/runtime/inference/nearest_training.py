@@ -21,7 +21,8 @@ from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
 
 NEIGHBOURS = 10
-"""Training images that the distance is averaged over; 1 and 5 ranked errors worse on sealed folds of BUSI."""
+"""Training images that the distance is averaged over, or all of fewer; 1 and 5 ranked errors worse on sealed folds of
+BUSI."""
 AXES = 32
 """Kept of the embedding; 8, 16 and 64 ranked errors as well within 0.02 of AUROC."""
 
@@ -52,10 +53,10 @@ ARRAYS = tuple(f"neighbour_{field.name}" for field in fields(NeighbourReference)
 
 
 def read_neighbours(bundle: Bundle[ClassifierManifest]) -> NeighbourReference:
-    """Read the reference from a bundle whose manifest has ``trust.checks``, ready to compute with.
+    """Read the reference from a bundle, ready to compute with.
 
     Raises:
-        BundleError: The arrays are missing, of another shape, or hold fewer than `NEIGHBOURS` images.
+        BundleError: The arrays are missing or of another shape.
     """
     (size,) = bundle.manifest.outputs["embedding"]
     kinds = (
@@ -65,11 +66,9 @@ def read_neighbours(bundle: Bundle[ClassifierManifest]) -> NeighbourReference:
     )
     arrays = bundle.arrays("reference.npz", dict(zip(ARRAYS, kinds, strict=True)))
     reference = NeighbourReference(*(arrays[name] for name in ARRAYS))
-    count, width = reference.points.shape
-    if count < NEIGHBOURS or width != reference.axes.shape[1]:
-        found = f"{count} points of {width} numbers"
-        expected = f"at least {NEIGHBOURS} of {reference.axes.shape[1]}"
-        raise BundleError(f"{bundle.path}: reference.npz: found {found}, expected {expected}")
+    width, expected = reference.points.shape[1], reference.axes.shape[1]
+    if width != expected:
+        raise BundleError(f"{bundle.path}: reference.npz: found points of {width} numbers, expected {expected}")
     return replace(reference, axes=reference.axes.astype(np.float32), points=reference.points.astype(np.float64))
 
 
@@ -81,7 +80,7 @@ def directions(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def neighbour_distances(embeddings: NDArray[np.float32], reference: NeighbourReference) -> NDArray[np.float64]:
-    """Mean Euclidean distance (N,) of embeddings (N, D) from the `NEIGHBOURS` nearest points of the reference.
+    """Mean Euclidean distance (N,) of embeddings (N, D) from the `NEIGHBOURS` nearest points, or all of fewer.
 
     ``z = (e / |e| - mean) . axes``; the distances are those of z from the points.
     """
@@ -90,6 +89,7 @@ def neighbour_distances(embeddings: NDArray[np.float32], reference: NeighbourRef
     )
     points = reference.points.astype(np.float64, copy=False)
     squared = np.square(placed).sum(axis=1)[:, None] + reference.squared_lengths - 2 * placed @ points.T
-    nearest = np.partition(np.maximum(squared, 0), NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
+    count = min(NEIGHBOURS, len(points))
+    nearest = np.partition(np.maximum(squared, 0), count - 1, axis=1)[:, :count]
     found: NDArray[np.float64] = np.sqrt(nearest).mean(axis=1)
     return found

@@ -1,7 +1,7 @@
 """May a reader use this answer?  One judgement with its reasons, from what the bundle records of held-out scans.
 
 `Cause` keeps apart what a reading must not mix up.  Each limit was set on scans that the network which judged them had
-not seen, see `bundle.trust_limits`.  Which causes predict errors, and how well, is in ``runtime/docs/trust.md``: the
+not seen, see `TrustChecks`.  Which causes predict errors, and how well, is in ``runtime/docs/trust.md``: the
 distance from the training images did not on scans of their kind, so it is named and lowers no score there.
 
 Sources: Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018, with one
@@ -22,10 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.classification import ClassifierManifest, TailLimits
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
-from sonoforge.runtime.bundle.trust_limits import TailLimits
 
 POOR_FLAGS = ("sharpness_low", "contrast_low")
 """Quality flags that make a poor scan: scans with the others were not answered worse, sealed folds of BUSI."""
@@ -60,8 +59,7 @@ class Trust:
         causes: Why not to use the answer, in the order of `Cause`; empty when trusted.
         reasons: One line for each cause.
         distance: Mahalanobis distance from the training images, 0 or more.
-        neighbour_distance: Mean distance from the nearest training images, see `nearest_training`; None where the
-            bundle does not record them.
+        neighbour_distance: Mean distance from the nearest training images, see `nearest_training`.
     """
 
     score: float
@@ -69,7 +67,7 @@ class Trust:
     causes: tuple[Cause, ...]
     reasons: tuple[str, ...]
     distance: float
-    neighbour_distance: float | None = None
+    neighbour_distance: float
 
     def with_set(self, classes: Sequence[str]) -> Trust:
         """Assess also by the classes that cannot be ruled out: one is a clear answer."""
@@ -96,23 +94,23 @@ class Evidence(NamedTuple):
 
     Attributes:
         distance: `distances`.
-        neighbour: `nearest_training.neighbour_distances`; None where the bundle does not record them, as the next two.
+        neighbour: `nearest_training.neighbour_distances`.
         upright: `scan_pose.upright_score`.
         dark: `scan_pose.dark_columns`.
         white: ``saturated`` of the image quality.
-        grain: `speckle_grain.flatness`; also None within the distance's threshold, where it is not asked for.
+        grain: `speckle_grain.flatness`; None within the distance's threshold, where it is not asked for.
         flags: Of the image quality.
         colour: `colour.coloured_share`.
     """
 
     distance: float
-    neighbour: float | None = None
-    upright: float | None = None
-    dark: float | None = None
-    white: float | None = None
-    grain: float | None = None
-    flags: tuple[str, ...] = ()
-    colour: float | None = None
+    neighbour: float
+    upright: float
+    dark: float
+    white: float
+    grain: float | None
+    flags: tuple[str, ...]
+    colour: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +120,7 @@ class TrustReference:
     Attributes:
         mean: (D,).
         components: (D, K) leading principal axes, each divided by its standard deviation; K < D.  In a file float16, or
-            float32 where that cannot hold them and in bundles of earlier versions; float32 to compute with.
+            float32 where that cannot hold them; float32 to compute with.
         residual: (1,) standard deviation along each of the other D - K axes; above 0.
     """
 
@@ -196,7 +194,7 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     found: list[tuple[Cause, str]] = []
     # Of scans of the training images' kind, those far away were answered no worse.  Without a limit of the grain,
     # nothing else tells other kinds of images.
-    judges_kind = bool(no_scan) or checks is None or checks.grain is None or evidence.neighbour is None
+    judges_kind = bool(no_scan) or checks.grain is None
     scores = [tail_probability(distance, limits)] if judges_kind else []
     faults = _faults(evidence, manifest)
     if coloured:
@@ -207,11 +205,9 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
         found.append((Cause.POOR_SCAN, f"{Cause.POOR_SCAN.value}: {', '.join(faults)}"))
         scores.append(_BEYOND)
     unlike = [far] if distance > limits.threshold else []
-    if checks and evidence.neighbour is not None:
-        scores.append(tail_probability(evidence.neighbour, checks.neighbours))
-        if evidence.neighbour > checks.neighbours.threshold:
-            near = f"{evidence.neighbour:.3f} from the nearest, {_within(checks.neighbours, 3)}"
-            unlike.append(near)
+    scores.append(tail_probability(evidence.neighbour, checks.neighbours))
+    if evidence.neighbour > checks.neighbours.threshold:
+        unlike.append(f"{evidence.neighbour:.3f} from the nearest, {_within(checks.neighbours, 3)}")
     if unlike and not no_scan:
         found.append((Cause.UNLIKE_TRAINING, f"{Cause.UNLIKE_TRAINING.value}: {'; '.join(unlike)}"))
     return Trust(
@@ -232,20 +228,15 @@ def should_abstain(trust: Trust, probability: float, manifest: ClassifierManifes
     Args:
         trust: Of the scan.
         probability: Of its most probable class.
-        manifest: With `checks`.
+        manifest: With the policy.
     """
-    policy = manifest.checks.policy if manifest.checks else None
-    if policy is None:
-        raise BundleError(f"{manifest.name}: records no limits for handing scans back; export it again")
     in_the_scan = set(trust.causes) - {Cause.BETWEEN_CLASSES}
-    return bool(in_the_scan) or probability < policy.least_probability
+    return bool(in_the_scan) or probability < manifest.checks.policy.least_probability
 
 
 def _no_scan(evidence: Evidence, manifest: ClassifierManifest) -> str:
     """Say what besides its distance shows that an image is no ultrasound scan; empty where nothing does."""
     checks = manifest.checks
-    if checks is None:
-        return ""
     far, grain = evidence.distance > manifest.trust.threshold, evidence.grain
     if far and checks.grain is not None and grain is not None and grain < checks.grain:
         return f", and its grain does not lie flat as speckle does ({grain:.2f}, least {checks.grain:.2f})"
@@ -254,8 +245,8 @@ def _no_scan(evidence: Evidence, manifest: ClassifierManifest) -> str:
 
 def _coloured(evidence: Evidence, manifest: ClassifierManifest) -> str:
     """Say how much of an image is coloured, where no training image had as much; else empty."""
-    limit = manifest.checks.colour if manifest.checks else None
-    if limit is None or evidence.colour is None or evidence.colour <= limit:
+    limit = manifest.checks.colour
+    if evidence.colour <= limit:
         return ""
     return f", and {evidence.colour:.0%} of it is coloured, of scans {limit:.0%} at most"
 
@@ -264,11 +255,11 @@ def _faults(evidence: Evidence, manifest: ClassifierManifest) -> list[str]:
     """Name what is wrong with the scan itself."""
     faults = [flag.replace("_", " ") for flag in evidence.flags if flag in POOR_FLAGS]
     checks = manifest.checks
-    if checks and evidence.upright is not None and evidence.upright < 0:
+    if evidence.upright < 0:
         faults.append("upside down")
-    if checks and evidence.dark is not None and evidence.dark > checks.contact:
+    if evidence.dark > checks.contact:
         faults.append(f"out of contact: {evidence.dark:.0%} of the columns without echo")
-    if checks and checks.white is not None and evidence.white is not None and evidence.white > checks.white:
+    if evidence.white > checks.white:
         faults.append(f"overexposed: {evidence.white:.0%} of the pixels white")
     return faults
 

@@ -43,17 +43,12 @@ class ConformalRecord(TypedDict):
     mean_set_size: float
 
 
-class _TrustChecks(TypedDict, total=False):
-    """``trust.checks`` of a bundle's manifest, where there are enough images to set the limits by."""
-
-    checks: dict[str, Any]
-
-
-class TrustRecord(_TrustChecks):
-    """Distance of held-out images from the training images: median and 95th percentile."""
+class TrustRecord(TypedDict):
+    """Distance of held-out images from the training images: median and 95th percentile; `TrustChecks` as JSON."""
 
     median: float
     threshold: float
+    checks: dict[str, Any]
 
 
 class QualityRange(TypedDict):
@@ -163,16 +158,16 @@ class ModelRecord:
 
 
 class ModelArrays(NamedTuple):
-    """`TrustReference` (D,), (D, K), (1,); images (N, S, S, 3) uint8 for parity (real) and golden vectors."""
+    """`TrustReference` (D,), (D, K), (1,); images (N, S, S, 3) uint8, real and golden ones; `NeighbourReference`."""
 
     trust_mean: NDArray[np.float32]
     trust_components: NDArray[np.floating[Any]]
     trust_residual: NDArray[np.float32]
     parity_pixels: NDArray[np.uint8]
     golden_pixels: NDArray[np.uint8]
-    neighbour_mean: NDArray[np.float32] | None = None  # `NeighbourReference`; None where ``trust`` has no checks
-    neighbour_axes: NDArray[np.float16] | None = None
-    neighbour_points: NDArray[np.float16] | None = None
+    neighbour_mean: NDArray[np.float32]
+    neighbour_axes: NDArray[np.floating[Any]]
+    neighbour_points: NDArray[np.floating[Any]]
 
 
 def save_model(
@@ -187,7 +182,7 @@ def save_model(
     }
     atomic.write_bytes(folder / "model.safetensors", save(state))
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{key: array for key, array in arrays._asdict().items() if array is not None})
+    np.savez_compressed(buffer, **arrays._asdict())
     atomic.write_bytes(folder / "arrays.npz", buffer.getvalue())
     atomic.write_bytes(folder / SIGNATURES, signatures)
     atomic.write_json(folder / "model.json", asdict(record))
@@ -209,7 +204,7 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
         if missing := lacking(record):
             raise KeyError(f"model.json lacks {', '.join(missing)}; train again")
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
-            arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields if key in archive})
+            arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields})
         state = load((folder / "model.safetensors").read_bytes())
         members = []
         for index in sorted({int(key.split(".")[0]) for key in state}):

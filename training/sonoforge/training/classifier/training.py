@@ -58,7 +58,7 @@ class Trained(NamedTuple):
     train_accuracy: float
     reference: TrustReference
     added: NDArray[np.int64]
-    neighbours: NeighbourReference | None
+    neighbours: NeighbourReference
     upright: NDArray[np.float64]
 
 

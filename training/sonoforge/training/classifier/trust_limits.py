@@ -66,27 +66,24 @@ def describe_causes(part: Predictions, distances: NDArray[np.float64], judged: H
 
 
 def record_trust(
-    distances: NDArray[np.float64], judged: HeldOutTrust | None, held_out: Predictions, looks: TrainingLooks
+    distances: NDArray[np.float64], judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks
 ) -> TrustRecord:
-    """Set the limits that a bundle records, see `bundle.trust_limits`.
+    """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
 
     Args:
         distances: Of held-out images (N,) from the training images of their network.
-        judged: What else they are judged by; None leaves ``checks`` out, as they cannot be set.
+        judged: What else they are judged by.
         held_out: The same images' answers.
         looks: Of the final model's training images: no network has to see them for it.
     """
     median, threshold = float(np.median(distances)), float(np.percentile(distances, 95))
-    record = TrustRecord(median=median, threshold=threshold)
-    if judged is None:
-        return record
     near, far = float(np.median(judged.neighbours)), float(np.percentile(judged.neighbours, 95))
-    if not 0 < near < far:  # too few images to tell near from far
-        return record
     labels, folds = held_out.labels, held_out.parts
     calibrated = calibration.cross_fitted_temperature(labels, held_out.probabilities, folds)
     cuts = risk_coverage.cuts(held_out.predicted != labels, calibrated.max(axis=1), held_out.groups)
-    record["checks"] = {
+    flat = FLAT * float(np.median(looks.grain))
+    has_flat_grain = flat > 0 and (looks.grain < flat).mean() <= _WITHOUT
+    checks = {
         "neighbours": {"median": near, "threshold": far},
         "foreign": median + FOREIGN * (threshold - median),
         "upright": looks.upright.tolist() if _have_a_top(judged) else [0.0] * ROWS,
@@ -101,12 +98,10 @@ def record_trust(
             f"{held_out.seed}, arm {held_out.arm}), each judged by a network that had not seen it"
         ),
         "white": looks.white,
+        "grain": flat if has_flat_grain else None,
         "colour": max(COLOURED, looks.colour),
     }
-    flat = FLAT * float(np.median(looks.grain))
-    if flat > 0 and (looks.grain < flat).mean() <= _WITHOUT:
-        record["checks"]["grain"] = flat
-    return record
+    return TrustRecord(median=median, threshold=threshold, checks=checks)
 
 
 def _have_a_top(judged: HeldOutTrust) -> bool:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sonoforge.runtime.images.scan_pose import ROWS, dark_columns, profile, upright_score
 from sonoforge.runtime.inference.nearest_training import (
     AXES,
-    NEIGHBOURS,
     NeighbourReference,
     directions,
     neighbour_distances,
@@ -32,10 +31,8 @@ class HeldOutTrust(NamedTuple):
     dark: list[float]  # `scan_pose.dark_columns`
 
 
-def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference | None:
-    """Place training embeddings (N, D) on the leading axes of their directions; None for too few to compare with."""
-    if len(embeddings) < NEIGHBOURS:
-        return None
+def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference:
+    """Place training embeddings (N, D) on the leading axes of their directions."""
     own = directions(embeddings)
     mean = own.mean(axis=0)
     axes = np.linalg.svd(own - mean, full_matrices=False)[2][:AXES].T.astype(np.float16)
@@ -56,12 +53,10 @@ def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 def assess_held_out(
     pixels: NDArray[np.uint8],
     embeddings: NDArray[np.float32],
-    neighbours: NeighbourReference | None,
+    neighbours: NeighbourReference,
     upright: NDArray[np.float64],
-) -> HeldOutTrust | None:
-    """Measure images (N, S, S, 3) with embeddings (N, D); None where there are too few training images."""
-    if neighbours is None:
-        return None
+) -> HeldOutTrust:
+    """Measure images (N, S, S, 3) with embeddings (N, D)."""
     return HeldOutTrust(
         neighbours=neighbour_distances(embeddings, neighbours).tolist(),
         upright=upright_score(pixels, upright.tolist()).tolist(),

@@ -73,7 +73,7 @@ class HeldOut:
     near_duplicates: int  # images with a near-duplicate or an identical image among these
     generator_reads: int  # images that a generator read which their model's training images came from
     seed_accuracy: dict[str, float]  # accuracy by seed, where the training was repeated with several; else empty
-    trust: HeldOutTrust | None = None  # what else they are judged by; None where there are too few training images
+    trust: HeldOutTrust  # what else they are judged by
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,9 @@ def record_model(
         trust_mean=trained.reference.mean,
         trust_components=trained.reference.components,
         trust_residual=trained.reference.residual,
-        neighbour_mean=neighbours.mean if neighbours else None,
-        neighbour_axes=neighbours.axes if neighbours else None,
-        neighbour_points=neighbours.points if neighbours else None,
+        neighbour_mean=neighbours.mean,
+        neighbour_axes=neighbours.axes,
+        neighbour_points=neighbours.points,
         parity_pixels=np.asarray(cache.images[chosen]),
         golden_pixels=np.stack([np.repeat(image.pixels[:, :, None], 3, axis=2) for image in phantoms]),
     )
@@ -265,7 +265,7 @@ def _evaluate(
     held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance
 ) -> EvaluationRecord:
     predictions = held_out.predictions
-    record: EvaluationRecord = {
+    return {
         **describe_arm(predictions, classes),
         "protocol": predictions.protocol,
         "folds": len(np.unique(predictions.folds)),
@@ -275,7 +275,5 @@ def _evaluate(
         "near_duplicates": held_out.near_duplicates,
         "generator_reads": held_out.generator_reads,
         "seed_accuracy": held_out.seed_accuracy,
+        "flags": describe_causes(predictions, held_out.distances, held_out.trust),
     }
-    if held_out.trust is not None:
-        record["flags"] = describe_causes(predictions, held_out.distances, held_out.trust)
-    return record

@@ -400,8 +400,8 @@ class ComparisonResults(_ChoiceIfAsked):
 class RunResults(ComparisonResults):
     """``results.json`` of ``run``: the comparison, and what became of the final model.
 
-    ``parity`` and ``bundle_files`` are those of the bundle's manifest, ``verify`` is the verb's result, ``seconds`` the
-    time of each part of the run.
+    ``parity`` is the row of the ONNX file in the gate of the export, ``bundle_files`` are the manifest's ``files``,
+    ``verify`` is the verb's result, ``seconds`` the time of each part of the run.
     """
 
     parity: dict[str, Any]
