@@ -81,6 +81,6 @@ def small_checkpoint(
     names = ["a", "b", "c"][:classes]
     about = Description(
         7, recipe, architecture, options, channels, "" if names else "lesion", names, "0" * 64, {},
-        structures=["disc", "optic-cup"] if masks > 1 else [],
+        structures=["disc", "optic-cup"] if masks > 1 else [], composition={"kept_maps": "training"},
     )  # fmt: skip
     return save_checkpoint(folder / "checkpoints", about, {"average": generator.state_dict()})

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 import bundle_factory as factory
-from sonoforge.export.bundle.folder import replacing_bundle
-from sonoforge.export.bundle.writer import creation_time
-from sonoforge.export.bundle.zip_file import write_zip
+from sonoforge.export.bundle.folder import creation_time, replacing_bundle, write_zip
 from sonoforge.runtime.bundle.reader import DamagedBundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 

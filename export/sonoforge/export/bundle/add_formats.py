@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -10,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from sonoforge.export.bundle.folder import write_manifest
-from sonoforge.export.bundle.provenance import versions
+from sonoforge.export.bundle.folder import file_entry, versions, write_manifest
 from sonoforge.export.card.files import replace_files
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.gate.row import FormatRow, ManifestJson
@@ -33,11 +31,12 @@ class Exported(Protocol):
     def task(self) -> str:
         """``classification`` or ``generation``."""
 
+    @property
+    def source(self) -> Any:
+        """What the writers of this task in `FORMATS` take."""
+
     def cannot_have(self, name: str) -> str:
         """Return why a format cannot be written; nothing if it can."""
-
-    def write(self, name: str) -> bytes | dict[str, bytes]:
-        """Make a format's file, or files by name."""
 
     def allowed(self, name: str) -> FormatRow:
         """Return what a format's row says of its gate before it is judged."""
@@ -102,7 +101,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool)
         return {**row, "status": "not written", "reason": absent}
     contents: dict[str, bytes] = {}
     try:
-        made = exported.write(name)
+        made = form.writers[exported.task](exported.source)
         contents = made if isinstance(made, dict) else {row["file"]: made}
         for file, data in contents.items():
             atomic.write_bytes(folder / file, data)
@@ -155,11 +154,6 @@ def _enter(manifest: ManifestJson, folder: Path, row: FormatRow) -> None:
             files[file] = file_entry((folder / file).read_bytes())
     if row["file"] in files:
         files[row["file"]] |= {"precision": row["precision"], "format": row["format"]}
-
-
-def file_entry(data: bytes) -> dict[str, Any]:
-    """Return a file's entry in the manifest."""
-    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def describe(row: FormatRow) -> str:

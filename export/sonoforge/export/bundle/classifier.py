@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export.bundle.add_formats import add_formats, file_entry
-from sonoforge.export.bundle.elsewhere import with_evidence
-from sonoforge.export.bundle.folder import replacing_bundle, write_manifest
-from sonoforge.export.bundle.network import network_of, read_network
-from sonoforge.export.bundle.record import figures, read_record
-from sonoforge.export.bundle.writer import npz, write_bundle
+from sonoforge.export.bundle.add_formats import add_formats
+from sonoforge.export.bundle.evidence import with_evidence
+from sonoforge.export.bundle.folder import file_entry, npz, replacing_bundle, write_bundle, write_manifest
+from sonoforge.export.bundle.network import figures, network_of, read_network, read_record
 from sonoforge.export.card.classifier import calibrated_on, classifier_card
 from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, run_torch, to_onnx
 from sonoforge.export.formats.source import Source
@@ -59,7 +57,7 @@ def bundle_from_run(
         folder: The bundle's; an existing classifier's bundle is replaced, at the very end.
         formats: Rows of `formats.table.FORMATS`, or ``all``, which leaves out what this machine cannot write or check.
         data: Images to judge the files on; empty for the run's own.
-        evidence: Runs of the same recipe whose tables go into the card, see `elsewhere`.
+        evidence: Runs of the same recipe whose tables go into the card, see `evidence`.
 
     Returns:
         See `add_formats`.
@@ -193,12 +191,6 @@ class ExportedClassifier:
     def cannot_have(self, name: str) -> str:
         """Return what is not installed."""
         return _cannot_have(name)
-
-    def write(self, name: str) -> bytes | dict[str, bytes]:
-        """Make a format's file, or files by name."""
-        write = FORMATS[name].classifier
-        assert write is not None, name  # noqa: S101 - `choose` gives only rows of this task
-        return write(self.source)
 
     def allowed(self, name: str) -> FormatRow:
         """Return the tolerance and, of lower precision, how many images ranges were measured on."""

@@ -1,19 +1,39 @@
-"""Replace a bundle's folder whole or not at all, and nothing that is not a bundle."""
+"""A bundle on disk, format version 1: a folder written whole or not at all, with its manifest; or one ``.zip``."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import io
 import json
 import logging
-from collections.abc import Iterator
+import os
+import platform
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sonoforge.export.gate.row import ManifestJson
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.reader import manifest_kind
+from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest
+from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 
 log = logging.getLogger(__name__)
+
+_PACKAGES = (
+    *("sonoforge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors"),
+    *("executorch", "torchao", "tensorrt_rtx", "tensorrt"),
+)
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
+_MODE = 0o644 << 16
 
 
 def refuse_other_folder(folder: Path, task: str) -> None:
@@ -71,6 +91,114 @@ def _formats(folder: Path) -> set[str]:
     return {entry["format"] for entry in files.values() if "format" in entry}
 
 
+def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
+    """Write the files and the manifest; formats are added by `add_formats`.
+
+    Args:
+        folder: An empty folder.
+        task: ``classification`` or ``generation``.
+        about: The manifest's other keys; ``name``, ``version`` and ``intended_use`` among them.
+        contents: Files by name, the ONNX file first.
+    """
+    files = {name: file_entry(data) for name, data in contents.items()}
+    files[next(iter(contents))] |= {"precision": "fp32", "format": "onnx"}
+    for name, data in contents.items():
+        atomic.write_bytes(folder / name, data)
+    head = {"format_version": FORMAT_VERSION, "task": task, "created": creation_time()}
+    write_manifest(folder, {**head, **about, "files": files, "provenance": _provenance()})
+
+
 def write_manifest(folder: Path, manifest: ManifestJson) -> None:
     """Write a bundle's manifest, a value a line and no indentation, which would be a third of the file."""
     atomic.write_json(folder / "manifest.json", manifest, indent=0)
+
+
+def file_entry(data: bytes) -> dict[str, Any]:
+    """Return a file's entry in the manifest."""
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return arrays as the bytes of an ``.npz`` file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def creation_time() -> str:
+    """Return now, or the time that SOURCE_DATE_EPOCH gives (seconds since 1970) for reproducible builds.
+
+    Raises:
+        SonoforgeError: SOURCE_DATE_EPOCH is not a whole number.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given and not given.isdecimal():
+        raise SonoforgeError(f"SOURCE_DATE_EPOCH: found {given!r}, expected seconds since 1970")
+    seconds = float(given) if given else time.time()
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _provenance() -> dict[str, Any]:
+    """Describe the programs as in a software bill of materials; machine, user and folders stay out."""
+    return {
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _packages() -> list[dict[str, str]]:
+    """Return ``name``, ``version``, ``licence`` and ``purl`` (package URL) of each package that is installed."""
+    packages = []
+    for name in _PACKAGES:
+        try:
+            about: Any = importlib.metadata.metadata(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        licence = about.get("License-Expression") or about.get("License") or "not stated"
+        packages.append(
+            {
+                "name": name,
+                "version": about["Version"],
+                "licence": licence.splitlines()[0][:80],
+                "purl": f"pkg:pypi/{name.replace('_', '-')}@{about['Version']}",
+            }
+        )
+    return packages
+
+
+def versions() -> dict[str, str]:
+    """Return the version of each of those packages: what a single file was made with."""
+    return {entry["name"]: entry["version"] for entry in _packages()}
+
+
+def write_zip(folder: Path, target: Path) -> int:
+    """Pack the manifest and the files that it lists, each checked by its hash, and nothing else.
+
+    The same bytes for the same files, whenever and wherever: names are sorted, dates and permissions fixed, and nothing
+    is compressed: weights hardly shrink, and compressed bytes depend on the version of the library that made them.
+
+    Args:
+        folder: A bundle, of a classifier or of a generator.
+        target: The ``.zip``; one that is there is replaced.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        SonoforgeError: The bundle is damaged, or the target is not a ``.zip``.
+    """
+    if target.suffix != ".zip":
+        raise SonoforgeError(f"{target}: expected the name of a .zip file")
+    bundle = open_bundle(folder, Manifest)
+    contents = {name: bundle.read(name) for name in bundle.manifest.files}
+    contents["manifest.json"] = (folder / "manifest.json").read_bytes()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.create_system = 3  # Unix, on every machine
+            entry.external_attr = _MODE
+            archive.writestr(entry, contents[name])
+    atomic.write_bytes(target, buffer.getvalue())
+    return buffer.tell()

@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from sonoforge.export.bundle.add_formats import add_formats
-from sonoforge.export.bundle.folder import refuse_other_folder, replacing_bundle
-from sonoforge.export.bundle.measured import read_measured
-from sonoforge.export.bundle.writer import npz, write_bundle
+from sonoforge.export.bundle.evidence import read_measured
+from sonoforge.export.bundle.folder import npz, refuse_other_folder, replacing_bundle, write_bundle
 from sonoforge.export.card.generator import generator_card
 from sonoforge.export.formats.half_storage import round_to_half, store_in_half
 from sonoforge.export.formats.table import FORMATS, choose
@@ -129,12 +128,6 @@ class ExportedGenerator:
     def cannot_have(self, name: str) -> str:
         """Return why this generator, or this machine, cannot have a format."""
         return _cannot_have(name, self.source.generator)
-
-    def write(self, name: str) -> bytes | dict[str, bytes]:
-        """Make a format's file, or files by name."""
-        write = FORMATS[name].generator
-        assert write is not None, name  # noqa: S101 - `choose` gives only rows of this task
-        return write(self.source)
 
     def allowed(self, name: str) -> FormatRow:
         """Return the largest difference of images from torch's, in [-1, 1], that a format may have."""

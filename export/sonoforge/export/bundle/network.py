@@ -1,6 +1,6 @@
-"""The network that a bundle holds, in torch: of a trained model, or again from the bundle's ONNX file.
+"""The network that a bundle holds, in torch, and the record of its model: of a run, or again from the bundle.
 
-So any bundle can be written in any format, without its run.
+So any bundle can be written in any format, and its card anew, without its run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.model_folder import ModelRecord
+from sonoforge.training.classifier.model_folder import ElsewhereRecord, ModelRecord, lacking
+
+_ELSEWHERE = tuple(ElsewhereRecord.__annotations__)
 
 
 def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
@@ -138,3 +140,52 @@ def _check(graph: BundleGraph, bundle: Bundle[ClassifierManifest]) -> None:
 
 def _not_ours(where: str, found: str) -> SonoforgeError:
     return SonoforgeError(f"{where}: found {found}, expected a MobileNetV2 that sonoforge exported")
+
+
+def figures(record: ModelRecord) -> dict[str, Any]:
+    """Return what stands under ``evaluation`` in the manifest: the bundle's own figures and those of other runs."""
+    return {**record.evaluation, **record.elsewhere}
+
+
+def read_record(bundle: Bundle[ClassifierManifest], graph: BundleGraph) -> ModelRecord:
+    """Return what the manifest says of the model that a bundle holds.
+
+    Args:
+        bundle: Of a classifier.
+        graph: Its network, see `read_network`.
+
+    Raises:
+        SonoforgeError: Its maker left out what the card tells, which no answer needs.
+    """
+    manifest = bundle.manifest
+    raw = manifest.raw
+    trust: Any = {name: value for name, value in raw["trust"].items() if name != "method"}
+    own: Any = {name: value for name, value in raw["evaluation"].items() if name not in _ELSEWHERE}
+    elsewhere: Any = {name: value for name, value in raw["evaluation"].items() if name in _ELSEWHERE}
+    try:
+        record = ModelRecord(
+            name=manifest.name,
+            version=manifest.version,
+            classes=manifest.classes,
+            shared_blocks=len(graph.shared),
+            mirror=raw["training"]["mirror"],
+            temperature=manifest.temperature,
+            conformal=raw["conformal"],
+            trust=trust,
+            quality=raw["quality"],
+            training=raw["training"],
+            evaluation=own,
+            intended_use=raw["intended_use"],
+            crop=manifest.preprocessing.crop,
+            image_size=manifest.preprocessing.size,
+            look=graph.look,
+            elsewhere=elsewhere,
+        )
+        missing = lacking(record)
+    except KeyError as error:
+        missing = [str(error.args[0])]
+    if missing:
+        raise SonoforgeError(
+            f"{bundle.path}: found no {missing[0]} in its manifest, expected what the card tells; export its run again"
+        )
+    return record

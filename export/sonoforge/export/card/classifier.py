@@ -45,9 +45,9 @@ def classifier_card(record: ModelRecord) -> str:
         f"MobileNetV2 (torchvision), {record.image_size} x {record.image_size}, classes: {', '.join(record.classes)}. "
         f"First weights: {training['weights']}. Training: {training['title']}; budget `{training['budget']}` "
         f"({training['epochs']} epochs, {training['frozen_blocks']} of 19 blocks frozen), seed {training['seed']}."
-        + _lessons(training.get("settings", {}))
+        + _lessons(training["settings"])
         + (f" {training['ensemble_size']} networks answer together." if training["ensemble_size"] > 1 else "")
-        + (f" Each was distilled from {training['teachers']} networks." if training.get("teachers") else "")
+        + (f" Each was distilled from {training['teachers']} networks." if training["teachers"] else "")
         + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else "")
         + (" It sees the scan that is found in each image, not menus round it." if record.crop == "auto" else "")
         + (
@@ -87,7 +87,7 @@ def classifier_card(record: ModelRecord) -> str:
 
 def _lessons(settings: Mapping[str, Any]) -> str:
     parts = describe_lessons(settings)
-    if settings.get("augmentation", "flip") not in ("none", "flip"):
+    if settings["augmentation"] not in ("none", "flip"):
         parts.append(f"random {IN_WORDS[settings['augmentation']]}")
     return f" In training: {'; '.join(parts)}." if parts else ""
 
@@ -197,13 +197,10 @@ def _abstained(record: ModelRecord) -> list[str]:
 
 def _flags(record: ModelRecord) -> list[str]:
     """Say whether the causes that speak against an answer predicted errors."""
-    flags = record.evaluation.get("flags")
-    if flags is None:
-        return ["Whether flagged images were answered worse was not recorded.", ""]
     rows = [
         f"| {own['flag']} | {own['images']} | {share_text(own['errors'])} | {share_text(own['errors_of_others'])} | "
         f"{_ratio(own['ratio'])} |"
-        for own in flags
+        for own in record.evaluation["flags"]
     ]
     return [
         "Held-out images with each flag that may be shown beside an answer, limits from those of other folds; a ratio "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from sonoforge.export.formats.executorch import write_executorch, write_executorch_int8
 from sonoforge.export.formats.half_precision import write_half
@@ -23,6 +24,9 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 STEMS = {"classification": "model", "generation": "generator"}
 """How the names of model files begin, by task."""
 
+Writer = Callable[[Any], bytes | dict[str, bytes]]
+"""From a `Source`, or a `GeneratorSource`, to a file, or to several by name."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -33,8 +37,7 @@ class Format:
         precision: Of weights and arithmetic: ``fp32``, ``fp16`` or ``int8``.
         runs_on: Where it runs, and by what.
         tolerance: How far a classifier's answers may be from the network's.
-        classifier: From a classifier's network to its file, or to files by name; None where it has no such format.
-        generator: The same for a generator.
+        writers: By the task of the bundles that can have it.
         packages: What must be installed to write it, by import name.
         extra: The extra that installs them; empty: they are installed by their own names.
         batch: Images at a time when a classifier's file is checked.
@@ -45,8 +48,7 @@ class Format:
     precision: str
     runs_on: str
     tolerance: Tolerance
-    classifier: Callable[[Source], bytes | dict[str, bytes]] | None = None
-    generator: Callable[[GeneratorSource], bytes | dict[str, bytes]] | None = None
+    writers: Mapping[str, Writer]
     packages: tuple[str, ...] = ()
     extra: str = "export"
     batch: int = 8
@@ -55,10 +57,6 @@ class Format:
     def file(self, task: str) -> str:
         """Return the name of its file in a bundle of this task."""
         return STEMS[task] + self.suffix
-
-    def serves(self, task: str) -> bool:
-        """Whether a bundle of this task can have it."""
-        return (self.classifier if task == "classification" else self.generator) is not None
 
     def missing(self) -> str:
         """Return what is not installed that it needs to be written, and how to install it; nothing if all is there."""
@@ -78,7 +76,7 @@ def choose(formats: Sequence[str], task: str, cannot_have: Callable[[str], str])
     Raises:
         SonoforgeError: An unknown name, or one given by name that cannot be written.
     """
-    known = [name for name, form in FORMATS.items() if form.serves(task)]
+    known = [name for name, form in FORMATS.items() if task in form.writers]
     for name in formats:
         if name not in (*known, "all"):
             hint = did_you_mean(name, known)
@@ -89,108 +87,80 @@ def choose(formats: Sequence[str], task: str, cannot_have: Callable[[str], str])
     return [name for name in known if name in formats or "all" in formats or name == "onnx"]
 
 
+def _writers(classifier: Writer, generator: Writer | None = None) -> dict[str, Writer]:
+    return {"classification": classifier, **({"generation": generator} if generator else {})}
+
+
+def _the_onnx_file(source: Source | GeneratorSource) -> bytes:
+    return source.onnx
+
+
 _EXECUTORCH = ("executorch", "torchao")
-_RTX = ("tensorrt_rtx",)
-_PLAIN = ("tensorrt",)
 _PHONES = "Android and iOS: ExecuTorch with XNNPACK"
 _SERVER = "any NVIDIA GPU, the very one that it was built on: TensorRT of the same version"
 _NVIDIA = "NVIDIA RTX GPUs: TensorRT-RTX of the same version"
+# End of the name: beginning of the suffix, precision, tolerance and writers.
+_ENGINES: dict[str, tuple[str, str, Tolerance, Callable[..., dict[str, bytes]], Writer | None]] = {
+    "": ("", "fp32", CLOSE, write_engine, generators.write_engine),
+    "-fp16": (".fp16", "fp16", HALF, write_engine_fp16, generators.write_engine_fp16),
+    "-int8": (".int8", "int8", INT8, write_engine_int8, None),
+}
 
 FORMATS: dict[str, Format] = {
     "onnx": Format(
-        ".onnx",
-        "fp32",
-        "anywhere: ONNX Runtime, in a browser too",
-        EXACT,
-        classifier=lambda source: source.onnx,
-        generator=lambda source: source.onnx,
+        ".onnx", "fp32", "anywhere: ONNX Runtime, in a browser too", EXACT, _writers(_the_onnx_file, _the_onnx_file)
     ),
     "onnx-fp16": Format(
         ".fp16.onnx",
         "fp16",
         "GPUs and NPUs: ONNX Runtime; half the size",
         HALF,
-        classifier=write_half,
-        generator=generators.write_half,
+        _writers(write_half, generators.write_half),
     ),
-    "onnx-int8": Format(".int8.onnx", "int8", "CPUs and phones: ONNX Runtime; a third", INT8, classifier=write_int8),
+    "onnx-int8": Format(".int8.onnx", "int8", "CPUs and phones: ONNX Runtime; a third", INT8, _writers(write_int8)),
     "onnx-uint8": Format(
         ".uint8.onnx",
         "fp32",
         "as onnx, from pixels of any size: nothing to prepare",
         RESIZED,
-        classifier=write_uint8,
+        _writers(write_uint8),
         whole_images=True,
     ),
-    "ort": Format(".ort", "fp32", "reduced builds of ONNX Runtime", EXACT, classifier=write_ort),
+    "ort": Format(".ort", "fp32", "reduced builds of ONNX Runtime", EXACT, _writers(write_ort)),
     "torchscript": Format(
         ".torchscript.pt",
         "fp32",
         "libtorch: C++ and Python",
         CLOSE,
-        classifier=write_torchscript,
-        generator=generators.write_torchscript,
+        _writers(write_torchscript, generators.write_torchscript),
     ),
     "torchscript-lite": Format(
-        ".ptl", "fp32", "PyTorch Mobile, which is no longer developed", CLOSE, classifier=write_lite
+        ".ptl", "fp32", "PyTorch Mobile, which is no longer developed", CLOSE, _writers(write_lite)
     ),
     "executorch": Format(
         ".pte",
         "fp32",
         _PHONES,
         CLOSE,
-        classifier=write_executorch,
-        generator=generators.write_executorch,
-        packages=_EXECUTORCH,
-        extra="mobile",
+        _writers(write_executorch, generators.write_executorch),
+        _EXECUTORCH,
+        "mobile",
     ),
     "executorch-int8": Format(
-        ".int8.pte",
-        "int8",
-        _PHONES,
-        INT8,
-        classifier=write_executorch_int8,
-        packages=_EXECUTORCH,
-        extra="mobile",
+        ".int8.pte", "int8", _PHONES, INT8, _writers(write_executorch_int8), _EXECUTORCH, "mobile"
     ),
-    "tensorrt": Format(
-        ".rtx.engine",
-        "fp32",
-        _NVIDIA,
-        CLOSE,
-        classifier=write_engine,
-        generator=generators.write_engine,
-        packages=_RTX,
-        extra="tensorrt",
-    ),
-    "tensorrt-fp16": Format(
-        ".fp16.rtx.engine",
-        "fp16",
-        _NVIDIA,
-        HALF,
-        classifier=write_engine_fp16,
-        generator=generators.write_engine_fp16,
-        packages=_RTX,
-        extra="tensorrt",
-    ),
-    "tensorrt-int8": Format(
-        ".int8.rtx.engine", "int8", _NVIDIA, INT8, classifier=write_engine_int8, packages=_RTX, extra="tensorrt"
-    ),
+    **{
+        f"tensorrt{end}": Format(
+            f"{suffix}.rtx.engine", precision, _NVIDIA, tolerance, _writers(write, own), ("tensorrt_rtx",), "tensorrt"
+        )
+        for end, (suffix, precision, tolerance, write, own) in _ENGINES.items()
+    },
     # Data-centre GPUs have no TensorRT-RTX: an engine of plain TensorRT is built on the machine that will run it.
     **{
-        f"tensorrt-server{kind}": Format(
-            f"{suffix}.engine",
-            precision,
-            _SERVER,
-            tolerance,
-            classifier=partial(write, module="tensorrt"),
-            packages=_PLAIN,
-            extra="",
+        f"tensorrt-server{end}": Format(
+            f"{suffix}.engine", precision, _SERVER, tolerance, _writers(partial(write, module="tensorrt")),
+            ("tensorrt",), extra="",
         )
-        for kind, suffix, precision, tolerance, write in (
-            ("", "", "fp32", CLOSE, write_engine),
-            ("-fp16", ".fp16", "fp16", HALF, write_engine_fp16),
-            ("-int8", ".int8", "int8", INT8, write_engine_int8),
-        )
+        for end, (suffix, precision, tolerance, write, _) in _ENGINES.items()
     },
-}
+}  # fmt: skip

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.export.bundle.classifier import bundle_from_bundle, bundle_from_run
+from sonoforge.export.bundle.folder import write_zip
 from sonoforge.export.bundle.generator import Extras, bundle_from_checkpoint
-from sonoforge.export.bundle.zip_file import write_zip
 from sonoforge.export.gate.row import FormatRow
 from sonoforge.export.verbs.settings import ExportConfig
 from sonoforge.runtime.bundle.manifest import Manifest

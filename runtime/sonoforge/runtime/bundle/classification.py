@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,7 +18,10 @@ from sonoforge.runtime.bundle.manifest import (
     ArrayKind,
     Manifest,
     ManifestError,
+    Readers,
+    boolean,
     exact_keys,
+    fields,
     mapping,
     number,
     one_of,
@@ -152,8 +156,7 @@ class ClassifierManifest(Manifest):
         if not 0 < alpha < 1:
             raise ManifestError(f"conformal.alpha: found {alpha}, expected a number between 0 and 1")
         trust, checks = read_trust(raw["trust"])
-        quality = mapping("quality", raw["quality"])
-        exact_keys("quality", quality, (*METRICS, "scan"))
+        quality = fields("quality", raw["quality"], _QUALITY)
         return cls(
             name=raw["name"],
             version=raw["version"],
@@ -167,8 +170,8 @@ class ClassifierManifest(Manifest):
             thresholds=_thresholds(conformal.get("thresholds"), classes),
             trust=trust,
             checks=checks,
-            quality={name: _limits(f"quality.{name}", quality[name]) for name in METRICS},
-            scan_bands=_scan_bands(mapping("quality.scan", quality["scan"])),
+            quality={name: quality[name] for name in METRICS},
+            scan_bands=ScanBands(quality["scan"]["count"], quality["scan"]["bands"]),
         )
 
     @property
@@ -203,73 +206,75 @@ def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
 
 
 def _thresholds(value: Any, classes: tuple[str, ...]) -> dict[str, float]:
-    thresholds = mapping("conformal.thresholds", value)
-    exact_keys("conformal.thresholds", thresholds, classes)
-    return {name: share(f"conformal.thresholds.{name}", thresholds[name]) for name in classes}
+    return fields("conformal.thresholds", value, dict.fromkeys(classes, share))
 
 
 def read_trust(value: Any) -> tuple[TailLimits, TrustChecks]:
     """Read ``trust``: the limits of the Mahalanobis distance, and what else an answer is judged by."""
-    trust = mapping("trust", value)
-    exact_keys("trust", trust, ("method", *TailLimits._fields, "checks"))
-    one_of("trust.method", trust["method"], ("ppca-mahalanobis",))
-    distance = _tail("trust", trust)
-    return distance, _checks(mapping("trust.checks", trust["checks"]), distance)
+    trust = fields("trust", value, _TRUST)
+    distance, checks = _ordered("trust", trust["median"], trust["threshold"]), TrustChecks(**trust["checks"])
+    if checks.foreign < distance.threshold:
+        found = f"found {checks.foreign}, expected trust.threshold {distance.threshold} or more"
+        raise ManifestError(f"trust.checks.foreign: {found}")
+    return distance, checks
 
 
-def _tail(where: str, value: Mapping[str, Any]) -> TailLimits:
-    limits = TailLimits(*(positive(f"{where}.{key}", value[key]) for key in TailLimits._fields))
-    if limits.median >= limits.threshold:
-        raise ManifestError(f"{where}: found median {limits.median}, expected less than threshold {limits.threshold}")
-    return limits
+def _ordered(name: str, median: float, threshold: float) -> TailLimits:
+    if median >= threshold:
+        raise ManifestError(f"{name}: found median {median}, expected less than threshold {threshold}")
+    return TailLimits(median, threshold)
 
 
-def _checks(checks: Mapping[str, Any], distance: TailLimits) -> TrustChecks:
-    """Read ``trust.checks``; the limit of what is foreign lies beyond the ``distance``'s."""
-    where = "trust.checks"
-    exact_keys(where, checks, TrustChecks._fields)
-    neighbours, policy = (mapping(f"{where}.{key}", checks[key]) for key in ("neighbours", "policy"))
-    exact_keys(f"{where}.neighbours", neighbours, TailLimits._fields)
-    exact_keys(f"{where}.policy", policy, Policy._fields)
-    foreign = positive(f"{where}.foreign", checks["foreign"])
-    if foreign < distance.threshold:
-        raise ManifestError(f"{where}.foreign: found {foreign}, expected trust.threshold {distance.threshold} or more")
-    weights = checks["upright"]
-    if not isinstance(weights, list) or len(weights) != ROWS:
-        raise ManifestError(f"{where}.upright: found {weights!r:.80}, expected {ROWS} numbers")
-    upright = tuple(number(f"{where}.upright", weight) for weight in weights)
-    if max(map(abs, upright)) > _LARGEST_WEIGHT:
-        raise ManifestError(f"{where}.upright: found a weight beyond {_LARGEST_WEIGHT:g}, expected smaller ones")
-    if not isinstance(policy["always"], bool):
-        raise ManifestError(f"{where}.policy.always: found {policy['always']!r:.80}, expected true or false")
-    return TrustChecks(
-        neighbours=_tail(f"{where}.neighbours", neighbours),
-        foreign=foreign,
-        upright=upright,
-        contact=share(f"{where}.contact", checks["contact"]),
-        policy=Policy(
-            policy["always"], *(share(f"{where}.policy.{key}", policy[key]) for key in ("error", "least_probability"))
-        ),
-        source=text(f"{where}.source", checks["source"]),
-        white=share(f"{where}.white", checks["white"]),
-        grain=None if checks["grain"] is None else positive(f"{where}.grain", checks["grain"]),
-        colour=share(f"{where}.colour", checks["colour"]),
-    )
+def _tail(name: str, value: Any) -> TailLimits:
+    return _ordered(name, **fields(name, value, {"median": positive, "threshold": positive}))
 
 
-def _scan_bands(scan: Mapping[str, Any]) -> ScanBands:
-    where = "quality.scan.bands"
-    exact_keys("quality.scan", scan, ("count", "bands"))
-    bands = mapping(where, scan["bands"])
-    exact_keys(where, bands, [name for name in SCAN if name in bands])
-    limits = {name: _limits(f"{where}.{name}", band) for name, band in bands.items()}
-    return ScanBands(whole("quality.scan.count", scan["count"], 1, _MOST_IMAGES), limits)
+def _policy(name: str, value: Any) -> Policy:
+    return Policy(**fields(name, value, {"always": boolean, "error": share, "least_probability": share}))
+
+
+def _weights(name: str, value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list) or len(value) != ROWS:
+        raise ManifestError(f"{name}: found {value!r:.80}, expected {ROWS} numbers")
+    weights = tuple(number(name, weight) for weight in value)
+    if max(map(abs, weights)) > _LARGEST_WEIGHT:
+        raise ManifestError(f"{name}: found a weight beyond {_LARGEST_WEIGHT:g}, expected smaller ones")
+    return weights
+
+
+def _grain(name: str, value: Any) -> float | None:
+    return None if value is None else positive(name, value)
+
+
+_CHECKS: Readers = {
+    "neighbours": _tail,
+    "foreign": positive,
+    "upright": _weights,
+    "contact": share,
+    "policy": _policy,
+    "source": text,
+    "white": share,
+    "grain": _grain,
+    "colour": share,
+}
+_TRUST: Readers = {
+    "method": partial(one_of, expected=("ppca-mahalanobis",)),
+    "median": positive,
+    "threshold": positive,
+    "checks": partial(fields, readers=_CHECKS),
+}
+
+
+def _bands(name: str, value: Any) -> dict[str, Limits]:
+    return fields(name, value, {metric: _limits for metric in SCAN if metric in mapping(name, value)})
 
 
 def _limits(name: str, value: Any) -> Limits:
-    entry = mapping(name, value)
-    exact_keys(name, entry, ("low", "high"))
-    limits = Limits(low=number(f"{name}.low", entry["low"]), high=number(f"{name}.high", entry["high"]))
+    limits = Limits(**fields(name, value, {"low": number, "high": number}))
     if limits.low > limits.high:
         raise ManifestError(f"{name}: found low {limits.low} above high {limits.high}")
     return limits
+
+
+_SCAN: Readers = {"count": partial(whole, low=1, high=_MOST_IMAGES), "bands": _bands}
+_QUALITY: Readers = {**dict.fromkeys(METRICS, _limits), "scan": partial(fields, readers=_SCAN)}

@@ -23,8 +23,9 @@ Beside the keys of every bundle, all of them required and no other allowed:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -34,8 +35,10 @@ from sonoforge.runtime.bundle.manifest import (
     ArrayKind,
     Manifest,
     ManifestError,
+    Readers,
+    boolean,
     digest,
-    exact_keys,
+    fields,
     mapping,
     number,
     one_of,
@@ -130,8 +133,12 @@ class GeneratorManifest(Manifest):
         """Check the values; see `Manifest.parse`."""
         for key in ("parity", "provenance"):
             mapping(key, raw[key])
-        image, latents, psi = _image(raw["image"]), _latents(raw["latents"]), _psi(raw["psi"])
-        size, channels = image["size"], image["channels"] + image["masks"]
+        image, latents = fields("image", raw["image"], _IMAGE), fields("latents", raw["latents"], _LATENTS)
+        psi, training = fields("psi", raw["psi"], _PSI), fields("training", raw["training"], _TRAINING)
+        size, channels, structures = image["size"], image["channels"] + image["masks"], image["structures"]
+        if len(structures) not in (0, image["masks"]):
+            found = f"found {len(structures)} names, expected none or {image['masks']}"
+            raise ManifestError(f"image.structures: {found}")
         classes = read_classes(raw["classes"], 0)
         class_name = text("class_name", raw["class_name"], empty=True)
         if classes and class_name:
@@ -139,9 +146,7 @@ class GeneratorManifest(Manifest):
         psis, labels = {"psi": [1]} if psi["accepted"] else {}, {"labels": ["N"]} if classes else {}
         _expect("inputs", raw["inputs"], {"latents": ["N", latents["size"]], **psis, **labels})
         _expect("outputs", raw["outputs"], {"images": ["N", channels, size, size]})
-        training, reference = mapping("training", raw["training"]), raw["reference"]
-        _training(training)
-        files = read_files(raw["files"], cls)
+        files, reference = read_files(raw["files"], cls), raw["reference"]
         if (reference is not None) != (REFERENCE in files):
             raise ManifestError(f"reference: found only one of it and the file {REFERENCE}, expected both or none")
         return cls(
@@ -153,17 +158,17 @@ class GeneratorManifest(Manifest):
             recipe=text("recipe", raw["recipe"]),
             image_size=size,
             image_channels=image["channels"],
-            structures=tuple(image["structures"]),
+            structures=structures,
             channels=channels,
             class_name=class_name,
             latent_size=latents["size"],
             distribution=latents["distribution"],
             accepts_psi=psi["accepted"],
-            psi=number("psi.default", psi["default"]),
-            step=whole("training.step", training["step"], 0, 10**12),
-            fingerprint=text("training.fingerprint", training["fingerprint"]),
-            generator_sha256=digest("training.generator_sha256", training["generator_sha256"]),
-            reference=None if reference is None else _reference(reference, classes or (class_name,)),
+            psi=psi["default"],
+            step=training["step"],
+            fingerprint=training["fingerprint"],
+            generator_sha256=training["generator_sha256"],
+            reference=None if reference is None else _read_reference("reference", reference, classes or (class_name,)),
         )
 
     @property
@@ -187,76 +192,62 @@ class GeneratorManifest(Manifest):
         return "" if usable else "found a seed below 0 or a label that is no class's"
 
 
-def _training(raw: Mapping[str, Any]) -> None:
-    measured = ("label_maps", "weights", "sources", "measured")
-    exact_keys("training", raw, ("step", "data", "fingerprint", "generator_sha256", *measured))
-    for key in ("data", "weights"):
-        text(f"training.{key}", raw[key], empty=True)
-    whole("training.label_maps", raw["label_maps"], 0, _MOST_LABEL_MAPS)
-    mapping("training.measured", raw["measured"])
-    sources = raw["sources"]
-    if not isinstance(sources, list):
-        raise ManifestError(f"training.sources: found {sources!r:.80}, expected a list")
-    for index, source in enumerate(sources):
-        name = f"training.sources[{index}]"
-        own = mapping(name, source)
-        exact_keys(name, own, ("name", "licence", "citation"))
-        for key in own:
-            text(f"{name}.{key}", own[key])
-
-
-def _expect(name: str, found: Any, expected: dict[str, Any]) -> None:
+def _expect(name: str, found: Any, expected: Mapping[str, Any]) -> None:
     # As text, because an order other than the files', 1.0 and True would compare equal.
     if repr(found) != repr(expected):
         raise ManifestError(f"{name}: found {found!r:.120}, expected {expected!r}")
 
 
-def _image(value: Any) -> dict[str, Any]:
-    image = mapping("image", value)
-    exact_keys("image", image, ("size", "channels", "masks", "structures", "range"))
-    if image["range"] != [-1, 1]:
-        raise ManifestError(f"image.range: found {image['range']!r:.80}, expected [-1, 1]")
-    one_of("image.channels", image["channels"], (1, 3))
-    whole("image.size", image["size"], 1, _LARGEST_SIDE)
-    masks, names = whole("image.masks", image["masks"], 0, _MOST_MASKS), image["structures"]
-    if not isinstance(names, list) or len(names) not in (0, masks):
-        raise ManifestError(f"image.structures: found {names!r:.80}, expected none or {masks} names")
-    for name in names:  # each becomes part of a file's
-        if not isinstance(name, str) or not _STRUCTURE.fullmatch(name):
-            raise ManifestError(f"image.structures: found {name!r:.80}, expected lower-case words with hyphens")
-    return image
+def _sources(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ManifestError(f"{name}: found {value!r:.80}, expected a list")
+    return [fields(f"{name}[{index}]", source, _SOURCE) for index, source in enumerate(value)]
 
 
-def _latents(value: Any) -> dict[str, Any]:
-    latents = mapping("latents", value)
-    exact_keys("latents", latents, ("recipe", "size", "distribution"))
-    one_of("latents.recipe", latents["recipe"], (LATENT_RECIPE,))
-    one_of("latents.distribution", latents["distribution"], DISTRIBUTIONS)
-    whole("latents.size", latents["size"], 1, _LARGEST_LATENT)
-    return latents
+def _structures(name: str, value: Any) -> tuple[str, ...]:
+    """Each becomes part of a file's name."""
+    if not isinstance(value, list):
+        raise ManifestError(f"{name}: found {value!r:.80}, expected a list of names")
+    for structure in value:
+        if not isinstance(structure, str) or not _STRUCTURE.fullmatch(structure):
+            raise ManifestError(f"{name}: found {structure!r:.80}, expected lower-case words with hyphens")
+    return tuple(value)
 
 
-def _psi(value: Any) -> dict[str, Any]:
-    psi = mapping("psi", value)
-    exact_keys("psi", psi, ("accepted", "default"))
-    if not isinstance(psi["accepted"], bool):
-        raise ManifestError(f"psi.accepted: found {psi['accepted']!r:.80}, expected true or false")
-    return psi
+def _read_reference(name: str, value: Any, classes: Sequence[str]) -> TrainingReference:
+    counts = dict.fromkeys(classes, partial(whole, low=1, high=10**9))
+    readers: Readers = {
+        "model": partial(fields, readers=_MODEL),
+        "dimension": _SIZE,
+        "images": partial(fields, readers=counts),
+    }
+    return TrainingReference(**fields(name, value, readers))
 
 
-def _reference(value: Any, classes: tuple[str, ...]) -> TrainingReference:
-    reference = mapping("reference", value)
-    exact_keys("reference", reference, ("model", "dimension", "images"))
-    model = mapping("reference.model", reference["model"])
-    exact_keys("reference.model", model, ("name", "version", "sha256"))
-    images = mapping("reference.images", reference["images"])
-    exact_keys("reference.images", images, classes)
-    return TrainingReference(
-        {
-            "name": text("reference.model.name", model["name"]),
-            "version": text("reference.model.version", model["version"]),
-            "sha256": digest("reference.model.sha256", model["sha256"]),
-        },
-        whole("reference.dimension", reference["dimension"], 1, _LARGEST_LATENT),
-        {name: whole(f"reference.images.{name}", count, 1, 10**9) for name, count in images.items()},
-    )
+_line = partial(text, empty=True)
+_SIZE = partial(whole, low=1, high=_LARGEST_LATENT)
+_SOURCE: Readers = {"name": text, "licence": text, "citation": text}
+_MODEL: Readers = {"name": text, "version": text, "sha256": digest}
+_PSI: Readers = {"accepted": boolean, "default": number}
+_LATENTS: Readers = {
+    "recipe": partial(one_of, expected=(LATENT_RECIPE,)),
+    "size": _SIZE,
+    "distribution": partial(one_of, expected=DISTRIBUTIONS),
+}
+_IMAGE: Readers = {
+    "size": partial(whole, low=1, high=_LARGEST_SIDE),
+    "channels": partial(one_of, expected=(1, 3)),
+    "masks": partial(whole, low=0, high=_MOST_MASKS),
+    "structures": _structures,
+    "range": partial(one_of, expected=([-1, 1],)),
+}
+_TRAINING: Readers = {
+    "step": partial(whole, low=0, high=10**12),
+    "data": _line,
+    "fingerprint": text,
+    "generator_sha256": digest,
+    "label_maps": partial(whole, low=0, high=_MOST_LABEL_MAPS),
+    "weights": _line,
+    "sources": _sources,
+    "measured": mapping,
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,6 +24,10 @@ LONGEST_TEXT = 1000
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FORMAT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+Readers = Mapping[str, Callable[[str, Any], Any]]
+"""Of the values of an object by key: from a value and its name in messages to what was read, or an error."""
 
 
 class ManifestError(SonoforgeError):
@@ -197,6 +201,20 @@ def exact_keys(name: str, value: Mapping[str, Any], expected: Sequence[str]) -> 
         raise ManifestError(f"{name}: unknown key {', '.join(map(repr, unknown))}; update sonoforge")
 
 
+def fields(name: str, value: Any, readers: Readers) -> dict[str, Any]:
+    """Return a JSON object with exactly these keys, each value as its reader returns it."""
+    found = mapping(name, value)
+    exact_keys(name, found, tuple(readers))
+    return {key: read(f"{name}.{key}", found[key]) for key, read in readers.items()}
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise ManifestError(f"{name}: found {value!r:.80}, expected true or false")
+    return value
+
+
 def number(name: str, value: Any) -> float:
     """Return a finite number."""
     # Integers that no float can hold, too.
@@ -243,10 +261,11 @@ def digest(name: str, value: Any) -> str:
     return value
 
 
-def one_of(name: str, value: Any, expected: Sequence[Any]) -> None:
-    """Refuse another value than one of these."""
+def one_of(name: str, value: Any, expected: Sequence[Any]) -> Any:
+    """Return one of these values."""
     if value not in expected or isinstance(value, bool):
         raise ManifestError(f"{name}: found {value!r:.80}, expected {' or '.join(map(repr, expected))}")
+    return value
 
 
 def _printable(value: Any) -> bool:

@@ -1,44 +1,28 @@
-"""One self-contained page of a batch's answers for people, those to look at first on top.
-
-Whatever comes from a file, a bundle or a name is escaped, and the page loads and runs nothing.
-"""
+"""One self-contained page of a batch's answers for people, those to look at first on top."""
 
 from __future__ import annotations
 
 import heapq
 import threading
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.images.inputs import printable
 from sonoforge.runtime.images.repeats import in_words
 from sonoforge.runtime.notice import NOTICE, UNCERTAIN
-from sonoforge.runtime.pages import STYLE
+from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 
-MOST_PICTURES = 300
-"""Answers with pictures: a page of some ten megabytes.  The others are listed."""
-
-_OWN_STYLE = """
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 29rem), 1fr)); gap: 1rem; }
-.card { border: 1px solid var(--line); border-left: 4px solid var(--mark); border-radius: 0 6px 6px 0;
-  padding: .8rem .9rem; background: var(--panel); break-inside: avoid; min-width: 0; }
-.card.no { --mark: var(--no); } .card.open { --mark: var(--open); }
+_STYLE = """
 /* A clear answer is not good news: no green. */
 .card.clear { --mark: var(--accent); }
-.card h3 { margin: 0 0 .1rem; color: var(--mark); font-size: 1.1rem; overflow-wrap: anywhere; }
+.card h3 { color: var(--mark); font-size: 1.1rem; }
 .card .file { margin: 0 0 .6rem; font-size: .85rem; color: var(--soft); overflow-wrap: anywhere; }
 .card .seen { display: flex; gap: .5rem; margin: 0 0 .6rem; align-items: flex-start; }
 .card .seen img { max-height: 14rem; max-width: calc(50% - .25rem); width: auto; }
-.card table { width: 100%; min-width: 0; font-size: .88rem; }
-.card td, .card th { border: 0; padding: .12rem .5rem .12rem 0; min-width: 0; }
-.card tbody th { min-width: 0; white-space: nowrap; }
+.card tbody th { white-space: nowrap; }
 .card td.share { width: 55%; }
 .card td.share span { display: block; height: .5rem; border-radius: 3px; background: var(--soft); }
-.card .note { margin: .5rem 0 0; font-size: .88rem; line-height: 1.45; overflow-wrap: anywhere; }
-.card .note b { font-weight: 650; }
 .banner { border: 2px solid var(--no); border-radius: 6px; padding: .6rem .9rem; font-weight: 600; margin: 1.1rem 0;
   max-width: none; }
 """
@@ -119,30 +103,14 @@ class AnswerPage:
         ordered = [entry for _, entry in sorted(self._entries, key=lambda pair: pair[0])]
         cards, rows = ordered[:MOST_PICTURES], ordered[MOST_PICTURES:]
         model, sha256 = f"{self._model['name']} {self._model['version']}", self._model["sha256"][:16]
-        parts = [
-            "<!DOCTYPE html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-            'img-src data:">',
-            f"<title>Answers for {_counted(summary['files'], 'scan')}</title>",
-            f"<style>{STYLE.read_text(encoding='utf-8')}{_OWN_STYLE}</style></head><body>",
-            '<div class="page"><header>',
-            f"<h1>Answers for {_counted(summary['files'], 'scan')}</h1>",
-            f'<p class="meta">Model {_text(model)}, SHA-256 <span class="hash">{_text(sha256)}</span></p>',
-            f'<p class="banner">{NOTICE} No answer here is a diagnosis.</p>',
-            _facts(ordered, summary),
-            f"<p>The scans to look at first come first. Each answer lists the classes that cannot be ruled out at "
-            f"{self._coverage:.0%}: one class is a clear answer, several or none are not. A scan unlike the training "
-            f"images gets no answer that may be used.{self._about_pictures()}</p>",
-            '</header><main><div class="cards">',
-            *(self._card(entry) for entry in cards),
-            "</div>",
-            _list(rows),
-            f"</main><footer><p>{NOTICE} Written by sonoforge classify. This page loads nothing from elsewhere.</p>",
-            "</footer></div></body></html>\n",
-        ]
-        return "\n".join(parts)
+        head = f"""<p class="meta">Model {text(model)}, SHA-256 <span class="hash">{text(sha256)}</span></p>
+<p class="banner">{NOTICE} No answer here is a diagnosis.</p>
+{_facts(ordered, summary)}
+<p>The scans to look at first come first. Each answer lists the classes that cannot be ruled out at
+{self._coverage:.0%}: one class is a clear answer, several or none are not. A scan unlike the training images gets no
+answer that may be used.{self._about_pictures()}</p>"""
+        body = f'<div class="cards">{"".join(map(self._card, cards))}</div>{_list(rows)}'
+        return page(f"Answers for {_counted(summary['files'], 'scan')}", _STYLE, head, body, "classify")
 
     def _about_pictures(self) -> str:
         if self._anonymous:
@@ -155,13 +123,13 @@ class AnswerPage:
     def _card(self, entry: Mapping[str, Any]) -> str:
         judged, name = verdict(entry), str(entry["file"])
         images = "".join(
-            f'<img src="{address}" alt="{_text(alt)}" loading="lazy">'
+            f'<img src="{address}" alt="{text(alt)}" loading="lazy">'
             for address, alt in zip(
                 self._pictures.get(name, ()), (f"{name}, as given", f"{name}, evidence in colour"), strict=False
             )
         )
         parts = [
-            f'<article class="card {judged.look}"><h3>{_text(judged.heading)}</h3><p class="file">{_text(name)}</p>',
+            f'<article class="card {judged.look}"><h3>{text(judged.heading)}</h3><p class="file">{text(name)}</p>',
             f'<div class="seen">{images}</div>' if images else "",
         ]
         if not entry["ok"]:
@@ -169,7 +137,7 @@ class AnswerPage:
         parts.append("<table><tbody>")
         for label, value in sorted(entry["probabilities"].items(), key=lambda pair: -pair[1]):
             parts.append(
-                f'<tr><th scope="row">{_text(label)}</th><td class="n">{100 * value:.0f} %</td>'
+                f'<tr><th scope="row">{text(label)}</th><td class="n">{100 * value:.0f} %</td>'
                 f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
             )
         parts.append("</tbody></table>")
@@ -209,8 +177,8 @@ def _list(entries: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for entry in entries:
         probability = f"{100 * max(entry['probabilities'].values()):.0f} %" if entry["ok"] else ""
-        cells = f'<td>{_text(verdict(entry).heading)}</td><td class="n">{probability}</td>'
-        rows.append(f'<tr><th scope="row">{_text(str(entry["file"]))}</th>{cells}</tr>')
+        cells = f'<td>{text(verdict(entry).heading)}</td><td class="n">{probability}</td>'
+        rows.append(f'<tr><th scope="row">{text(str(entry["file"]))}</th>{cells}</tr>')
     head = '<tr><th scope="col">file</th><th scope="col">answer</th><th scope="col" class="n">probability</th></tr>'
     return (
         f'<h2>{_counted(len(entries), "further answer")}</h2><div class="scroll"><table><thead>{head}</thead>'
@@ -218,12 +186,8 @@ def _list(entries: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _note(title: str, text: str) -> str:
-    return f'<p class="note"><b>{_text(title)}:</b> {_text(text)}</p>'
-
-
-def _text(value: str) -> str:
-    return escape(printable(value))
+def _note(title: str, said: str) -> str:
+    return f'<p class="note"><b>{text(title)}:</b> {text(said)}</p>'
 
 
 def _counted(count: int, noun: str) -> str:

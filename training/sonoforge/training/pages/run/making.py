@@ -132,6 +132,7 @@ def bundle(run: WholeRun) -> Section:
     results, manifest = run.results, run.manifest
     parity, verified = results["parity"], results["verify"]
     golden, where = verified["golden"], f"{run.name}/bundle"
+    by, allowed = parity["made_with"], parity["tolerance"]
     made = Markup(
         "The bundle <code>{}</code> holds the model <b>{} {}</b> (arm: {}, trained on {}), created {}. Temperature "
         "{:.3f}, {}. <code>sonoforge classify IMAGE --bundle {}</code> answers from it without torch."
@@ -147,13 +148,21 @@ def bundle(run: WholeRun) -> Section:
         where,
     )
     how = (
-        f"Parity compares the trained network (torch {parity['torch']}) with the exported file (onnxruntime "
-        f"{parity['onnxruntime']}) on {parity['images']}. The golden check runs {golden['images']} images stored in "
+        f"Parity compares the trained network (torch {by['torch']}) with the exported file (onnxruntime "
+        f"{by['onnxruntime']}) on {parity['images']}. The golden check runs {golden['images']} images stored in "
         "the bundle through the runtime on this machine and compares the answers with those stored beside them."
     )
-    rows = [(name, tiny(worst), tiny(golden["max_abs_difference"][name])) for name, worst in parity["max_abs"].items()]
+    found = {
+        "logits": soft(tiny(parity["max_abs_logits"]), f"(allowed {tiny(allowed['logits'])})"),
+        "probabilities": soft(tiny(parity["max_abs"]), f"(allowed {tiny(allowed['probability'])})"),
+    }
+    for name, worst in parity["max_relative"].items():
+        found[name] = soft(tiny(worst), f"of its largest value (allowed {tiny(allowed['relative'])})")
+    rows: list[tuple[str, Markup | str, str]] = [
+        (name, worst, tiny(golden["max_abs_difference"][name])) for name, worst in found.items()
+    ]
     rows += [
-        ("allowed", soft(tiny(parity["tolerance"]), "(logits, probabilities)"), tiny(golden["tolerance"])),
+        ("allowed", "", tiny(golden["tolerance"])),
         (
             "equal labels",
             f"{parity['labels_equal']} of {parity['count']}",

@@ -1,4 +1,4 @@
-"""Evidence from other runs of the same recipe, for a bundle's card: collections left out, and disturbed scans."""
+"""Evidence from other runs for a bundle's card: collections left out and disturbed scans; `evaluate` of a generator."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import CollectionsRecord, ElsewhereRecord, ModelRecord
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.run_folder import RESULTS, read_results
 
+_SHOWN = ("kid", "fid", "precision", "recall", "density", "coverage", "spectrum", "spectrum_fine")
 _FREE = ("test_curves", "teachers")  # the first changes no network; the second is said in the card
 
 
@@ -36,13 +38,10 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
         if not (folder / RESULTS).is_file():
             raise SonoforgeError(f"{folder}: found no {RESULTS}, expected a finished run")
         results = read_results(folder)
-        settings = results.get("classifier")
-        if results.get("protocol") == LEAVE_ONE_OUT:
-            kind = "left_out"
-            elsewhere["left_out"] = _by_collection(folder, results, record)
-        elif results.get("protocol") == "sealed":
-            kind = "sealed"
-            elsewhere["sealed"] = _by_collection(folder, results, record)
+        protocol = results.get("protocol")
+        if protocol in (LEAVE_ONE_OUT, "sealed"):
+            kind, settings = "sealed" if protocol == "sealed" else "left_out", results["classifier"]
+            elsewhere[kind] = _by_collection(folder, results, record)  # type: ignore[literal-required]
         elif "collections" in results:
             disturbed = {own["name"]: own["robustness"] for own in results["collections"] if own["robustness"]}
             if not disturbed:
@@ -56,27 +55,17 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
                 f"{folder}: found neither sealed folds, nor collections that were left out, nor disturbed images, "
                 f"expected a run of crossval --protocol {LEAVE_ONE_OUT} or sealed, or of validate --robustness"
             )
-        _note_teachers(teachers, kind, folder, int((settings or {}).get("teachers", 0)))
-    own = int((record.training.get("settings") or {}).get("teachers", 0))
-    other = {kind: number for kind, number in teachers.items() if number != own}
+        if teachers.setdefault(kind, settings["teachers"]) != settings["teachers"]:
+            raise SonoforgeError(
+                f"{folder}: teachers: found {settings['teachers']}, expected {teachers[kind]} as in the runs before "
+                "it; give runs of one recipe"
+            )
+    other = {kind: number for kind, number in teachers.items() if number != record.training["settings"]["teachers"]}
     before = {kind: number for kind, number in record.elsewhere.get("teachers", {}).items() if kind not in teachers}
     merged = ElsewhereRecord(**{**record.elsewhere, **elsewhere, "teachers": {**before, **other}})
     if not merged["teachers"]:
         del merged["teachers"]
     return replace(record, elsewhere=merged)
-
-
-def _note_teachers(teachers: dict[str, int], kind: str, folder: Path, number: int) -> None:
-    """Keep how many teachers the networks behind one table had.
-
-    Raises:
-        SonoforgeError: Another run of this table had another number.
-    """
-    if teachers.setdefault(kind, number) != number:
-        raise SonoforgeError(
-            f"{folder}: teachers: found {number}, expected {teachers[kind]} as in the runs before it; give runs of one "
-            "recipe"
-        )
 
 
 def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord) -> CollectionsRecord:
@@ -89,18 +78,57 @@ def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord
     return CollectionsRecord(seed=figures["seeds"]["seeds"][0], collections=own)
 
 
-def _check_same(folder: Path, others: Mapping[str, Any], settings: Any, record: ModelRecord) -> None:
+def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, Any], record: ModelRecord) -> None:
     """Refuse networks that were trained in another way: their figures would say nothing of the bundle's."""
-    was: Mapping[str, Any] = record.training.get("settings") or {}
-    pairs = {name: (value, record.training[name]) for name, value in others.items()}  # type: ignore[literal-required]
-    pairs |= {
-        name: ((settings or {}).get(name), was.get(name))
-        for name in dict.fromkeys((*was, *(settings or {})))
-        if name not in _FREE
-    }
+    was = record.training["settings"]
+    pairs: dict[str, tuple[Any, Any]] = {name: (value, record.training[name]) for name, value in others.items()}  # type: ignore[literal-required]
+    pairs |= {name: (settings.get(name), was.get(name)) for name in {**was, **settings} if name not in _FREE}
     for name, (found, expected) in pairs.items():
         if found != expected:
             raise SonoforgeError(
                 f"{folder}: {name}: found {found!r}, expected {expected!r} as in the bundle's training; give a run of "
                 "the same recipe"
             )
+
+
+def read_measured(run: Path, about: Description) -> dict[str, Any]:
+    """Return the figures of an evaluation that belong onto a generator's card.
+
+    Args:
+        run: Run folder of ``sonoforge evaluate``.
+        about: Of the checkpoint that is exported.
+
+    Raises:
+        SonoforgeError: No such run, or it evaluated other weights.
+    """
+    try:
+        results = read_results(run)
+    except (OSError, ValueError) as error:
+        raise SonoforgeError(f"--evidence: {run} holds no results.json of a finished evaluation ({error})") from error
+    if not {"fake", "protocol_id"} <= set(results):
+        raise SonoforgeError(f"--evidence: {run} is no run of evaluate, expected one of this generator")
+    found = results["fake"].get("generator_sha256", "")
+    if found != about.files["average.safetensors"]:
+        raise SonoforgeError(
+            f"--evidence: {run} evaluated other weights ({found[:16] or 'images from files'}), expected "
+            f"{about.files['average.safetensors'][:16]}; evaluate this checkpoint"
+        )
+    copies = results["copies"]
+    return {
+        "images": results["fake"]["images"],
+        "real": f"{results['real']['source']}, {results['protocol']['resize of real images']}",
+        "per_set": results["n"],
+        "real_images": results["real"]["images"],
+        "protocol_id": results["protocol_id"],
+        "metrics": [
+            {key: row[key] for key in ("title", "space", "matched", "floor", "ratio")}
+            for row in results["metrics"]
+            if row["name"] in _SHOWN and None not in (row["matched"], row["floor"], row["ratio"])
+        ],
+        "copies": copies
+        and {
+            **{key: copies[key] for key in ("images", "copies", "false_alarm")},
+            "recall": {row["kind"]: row["recall"] for row in copies["recall"]},
+        },
+        "warnings": results["warnings"],
+    }

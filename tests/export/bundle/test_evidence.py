@@ -12,7 +12,7 @@ import pytest
 
 from program import sonoforge
 from small_run import SmallRun
-from sonoforge.export.bundle.elsewhere import with_evidence
+from sonoforge.export.bundle.evidence import with_evidence
 from sonoforge.export.card.classifier import classifier_card
 from sonoforge.export.gate import images
 from sonoforge.runtime.errors import SonoforgeError

@@ -1,0 +1,57 @@
+"""What the pages of ``classify --html`` and ``quality --html`` share: self-contained, one card for each scan.
+
+Whatever comes from a file, a bundle or a name is escaped, and a page loads and runs nothing.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from sonoforge.runtime.images.inputs import printable
+from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.pages import STYLE
+
+MOST_PICTURES = 300
+"""Scans with pictures: a page of some ten megabytes.  The others are listed."""
+
+_CARDS = """
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1rem; }
+.card { border: 1px solid var(--line); border-left: 4px solid var(--mark, var(--line)); border-radius: 0 6px 6px 0;
+  padding: .8rem .9rem; background: var(--panel); break-inside: avoid; min-width: 0; }
+.card.no { --mark: var(--no); } .card.open { --mark: var(--open); }
+.card h3 { margin: 0 0 .3rem; overflow-wrap: anywhere; }
+.card table { width: 100%; min-width: 0; font-size: .86rem; }
+.card td, .card th { border: 0; padding: .12rem .5rem .12rem 0; min-width: 0; }
+.card .note { margin: .5rem 0 0; font-size: .88rem; line-height: 1.45; overflow-wrap: anywhere; }
+"""
+
+
+def page(title: str, style: str, head: str, body: str, verb: str) -> str:
+    """Return a page.
+
+    Args:
+        title: Escaped, as all other parts must be.
+        style: What it needs beside the style of every report and of cards.
+        head: What stands below the title.
+        body: The cards and what follows them.
+        verb: That writes the page.
+    """
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>{title}</title>
+<style>{STYLE.read_text(encoding="utf-8")}{_CARDS}{style}</style></head><body>
+<div class="page"><header>
+<h1>{title}</h1>
+{head}
+</header><main>
+{body}
+</main><footer><p>{NOTICE} Written by sonoforge {verb}. This page loads nothing from elsewhere.</p>
+</footer></div></body></html>
+"""
+
+
+def text(value: str) -> str:
+    """Escape what comes from elsewhere."""
+    return escape(printable(value))
