@@ -99,7 +99,7 @@ CHECKS = [
         f"Training: {title(f)}; budget `{f.config['budget']}` ({f.config['epochs']} epochs, "
         f"{f.config['frozen_blocks']} of 19 blocks frozen), seed {f.config['seed']}.")),
     Check(lambda f: bool(f.config["teachers"]), lambda f: f"Each was distilled from {f.config['teachers']} networks."),
-    Check(lambda f: f.config["ensemble_size"] > 1, lambda f: f"{f.config['ensemble_size']} networks answer together."),
+    Check(lambda f: f.config["ensemble_size"] > 1, lambda f: f"{f.config['ensemble_size']} networks are averaged."),
     Check(always, lambda f: "It answers on the mean embedding of the image and its mirror image."),  # of budget quick
     # data
     Check(always, lambda f: rf"\S+: {sum(f.trained.values())} of {sum(f.images.values())} images "

@@ -1,4 +1,4 @@
-"""First weights: resolved loudly, never substituted, never leaked."""
+"""Initial weights: always reported, never silently replaced, never leaked."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_how_a_gpu_is_shared() -> None:
 
 
 def test_one_gpu_of_a_cluster_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="Ray deals out GPUs"):
+    with pytest.raises(SonoforgeError, match="Ray assigns the GPUs"):
         check_cluster("local", "cuda:1")
 
 

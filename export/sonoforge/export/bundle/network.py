@@ -32,7 +32,7 @@ def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
 
     Args:
         members: The networks, each a torchvision ``MobileNetV2``.
-        record: How they answer together.
+        record: How they are combined.
     """
     return BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
 

@@ -46,7 +46,7 @@ def classifier_card(record: ModelRecord) -> str:
         f"First weights: {training['weights']}. Training: {training['title']}; budget `{training['budget']}` "
         f"({training['epochs']} epochs, {training['frozen_blocks']} of 19 blocks frozen), seed {training['seed']}."
         + _lessons(training["settings"])
-        + (f" {training['ensemble_size']} networks answer together." if training["ensemble_size"] > 1 else "")
+        + (f" {training['ensemble_size']} networks are averaged." if training["ensemble_size"] > 1 else "")
         + (f" Each was distilled from {training['teachers']} networks." if training["teachers"] else "")
         + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else "")
         + (" It sees the scan that is found in each image, not menus round it." if record.crop == "auto" else "")

@@ -76,9 +76,9 @@ def check_limit(distribution: str, *, styled: bool) -> None:
         SonoforgeError: Latents that become styles, or that are not normal.
     """
     if styled:
-        raise SonoforgeError("truncation: this generator has styles, which psi draws to their mean; use that")
+        raise SonoforgeError("truncation: this generator has styles; use psi, the truncation of styles")
     if distribution != "normal":
-        raise SonoforgeError("truncation: this generator's latents are uniform, so none is far out; leave it out")
+        raise SonoforgeError("truncation: this generator has uniform latents, which are not truncated; leave it out")
 
 
 def interpolate(

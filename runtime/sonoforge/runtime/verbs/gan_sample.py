@@ -144,7 +144,7 @@ def _open_bundle(config: GanSampleConfig) -> Source:
     if config.device not in ("auto", "cpu"):
         raise SonoforgeError(f"--device: found {config.device} with --bundle, expected cpu; give RUN for a GPU")
     if config.psi_cutoff is not None:
-        raise SonoforgeError("--psi-cutoff: found with --bundle, whose file draws all styles; leave it out")
+        raise SonoforgeError("--psi-cutoff: found with --bundle, which truncates all styles; leave it out")
     path = _path(config)
     generator = Generator(path)
     about = generator.manifest

@@ -118,9 +118,7 @@ class ClassifierOptions:
         settings = dataclasses.replace(BUDGETS[self.budget], **changes)
         for name in ("lesion_crops", "outlines"):
             if getattr(settings, name) and settings.heads != "hierarchical":
-                raise SonoforgeError(
-                    f"{flag(name)}: found it with --heads classes, expected --heads hierarchical, which it serves"
-                )
+                raise SonoforgeError(f"{flag(name)}: found it with --heads classes, expected --heads hierarchical")
         if settings.zoomed_second_pass and not settings.outlines:
             raise SonoforgeError(
                 "--zoomed-second-pass: found it without --outlines, expected, say, --outlines 0.5, which show where"

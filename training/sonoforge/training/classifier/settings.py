@@ -36,7 +36,7 @@ class ClassifierSettings:
     # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `hierarchical` heads.
     outlines: float = 0.0
     balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
-    # Networks trained with different seeds on the same frozen blocks; they answer together, on the mean of their logits
+    # Networks trained with different seeds on the same frozen blocks; their logits are averaged
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     ensemble_size: int = 1
     teachers: int = 0  # networks that are distilled into each of the members, see `distillation`; 0: none
@@ -76,7 +76,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
     # which it does not name.
     "full": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, ema_decay=0.99),
     # As the MSc thesis trains MobileNetV2 (S. H., Middlesex University, 2024): ImageNet weights, every block, 20
-    # epochs, whole images resized to 224 x 224, and nothing that it does not name.  It is silent on optimiser, learning
+    # epochs, whole images resized to 224 x 224, and nothing else.  It is silent on optimiser, learning
     # rate and batch: Adam with its authors' default rate (Kingma & Ba, ICLR 2015, algorithm 1), which is also
     # PyTorch's, and the default batch of Bengio, "Practical recommendations for gradient-based training of deep
     # architectures", 2012, section 3.1.  Neither was chosen by results.

@@ -1,4 +1,4 @@
-"""The training of one classifier: all networks that answer together, on real images and on what is added to them."""
+"""The training of one classifier: all networks of the ensemble, on real images and on what is added to them."""
 
 from __future__ import annotations
 

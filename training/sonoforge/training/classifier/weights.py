@@ -1,4 +1,4 @@
-"""Where the classifier's first weights come from, said aloud and never substituted.
+"""Where the classifier's initial weights come from: always reported, never silently replaced.
 
 ``imagenet``: torchvision's own (downloaded once, or from torch's download folder);
 ``shipped``: the backbone of the bundle inside the runtime package, refused where it has seen an image (`trained_on`);

@@ -32,7 +32,7 @@ def check_images(folder: Path, cache: ImageCache) -> None:
         if kept:
             raise SonoforgeError(
                 f"{folder}: holds {', '.join(kept)} without {FILE}, so nothing says which images they are of; leave "
-                "--resume out to begin anew"
+                "--resume out to start again"
             )
         return
     plans: dict[int, tuple[Path, SplitPlan]] = {}
@@ -62,7 +62,7 @@ def keep_plan(path: Path, plan: SplitPlan) -> None:
         if difference:
             raise SonoforgeError(
                 f"{path}: found {difference}: it was edited, or groups.csv or the version changed; restore it, or "
-                "leave --resume out to begin anew"
+                "leave out --resume to start again"
             )
     save_plan(path, plan)
 

@@ -18,7 +18,7 @@ from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.split_plan import SplitPlan
 
 _UNKNOWN = "unknown"  # a setting that one of the two does not have
-REMEDY = "restore what changed, or leave --resume out to begin anew"
+REMEDY = "restore what changed, or leave out --resume to start again"
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
         )
     if config.folds and config.protocol == LEAVE_ONE_OUT:
         raise SonoforgeError(
-            f"--folds: found {config.folds} under --protocol {LEAVE_ONE_OUT}, which has one a collection"
+            f"--folds: found {config.folds} under --protocol {LEAVE_ONE_OUT}, which has one per collection"
         )
     if config.folds and (config.folds == 1) != (config.protocol == "single"):
         raise SonoforgeError(

@@ -106,7 +106,7 @@ class ImageCache:
         if again.hashes != self.hashes:
             raise SonoforgeError(
                 f"{self.dataset.root}: files were changed while they were in use, expected them as they were read at "
-                "first; begin anew"
+                "first; start again"
             )
         return again
 

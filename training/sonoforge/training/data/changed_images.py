@@ -25,7 +25,7 @@ def check_unchanged(where: str, before: Mapping[str, str], now: Mapping[str, str
     if changes:
         raise SonoforgeError(
             f"{where}: was begun with other images than are there now: {changes}; put the files back as they were, or "
-            "leave --resume out to begin anew"
+            "leave out --resume to start again"
         )
 
 

@@ -29,7 +29,7 @@ def read_meanings(given: Sequence[str], labels: Sequence[str], classes: Sequence
         meaning = stated.get(label, named.get(label.casefold()))
         if meaning is None:
             raise SonoforgeError(
-                f"--classes: found no meaning of the label {label!r}, expected one, as the bundle's classes are "
+                f"--classes: found no class for the label {label!r}, expected one, as the bundle's classes are "
                 f"{', '.join(classes)}; give --classes '{label}={classes[-1]}', or several as {'+'.join(classes[-2:])}"
             )
         for other, own in meanings.items():

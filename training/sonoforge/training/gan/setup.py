@@ -174,7 +174,7 @@ def _read_sources(path: Path) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise SonoforgeError(
             f"{path}: cannot be read ({error}), so nothing says which images this training is of; leave --resume out "
-            "to begin anew"
+            "to start again"
         ) from error
     return sources
 

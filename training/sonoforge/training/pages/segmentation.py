@@ -1,4 +1,4 @@
-"""``report.html`` of ``segment``: is a generator worth its hours, on each set; one self-contained file.
+"""``report.html`` of ``segment``: does a generator help, on each set; one self-contained file.
 
 The page prints the results it is given and computes no figure of its own.
 """
@@ -92,9 +92,9 @@ def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str
         for own in results
     ]
     page = Page(
-        title="Which generator is worth its hours?",
+        title="Which generator helps segmentation?",
         meta="sonoforge segment",
-        heading="Which generator is worth its hours?",
+        heading="Which generator helps segmentation?",
         summary=[Text(said), *verdicts],
         sections=[
             Section(f"set-{place}", own["name"], list(_blocks(folder, own, facts[own["name"]])))

@@ -74,7 +74,7 @@ def read_children(run: Path) -> dict[str, list[Child]]:
         return {stage: [_child(stage, record) for record in kept[stage]] for stage in STAGES}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SonoforgeError(
-            f"{path}: found no readable state of a search ({reason(error)}); leave --resume out to begin anew"
+            f"{path}: found no readable state of a search ({reason(error)}); leave out --resume to start again"
         ) from error
 
 

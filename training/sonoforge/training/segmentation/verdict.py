@@ -1,4 +1,4 @@
-"""What the figures of a set say, in sentences: is any generator worth its hours here, and does FID tell which?"""
+"""What the figures of a set say, in sentences: does any generator help here, and does FID tell which?"""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def _added(rows: Sequence[ArmResult]) -> str:
     if change["low"] > 0:
         return f"Worth its hours here: {what}{several} adds {figures} to {placebo}."
     if change["high"] < 0:
-        return f"No generator is shown to be worth its hours here: even {what} is below {placebo}, by {figures}."
-    return f"Not shown to be worth its hours here: {what}{several} differs from {placebo} by {figures}."
+        return f"No generator is shown to help here: even {what} is below {placebo}, by {figures}."
+    return f"Not shown to help here: {what}{several} differs from {placebo} by {figures}."
 
 
 def _ordered(found: RankCorrelation) -> str:

@@ -68,7 +68,9 @@ def check_cluster(cluster: str, device: str) -> None:
     if not cluster:
         return
     if ":" in device:
-        raise SonoforgeError(f"--device: found {device} with --cluster, expected auto, cpu or cuda: Ray deals out GPUs")
+        raise SonoforgeError(
+            f"--device: found {device} with --cluster, expected auto, cpu or cuda: Ray assigns the GPUs"
+        )
     if importlib.util.find_spec("ray") is None:
         raise SonoforgeError(f"--cluster {cluster}: ray is not installed; pip install 'sonoforge[cluster]'")
 

@@ -69,7 +69,7 @@ def open_storage(file: Path) -> optuna.storages.BaseStorage:
         return optuna.storages.RDBStorage(f"sqlite:///{file.absolute()}")
     except Exception as error:  # of SQLAlchemy and Alembic, whose kinds are many
         raise SonoforgeError(
-            f"{file}: found no file of studies that can be opened ({reason(error)}); leave --resume out to begin anew"
+            f"{file}: found no file of studies that can be opened ({reason(error)}); leave out --resume to start again"
         ) from error
 
 

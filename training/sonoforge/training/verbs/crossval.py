@@ -53,5 +53,7 @@ def read_again(config: ConfigType) -> tuple[list[Predictions], tuple[str, ...]]:
         SonoforgeError: Another setting is given, too, or the file is no such table.
     """
     if dataclasses.replace(config, from_predictions="") != type(config)():
-        raise SonoforgeError("--from: found other settings beside it, expected none: the file alone makes the tables")
+        raise SonoforgeError(
+            "--from: found it with other settings, expected it alone: the tables are made from the file"
+        )
     return read_predictions(Path(config.from_predictions))

@@ -141,7 +141,9 @@ def main(config: GanCompareConfig) -> Outcome:
 def _show_again(config: GanCompareConfig) -> Outcome:
     """Print the tables and draw the curves from what was measured."""
     if dataclasses.replace(config, from_tables=(), out=GanCompareConfig.out) != GanCompareConfig():
-        raise SonoforgeError("--from: found other settings beside it, expected none but --out: the files hold them")
+        raise SonoforgeError(
+            "--from: found it with other settings, expected only --out with it: the tables are made from the files"
+        )
     rows = read_comparison([Path(name) for name in config.from_tables])
     folder = run_folder.open_run(Path(config.out), f"gan-compare-{rows[0]['data']}-again".lower(), {}, resume=False)
     _write_tables(folder, rows, [], None)

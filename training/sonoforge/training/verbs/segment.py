@@ -1,4 +1,4 @@
-"""``sonoforge segment``: which generator is worth its hours?  A U-Net trained on its pairs, tested on real patients.
+"""``sonoforge segment``: which generator helps segmentation?  A U-Net trained on its pairs, tested on real patients.
 
 The experiment of Thakur and Thakur (six GANs on three modalities) on any set of images with masks: generators trained
 on the training patients of a fold, pairs drawn from them, and a U-Net trained on real pairs, generated ones, or both,
@@ -115,7 +115,9 @@ def _say_budget(experiment: Experiment, budget: str, tasks: int) -> None:
 def _print_again(config: SegmentConfig) -> Outcome:
     """Compute the tables from the scores alone."""
     if dataclasses.replace(config, from_cases="") != SegmentConfig():
-        raise SonoforgeError("--from: found other settings beside it, expected none: the file alone makes the tables")
+        raise SonoforgeError(
+            "--from: found it with other settings, expected it alone: the tables are made from the file"
+        )
     scores = read_cases(Path(config.from_cases))
     results = [
         compute_set(name, [score for score in scores if score.data == name], [])

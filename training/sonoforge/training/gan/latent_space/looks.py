@@ -260,7 +260,7 @@ def not_applicable(generator: nn.Module) -> dict[str, str]:
     reasons = {}
     if not has_styles(generator):
         if latent_distribution(generator) != "normal":
-            reasons["truncation"] = "not applicable: its latents are uniform, so none is far out"
+            reasons["truncation"] = "not applicable: its latents are uniform"
         reasons["mixing"] = "not applicable: only StyleGAN 1 to 3 have styles to mix"
     if not hasattr(getattr(getattr(generator, "synthesis", None), "input", None), "transform"):
         reasons["equivariance"] = "not applicable: only StyleGAN3 takes transforms of its input"

@@ -138,7 +138,7 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
             f"{run.report}; results.json: budget" + (", choice" if "choice" in results else ""),
         ),
         "ensemble": Answer(
-            f"{classifier['ensemble_size']} networks answer together, on the mean of their logits."
+            f"{classifier['ensemble_size']} networks form an ensemble: their logits are averaged."
             if classifier["ensemble_size"] > 1
             else "None: one network answers.",
             "results.json: classifier.ensemble_size",
