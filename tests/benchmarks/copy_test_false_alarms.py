@@ -15,9 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.generated import HELD_OUT, OTHER_GROUPS, copy_test
-from sonoforge.training.copies.matches import Prepared
-from sonoforge.training.copies.training_matches import SHAPES, Wanted, match_training, prepare_training
+from sonoforge.training.copies.generated import (
+    HELD_OUT,
+    OTHER_GROUPS,
+    SHAPES,
+    Wanted,
+    copy_test,
+    match_training,
+    prepare_training,
+)
+from sonoforge.training.copies.search import Prepared
 from sonoforge.training.evaluation.image_set import resized
 from sonoforge.training.evaluation.inputs import read_real
 from sonoforge.training.phantom.dataset import generate_phantom_set

@@ -60,7 +60,7 @@ def auroc(clean: Floats, others: Floats) -> float:
 
 def main(data: Path, weights: str, keep: Path, folds: int) -> None:
     cache = open_cache(read_dataset(data / "BUSI"))
-    plan = make_plan(cache, "sealed", 10, 0, [(view.query, view.key) for view in find_second_views(cache)])
+    plan = make_plan(cache, "sealed", 10, 0, [(view.first, view.second) for view in find_second_views(cache)])
     labels, backbone = cache.dataset.labels, load_backbone(weights, cache)
     pictures = {**foreign_images(data), **other_ultrasound(data, 0), **other_ultrasound(data, 1)}
     found: dict[str, list[Floats]] = {}

@@ -21,7 +21,7 @@ from sonoforge.training.data.datasets import read_dataset
 def busi(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageCache:
     """BUSI at 64 pixels, decoded and searched for near-duplicates once for all test processes."""
     dataset = read_dataset(shared / "data" / "BUSI")
-    folder = made_once(tmp_path_factory, "busi", lambda folder: open_cache(dataset, 64, folder).duplicates)
+    folder = made_once(tmp_path_factory, "busi", lambda folder: open_cache(dataset, 64, folder).near_duplicates)
     return open_cache(dataset, 64, folder)
 
 

@@ -11,6 +11,8 @@ from scans import draw_scan
 from sonoforge.training.copies.alignment import align, match_features
 from sonoforge.training.copies.confirmation import compare_aligned, fine_detail
 from sonoforge.training.copies.local_features import extract_features
+from sonoforge.training.copies.matches import Match
+from sonoforge.training.copies.pictures import Look
 
 
 @pytest.mark.parametrize(("scale", "degrees", "shift"), [(1.3, 0, (0, 0)), (0.8, 20, (9, -14)), (1.0, 170, (0, 30))])
@@ -22,8 +24,9 @@ def test_a_known_transform_comes_back(scale: float, degrees: float, shift: tuple
     first, second = extract_features(picture), extract_features(moved)
     found = align(first, second, match_features(first, second))
     assert found is not None
-    assert found.scale == pytest.approx(scale, rel=0.02)
-    assert abs((found.degrees - degrees + 180) % 360 - 180) < 1.5
+    match = Match.of(0, 1, Look(mirrored=False, inverted=False), found)
+    assert match.scale == pytest.approx(scale, rel=0.02)
+    assert abs((match.degrees - degrees + 180) % 360 - 180) < 1.5
     corners = np.array([[100, 100, 1], [150, 110, 1], [128, 160, 1]], float)
     np.testing.assert_allclose(corners @ found.matrix.T, corners @ known.T, atol=2)
     assert compare_aligned(picture, moved, found.matrix).correlation > 0.8

@@ -9,18 +9,22 @@ from scipy import stats
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.copies.generated import HELD_OUT, OTHER_GROUPS, copy_test, find_copies
-from sonoforge.training.copies.matches import LOWEST_LIMIT, prepare
-from sonoforge.training.copies.planted_in_training import plant_squared, stands
-from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE
-from sonoforge.training.copies.training_matches import (
+from sonoforge.training.copies.generated import (
+    HELD_OUT,
     NOTHING,
+    OTHER_GROUPS,
     Best,
     Wanted,
+    copy_test,
+    find_copies,
     grey_pictures,
     match_training,
+    plant_squared,
     prepare_training,
+    stands,
 )
+from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE
+from sonoforge.training.copies.search import LOWEST_LIMIT, prepare
 
 Pixels = NDArray[np.uint8]
 COUNT = 40

@@ -7,16 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from scans import draw_scan
-from sonoforge.training.copies.matches import (
-    HIGHEST_LIMIT,
-    LOWEST_LIMIT,
-    Matches,
-    match_pictures,
-    null_limit,
-    prepare,
-)
-from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE, plant
-from sonoforge.training.copies.recall import measure_recall
+from sonoforge.training.copies.matches import Matches
+from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE, measure_recall, plant
+from sonoforge.training.copies.search import HIGHEST_LIMIT, LOWEST_LIMIT, match_pictures, null_limit, prepare
 
 SCANS = [draw_scan(seed, 200) for seed in range(24)]
 
@@ -46,7 +39,7 @@ def scored(score: NDArray[np.float64]) -> Matches:
     nothing = np.zeros(len(score))
     pairs = nothing.astype(np.int64)
     matrix = np.zeros((len(score), 2, 3))
-    return Matches(pairs, pairs, score, nothing, nothing, pairs, nothing > 0, nothing > 0, matrix)
+    return Matches(pairs, pairs, score, nothing, nothing, pairs, nothing > 0, nothing > 0, nothing > 0, matrix)
 
 
 def test_the_limit_follows_the_null_and_hardly_the_copies() -> None:

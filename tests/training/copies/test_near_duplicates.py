@@ -9,14 +9,19 @@ import pytest
 
 from scans import draw_scan
 from sonoforge.training.copies import near_duplicates
-from sonoforge.training.copies.matches import HIGHEST_LIMIT, LOWEST_LIMIT
-from sonoforge.training.copies.near_duplicates import SENSITIVITY, find_duplicates, join_groups, threshold_sensitivity
+from sonoforge.training.copies.near_duplicates import (
+    SENSITIVITY,
+    find_near_duplicates,
+    join_groups,
+    threshold_sensitivity,
+)
+from sonoforge.training.copies.search import HIGHEST_LIMIT, LOWEST_LIMIT
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
 
 
 def test_different_scans_stay_apart() -> None:
-    found = find_duplicates([draw_scan(seed) for seed in range(40)])
+    found = find_near_duplicates([draw_scan(seed) for seed in range(40)])
     assert found.groups.tolist() == list(range(40))
     assert LOWEST_LIMIT <= found.threshold <= HIGHEST_LIMIT
 
@@ -24,7 +29,7 @@ def test_different_scans_stay_apart() -> None:
 def test_copies_join_their_original_and_each_other() -> None:
     scan = draw_scan(0)
     copies = [scan[:, ::-1], (scan * 0.5).astype(np.uint8), scan[10:110, 10:110], 255 - scan]
-    found = find_duplicates([*(draw_scan(seed) for seed in range(12)), *copies])
+    found = find_near_duplicates([*(draw_scan(seed) for seed in range(12)), *copies])
     assert found.groups.tolist() == [*range(12), 0, 0, 0, 0]
     assert [cluster.tolist() for cluster in found.clusters] == [[0, 12, 13, 14, 15]]
     from_original = found.pairs.take(found.pairs.first == 0)
@@ -40,12 +45,12 @@ def test_blank_and_almost_blank_images_match_nothing_by_accident() -> None:
     y, x = np.mgrid[:64, :64]
     slope = [(level + (x + y) / 40).round().astype(np.uint8) for level in (100, 150)]
     pictures = [*blank, *faint, *noise, *slope]
-    assert find_duplicates(pictures).groups.tolist() == list(range(len(pictures)))
+    assert find_near_duplicates(pictures).groups.tolist() == list(range(len(pictures)))
 
 
 def test_equal_contents_are_one_group_even_where_there_is_nothing_to_see() -> None:
     blank = [np.zeros((64, 64), np.uint8)] * 4
-    assert find_duplicates(blank, ["a", "b", "a", "c"]).groups.tolist() == [0, 1, 0, 2]
+    assert find_near_duplicates(blank, ["a", "b", "a", "c"]).groups.tolist() == [0, 1, 0, 2]
 
 
 def test_groups_are_the_connected_components() -> None:
@@ -58,9 +63,9 @@ def test_what_was_found_is_read_back_and_not_measured_again(tmp_path: Path, monk
     scan = draw_scan(0)
     pictures = [*(draw_scan(seed) for seed in range(6)), scan[:, ::-1]]
     hashes = [str(number) for number in range(7)]
-    once = find_duplicates(pictures, hashes, tmp_path)
+    once = find_near_duplicates(pictures, hashes, tmp_path)
     monkeypatch.setattr(near_duplicates, "match_pictures", None)
-    again = find_duplicates(pictures, hashes, tmp_path)
+    again = find_near_duplicates(pictures, hashes, tmp_path)
     assert again.groups.tolist() == once.groups.tolist() == [0, 1, 2, 3, 4, 5, 0]
     for kept, made in zip(again.measured, once.measured, strict=True):
         np.testing.assert_array_equal(kept, made)
@@ -68,7 +73,7 @@ def test_what_was_found_is_read_back_and_not_measured_again(tmp_path: Path, monk
 
 @pytest.mark.slow
 def test_real_busi_clusters_are_stable_and_those_known(busi: ImageCache) -> None:
-    cache, found = busi, busi.duplicates
+    cache, found = busi, busi.near_duplicates
     assert is_busi(cache.fingerprint)
     names = [item.path for item in cache.dataset.items]
 

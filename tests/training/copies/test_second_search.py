@@ -13,7 +13,7 @@ from PIL import Image
 from places import SHARED
 from scans import draw_scan
 from sonoforge.training.copies.pose_search import SIDE, shrink
-from sonoforge.training.copies.second_search import find_copies, threshold_of
+from sonoforge.training.copies.second_search import find_repeated, threshold_of
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.splits import make_plan
@@ -55,8 +55,8 @@ COPIES = {
 
 
 def find(scans: list[NDArray[np.uint8]]) -> list[tuple[int, int]]:
-    found = find_copies([shrink(scan) for scan in scans], np.arange(len(scans)))
-    return [(min(one.query, one.key), max(one.query, one.key)) for one in found.matches]
+    found = find_repeated([shrink(scan) for scan in scans], np.arange(len(scans)))
+    return [(min(one.first, one.second), max(one.first, one.second)) for one in found.matches]
 
 
 def test_copies_are_found_however_they_lie_and_nothing_else_is() -> None:
@@ -71,20 +71,20 @@ def test_no_pair_is_found_among_different_scans() -> None:
 def test_pairs_of_one_group_are_not_compared() -> None:
     scans = [*SCANS[:10], copy(SCANS[0], 1.3), copy(SCANS[1], 1.3)]
     groups = np.array([*range(10), 0, 11])
-    found = find_copies([shrink(scan) for scan in scans], groups)
-    assert {frozenset((one.query, one.key)) for one in found.matches} == {frozenset((1, 11))}
+    found = find_repeated([shrink(scan) for scan in scans], groups)
+    assert {frozenset((one.first, one.second)) for one in found.matches} == {frozenset((1, 11))}
     assert found.compared == 12 * 11 // 2 - 1
 
 
 @pytest.mark.parametrize(("zoom", "angle"), [(1.3, 8.0), (1.1, -6.0)])
 def test_the_alignment_is_the_planted_one(zoom: float, angle: float) -> None:
     planted = copy(SCANS[0], zoom, angle, (0.05, 0.0))
-    (match,) = find_copies([shrink(scan) for scan in (SCANS[0], *SCANS[2:6], planted)], np.arange(6)).matches
+    (match,) = find_repeated([shrink(scan) for scan in (SCANS[0], *SCANS[2:6], planted)], np.arange(6)).matches
     scale, turn = zoom, np.deg2rad(angle)
     expected = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    linear = match.matrix[:, :2]  # query to key; the scan is number 0
-    assert np.allclose(linear if match.query == 0 else np.linalg.inv(linear), expected, atol=0.02)
-    assert match.zoom == pytest.approx(1 / zoom if match.query == 0 else zoom, abs=0.02)
+    linear = match.matrix[:, :2]  # first to second; the scan is number 0
+    assert np.allclose(linear if match.first == 0 else np.linalg.inv(linear), expected, atol=0.02)
+    assert match.scale == pytest.approx(zoom if match.first == 0 else 1 / zoom, abs=0.02)
 
 
 def test_bars_are_cut_off_and_blank_pictures_bear_it() -> None:
@@ -113,8 +113,8 @@ ONE_VIEW = ((14, 114), (114, 123), (95, 96), (95, 97), (65, 66), (98, 99), (11, 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the images of BUSI beside the checkout")
 def test_busi_holds_the_known_views_at_other_zooms(busi: ImageCache) -> None:
     names = [item.path for item in busi.dataset.items]
-    found = find_copies([shrink(picture) for picture in busi.pictures], np.arange(len(names)))
-    pairs = {frozenset((names[one.query], names[one.key])) for one in found.matches}
+    found = find_repeated([shrink(picture) for picture in busi.pictures], np.arange(len(names)))
+    pairs = {frozenset((names[one.first], names[one.second])) for one in found.matches}
     for numbers in ONE_VIEW:
         assert frozenset(f"malignant/malignant ({number}).png" for number in numbers) in pairs
 
@@ -125,7 +125,7 @@ def test_busis_sealed_folds_keep_two_possible_second_views_together_and_divide_n
     busi: ImageCache, tmp_path: Path
 ) -> None:
     views = find_second_views(busi)
-    plan = make_plan(busi, "sealed", together=[(view.query, view.key) for view in views])
+    plan = make_plan(busi, "sealed", together=[(view.first, view.second) for view in views])
     assert len(set(plan.groups)) == len(set(make_plan(busi, "sealed").groups)) - 2
     opinion = check_plans(tmp_path, busi, [dataclasses.replace(plan, fold_of=plan.groups)], views)  # each group a fold
     assert opinion["leaks"] == []

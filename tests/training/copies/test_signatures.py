@@ -11,8 +11,8 @@ from sonoforge.training.copies.signatures import (
     BITS,
     KEYPOINTS,
     Signatures,
-    find_copies,
     make_signatures,
+    recognise,
 )
 
 SCANS = [draw_scan(seed, 200) for seed in range(16)]
@@ -28,10 +28,10 @@ def test_every_kind_of_copy_is_recognised_and_other_pictures_are_not(signatures:
     rng = np.random.default_rng(0)
     copies = [plant(kind, SCANS[number], rng) for number, kind in enumerate(KINDS)]
     others = [draw_scan(seed, 200) for seed in range(100, 116)]
-    found = find_copies(signatures, [*others, *copies])
-    assert [(copy.picture, copy.original) for copy in found] == [(16 + number, number) for number in range(len(KINDS))]
-    assert [copy.look.mirrored for copy in found] == [kind == "mirrored" for kind in KINDS]
-    how = dict(zip(KINDS, (copy.alignment for copy in found), strict=True))
+    found = recognise(signatures, [*others, *copies])
+    assert [(copy.second, copy.first) for copy in found] == [(16 + number, number) for number in range(len(KINDS))]
+    assert [copy.mirrored for copy in found] == [kind == "mirrored" for kind in KINDS]
+    how = dict(zip(KINDS, found, strict=True))
     assert how["zoom 1.4"].scale == pytest.approx(1.4, rel=0.03)
     assert how["crop 25 %"].scale == pytest.approx(1 / 0.75, rel=0.03)
     assert abs(how["turn 10 degrees"].degrees) == pytest.approx(10, abs=1)
@@ -53,5 +53,5 @@ def test_blank_pictures_leave_nothing_and_match_nothing() -> None:
     blank = [np.zeros((100, 120), np.uint8)] * 2
     nothing = make_signatures(blank)
     assert nothing.counts.tolist() == [0, 0]
-    assert find_copies(nothing, SCANS[:2]) == []
-    assert find_copies(make_signatures([*blank, SCANS[0]]), [*blank, SCANS[0]])[0].original == 2
+    assert recognise(nothing, SCANS[:2]) == []
+    assert recognise(make_signatures([*blank, SCANS[0]]), [*blank, SCANS[0]])[0].first == 2

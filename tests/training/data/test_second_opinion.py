@@ -18,13 +18,13 @@ from program import Finished, sonoforge
 from scans import draw_scan, save, write_set
 from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.copies import kept, near_duplicates
-from sonoforge.training.copies.near_duplicates import Duplicates, find_duplicates
+from sonoforge.training.copies import near_duplicates, second_search
+from sonoforge.training.copies.near_duplicates import NearDuplicates, find_near_duplicates
 from sonoforge.training.copies.pictures import Picture
-from sonoforge.training.copies.second_search import Copies
+from sonoforge.training.copies.second_search import SecondSearch
 from sonoforge.training.crossval import comparison, fold_generators
 from sonoforge.training.crossval.fold_task import FoldTask
-from sonoforge.training.data import second_opinion, second_opinion_findings
+from sonoforge.training.data import second_opinion
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
@@ -73,11 +73,11 @@ def blind_plan(cache: ImageCache, protocol: str, folds: int = 2, seed: int = 0, 
 def blind_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the first search find nothing."""
 
-    def nothing_alike(pictures: Sequence[Picture], *_: object) -> Duplicates:
-        none = find_duplicates(pictures[:1])
+    def nothing_alike(pictures: Sequence[Picture], *_: object) -> NearDuplicates:
+        none = find_near_duplicates(pictures[:1])
         return dataclasses.replace(none, groups=np.arange(len(pictures)))
 
-    monkeypatch.setattr(near_duplicates, "find_duplicates", nothing_alike)
+    monkeypatch.setattr(near_duplicates, "find_near_duplicates", nothing_alike)
 
 
 @pytest.fixture
@@ -185,8 +185,7 @@ def test_the_proposed_groups_are_the_remedy(data: Path) -> None:
 
 @pytest.mark.usefixtures("blind_search")
 def test_possible_second_views_are_shown_and_kept_in_one_fold(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (second_opinion, second_opinion_findings):
-        monkeypatch.setattr(module, "ONE_SCAN", 0.999)  # the copy, enlarged, agrees a little less
+    monkeypatch.setattr(second_opinion, "ONE_SCAN", 0.999)  # the copy, enlarged, agrees a little less
     finished = crossval(data, "--arms", "real", "--seeds", 3, "--json")
     assert finished.code == 0, finished.err
     run = Path(finished.json["run"])
@@ -213,8 +212,8 @@ def test_thesis_says_what_leaks_and_goes_on(data: Path, caplog: pytest.LogCaptur
     assert "show one scan" in caplog.text
 
 
-def recall(cache: ImageCache, groups: NDArray[np.int64]) -> Copies:
-    return kept.recall_copies(cache.pictures, cache.hashes, cache.store, groups)
+def recall(cache: ImageCache, groups: NDArray[np.int64]) -> SecondSearch:
+    return second_search.search_again(cache.pictures, cache.hashes, cache.store, groups)
 
 
 def test_what_was_found_is_remembered_until_groups_come_apart(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +227,7 @@ def test_what_was_found_is_remembered_until_groups_come_apart(data: Path, monkey
         raise AssertionError("searched again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(kept, "find_copies", no_search)
+        patched.setattr(second_search, "find_repeated", no_search)
         again = recall(cache, joined)
         assert [one[:-1] for one in again.matches] == [one[:-1] for one in first.matches]
         assert np.array_equal(again.matches[0].matrix, first.matches[0].matrix)
@@ -239,6 +238,6 @@ def test_what_was_found_is_remembered_until_groups_come_apart(data: Path, monkey
         with pytest.raises(AssertionError, match="searched again"):
             recall(other, joined)
     assert cache.store is not None
-    (file,) = (cache.store / "second-opinion").iterdir()
+    (file,) = cache.store.glob("second-search*/*")
     file.write_bytes(file.read_bytes()[:-20])
     assert len(recall(cache, joined).matches) == len(first.matches)

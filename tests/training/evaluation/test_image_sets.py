@@ -17,7 +17,7 @@ from program import succeed
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import open_target
-from sonoforge.training.data import duplicates
+from sonoforge.training.copies import near_duplicates
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.splits import scan_groups
@@ -467,7 +467,7 @@ def test_near_duplicates_are_sought_once_in_the_same_real_images(real: Path, mon
     def sought_again(*_: object) -> None:
         raise AssertionError("sought again")
 
-    monkeypatch.setattr(duplicates, "_measure", sought_again)
+    monkeypatch.setattr(near_duplicates, "_search", sought_again)
     second, _ = read(str(real), str(real.parent / "fake.npz"), class_name="benign")
     assert np.array_equal(second.groups, found)
     other, _ = read(str(real), str(real.parent / "fake.npz"), class_name="malignant")

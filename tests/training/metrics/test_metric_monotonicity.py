@@ -22,10 +22,16 @@ from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.laplacian import laplacian_swd
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
-from sonoforge.training.copies.generated import OTHER_GROUPS, copy_test
-from sonoforge.training.copies.matches import prepare
+from sonoforge.training.copies.generated import (
+    OTHER_GROUPS,
+    Best,
+    copy_test,
+    grey_pictures,
+    match_training,
+    prepare_training,
+)
 from sonoforge.training.copies.nearest_training import data_copying, nearest_other_group, nearest_training
-from sonoforge.training.copies.training_matches import Best, grey_pictures, match_training, prepare_training
+from sonoforge.training.copies.search import prepare
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.linear_probe import linear_probe
 from sonoforge.training.metrics.lpips import distance_matrix, open_lpips

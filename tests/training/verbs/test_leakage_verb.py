@@ -44,7 +44,7 @@ def noise(*, near_duplicates: bool) -> ImageCache:
     cache = ImageCache(dataset, 8, images, hashes, pictures, sizes, np.pad(sizes, ((0, 0), (2, 0))), (), {})
     # Groups come with the data here; the search for them, which takes half a minute on noise, is tested elsewhere.
     none = np.empty(0, np.int64)
-    cache.__dict__["duplicates"] = SimpleNamespace(pairs=SimpleNamespace(first=none, second=none))
+    cache.__dict__["near_duplicates"] = SimpleNamespace(pairs=SimpleNamespace(first=none, second=none))
     return cache
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class Marks:
             for kind, count in self.counts.items()
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return ``{"summary", "counts", "note"}``, ready for JSON; the note is empty where nothing was found."""
         return {"summary": self.summary, "counts": dict(self.counts), "note": SENTENCE if self.marks else ""}
 

@@ -74,7 +74,7 @@ class Motion:
         }
         return tuple(sentences[flag] for flag in self.flags)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the attributes and the unit of the movement by name, ready for JSON."""
         return {
             **{name: getattr(self, name) for name in ("per_frame", "pairs", "followed", "still")},

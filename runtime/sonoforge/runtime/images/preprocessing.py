@@ -108,7 +108,7 @@ class Preprocessing:
             np.take(table[channel], levels, out=result[..., channel, :, :], mode="clip")
         return result
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the plain form kept in a bundle's manifest and in the ONNX metadata."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from sonoforge.runtime.images.quality_table import Band
 
 # Each metric and the side of its reference range that is a fault: a scan is never too highly resolved.
 METRICS: dict[str, tuple[str, ...]] = {
@@ -55,7 +56,7 @@ class Quality:
     resolution: float
     flags: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the attributes by name, ready for JSON."""
         return {**asdict(self), "flags": list(self.flags)}
 
@@ -103,18 +104,18 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
     }
 
 
-def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str, Any]) -> Quality:
+def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str, Band]) -> Quality:
     """Return the metrics of an image and its flags; ``size`` is the original's width and height, see `measure`."""
     values = measure(pixels, *size)
     return Quality(**values, flags=tuple(flags(values, limits)))
 
 
-def flags(values: Mapping[str, float], limits: Mapping[str, Any]) -> list[str]:
+def flags(values: Mapping[str, float], limits: Mapping[str, Band]) -> list[str]:
     """Name every metric beyond the faulty side of its reference range, as ``sharpness_low``.
 
     Args:
         values: What `measure` returned.
-        limits: For each metric, its ``low`` and ``high`` reference percentile.
+        limits: Reference percentiles of each metric.
     """
     found = []
     for name, sides in METRICS.items():

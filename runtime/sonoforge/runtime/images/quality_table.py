@@ -6,7 +6,19 @@ mask, ``CLIP`` by `frame_motion` between the frames of a clip.  `quality_metrics
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+
+class Band(Protocol):
+    """What a metric is between in nearly all training images."""
+
+    @property
+    def low(self) -> float:
+        """Its lower end."""
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
 
 
 class Metric(NamedTuple):

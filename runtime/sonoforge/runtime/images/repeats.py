@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8]) -> Fing
     return Fingerprint(digest.digest(), found.astype(np.float32))
 
 
-def in_words(entry: Mapping[str, Any]) -> list[str]:
+def in_words(entry: Mapping[str, object]) -> list[str]:
     """Say what `Repeats.find` has put into a file's entry, in one phrase or none."""
     if entry["copy_of"]:
         return [f"the same picture as {entry['copy_of']}"]

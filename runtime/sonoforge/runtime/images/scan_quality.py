@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 
 from sonoforge.runtime.images import lesion_contrast, scan_metrics
 from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.quality_table import LESION, SCAN
+from sonoforge.runtime.images.quality_table import LESION, SCAN, Band
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ScanQuality:
     advice: tuple[str, ...]
     severity: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the attributes by name, ready for JSON."""
         return {
             "metrics": self.metrics,
@@ -43,12 +42,12 @@ class ScanQuality:
         }
 
 
-def assess_scan(scan: Image.Image, bands: Mapping[str, Any], mask: Image.Image | None = None) -> ScanQuality:
+def assess_scan(scan: Image.Image, bands: Mapping[str, Band], mask: Image.Image | None = None) -> ScanQuality:
     """Measure a scan and compare it with the bands of a bundle; a metric without a band is never flagged.
 
     Args:
         scan: The part of a picture that is scan.
-        bands: For each metric, its ``low`` and ``high``: `ScanBands.limits` of the bundle's manifest.
+        bands: Of each metric: `ScanBands.limits` of the bundle's manifest.
         mask: Bright where the lesion is, of the scan's size.
 
     Raises:

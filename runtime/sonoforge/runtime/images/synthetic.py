@@ -30,7 +30,7 @@ NOTICE = "Synthetic image made by a neural network; it shows no patient."
 _OF_THE_FILES = ("count", "notice", "images")  # of the manifest; the rest is the origin
 
 
-def png_text(origin: Mapping[str, Any], program: str = "sonoforge gan sample") -> PngInfo:
+def png_text(origin: Mapping[str, object], program: str = "sonoforge gan sample") -> PngInfo:
     """Return the text that every PNG of generated images carries: `NOTICE`, and where they are from."""
     text = PngInfo()
     text.add_text("Description", NOTICE)
@@ -87,21 +87,21 @@ def cut_masks(levels: Pixels) -> Pixels:
     return np.where(levels >= HALF, 255, 0).astype(np.uint8)
 
 
-def png_bytes(pixels: Pixels, origin: Mapping[str, Any]) -> bytes:
+def png_bytes(pixels: Pixels, origin: Mapping[str, object]) -> bytes:
     """Encode (H, W, C) uint8 as a PNG that carries its origin as text."""
     stream = io.BytesIO()
     as_picture(pixels).save(stream, "PNG", pnginfo=png_text(origin))
     return stream.getvalue()
 
 
-def write_picture(path: Path, pixels: Pixels, origin: Mapping[str, Any]) -> None:
+def write_picture(path: Path, pixels: Pixels, origin: Mapping[str, object]) -> None:
     """Write one synthetic picture (H, W, C) uint8."""
     write_bytes(path, png_bytes(pixels, origin))
 
 
 @contextlib.contextmanager
 def open_target(
-    target: Path, origin: Mapping[str, Any], count: int, image_channels: int
+    target: Path, origin: Mapping[str, object], count: int, image_channels: int
 ) -> Iterator[Callable[[Pixels], None]]:
     """Hand out the function that takes generated images, batch by batch, to their target.
 
@@ -138,7 +138,7 @@ def open_target(
 
 
 @contextlib.contextmanager
-def open_url_target(url: str, origin: Mapping[str, Any], image_channels: int) -> Iterator[Callable[[Pixels], None]]:
+def open_url_target(url: str, origin: Mapping[str, object], image_channels: int) -> Iterator[Callable[[Pixels], None]]:
     """Hand out the function that takes generated images to a folder at a URL: as `open_target`, the manifest last.
 
     Args:
@@ -174,7 +174,7 @@ def open_url_target(url: str, origin: Mapping[str, Any], image_channels: int) ->
 
 
 def _pictures(
-    put: Callable[[str, bytes], Any], origin: Mapping[str, Any], image_channels: int
+    put: Callable[[str, bytes], Any], origin: Mapping[str, object], image_channels: int
 ) -> Iterator[Callable[[Pixels], None]]:
     entries: list[dict[str, Any]] = []
     label = re.sub(r"[/\\:\x00-\x1f]", "-", str(origin["class"])) or "image"
@@ -201,7 +201,7 @@ def _pictures(
 
 
 def _arrays(
-    archive: zipfile.ZipFile, origin: Mapping[str, Any], count: int, image_channels: int
+    archive: zipfile.ZipFile, origin: Mapping[str, object], count: int, image_channels: int
 ) -> Iterator[Callable[[Pixels], None]]:
     """Images straight into the archive; masks, a third of the bytes or fewer, are kept until its end."""
     masks: list[Pixels] = []
@@ -229,7 +229,7 @@ def _arrays(
         np.lib.format.write_array(stream, np.array(manifest), allow_pickle=False)
 
 
-def _refuse_other_files(where: object, taken: bool, manifest: bytes, origin: Mapping[str, Any]) -> None:
+def _refuse_other_files(where: object, taken: bool, manifest: bytes, origin: Mapping[str, object]) -> None:
     """Generated images never join real ones, nor those of another generator, in one folder."""
     if not taken:
         return

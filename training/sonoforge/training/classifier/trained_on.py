@@ -5,12 +5,10 @@ Every classifier's bundle has `SIGNATURES`, an ``.npz`` file with `copies.signat
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,16 +16,14 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
-from sonoforge.training.copies.signatures import BITS, Copy, Signatures, find_copies, make_signatures
+from sonoforge.training.copies.matches import Match
+from sonoforge.training.copies.signatures import BITS, Signatures, make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.progress import is_shown, progress_bar
 
 log = logging.getLogger(__name__)
 
-_VERSION = 3  # of the search; what another one found is looked for again
 _NAMED = 3  # pairs that a refusal names
 _ARRAYS = {
     "middle": ArrayKind(np.float32, (128,)),
@@ -92,7 +88,7 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
     hashes = _origins(bundle).hashes
     known = [(index, hashes.get(digest[:HASH_PREFIX])) for index, digest in enumerate(cache.hashes)]
     found = {index: Seen(index, "the same pixels", name) for index, name in known if name is not None}
-    found |= {seen.image: seen for seen in _stored_copies(bundle, cache)}
+    found |= {seen.image: seen for seen in _changed_copies(bundle, cache)}
     return [found[image] for image in sorted(found)]
 
 
@@ -112,34 +108,23 @@ def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
         )
 
 
-def _stored_copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
-    if cache.store is None:
-        return _copies(bundle, cache)
-    key = "\n".join((bundle.manifest.files[SIGNATURES].sha256, *cache.hashes))
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    path = cache.store / f"seen{_VERSION}-opencv{cv2.__version__}" / f"{name}.bin"
-    known = read_checked(path)
-    if known is not None:
-        return [Seen(image, why, collection) for image, why, collection in known[0]]
-    copies = _copies(bundle, cache)
-    write_checked(path, [], [list(seen) for seen in copies])
-    return copies
-
-
-def _copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
-    signatures = Signatures(**bundle.arrays(SIGNATURES, _ARRAYS))
+def _changed_copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
     labels = bundle.arrays(SIGNATURES, _LABELS)["labels"]
-    count = len(cache.pictures)
-    with progress_bar("looking for images it has seen", count, show=count > 100 and is_shown()) as advance:
-        copies = find_copies(signatures, cache.pictures, lambda done: advance(done, None))
+    matches = recognise_once(
+        cache.store,
+        lambda: Signatures(**bundle.arrays(SIGNATURES, _ARRAYS)),
+        [bundle.manifest.files[SIGNATURES].sha256],
+        cache.pictures,
+        cache.hashes,
+    )
     origins = _origins(bundle)
     found = []
-    for copy in copies:
-        own = origins.collections[copy.original]
-        number = int((origins.collections[: copy.original + 1] == own).sum())
+    for match in matches:
+        own = origins.collections[match.first]
+        number = int((origins.collections[: match.first + 1] == own).sum())
         name = origins.names[own]
-        which = f"training image {number} of {name} ({bundle.classes[labels[copy.original]]})"
-        found.append(Seen(copy.picture, ", ".join([which, *_changes(copy)]), name))
+        which = f"training image {number} of {name} ({bundle.classes[labels[match.first]]})"
+        found.append(Seen(match.second, ", ".join([which, *_changes(match)]), name))
     return found
 
 
@@ -150,12 +135,11 @@ def _origins(bundle: Bundle[ClassifierManifest]) -> _Origins:
     return _Origins(names, stored["collections"], exact | own)
 
 
-def _changes(copy: Copy) -> list[str]:
+def _changes(match: Match) -> list[str]:
     """Say how a training image has to be changed to fit."""
-    scale, degrees = copy.alignment.scale, copy.alignment.degrees
     return [
-        *(["mirrored"] if copy.look.mirrored else []),
-        *(["as a negative"] if copy.look.inverted else []),
-        *([f"zoom {scale:.2f}"] if abs(scale - 1) >= 0.03 else []),
-        *([f"turned by {abs(degrees):.0f} degrees"] if abs(degrees) >= 2 else []),
+        *(["mirrored"] if match.mirrored else []),
+        *(["as a negative"] if match.inverted else []),
+        *([f"zoom {match.scale:.2f}"] if abs(match.scale - 1) >= 0.03 else []),
+        *([f"turned by {abs(match.degrees):.0f} degrees"] if abs(match.degrees) >= 2 else []),
     ]

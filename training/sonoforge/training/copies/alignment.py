@@ -30,16 +30,6 @@ class Alignment(NamedTuple):
     matrix: NDArray[np.float64]
     agreeing: int  # number of matches, at different places, that agree with it
 
-    @property
-    def scale(self) -> float:
-        """Pixels of the second picture to one of the first."""
-        return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
-
-    @property
-    def degrees(self) -> float:
-        """Turn from x towards y, -180 to 180."""
-        return float(np.degrees(np.arctan2(self.matrix[1, 0], self.matrix[0, 0])))
-
 
 def match_features(first: LocalFeatures, second: LocalFeatures) -> NDArray[np.int64]:
     """Return (M, 2) indices of features that are each other's nearest, nearest pairs first, at most `MOST_MATCHES`."""

@@ -1,6 +1,9 @@
 """Which generated images are copies of training images, and is it more of them than chance explains?
 
-*Search.*  `training_matches` looks for each generated image among the training images, and scores the best match.
+*Search.*  Each generated image is looked for among the training images by `search`, and its best match has a score: be
+it equal, shifted, turned, zoomed, cropped, mirrored or a part.  Small images suffice: they are enlarged to 256 pixels.
+Images are stretched to a square for training, so a copied part may be stretched against its original by up to two; each
+training image is therefore searched for in three shapes (`SHAPES`), and local features bridge the rest.
 
 *Threshold.*  What score makes a copy depends on how alike real scans are, so real images that are no copies set it.
 With the best scores of n near-duplicate groups of such images, the threshold is the k-th largest, k = floor(alpha (n +
@@ -14,9 +17,11 @@ images are true ones, and it takes the null from the candidates.
 *Calibration.*  Held-out real images, where there are any (best).  Otherwise each training image's best match of another
 near-duplicate group; those depend on each other (two images may be each other's best).
 
-*Recall.*  Copies of the user's own training images are planted (`planted_copies`): that no copies are found says
-something of those kinds alone of which nearly all planted ones are found.  Of BUSI's 210 malignant images at 64 x 64,
-459 of 460 planted copies are found, 20 of each of 23 kinds, and 45 core-seconds are needed.
+*Recall.*  Copies of the user's own training images are planted as the generator saw these (side, squareness, grey), and
+brought back to the same square, so that a crop is enlarged and a half stretched, as an image of another shape is for
+training.  That no copies are found says something of those kinds alone of which nearly all planted ones are found.  Of
+BUSI's 210 malignant images at 64 x 64, 459 of 460 planted copies are found, 20 of each of 23 kinds, and 45 core-seconds
+are needed.
 
 *False alarms*, on thirds (training, calibration, fresh) at 64 x 64, split by near-duplicate group, measured with
 `tests/benchmarks/copy_test_false_alarms.py`:
@@ -34,22 +39,51 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.copies.matches import LOWEST_LIMIT, prepare
-from sonoforge.training.copies.planted_in_training import PLANTED, measure_recall
-from sonoforge.training.copies.recall import PlantedRow
-from sonoforge.training.copies.training_matches import Best, grey_pictures, match_training, prepare_training
+from sonoforge.training.copies.pictures import SIDE, Picture
+from sonoforge.training.copies.planting import PlantedRow, count_found, plant, plant_copies
+from sonoforge.training.copies.search import LOWEST_LIMIT, Prepared, match_pictures, prepare
 from sonoforge.training.statistics.intervals import Interval, wilson_interval
 
 ALPHA = 0.025
 
+PLANTED = 20
+"""Copies of each kind: one missed leaves the kind standing, two do not; of all kinds, 25 core-seconds."""
+STANDS = 0.95
+"""Recall from which finding no copies of a kind says that there are hardly any."""
+
 HELD_OUT = "held-out real images"
 OTHER_GROUPS = "training images of other near-duplicate groups"
 
+# Width and height.  With 64-pixel BUSI and one shape, 0.6 of letterboxed and none of stretched halves were found.
+SHAPES = ((SIDE, SIDE), (SIDE, round(SIDE / 1.6)), (round(SIDE / 1.6), SIDE))
+NOTHING = -1
+
 Pixels = NDArray[np.uint8]
 Groups = NDArray[np.int64]
+
+
+class Best(NamedTuple):
+    """The best match of each of N images."""
+
+    score: NDArray[np.float64]  # (N,) standard errors above unrelated pictures; 0 where nothing matches
+    training_index: NDArray[np.int64]  # (N,) its place among the training images; `NOTHING` where nothing matches
+    mirrored: NDArray[np.bool_]  # (N,) whether the training image's mirror image is meant
+
+
+class Wanted(NamedTuple):
+    """Training images, prepared to be found: M times the `SHAPES`."""
+
+    shaped: Prepared  # place s M + i is image i in shape s
+    number: int  # M of training images
+
+    @property
+    def square(self) -> Prepared:
+        """The images as they are, to be looked for themselves."""
+        return Prepared(self.shaped.pictures[: self.number], self.shaped.features[: self.number])
 
 
 class CopyTest(NamedTuple):
@@ -116,7 +150,7 @@ def find_copies(
         real = match_training(prepare(grey_pictures(held_out[0])), wanted)
     best = match_training(prepare(grey_pictures(generated)), wanted)
     test = copy_test(best.score, real.score, groups, calibration, len(training))
-    recall = measure_recall(training, wanted, test.threshold, planted, seed)
+    recall = planted_recall(training, wanted, test.threshold, planted, seed)
     return FoundCopies(test, best, real, recall)
 
 
@@ -182,3 +216,65 @@ def _conformal_rank(generated: int, groups: int, calibration: str, alpha: float)
 def least_groups(alpha: float = ALPHA) -> int:
     """Return the number of calibrating groups from which on the copy test has a threshold."""
     return math.ceil(1 / alpha - 1 - 1e-9)
+
+
+def grey_pictures(images: Pixels) -> list[Picture]:
+    """Return images (N, S, S, C) uint8, C = 1 or 3, as N grey ones (S, S)."""
+    return list(np.round(images.mean(axis=3, dtype=np.float32)).astype(np.uint8))
+
+
+def prepare_training(images: Pixels) -> Wanted:
+    """Prepare training images (M, S, S, C) uint8 for `match_training`; 0.05 core-seconds each."""
+    pictures = grey_pictures(images)
+    shaped = [
+        np.asarray(Image.fromarray(picture).resize(shape, Image.Resampling.BICUBIC))
+        for shape in SHAPES
+        for picture in pictures
+    ]
+    return Wanted(prepare(shaped), len(pictures))
+
+
+def match_training(images: Prepared, wanted: Wanted, groups: Groups | None = None) -> Best:
+    """Find the training image that each of N prepared images matches best; 0.03 core-seconds each.
+
+    Args:
+        images: N images.
+        wanted: The M training images.
+        groups: (M,) near-duplicate groups where the images are ``wanted.square``: those of another group alone count.
+    """
+    count = len(images.pictures)
+    score, place, mirrored = np.zeros(count), np.full(count, NOTHING, np.int64), np.zeros(count, np.bool_)
+    found = match_pictures(wanted.shaped, images)
+    index = found.first % wanted.number
+    counts = found.score > 0
+    if groups is not None:
+        counts &= groups[index] != groups[found.second]
+    order = np.flatnonzero(counts)
+    order = order[np.argsort(found.score[order], kind="stable")]  # of several, the last one assigned is the best
+    at = found.second[order]
+    score[at], place[at], mirrored[at] = found.score[order], index[order], found.mirrored[order]
+    return Best(score, place, mirrored)
+
+
+def stands(row: PlantedRow) -> bool:
+    """Whether enough of the planted copies of a kind were found for "no copies" to hold for it."""
+    return row.recall.value >= STANDS
+
+
+def planted_recall(training: Pixels, wanted: Wanted, threshold: float, count: int, seed: int) -> list[PlantedRow]:
+    """Plant ``count`` copies of each kind, and count those that the copy test takes for copies.
+
+    Args:
+        training: (M, S, S, C) uint8: the images that copies are made of.
+        wanted: The same, prepared.
+        threshold: Score above which an image counts as a copy.
+        count: Copies of each kind, at least 1.
+        seed: Of the choice of originals and places.
+    """
+    _, copies = plant_copies(grey_pictures(training), count, seed, plant_squared)
+    return count_found(match_training(prepare(copies), wanted).score > threshold)
+
+
+def plant_squared(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
+    """Copy a grey (S, S) uint8 picture, see `planting.plant`, and stretch the copy to (S, S)."""
+    return np.asarray(Image.fromarray(plant(kind, picture, rng)).resize(picture.shape, Image.Resampling.BICUBIC))

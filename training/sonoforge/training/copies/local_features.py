@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.pictures import Picture, fit
+from sonoforge.training.copies.pictures import Look, Picture, fit
 
 MOST_FEATURES = 400
 # Lowe's 0.04 is for photographs; half of the textured area of an ultrasound scan lies below it.
@@ -28,13 +28,6 @@ _EDGES = 15.0  # ratio of the principal curvatures; Lowe's 10 loses layers of ti
 _GRID = np.arange(128).reshape(4, 4, 8)
 _MIRRORED = _GRID[::-1, :, -np.arange(8) % 8].reshape(-1)
 _INVERTED = _GRID[::-1, ::-1].reshape(-1)
-
-
-class Look(NamedTuple):
-    """How a picture is looked at before it is compared."""
-
-    mirrored: bool  # left to right
-    inverted: bool  # as a negative
 
 
 LOOKS = tuple(Look(mirrored, inverted) for mirrored, inverted in itertools.product((False, True), repeat=2))

@@ -1,56 +1,106 @@
-"""Find the pictures that show one scan, within a set or between two: candidates, alignment, confirmation.
-
-Candidates come from shared local features (`search`) and from equal framing (`same_framing`: the next frame of a clip
-moves a little everywhere, which changes local features more than the whole).  Each is aligned by the features of both
-(`alignment`) and confirmed by the correlation of the overlap's fine detail (`confirmation`).
-
-What score confirms depends on how alike different pictures of the set are, so the set itself sets it (`null_limit`):
-retinas and cells share more than breast scans do.
-"""
+"""Pairs of pictures that show one scan, or might: what every search in this room answers with."""
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.alignment import align, match_features
-from sonoforge.training.copies.confirmation import compare_aligned
-from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, extract_features
-from sonoforge.training.copies.pictures import Picture, fit
-from sonoforge.training.copies.same_framing import find_same_framing
-from sonoforge.training.copies.search import find_candidates
+from sonoforge.training.copies.alignment import Alignment
+from sonoforge.training.copies.confirmation import Comparison
+from sonoforge.training.copies.pictures import Look
 
-LOWEST_LIMIT = 8.0
-"""Scores below count as unrelated in every set; measured in BUSI, where unrelated pairs stay below 6."""
-
-HIGHEST_LIMIT = 25.0
-"""No set asks for more; the highest seen of unrelated pictures is 13, of two retinas."""
-
-_FEWEST_AGREEING = 4  # matches; unrelated pictures often have three
 # What no unrelated pictures have at once: of 4 000 unrelated pairs of scans, mammograms, retinas and cells, those whose
 # detail correlates by 0.8 or more have at most 10 matches that agree.
 _CERTAIN_CORRELATION, _CERTAIN_AGREEING, _CERTAIN_SCORE = 0.85, 12, 5.0
-_FALSE_PAIRS = 1e-3  # expected number of unrelated pairs over the limit, for each picture
+
+UNKNOWN = Comparison(float("nan"), float("nan"), float("nan"))
+"""Of a search that does not compare pixels."""
+
+# Of the columns of `Matches`.
+_DTYPES: tuple[Any, ...] = (*[np.int64] * 2, *[np.float64] * 3, np.int64, *[np.bool_] * 3, np.float64)
+
+
+class Match(NamedTuple):
+    """Two pictures compared."""
+
+    first: int  # index of one picture
+    second: int  # index of the other, larger where the first search compares pictures of one set
+    score: float  # standard errors above unrelated pictures, see `confirmation.Comparison`; or nan
+    correlation: float  # of the fine detail in the overlap, -1 to 1; or nan
+    overlap: float  # share of the smaller picture, 0 to 1; or nan
+    agreeing: int  # number of feature matches, at different places, that agree on the alignment; 0 without features
+    mirrored: bool  # whether the second has to be mirrored left to right to fit
+    upside_down: bool  # whether its top and bottom have to be exchanged
+    inverted: bool  # whether it has to be taken as a negative
+    matrix: NDArray[np.float64]  # (2, 3) takes points of the first picture to the second as it is seen, see the search
+
+    @classmethod
+    def of(cls, first: int, second: int, look: Look, alignment: Alignment, compared: Comparison = UNKNOWN) -> Match:
+        """Put together what is known of two pictures; ``look``: how the second has to be seen to fit."""
+        return cls(
+            first=first,
+            second=second,
+            score=compared.score,
+            correlation=compared.correlation,
+            overlap=compared.overlap,
+            agreeing=alignment.agreeing,
+            mirrored=look.mirrored,
+            upside_down=look.upside_down,
+            inverted=look.inverted,
+            matrix=alignment.matrix,
+        )
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the second picture to one of the first."""
+        return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
+
+    @property
+    def degrees(self) -> float:
+        """Turn from x towards y, -180 to 180."""
+        return float(np.degrees(np.arctan2(self.matrix[1, 0], self.matrix[0, 0])))
 
 
 class Matches(NamedTuple):
-    """Pairs of pictures compared, P of them, by their indices."""
+    """P pairs by column; the fields are those of `Match`."""
 
-    first: NDArray[np.int64]  # (P,) index of one picture
-    second: NDArray[np.int64]  # (P,) index of the other, larger where both are of one set
-    score: NDArray[np.float64]  # (P,) standard errors above unrelated pictures, see `confirmation.Comparison`
-    correlation: NDArray[np.float64]  # (P,) of the fine detail in the overlap, -1 to 1
-    overlap: NDArray[np.float64]  # (P,) share of the smaller picture
-    agreeing: NDArray[np.int64]  # (P,) number of feature matches, at different places, that agree on the alignment
-    mirrored: NDArray[np.bool_]  # (P,) whether the second has to be mirrored left to right to fit
-    inverted: NDArray[np.bool_]  # (P,) whether it has to be taken as a negative
-    matrix: NDArray[np.float64]  # (P, 2, 3) takes points of the first fitted picture to the second one as it is seen
+    first: NDArray[np.int64]  # (P,)
+    second: NDArray[np.int64]
+    score: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    overlap: NDArray[np.float64]
+    agreeing: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+    upside_down: NDArray[np.bool_]
+    inverted: NDArray[np.bool_]
+    matrix: NDArray[np.float64]  # (P, 2, 3)
+
+    @classmethod
+    def of(cls, rows: Sequence[Match]) -> Matches:
+        """Turn rows into columns."""
+        columns = [np.array([row[place] for row in rows], kind) for place, kind in enumerate(_DTYPES)]
+        return cls._make([*columns[:-1], columns[-1].reshape(-1, 2, 3)])
+
+    @property
+    def rows(self) -> list[Match]:
+        """The pairs one by one."""
+        plain = [column.tolist() for column in self[:-1]]
+        return [Match._make(row) for row in zip(*plain, self.matrix, strict=True)]
+
+    @property
+    def packed(self) -> NDArray[np.float64]:
+        """(P, 15): the columns, the matrix last."""
+        return np.column_stack([*(column.astype(np.float64) for column in self[:-1]), self.matrix.reshape(-1, 6)])
+
+    @classmethod
+    def unpack(cls, values: NDArray[np.float64]) -> Matches:
+        """Undo `packed`."""
+        rows = values.reshape(-1, len(_DTYPES) + 5)
+        plain = [rows[:, place].astype(kind) for place, kind in enumerate(_DTYPES[:-1])]
+        return cls._make([*plain, rows[:, len(plain) :].reshape(-1, 2, 3)])
 
     def take(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Matches:
         """Return the pairs that a mask or an index selects."""
@@ -65,122 +115,3 @@ class Matches(NamedTuple):
     def confirmed(self, limit: float) -> Matches:
         """Return the pairs whose score reaches a limit, and the certain ones."""
         return self.take((self.score >= limit) | self.certain)
-
-
-class Prepared(NamedTuple):
-    """Pictures with their features, so that a set is prepared once and compared with several."""
-
-    pictures: Sequence[Picture]  # fitted, grey (H, W) uint8
-    features: Sequence[LocalFeatures]
-
-
-def prepare(pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None) -> Prepared:
-    """Fit grey (H, W) uint8 pictures of any size and extract their features; ``advance`` hears how many are done."""
-    fitted = [fit(picture) for picture in pictures]
-    features = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(extract_features, fitted):
-            features.append(found)
-            advance(len(features))
-    return Prepared(fitted, features)
-
-
-def match_pictures(
-    first: Prepared, second: Prepared | None = None, advance: Callable[[int, int], None] = lambda done, total: None
-) -> Matches:
-    """Compare the candidates among N pictures, or between N and M pictures of another set.
-
-    Args:
-        first: A set.
-        second: The other set; None: pairs within the first.
-        advance: Hears how many candidates of how many are done.
-
-    Returns:
-        Each pair once, with its best look, sorted by its indices; pairs without an alignment are left out.
-    """
-    other = first if second is None else second
-    found = find_candidates(first.features, None if second is None else second.features)
-    framed = find_same_framing(first.pictures, None if second is None else second.pictures)
-    asked = np.unique(
-        np.concatenate((np.stack((found.first, found.second, found.look)), framed), axis=1), axis=1
-    ).T.tolist()
-    compare = functools.partial(_compare, first, other)
-    rows = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, row in enumerate(pool.map(compare, asked), start=1):
-            if row is not None:
-                rows.append(row)
-            advance(done, len(asked))
-    return _best_of_each_pair(rows)
-
-
-class _Row(NamedTuple):
-    first: int
-    second: int
-    look: int
-    score: float
-    correlation: float
-    overlap: float
-    agreeing: int
-    matrix: NDArray[np.float64]
-
-
-def _compare(first: Prepared, second: Prepared, candidate: tuple[int, int, int]) -> _Row | None:
-    a, b, look = candidate
-    features = second.features[b].seen(LOOKS[look])
-    alignment = align(first.features[a], features, match_features(first.features[a], features))
-    if alignment is None or alignment.agreeing < _FEWEST_AGREEING:
-        return None
-    picture = second.pictures[b]
-    if LOOKS[look].inverted:
-        picture = 255 - picture
-    if LOOKS[look].mirrored:
-        picture = np.ascontiguousarray(picture[:, ::-1])
-    compared = compare_aligned(first.pictures[a], picture, alignment.matrix)
-    return _Row(
-        a, b, look, compared.score, compared.correlation, compared.overlap, alignment.agreeing, alignment.matrix
-    )
-
-
-def _best_of_each_pair(rows: Sequence[_Row]) -> Matches:
-    best: dict[tuple[int, int], _Row] = {}
-    for row in rows:
-        key = row.first, row.second
-        if key not in best or row.score > best[key].score:
-            best[key] = row
-    kept = [best[key] for key in sorted(best)]
-    looks = [LOOKS[row.look] for row in kept]
-    return Matches(
-        first=np.array([row.first for row in kept], np.int64),
-        second=np.array([row.second for row in kept], np.int64),
-        score=np.array([row.score for row in kept], np.float64),
-        correlation=np.array([row.correlation for row in kept], np.float64),
-        overlap=np.array([row.overlap for row in kept], np.float64),
-        agreeing=np.array([row.agreeing for row in kept], np.int64),
-        mirrored=np.array([look.mirrored for look in looks], np.bool_),
-        inverted=np.array([look.inverted for look in looks], np.bool_),
-        matrix=np.array([row.matrix for row in kept], np.float64).reshape(-1, 2, 3),
-    )
-
-
-def null_limit(matches: Matches, pictures: int) -> float:
-    """Return the score above which, by the set's own null distribution, unrelated pairs are not expected.
-
-    The scores of a set's candidates are those of unrelated pairs, but for those that show one scan: the certain ones
-    are left out, and the rest are few.  The upper quarter is taken as exponential, which overestimates the tail of a
-    normal one, and extrapolated to one false pair in 1000 pictures (peaks over threshold: Coles, "An Introduction to
-    Statistical Modeling of Extreme Values", 2001, section 4.3, with shape 0).  Quantiles, not means, so that true pairs
-    hardly move it.
-
-    Args:
-        matches: All candidates, compared.
-        pictures: Number N of pictures.
-    """
-    known = matches.score[(matches.score > 0) & (matches.score < HIGHEST_LIMIT) & ~matches.certain]
-    if len(known) < 20:
-        return LOWEST_LIMIT
-    start = float(np.quantile(known, 0.75))
-    scale = float(np.median(known[known > start] - start)) / np.log(2)
-    exceeding = 0.25 * len(known)
-    limit = start + scale * np.log(max(exceeding / (_FALSE_PAIRS * max(pictures, 1)), 1.0))
-    return min(max(LOWEST_LIMIT, float(limit)), HIGHEST_LIMIT)

@@ -1,31 +1,31 @@
-"""Group the images of a data set by the scan that they show, see `sonoforge.training.copies`."""
+"""Group the images of a data set by the scan that they show, as `search` finds."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.checked_file import read_checked, write_checked
-from sonoforge.training.copies.alignment import MOST_MATCHES
-from sonoforge.training.copies.matches import HIGHEST_LIMIT, Matches, match_pictures, null_limit, prepare
-from sonoforge.training.copies.pictures import Picture
+from sonoforge.training.copies.alignment import MOST_MATCHES, Alignment
+from sonoforge.training.copies.confirmation import Comparison
+from sonoforge.training.copies.kept import Found, find_once
+from sonoforge.training.copies.matches import Match, Matches
+from sonoforge.training.copies.pictures import Look, Picture
+from sonoforge.training.copies.search import HIGHEST_LIMIT, match_pictures, null_limit, prepare
 from sonoforge.training.progress import is_shown, progress_bar
 
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Multiples of the limit at which an audit counts again."""
 
-_VERSION = 2  # of the detector; results stored by another one are not read
+_SEARCH = "near-duplicates1"  # another number, and no earlier answer is read
 
 
 class Sensitivity(NamedTuple):
-    """Number of duplicates at one limit."""
+    """Number of near-duplicates at one limit."""
 
     threshold: float  # score from which two images count as one scan
     groups: int  # number of groups, single images included
@@ -36,7 +36,7 @@ class Sensitivity(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Duplicates:
+class NearDuplicates:
     """Which images show the same scan."""
 
     threshold: float  # the score used, from the set's own null distribution
@@ -52,7 +52,9 @@ class Duplicates:
         return sorted((part for part in parts if len(part) > 1), key=lambda part: (-len(part), part[0]))
 
 
-def find_duplicates(pictures: Sequence[Picture], hashes: Sequence[str] = (), store: Path | None = None) -> Duplicates:
+def find_near_duplicates(
+    pictures: Sequence[Picture], hashes: Sequence[str] = (), store: Path | None = None
+) -> NearDuplicates:
     """Group the images of one set by the scan that they show.
 
     About 45 core-seconds for 780 images and 6 core-minutes for 5000, the first time; memory is 0.2 MB an image.
@@ -63,18 +65,19 @@ def find_duplicates(pictures: Sequence[Picture], hashes: Sequence[str] = (), sto
             compare (blank images).  Empty: appearance alone.
         store: Folder that keeps what was found, by the content hashes; None: found anew.
     """
-    measured = _joined(_stored_matches(pictures, hashes, store), _equal_contents(hashes))
+    found = find_once(store, _SEARCH, hashes, lambda: _search(pictures)).matches
+    measured = _joined(found, _equal_contents(hashes))
     threshold = null_limit(measured, len(pictures))
     pairs = measured.confirmed(threshold)
-    return Duplicates(threshold, join_groups(len(pictures), pairs.first, pairs.second), pairs, measured)
+    return NearDuplicates(threshold, join_groups(len(pictures), pairs.first, pairs.second), pairs, measured)
 
 
-def threshold_sensitivity(duplicates: Duplicates, labels: NDArray[np.int64]) -> list[Sensitivity]:
-    """Count the duplicates at each multiple of `SENSITIVITY`; ``labels`` (N,) are class indices."""
+def threshold_sensitivity(found: NearDuplicates, labels: NDArray[np.int64]) -> list[Sensitivity]:
+    """Count the near-duplicates at each multiple of `SENSITIVITY`; ``labels`` (N,) are class indices."""
     rows = []
     for factor in SENSITIVITY:
-        threshold = factor * duplicates.threshold
-        pairs = duplicates.measured.confirmed(threshold)
+        threshold = factor * found.threshold
+        pairs = found.measured.confirmed(threshold)
         groups = join_groups(len(labels), pairs.first, pairs.second)
         sizes = np.bincount(groups)
         several = sizes[sizes > 1]
@@ -104,7 +107,7 @@ def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64])
     return np.array([number[found] for found in roots], dtype=np.int64)
 
 
-def join_scans(found: Duplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:
+def join_scans(found: NearDuplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:
     """Join near-duplicates, given groups (or None) and equal contents: (N,) int64 group of each of N images."""
     first, second = [found.pairs.first], [found.pairs.second]
     for keys in (given, contents):
@@ -116,66 +119,21 @@ def join_scans(found: Duplicates, given: Sequence[str | None], contents: Sequenc
     return join_groups(len(given), np.concatenate(first), np.concatenate(second))
 
 
-def _stored_matches(pictures: Sequence[Picture], hashes: Sequence[str], store: Path | None) -> Matches:
-    if store is None:
-        return _measure(pictures)
-    contents = hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:32]
-    path = store / f"copies{_VERSION}-opencv{cv2.__version__}" / f"{contents}.bin"
-    known = read_checked(path)
-    if known is not None:
-        return _unpack(np.frombuffer(known[1].tobytes(), np.float64))
-    measured = _measure(pictures)
-    write_checked(path, [_pack(measured)], [])
-    return measured
-
-
-def _measure(pictures: Sequence[Picture]) -> Matches:
+def _search(pictures: Sequence[Picture]) -> Found:
     show = len(pictures) > 100 and is_shown()
     with progress_bar("reading features", len(pictures), show=show) as advance:
         prepared = prepare(pictures, lambda done: advance(done, None))
     with progress_bar("comparing look-alikes", 1000, show=show) as advance:
-        return match_pictures(prepared, advance=lambda done, total: advance(1000 * done // total, None))
-
-
-def _pack(matches: Matches) -> NDArray[np.float64]:
-    """(P, 14): the columns of the pairs, the matrix last."""
-    columns = [field.astype(np.float64) for field in matches[:-1]]
-    return np.column_stack([*columns, matches.matrix.reshape(-1, 6)])
-
-
-def _unpack(values: NDArray[np.float64]) -> Matches:
-    rows = values.reshape(-1, 14)
-    return Matches(
-        first=rows[:, 0].astype(np.int64),
-        second=rows[:, 1].astype(np.int64),
-        score=rows[:, 2],
-        correlation=rows[:, 3],
-        overlap=rows[:, 4],
-        agreeing=rows[:, 5].astype(np.int64),
-        mirrored=rows[:, 6].astype(bool),
-        inverted=rows[:, 7].astype(bool),
-        matrix=rows[:, 8:].reshape(-1, 2, 3),
-    )
+        return Found(match_pictures(prepared, advance=lambda done, total: advance(1000 * done // total, None)))
 
 
 def _equal_contents(hashes: Sequence[str]) -> Matches:
     """Pair each image with the first one of the same content, at the highest limit."""
     seen: dict[str, int] = {}
     pairs = [(seen[h], i) for i, h in enumerate(hashes) if seen.setdefault(h, i) != i]
-    first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    ones, nothing = np.ones(len(pairs)), np.zeros(len(pairs), bool)
-    same_place = np.tile(np.eye(2, 3), (len(pairs), 1, 1))
-    return Matches(
-        first=first,
-        second=second,
-        score=HIGHEST_LIMIT * ones,
-        correlation=ones,
-        overlap=ones,
-        agreeing=np.full(len(pairs), MOST_MATCHES),
-        mirrored=nothing,
-        inverted=nothing,
-        matrix=same_place,
-    )
+    look, alignment = Look(mirrored=False, inverted=False), Alignment(np.eye(2, 3), MOST_MATCHES)
+    alike = Comparison(correlation=1.0, score=HIGHEST_LIMIT, overlap=1.0)
+    return Matches.of([Match.of(first, second, look, alignment, alike) for first, second in pairs])
 
 
 def _joined(one: Matches, other: Matches) -> Matches:

@@ -5,6 +5,8 @@ Without OpenCV and SciPy, so that reading images needs neither.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -12,6 +14,14 @@ from PIL import Image
 SIDE = 256
 
 Picture = NDArray[np.uint8]  # (H, W) grey
+
+
+class Look(NamedTuple):
+    """How a picture is looked at before it is compared."""
+
+    mirrored: bool  # left to right
+    inverted: bool  # as a negative
+    upside_down: bool = False  # top to bottom; features are not looked for so: SIFT bears a half turn
 
 
 def fitted_size(width: int, height: int) -> tuple[int, int]:

@@ -28,6 +28,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.training.copies.pictures import Look
+
 Picture = NDArray[np.float32]  # (H, W) grey in [0, 1]
 Matrix = NDArray[np.float64]  # (2, 3): a point (x, y, 1) of the query to the point (x, y) of the key, in pixels
 
@@ -72,9 +74,7 @@ class Found(NamedTuple):
 class Start(NamedTuple):
     """How a query lies in a key, as far as the grid tells."""
 
-    mirrored: bool  # the query is to be mirrored first
-    upside_down: bool  # top and bottom of the query are to be exchanged first
-    inverted: bool  # bright is dark
+    look: Look  # how the query has to be seen
     matrix: Matrix
 
 
@@ -151,7 +151,7 @@ def _best_window(
     return products[np.arange(len(best)), best], best, 2 * mirrored + inverted
 
 
-def flip(picture: Picture, mirrored: bool, upside_down: bool) -> Picture:
+def flip(picture: Picture, *, mirrored: bool, upside_down: bool) -> Picture:
     """Exchange left and right, top and bottom, or both, or neither."""
     return np.ascontiguousarray(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
 
@@ -168,7 +168,7 @@ def start_of(code: int, query: Picture, key: Picture) -> Start:
             middle = _middle(key) + turn @ (grid.cell * np.array([column - grid.across, row - grid.down]))
             linear = turn * grid.cell / cell_of(query)
             matrix = np.column_stack((linear, middle - linear @ _middle(query)))
-            return Start(bool(code & 2), bool(code & 4), bool(code & 1), matrix)
+            return Start(Look(mirrored=bool(code & 2), inverted=bool(code & 1), upside_down=bool(code & 4)), matrix)
         window -= number
     raise ValueError(f"found window {code // 8}, the key has fewer")
 
@@ -214,6 +214,11 @@ def warp(picture: Picture, matrix: Matrix, shape: tuple[int, ...]) -> Picture:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped: Picture = cv2.warpAffine(picture, matrix, (shape[1], shape[0]), flags=flags)  # type: ignore[assignment]
     return warped
+
+
+def backwards(matrix: Matrix) -> Matrix:
+    """Return the map from the key to the query, or back."""
+    return np.asarray(cv2.invertAffineTransform(matrix), np.float64)
 
 
 class _Parts(NamedTuple):

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from sonoforge.training.copies.local_features import LOOKS, Look
-from sonoforge.training.copies.pictures import Picture
+from sonoforge.training.copies.local_features import LOOKS
+from sonoforge.training.copies.pictures import Look, Picture
 
 _SIDE = 64
 _SMOOTH = 4.0  # pixels; half the scale of the layers that unrelated breast scans share

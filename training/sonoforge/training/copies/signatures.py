@@ -6,26 +6,30 @@ Douze, Schmid ("Hamming embedding and weak geometric consistency for large scale
 That is 12 bytes a feature, 0.6 kB a picture, and no grey level.
 
 A sign stands for the mean length of its projection, so the signs give a coarse descriptor back, and a picture's
-features are looked for among these as among any others (`search`, `alignment`; unequal precision of both sides: Jegou,
-Douze, Schmid, "Product quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
+features are looked for among these as among any others (`shared_features`, `alignment`; unequal precision of both
+sides: Jegou, Douze, Schmid, "Product quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.alignment import Alignment, align, match_features
-from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, Look, extract_features
-from sonoforge.training.copies.matches import prepare
+from sonoforge.training.copies.alignment import align, match_features
+from sonoforge.training.copies.kept import Found, find_once
+from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, extract_features
+from sonoforge.training.copies.matches import Match, Matches
 from sonoforge.training.copies.pictures import SIDE, Picture
-from sonoforge.training.copies.search import find_candidates
+from sonoforge.training.copies.search import prepare
+from sonoforge.training.copies.shared_features import find_candidates
+from sonoforge.training.progress import is_shown, progress_bar
 
 KEYPOINTS = 48
 BITS = 64
@@ -33,6 +37,7 @@ FEWEST_AGREEING = 6
 """Features at different places that must agree on one transform: of unrelated pictures no more than three do
 (``training/docs/trained-on.md``)."""
 
+_SEARCH = "signatures1"  # another number, and no earlier answer is read
 _STEPS_AN_OCTAVE = 24  # of a size: 3 %
 _STEPS_A_TURN = 256 / (2 * np.pi)
 _FAR = 60.0  # pixels; keypoints farther apart than this count as far apart
@@ -51,15 +56,6 @@ class Signatures(NamedTuple):
     sizes: NDArray[np.uint8]  # (T,) 1/24 octaves
     angles: NDArray[np.uint8]  # (T,) 1/256 turns
     bits: NDArray[np.uint8]  # (T, BITS / 8)
-
-
-class Copy(NamedTuple):
-    """A picture that is recognised."""
-
-    picture: int  # its index
-    original: int  # index of the picture that the signature is of
-    look: Look  # how the picture has to be seen to fit
-    alignment: Alignment  # takes the original to the picture as it is seen
 
 
 def make_signatures(pictures: Sequence[Picture]) -> Signatures:
@@ -133,9 +129,9 @@ def _restore(signatures: Signatures) -> list[LocalFeatures]:
     ]
 
 
-def find_copies(
+def recognise(
     signatures: Signatures, pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None
-) -> list[Copy]:
+) -> list[Match]:
     """Find the pictures that show what the signatures are of, or a part of it, each with the original that fits best.
 
     Args:
@@ -144,27 +140,52 @@ def find_copies(
         advance: Hears how many pictures are read.
 
     Returns:
-        At most one copy a picture, in the order of the pictures.
+        At most one match a picture (``second``) with its original (``first``), in the order of the pictures.
     """
     features = prepare(pictures, advance).features
     known = _restore(signatures)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         candidates = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE)
         asked = zip(candidates.first.tolist(), candidates.second.tolist(), candidates.look.tolist(), strict=True)
-        copies = [copy for copy in pool.map(functools.partial(_compare, known, features), asked) if copy is not None]
-    best: dict[int, Copy] = {}
-    for copy in copies:
-        if copy.picture not in best or copy.alignment.agreeing > best[copy.picture].alignment.agreeing:
-            best[copy.picture] = copy
+        matches = [match for match in pool.map(functools.partial(_compare, known, features), asked) if match]
+    best: dict[int, Match] = {}
+    for match in matches:
+        if match.second not in best or match.agreeing > best[match.second].agreeing:
+            best[match.second] = match
     return [best[picture] for picture in sorted(best)]
 
 
 def _compare(
     known: Sequence[LocalFeatures], features: Sequence[LocalFeatures], candidate: tuple[int, int, int]
-) -> Copy | None:
+) -> Match | None:
     original, picture, look = candidate
     seen = features[picture].seen(LOOKS[look])
     alignment = align(known[original], seen, match_features(known[original], seen))
     if alignment is None or alignment.agreeing < FEWEST_AGREEING:
         return None
-    return Copy(picture, original, LOOKS[look], alignment)
+    return Match.of(original, picture, LOOKS[look], alignment)
+
+
+def recognise_once(
+    store: Path | None,
+    signatures: Callable[[], Signatures],
+    of: Iterable[str],
+    pictures: Sequence[Picture],
+    hashes: Sequence[str],
+) -> list[Match]:
+    """Return what `recognise` finds, kept in a folder; about 45 core-milliseconds a picture the first time.
+
+    Args:
+        store: See `kept.find_once`.
+        signatures: Makes or reads them.
+        of: Hashes of what they are of, or of the file that holds them.
+        pictures: M grey (H, W) uint8 pictures.
+        hashes: Content hash of each.
+    """
+
+    def find() -> Found:
+        count = len(pictures)
+        with progress_bar("looking for images it has seen", count, show=count > 100 and is_shown()) as advance:
+            return Found(Matches.of(recognise(signatures(), pictures, lambda done: advance(done, None))))
+
+    return find_once(store, _SEARCH, (*of, "", *hashes), find).matches.rows

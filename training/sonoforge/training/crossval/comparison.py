@@ -151,7 +151,7 @@ def _plan(
     log.info("initial weights: %s", backbone.source)
     digests = digests_of_arms(settings, backbone.digest)
     views = find_second_views(cache)
-    plans = _make_plans(folder, cache, settings, [(view.query, view.key) for view in views])
+    plans = _make_plans(folder, cache, settings, [(view.first, view.second) for view in views])
     made = origins(plans, settings, digests)
     tasks = [
         FoldTask(folder, source, plan, fold, arm, settings, backbone, made[plan.seed, arm])

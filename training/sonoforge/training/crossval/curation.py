@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics
-from sonoforge.training.copies.generated import OTHER_GROUPS, copy_test, least_groups
-from sonoforge.training.copies.matches import prepare
-from sonoforge.training.copies.training_matches import grey_pictures, match_training, prepare_training
+from sonoforge.training.copies.generated import (
+    OTHER_GROUPS,
+    copy_test,
+    grey_pictures,
+    least_groups,
+    match_training,
+    prepare_training,
+)
+from sonoforge.training.copies.search import prepare
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.pixels import Pixels
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.checked_file import read_checked, write_checked
-from sonoforge.training.copies.signatures import find_copies, make_signatures
+from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
 from sonoforge.training.gan.checkpoint import find_checkpoint
 from sonoforge.training.gan.setup import SOURCES
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.run_folder import read_config
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1  # of the search; what another one found is looked for again
 _NAMED = 3  # images that a refusal names
 
 
@@ -91,17 +85,11 @@ def _find_seen(theirs: ImageCache, trained: Sequence[int], cache: ImageCache) ->
     found = {index: places[digest] for index, digest in enumerate(cache.hashes) if digest in places}
     if found:
         return sorted(found.items())  # one is enough: no search for copies
-    key = "\n".join((*(theirs.hashes[index] for index in trained), "", *cache.hashes))
-    name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    path = cache.store / f"start{_VERSION}-opencv{cv2.__version__}" / f"{name}.bin" if cache.store else None
-    known = read_checked(path) if path else None
-    if known is not None:
-        return [(own, index) for own, index in known[0]]
-    signatures = make_signatures([theirs.pictures[index] for index in trained])
-    count = len(cache.pictures)
-    with progress_bar("looking for images that it has seen", count, show=count > 100 and is_shown()) as advance:
-        copies = find_copies(signatures, cache.pictures, lambda done: advance(done, None))
-    pairs = [(copy.picture, trained[copy.original]) for copy in copies]
-    if path:
-        write_checked(path, [], [list(pair) for pair in pairs])
-    return pairs
+    matches = recognise_once(
+        cache.store,
+        lambda: make_signatures([theirs.pictures[index] for index in trained]),
+        [theirs.hashes[index] for index in trained],
+        cache.pictures,
+        cache.hashes,
+    )
+    return [(match.second, trained[match.first]) for match in matches]

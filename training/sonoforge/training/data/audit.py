@@ -8,10 +8,10 @@ from typing import TypedDict
 
 import numpy as np
 
-from sonoforge.training.copies.alignment import Alignment
-from sonoforge.training.copies.matches import Matches, match_pictures, null_limit, prepare
+from sonoforge.training.copies.matches import Match
 from sonoforge.training.copies.near_duplicates import threshold_sensitivity
-from sonoforge.training.copies.recall import measure_recall
+from sonoforge.training.copies.planting import measure_recall
+from sonoforge.training.copies.search import match_pictures, null_limit, prepare
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.progress import is_shown, progress_bar
@@ -67,7 +67,7 @@ class Cluster(TypedDict):
 class DuplicateCounts(TypedDict):
     """Numbers of groups and clusters.
 
-    ``threshold`` is the score from which two images count as one scan, see `copies.matches.null_limit`;
+    ``threshold`` is the score from which two images count as one scan, see `copies.search.null_limit`;
     ``sensitivity`` gives the counts at other thresholds, see `near_duplicates.Sensitivity`.
     """
 
@@ -82,7 +82,7 @@ class DuplicateCounts(TypedDict):
 
 
 class Planted(TypedDict):
-    """Copies of one kind that were planted in the set, and those found; see `copies.recall.PlantedRow`."""
+    """Copies of one kind that were planted in the set, and those found; see `copies.planting.PlantedRow`."""
 
     kind: str
     planted: int
@@ -133,7 +133,7 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
         against: Another set, to find images that are in both.
     """
     items, classes, labels = cache.dataset.items, cache.dataset.classes, cache.dataset.labels
-    found = cache.duplicates
+    found = cache.near_duplicates
     clusters = _clusters(cache)
     given = {item.group for item in items} - {None}
     units = scan_groups(cache)
@@ -181,7 +181,7 @@ def _planted(cache: ImageCache, count: int) -> list[Planted]:
     with progress_bar("looking for planted copies", 1000, show=is_shown()) as advance:
         rows = measure_recall(
             cache.pictures,
-            cache.duplicates.threshold,
+            cache.near_duplicates.threshold,
             count,
             advance=lambda done, total: advance(1000 * done // total, None),
         )
@@ -197,7 +197,7 @@ def _against(cache: ImageCache, other: ImageCache) -> Against:
         measured = match_pictures(
             prepare(cache.pictures), prepare(other.pictures), lambda done, total: advance(1000 * done // total, None)
         )
-    threshold = max(null_limit(measured, len(other.pictures)), cache.duplicates.threshold)
+    threshold = max(null_limit(measured, len(other.pictures)), cache.near_duplicates.threshold)
     found = measured.confirmed(threshold)
     names = [item.path for item in cache.dataset.items], [item.path for item in other.dataset.items]
     return {
@@ -206,39 +206,38 @@ def _against(cache: ImageCache, other: ImageCache) -> Against:
         "images": len(other.pictures),
         "threshold": round(threshold, 1),
         "pairs": [
-            _pair(found, k, names, same_pixels=cache.hashes[found.first[k]] == other.hashes[found.second[k]])
-            for k in np.argsort(-found.score, kind="stable")
+            _pair(match, names, same_pixels=cache.hashes[match.first] == other.hashes[match.second])
+            for match in found.take(np.argsort(-found.score, kind="stable")).rows
         ],
     }
 
 
-def _pair(matches: Matches, k: int, names: tuple[Sequence[str], Sequence[str]], *, same_pixels: bool) -> Pair:
-    alignment = Alignment(matches.matrix[k], int(matches.agreeing[k]))
+def _pair(match: Match, names: tuple[Sequence[str], Sequence[str]], *, same_pixels: bool) -> Pair:
     return {
-        "first": names[0][matches.first[k]],
-        "second": names[1][matches.second[k]],
-        "score": round(float(matches.score[k]), 1),
-        "correlation": round(float(matches.correlation[k]), 4),
-        "overlap": round(float(matches.overlap[k]), 2),
-        "scale": round(alignment.scale, 2),
-        "degrees": round(alignment.degrees),
-        "mirrored": bool(matches.mirrored[k]),
-        "inverted": bool(matches.inverted[k]),
+        "first": names[0][match.first],
+        "second": names[1][match.second],
+        "score": round(match.score, 1),
+        "correlation": round(match.correlation, 4),
+        "overlap": round(match.overlap, 2),
+        "scale": round(match.scale, 2),
+        "degrees": round(match.degrees),
+        "mirrored": match.mirrored,
+        "inverted": match.inverted,
         "same_pixels": same_pixels,
     }
 
 
 def _clusters(cache: ImageCache) -> list[Cluster]:
     """Describe every cluster, mixed labels first, then the largest."""
-    items, classes, pairs = cache.dataset.items, cache.dataset.classes, cache.duplicates.pairs
-    groups = cache.duplicates.groups
+    items, classes = cache.dataset.items, cache.dataset.classes
+    groups = cache.near_duplicates.groups
     names = [item.path for item in items]
     pairs_of: dict[int, list[Pair]] = {}
-    for k, (a, b) in enumerate(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)):
-        pair = _pair(pairs, k, (names, names), same_pixels=cache.hashes[a] == cache.hashes[b])
-        pairs_of.setdefault(int(groups[a]), []).append(pair)
+    for match in cache.near_duplicates.pairs.rows:
+        pair = _pair(match, (names, names), same_pixels=cache.hashes[match.first] == cache.hashes[match.second])
+        pairs_of.setdefault(int(groups[match.first]), []).append(pair)
     clusters: list[Cluster] = []
-    for members in cache.duplicates.clusters:
+    for members in cache.near_duplicates.clusters:
         names = [classes[items[i].label] for i in members]
         own = pairs_of[int(groups[members[0]])]
         clusters.append(

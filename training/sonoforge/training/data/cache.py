@@ -51,7 +51,7 @@ from sonoforge.training.data.fingerprints import content_hash
 from sonoforge.training.progress import is_shown, progress_bar
 
 if TYPE_CHECKING:
-    from sonoforge.training.copies.near_duplicates import Duplicates
+    from sonoforge.training.copies.near_duplicates import NearDuplicates
 
 log = logging.getLogger(__name__)
 
@@ -111,12 +111,12 @@ class ImageCache:
         return again
 
     @functools.cached_property
-    def duplicates(self) -> Duplicates:
+    def near_duplicates(self) -> NearDuplicates:
         """Which images show the same scan; found at the first use, from these pixels alone."""
         # Exporting reads the cache, too, and needs neither SciPy nor OpenCV.
-        from sonoforge.training.copies.near_duplicates import find_duplicates  # noqa: PLC0415
+        from sonoforge.training.copies.near_duplicates import find_near_duplicates  # noqa: PLC0415
 
-        return find_duplicates(self.pictures, self.hashes, self.store)
+        return find_near_duplicates(self.pictures, self.hashes, self.store)
 
 
 def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, crop: str = "none") -> ImageCache:

@@ -57,7 +57,7 @@ def _leaks(
         for i in read.tolist():
             if keys[i] in tested:
                 leaks.setdefault((i, tested[keys[i]]), reason)
-    pairs = cache.duplicates.pairs
+    pairs = cache.near_duplicates.pairs
     is_read, is_test = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
     is_read[read], is_test[test] = True, True
     for a, b in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
@@ -73,7 +73,7 @@ def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.i
 
     It measures what ``thesis`` and ``single`` let through; that it is empty proves ``sealed``.
     """
-    pairs = cache.duplicates.pairs
+    pairs = cache.near_duplicates.pairs
     is_read, is_tested = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
     is_read[plan.train(fold)], is_tested[plan.test(fold)] = True, True
     sides = (pairs.first, pairs.second), (pairs.second, pairs.first)

@@ -1,34 +1,97 @@
-"""The second opinion at the gate: nothing is trained while a test image shows what its training images show."""
+"""The second opinion: nothing is trained while a test image shows what its training images show.
+
+What the second search finds between the folds becomes a record, pictures to judge, and the tables that settle it.
+Pairs of images that a person has compared and found different stand in ``distinct.csv`` beside ``groups.csv``.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.errors import GateError
-from sonoforge.training.copies.kept import recall_copies
-from sonoforge.training.copies.second_search import Match
+from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.copies.matches import Match
+from sonoforge.training.copies.near_duplicates import join_groups
+from sonoforge.training.copies.pose_search import Picture, backwards, flip, shrink, warp
+from sonoforge.training.copies.second_search import search_again
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.distinct import DISTINCT, read_distinct
-from sonoforge.training.data.second_opinion_findings import (
-    ONE_SCAN,
-    Finding,
-    proposed_distinct,
-    proposed_groups,
-    write_sheet,
-)
+from sonoforge.training.data.datasets import Dataset, path_in, read_table
 from sonoforge.training.data.split_plan import SEALED, SplitPlan
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.statistics.results import SecondOpinion
+from sonoforge.training.statistics.results import SecondOpinion, SecondOpinionPair
 
 log = logging.getLogger(__name__)
 
+DISTINCT = "distinct.csv"
 RECORD, SHEET = "second-opinion.json", "second-opinion.png"
 PROPOSED_GROUPS, PROPOSED_DISTINCT = "second-opinion-groups.csv", "second-opinion-distinct.csv"
+
+_PICTURE, _GAP, _CAPTION = 240, 6, 18  # pixels: longest side, space between pictures, line of text
+_MOST_SHOWN = 100  # rows of the sheet
+
+ONE_SCAN = 0.6
+"""Correlation from which two images are one scan; below it, they may be two views of one lesion.
+
+Copies planted in five public sets reach 0.76 or more. Of BUSI's pairs of different groups, those from the threshold to
+this limit show one lesion twice, scanned from elsewhere.
+"""
+
+
+class Finding(NamedTuple):
+    """Two images of different folds that show one scan, or may be two views of it."""
+
+    match: Match
+    files: tuple[str, str]  # the second of the match, whose middle was found in the first, and the first
+    folds: tuple[int, int]
+    seed: int  # of the plan that puts them apart
+
+    @property
+    def facts(self) -> str:
+        """How alike they are, in a few words."""
+        facts = [f"r = {self.match.correlation:.2f}", f"zoom {self.match.scale:.2f}"]
+        kinds = {
+            "mirrored": self.match.mirrored,
+            "upside down": self.match.upside_down,
+            "inverted": self.match.inverted,
+        }
+        facts += [kind for kind, so in kinds.items() if so]
+        return ", ".join(facts)
+
+    @property
+    def is_one_scan(self) -> bool:
+        """Whether they are alike enough to stop a run."""
+        return self.match.correlation >= ONE_SCAN
+
+    @property
+    def sentence(self) -> str:
+        """Which images they are, and where."""
+        (first, second), (one, other) = self.files, self.folds
+        relation = "show one scan" if self.is_one_scan else "may be second views of one scan"
+        return f"{first} (fold {one}) and {second} (fold {other}) {relation}"
+
+    def record(self) -> SecondOpinionPair:
+        """Return the entry of ``second-opinion.json``."""
+        return SecondOpinionPair(
+            file=self.files[0],
+            other=self.files[1],
+            folds=list(self.folds),
+            seed=self.seed,
+            correlation=self.match.correlation,
+            overlap=self.match.overlap,
+            zoom=self.match.scale,
+            mirrored=self.match.mirrored,
+            upside_down=self.match.upside_down,
+            inverted=self.match.inverted,
+        )
 
 
 def find_second_views(cache: ImageCache) -> list[Match]:
@@ -40,11 +103,11 @@ def find_second_views(cache: ImageCache) -> list[Match]:
         SonoforgeError: ``distinct.csv`` cannot be read.
     """
     distinct = read_distinct(cache.dataset)
-    items = cache.dataset.items
+    names = [item.path for item in cache.dataset.items]
     return [
         match
-        for match in recall_copies(cache.pictures, cache.hashes, cache.store, scan_groups(cache)).matches
-        if match.correlation < ONE_SCAN and frozenset((items[match.query].path, items[match.key].path)) not in distinct
+        for match in search_again(cache.pictures, cache.hashes, cache.store, scan_groups(cache)).matches
+        if match.correlation < ONE_SCAN and frozenset((names[match.first], names[match.second])) not in distinct
     ]
 
 
@@ -66,7 +129,7 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
         SonoforgeError: ``distinct.csv`` cannot be read.
     """
     distinct = read_distinct(cache.dataset)
-    found = recall_copies(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
+    found = search_again(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
     findings = [finding for match in found.matches if (finding := _across(match, plans)) is not None]
     declared = [finding for finding in findings if frozenset(finding.files) in distinct]
     leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
@@ -108,8 +171,8 @@ def _across(match: Match, plans: Sequence[SplitPlan]) -> Finding | None:
 
 
 def _find(match: Match, plan: SplitPlan) -> Finding:
-    files = plan.files[match.query], plan.files[match.key]
-    return Finding(match, files, (plan.fold_of[match.query], plan.fold_of[match.key]), plan.seed)
+    files = plan.files[match.second], plan.files[match.first]
+    return Finding(match, files, (plan.fold_of[match.second], plan.fold_of[match.first]), plan.seed)
 
 
 def _message(run: Path, cache: ImageCache, pairs: Sequence[Finding]) -> str:
@@ -122,3 +185,98 @@ def _message(run: Path, cache: ImageCache, pairs: Sequence[Finding]) -> str:
         f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; what is not, list in {root / DISTINCT}, copy lines "
         f"from {run / PROPOSED_DISTINCT}"
     )
+
+
+def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:
+    """Read ``distinct.csv`` (columns ``file`` and ``other``): pairs of relative paths.  No file: no pairs.
+
+    Raises:
+        SonoforgeError: Other columns, or a line that does not name two images of the set.
+    """
+    path = dataset.root / DISTINCT
+    if not path.exists():
+        return frozenset()
+    rows, columns = read_table(path, "save it as UTF-8 comma-separated text")
+    if not {"file", "other"} <= set(columns):
+        found = ", ".join(map(str, columns)) or "nothing"
+        raise SonoforgeError(f"{path}: found columns {found}, expected file,other in the first line")
+    known = {item.path for item in dataset.items}
+    pairs = set()
+    for line, row in enumerate(rows, start=2):
+        names = [path_in(row[column]) for column in ("file", "other")]
+        for name in names:
+            if name not in known:
+                raise SonoforgeError(f"{path}: line {line} names {name!r}, expected an image of the set; correct it")
+        if names[0] == names[1]:
+            raise SonoforgeError(f"{path}: line {line} names {names[0]} twice, expected two images; remove the line")
+        pairs.add(frozenset(names))
+    return frozenset(pairs)
+
+
+def write_sheet(path: Path, cache: ImageCache, findings: Sequence[Finding]) -> None:
+    """Draw a PNG picture with one row for each pair: both as they are, then both where they show the same.
+
+    The first is mirrored or turned over where only that matches, and dimmed outside the common part; the second is
+    turned, moved and scaled onto it.
+    """
+    shown = findings[:_MOST_SHOWN]
+    sheet = Image.new("L", (4 * (_PICTURE + _GAP), len(shown) * (_PICTURE + _CAPTION)), 255)
+    for row, finding in enumerate(shown):
+        top = row * (_PICTURE + _CAPTION)
+        ImageDraw.Draw(sheet).text((_GAP, top + 2), f"{finding.sentence} ({finding.facts})", fill=0)
+        for column, picture in enumerate(_pictures(cache, finding)):
+            picture.thumbnail((_PICTURE, _PICTURE), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (column * (_PICTURE + _GAP), top + _CAPTION))
+    with atomic.replacing(path) as file:
+        sheet.save(file, "PNG")
+
+
+def _pictures(cache: ImageCache, finding: Finding) -> list[Image.Image]:
+    match = finding.match
+    originals = [cache.pictures[index] for index in (match.second, match.first)]
+    query, key = map(shrink, originals)
+    shown = flip(query, mirrored=match.mirrored, upside_down=match.upside_down)
+    onto = backwards(match.matrix)  # from the query as it is shown to the key
+    laid = warp(1 - key if match.inverted else key, onto, shown.shape)
+    seen = warp(np.ones_like(key), onto, shown.shape) > 0.5
+    return [*map(Image.fromarray, originals), _grey(np.where(seen, shown, shown / 3)), _grey(laid)]
+
+
+def _grey(picture: Picture) -> Image.Image:
+    image = Image.fromarray(np.clip(picture * 255, 0, 255).astype(np.uint8))
+    scale = _PICTURE / max(image.size)
+    size = max(1, round(scale * image.width)), max(1, round(scale * image.height))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def proposed_distinct(findings: Sequence[Finding]) -> str:
+    """Return all pairs as a ``distinct.csv``, of which the user keeps the lines that are true."""
+    return _table([("file", "other"), *(finding.files for finding in findings)])
+
+
+def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:
+    """Return a whole ``groups.csv``: the given groups, joined where a finding joins them, and new ones for the rest.
+
+    A joined group keeps its first given name; one without any is called after its first image.
+    """
+    items = cache.dataset.items
+    members: dict[str, int] = {}
+    links = [(members.setdefault(item.group, i), i) for i, item in enumerate(items) if item.group is not None]
+    links += [(finding.match.second, finding.match.first) for finding in findings]
+    first, second = np.array(links, dtype=np.int64).reshape(-1, 2).T
+    joined = join_groups(len(items), first, second)
+    names: dict[int, str] = {}
+    for group, item in zip(joined.tolist(), items, strict=True):
+        if item.group is not None:
+            names.setdefault(group, item.group)
+    in_finding = {index for finding in findings for index in (finding.match.first, finding.match.second)}
+    for index in sorted(in_finding):
+        names.setdefault(int(joined[index]), f"like {items[index].path}")
+    rows = [(item.path, names.get(group, "")) for item, group in zip(items, joined.tolist(), strict=True)]
+    return _table([("file", "group"), *rows])
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(map(defused, row) for row in rows)
+    return stream.getvalue()

@@ -102,7 +102,7 @@ def _test_parts(
 
 def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> NDArray[np.int64]:
     """Return the (N,) group of each image, see `near_duplicates.join_scans`; also joined are the pairs ``together``."""
-    groups = join_scans(cache.duplicates, [item.group for item in cache.dataset.items], cache.hashes)
+    groups = join_scans(cache.near_duplicates, [item.group for item in cache.dataset.items], cache.hashes)
     if not together:
         return groups
     first = np.unique(groups, return_index=True)[1]  # an image of each group

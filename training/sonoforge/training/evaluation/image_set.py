@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.synthetic import as_picture
-from sonoforge.training.copies.near_duplicates import find_duplicates, join_scans
+from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit
 from sonoforge.training.data.fingerprints import content_hash
 from sonoforge.training.data.pixels import Pixels, prepare_images
@@ -75,7 +75,7 @@ class ImageSet:
         """(N,) group of each image: near-duplicates, equal contents and given groups are one."""
         contents = [image.content for image in self.described]
         looked_at = [] if self.scans_known else [image.picture for image in self.described]
-        found = find_duplicates(looked_at, contents if looked_at else (), self.store)
+        found = find_near_duplicates(looked_at, contents if looked_at else (), self.store)
         return join_scans(found, [image.group for image in self.described], contents)
 
     @functools.cached_property

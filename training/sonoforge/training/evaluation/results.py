@@ -57,7 +57,7 @@ class MetricRow(TypedDict):
 class KindRecall(TypedDict):
     """Planted copies of one kind; ``low`` and ``high`` end the recall's 95 % interval.
 
-    ``holds`` says whether "no copies" holds for the kind: recall is at least `copies.planted_in_training.STANDS`.
+    ``holds`` says whether "no copies" holds for the kind: recall is at least `copies.generated.STANDS`.
     """
 
     kind: str

@@ -62,7 +62,7 @@ def main(config: TrainConfig) -> Outcome:
         backbone = load_backbone(weights, cache)
         log.info("initial weights: %s", backbone.source)
         views = find_second_views(cache)
-        together = [(view.query, view.key) for view in views]
+        together = [(view.first, view.second) for view in views]
         plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed, together)
         keep_plan(folder / FILE, plan)
         final = open_final(folder, made_from(plan, config.arm, settings, backbone.digest, asdict(generator)))

@@ -22,8 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sonoforge.training.copies.generated import HELD_OUT
-from sonoforge.training.copies.planted_in_training import STANDS
+from sonoforge.training.copies.generated import HELD_OUT, STANDS
 from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.statistics.verdict import LEVEL

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sonoforge.training import run_folder
-from sonoforge.training.copies.generated import FoundCopies, find_copies
+from sonoforge.training.copies.generated import FoundCopies, find_copies, stands
 from sonoforge.training.copies.nearest_training import (
     Nearest,
     data_copying,
@@ -20,7 +20,6 @@ from sonoforge.training.copies.nearest_training import (
     nearest_other_group,
     nearest_training,
 )
-from sonoforge.training.copies.planted_in_training import stands
 from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
 from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
 from sonoforge.training.evaluation.results import CopyResult, KindRecall, MetricRow
