@@ -14,8 +14,8 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections import cbis_ddsm
-from sonoforge.training.data.collections.dicom import read_dicom
-from sonoforge.training.data.collections.importing import ImportSettings
+from sonoforge.training.data.collections.cbis_ddsm import read_dicom
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.mammogram import (
     Box,
     apply_window,

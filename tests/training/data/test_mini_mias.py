@@ -11,7 +11,7 @@ from PIL import Image
 from program import sonoforge, succeed
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections import mini_mias
-from sonoforge.training.data.collections.importing import ImportSettings
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.datasets import read_dataset
 
 

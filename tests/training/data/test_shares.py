@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sonoforge.training.data.shares import draw_share
+from sonoforge.training.data.selection import draw_share
 
 
 def scans() -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.crossval.budget_choice import CHOSEN, describe_choice, describe_seeds
 from sonoforge.training.crossval.choice_grid import Choosing
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.simulated import count_simulated
+from sonoforge.training.data.load import count_simulated
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.statements import RunFacts

@@ -14,7 +14,7 @@ from PIL import Image
 from gan_trainings import write_pictures
 from program import refused, succeed
 from sonoforge.runtime.images.synthetic import as_picture
-from sonoforge.training.data.fingerprints import content_hash
+from sonoforge.training.data.cache import content_hash
 from sonoforge.training.gan.batches.training_set import hold_out, read_training_set
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.reading.key import KEY, read_key

@@ -42,8 +42,8 @@ from sonoforge.training.crossval.generators import GeneratorJob
 from sonoforge.training.crossval.made_from import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.data.load import count_simulated
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.data.simulated import count_simulated
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings

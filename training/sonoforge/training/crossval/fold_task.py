@@ -18,7 +18,7 @@ from sonoforge.training.crossval.choice_grid import Values, of_classifier, with_
 from sonoforge.training.crossval.made_from import MadeFrom
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.shares import draw_share
+from sonoforge.training.data.selection import draw_share
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.statistics.results import FoldChoiceResult
 

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import PIL
 from numpy.typing import NDArray
+from PIL import Image
 
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.errors import SonoforgeError
@@ -47,7 +48,6 @@ from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.datasets import Dataset, Item
-from sonoforge.training.data.fingerprints import content_hash
 from sonoforge.training.progress import is_shown, progress_bar
 
 if TYPE_CHECKING:
@@ -237,6 +237,13 @@ def _read_note(path: Path) -> dict[str, list[int | str]]:
 
 
 # ---- one image, decoded
+
+
+def content_hash(image: Image.Image) -> str:
+    """Return the sha256 of an image's mode, size and pixels: equal for the same picture in any lossless file format."""
+    digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height} ".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 class _Facts(NamedTuple):

@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
@@ -52,3 +54,18 @@ def load_images(source: ImageSource) -> ImageCache:
 
 def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
     return open_cache(dataset, source.preprocessing.size, source.cache, source.preprocessing.crop)
+
+
+def count_simulated(dataset: Dataset) -> int:
+    """Count the images whose file says that `write_phantom_set` made it; others may be simulated, too."""
+    from sonoforge.training.phantom.dataset import MARKER  # noqa: PLC0415 - see above
+
+    count = 0
+    for item in dataset.items:
+        if item.path.lower().endswith(".png"):
+            try:
+                with Image.open(dataset.file(item.path)) as image:
+                    count += image.info.get("Description") == MARKER
+            except OSError:
+                continue  # gone since it was decoded
+    return count

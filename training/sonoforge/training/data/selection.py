@@ -1,11 +1,46 @@
-"""Choose images that represent many."""
+"""Choose some of many images: evenly, or a share of each class by whole groups."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.seeds import derive_seed
+
 
 def evenly_spaced(count: int, most: int) -> NDArray[np.int64]:
     """Choose at most ``most`` of ``count`` images, the first and the last among them; neighbours often are alike."""
     return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+
+
+def draw_share(labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    """Draw about a share of the images of each class, whole groups only.
+
+    A smaller share is part of every larger one with the same seed: each class's groups are put in one random order,
+    of which the beginning is taken whose number of images is nearest to the share, at least one group.  A group of
+    several classes belongs to the one that most of its images have.
+
+    Args:
+        labels: (N,) class of each image.
+        groups: (N,) group of each image.
+        share: In (0, 1].
+        seed: Of the order.
+
+    Returns:
+        (M,) places of the images drawn, in ascending order.
+    """
+    names, inverse = np.unique(groups, return_inverse=True)
+    classes = int(labels.max()) + 1
+    counts = np.zeros((len(names), classes), np.int64)
+    np.add.at(counts, (inverse, labels), 1)
+    owner, sizes = counts.argmax(axis=1), counts.sum(axis=1)
+    taken = np.zeros(len(names), bool)
+    for label in np.unique(owner):
+        order = np.random.default_rng(derive_seed(seed, "share of images", int(label))).permutation(
+            np.flatnonzero(owner == label)
+        )
+        images = np.cumsum(sizes[order])
+        nearest = int(np.abs(images - share * images[-1]).argmin())
+        taken[order[: nearest + 1]] = True
+    drawn: NDArray[np.int64] = np.flatnonzero(taken[inverse])
+    return drawn

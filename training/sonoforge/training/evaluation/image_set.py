@@ -17,7 +17,7 @@ from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit
-from sonoforge.training.data.fingerprints import content_hash
+from sonoforge.training.data.cache import content_hash
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.pictures import Pictures

@@ -13,24 +13,9 @@ import PIL
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections.importing import ImportSettings, file_digest, write_set
+from sonoforge.training.data.collections.importing import file_digest, write_set
 from sonoforge.training.data.collections.known_sets import COLLECTIONS
 from sonoforge.training.verbs.settings.data import DataImportConfig
-
-
-def read_window(text: str) -> tuple[float, float]:
-    """Read ``LOW,HIGH``.
-
-    Raises:
-        SonoforgeError: Another form, or none between the two.
-    """
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not low < high:
-        raise SonoforgeError(f"--window: found {text!r}, expected LOW,HIGH in Hounsfield units, such as -160,240")
-    return low, high
 
 
 def main(config: DataImportConfig) -> Outcome:
@@ -44,24 +29,11 @@ def main(config: DataImportConfig) -> Outcome:
     if out.resolve().is_relative_to(source.resolve()):
         raise SonoforgeError(f"{out}: lies inside {source}, expected a folder beside it; name another")
     collection = COLLECTIONS[config.set]
-    settings = ImportSettings(
-        mode=config.mode,
-        masks=config.masks,
-        margin=config.margin,
-        longest=config.longest,
-        framing=config.framing,
-        kinds=config.kinds,
-        pathologies=config.pathologies,
-        splits=config.splits,
-        outlined=config.outlined,
-        window=read_window(config.window),
-        classes=config.classes,
-        modality=config.modality,
-    )
-    planned = collection.plan(source, settings)
+    collection.check(config.pictures)
+    planned = collection.plan(source, config.pictures)
     provenance = {
         "set": config.set,
-        **asdict(settings),
+        **asdict(config.pictures),
         "tables": {table.name: file_digest(table) for table in collection.find_tables(source)},
         "versions": {"sonoforge": version("sonoforge"), "numpy": np.__version__, "pillow": PIL.__version__},
     }

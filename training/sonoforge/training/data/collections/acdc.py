@@ -12,11 +12,10 @@ import re
 from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import (
     Collection,
-    ImportSettings,
     PlannedPicture,
-    refuse_other_settings,
 )
 from sonoforge.training.data.collections.sliced import LabelledVolume, plan_slices
 
@@ -51,7 +50,6 @@ def find_volumes(folder: Path) -> list[LabelledVolume]:
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the slices; see `importing.Collection`."""
-    refuse_other_settings("acdc", settings, ("outlined", "splits"))
     volumes = find_volumes(folder)
     if not volumes:
         raise SonoforgeError(
@@ -72,4 +70,4 @@ def _phase(folder: Path, frame: int) -> str:
     return next((name for name, number in frames.items() if number == frame), "")
 
 
-COLLECTION = Collection(find_tables, plan)
+COLLECTION = Collection("acdc", ("outlined", "splits"), find_tables, plan)

@@ -29,13 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections.dicom import read_dicom
+from sonoforge.runtime.images.dicom.reader import open_dicom
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import (
     Collection,
-    ImportSettings,
     Picture,
     PlannedPicture,
-    refuse_other_settings,
 )
 from sonoforge.training.data.collections.mammogram import (
     Film,
@@ -177,8 +176,6 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     Raises:
         SonoforgeError: A table is missing or cannot be read, no abnormality is chosen, or regions are to be squeezed.
     """
-    taken = ("mode", "masks", "margin", "longest", "framing", "kinds", "pathologies", "splits")
-    refuse_other_settings("cbis-ddsm", settings, taken)
     if settings.mode == "roi" and settings.framing == "film":
         raise SonoforgeError("--framing: found film with --mode roi, expected --mode full; leave it out")
     listed = [region for table in find_tables(folder) for region in read_regions(table)]
@@ -299,9 +296,37 @@ def _read_mask(pictures: Folders, name: str, shape: tuple[int, ...]) -> NDArray[
     )
 
 
+def read_dicom(path: Path) -> NDArray[Any]:
+    """Decode the stored levels of a single grey frame.
+
+    ``MONOCHROME1`` (the lowest level is white) is inverted within the range of the stored bits, so that every picture
+    is bright on dark (DICOM PS3.3, C.7.6.3.1.2).  Windows that the file suggests are not applied.
+
+    Returns:
+        (H, W) of the file's own integer type.
+
+    Raises:
+        SonoforgeError: pydicom is not installed, or the file is no grey picture, is damaged, or is compressed in a
+            way that needs a further decoder.
+    """
+    image = open_dicom(path)
+    if image.photometric not in ("MONOCHROME1", "MONOCHROME2") or image.frame_count != 1:
+        raise SonoforgeError(
+            f"{path}: found {image.frame_count} {image.photometric} frames, expected one grey frame; leave it out"
+        )
+    (pixels,) = image.stored_frames()
+    if image.photometric == "MONOCHROME1":
+        # The stored levels run from lowest to highest; their sum minus a level swaps the ends, in its own type.
+        lowest, highest = image.stored_range
+        pixels = (lowest + highest - pixels.astype(np.int64)).astype(pixels.dtype)
+    return pixels
+
+
 def _has_two_levels(pixels: NDArray[Any]) -> bool:
     low, high = pixels.min(), pixels.max()
     return bool(low < high and ((pixels == low) | (pixels == high)).all())
 
 
-COLLECTION = Collection(find_tables, plan)
+COLLECTION = Collection(
+    "cbis-ddsm", ("mode", "masks", "margin", "longest", "framing", "kinds", "pathologies", "splits"), find_tables, plan
+)

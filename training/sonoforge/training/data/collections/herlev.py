@@ -22,12 +22,11 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import (
     Collection,
-    ImportSettings,
     Picture,
     PlannedPicture,
-    refuse_other_settings,
 )
 
 CLASS_OF = {
@@ -54,7 +53,6 @@ def find_tables(folder: Path) -> list[Path]:
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the cells; see `importing.Collection`."""
-    refuse_other_settings("herlev", settings, ("longest", "classes"))
     found = _cells(folder)
     if not found:
         raise SonoforgeError(
@@ -133,4 +131,4 @@ def middle_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[top : top + side, left : left + side]
 
 
-COLLECTION = Collection(find_tables, plan)
+COLLECTION = Collection("herlev", ("longest", "classes"), find_tables, plan)

@@ -16,12 +16,11 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import (
     Collection,
-    ImportSettings,
     Picture,
     PlannedPicture,
-    refuse_other_settings,
 )
 
 CLASS = "fundus"
@@ -36,7 +35,6 @@ def find_tables(folder: Path) -> list[Path]:
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the photographs; see `importing.Collection`."""
-    refuse_other_settings("idrid", settings, ("longest", "splits"))
     found = _photographs(folder)
     if not found:
         raise SonoforgeError(
@@ -80,4 +78,4 @@ def _read(path: Path, longest: int) -> Picture:
     return Picture(np.asarray(picture), structures={STRUCTURE: np.asarray(inside) >= 128})
 
 
-COLLECTION = Collection(find_tables, plan)
+COLLECTION = Collection("idrid", ("longest", "splits"), find_tables, plan)

@@ -28,6 +28,7 @@ from PIL import Image
 from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.progress import is_shown, progress_bar
 
 log = logging.getLogger(__name__)
@@ -55,54 +56,31 @@ class PlannedPicture:
     read: Callable[[], Picture]  # decodes it; raises SonoforgeError where it cannot be read
 
 
-@dataclass(frozen=True)
-class ImportSettings:
-    """How the pictures of a set are made."""
-
-    mode: str = "full"  # `full`: whole films; `roi`: a square around each abnormality
-    masks: bool = False  # whether to write masks
-    margin: float = 1.5  # side of a region over that of its abnormality
-    longest: int = 1024  # side of the pictures at most, pixels
-    framing: str = (
-        "breast"  # of whole films: `breast`: a square around it; `film`: all of the film, squeezed to a square
-    )
-    kinds: tuple[str, ...] = ()  # of abnormalities, `mass` and `calcification`; none: all
-    pathologies: tuple[str, ...] = ()  # as `cbis_ddsm.PATHOLOGIES` names them; none: all
-    splits: tuple[str, ...] = ()  # `train` and `test`, as published; none: both
-    outlined: bool = False  # whether slices in which nothing is outlined are left out
-    # Of CT: Hounsfield units that become black and white; the default shows soft tissue.
-    window: tuple[float, float] = (-160.0, 240.0)
-    classes: str = "4"  # of cells: `4`, or `7` grades
-    modality: str = "cytology"  # of `zenodo_7890874.MODALITIES`
-
-
-def refuse_other_settings(name: str, settings: ImportSettings, taken: Sequence[str]) -> None:
-    """Refuse settings that a set has no use for.
-
-    Args:
-        name: Of the set.
-        settings: As they were given.
-        taken: Those that it takes.
-
-    Raises:
-        SonoforgeError: Another one was changed.
-    """
-    for own in fields(settings):
-        if own.name not in taken and getattr(settings, own.name) != own.default:
-            takes = ", ".join(f"--{other}" for other in taken)
-            raise SonoforgeError(f"{name}: found --{own.name}, which it does not take; it takes {takes}")
-
-
 class Collection(NamedTuple):
     """A published set that can be imported.
 
     Attributes:
+        name: As ``data import`` calls it.
+        takes: The settings that it has a use for.
         find_tables: Returns the tables of an unpacked set; raises SonoforgeError where there are none.
         plan: Lists the pictures of an unpacked set; raises SonoforgeError where a table is missing or unreadable.
     """
 
+    name: str
+    takes: tuple[str, ...]
     find_tables: Callable[[Path], list[Path]]
     plan: Callable[[Path, ImportSettings], list[PlannedPicture]]
+
+    def check(self, settings: ImportSettings) -> None:
+        """Refuse settings that the set has no use for.
+
+        Raises:
+            SonoforgeError: Another one was changed.
+        """
+        for own in fields(settings):
+            if own.name not in self.takes and getattr(settings, own.name) != own.default:
+                takes = ", ".join(f"--{other}" for other in self.takes)
+                raise SonoforgeError(f"{self.name}: found --{own.name}, which it does not take; it takes {takes}")
 
 
 class ImportedSet(NamedTuple):

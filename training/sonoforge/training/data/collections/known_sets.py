@@ -130,5 +130,5 @@ KNOWN_SETS = (
     ),
 )
 
-COLLECTIONS = {known.name.casefold().replace(" ", "-"): known.collection for known in KNOWN_SETS if known.collection}
-"""The sets that ``data import`` reads, by their names in lower case."""
+COLLECTIONS = {known.collection.name: known.collection for known in KNOWN_SETS if known.collection}
+"""The sets that ``data import`` reads."""

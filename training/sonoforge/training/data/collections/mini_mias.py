@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import (
     Collection,
-    ImportSettings,
     Picture,
     PlannedPicture,
-    refuse_other_settings,
 )
 from sonoforge.training.data.collections.mammogram import (
     find_breast,
@@ -130,7 +129,6 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     Raises:
         SonoforgeError: No table, one that cannot be read, or a setting that it does not take.
     """
-    refuse_other_settings("mini-mias", settings, ("mode", "masks", "margin", "longest"))
     films = read_films(find_tables(folder)[0])
     planned: list[PlannedPicture] = []
     for film in films:
@@ -200,4 +198,4 @@ def draw_circle(path: Path, abnormality: Abnormality, shape: tuple[int, ...]) ->
     return circle
 
 
-COLLECTION = Collection(find_tables, plan)
+COLLECTION = Collection("mini-mias", ("mode", "masks", "margin", "longest"), find_tables, plan)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture
+from sonoforge.training.data.collections.import_settings import ImportSettings
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture
 from sonoforge.training.data.collections.volumes import check_same_grid, open_volume, slice_levels, slice_structures
 
 COLUMNS = ("volume", "slice", "mm_x", "mm_y", "mm_z")

@@ -16,12 +16,11 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import (
     Collection,
-    ImportSettings,
     Picture,
     PlannedPicture,
-    refuse_other_settings,
 )
 
 MODALITIES = {"cytology": "cyto", "histology": "histo", "immunohistochemistry": "immuno"}
@@ -36,7 +35,6 @@ def find_tables(folder: Path) -> list[Path]:
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the pictures of one modality; see `importing.Collection`."""
-    refuse_other_settings("zenodo-7890874", settings, ("longest", "modality"))
     chosen = [path for path in find_tables(folder) if _modality(folder, path) in ("", settings.modality)]
     classes = {path.parent for path in chosen if path.parent != folder}
     if len({path.name for path in classes}) < max(2, len(classes)):
@@ -75,4 +73,4 @@ def _read(path: Path, longest: int) -> Picture:
     return Picture(np.asarray(picture))
 
 
-COLLECTION = Collection(find_tables, plan)
+COLLECTION = Collection("zenodo-7890874", ("longest", "modality"), find_tables, plan)

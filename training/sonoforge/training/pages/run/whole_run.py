@@ -12,7 +12,7 @@ from typing import Any
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.data.simulated import count_simulated
+from sonoforge.training.data.load import count_simulated
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.pages.run.evidence import (
     Check,

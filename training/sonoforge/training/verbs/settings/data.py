@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option
 from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.data_option import data_option
 from sonoforge.training.phantom.composition import BALANCE, CLASSES, MARKED
 
@@ -103,43 +104,7 @@ sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        brea
     set: str = argument(help="which set: " + ", ".join(COLLECTION_NAMES), choices=COLLECTION_NAMES)
     folder: str = argument(help="folder with the unpacked data set; see sonoforge data list")
     out: str = argument(help="folder to write, new or empty")
-    mode: str = option("full", help="full: whole films; roi: each abnormality", choices=("full", "roi"))
-    masks: bool = option(False, help="also write NAME_mask.png; images without a readable mask are left out")
-    margin: float = option(1.5, help="side of a region, relative to that of the abnormality", limits=(1, 10))
-    longest: int = option(1024, help="largest side of the square images in pixels", limits=(64, 7000))
-    framing: str = option(
-        "breast",
-        help="whole films of cbis-ddsm: crop a square around the breast, or resize the whole film to a square "
-        "of --longest pixels",
-        choices=("breast", "film"),
-    )
-    kinds: tuple[str, ...] = option(
-        (),
-        help="cbis-ddsm: mass, calcification (default: both)",
-        choices=("mass", "calcification"),
-        metavar="KIND,...",
-    )
-    pathologies: tuple[str, ...] = option(
-        (),
-        help="cbis-ddsm: malignant, benign, benign-without-callback (default: all)\n"
-        "training needs two classes in the folder; gan train picks one by --class-name",
-        choices=("malignant", "benign", "benign-without-callback"),
-        metavar="NAME,...",
-    )
-    splits: tuple[str, ...] = option(
-        (),
-        help="acdc, cbis-ddsm and idrid: train, test, as split by the authors (default: both)",
-        choices=("train", "test"),
-        metavar="NAME,...",
-    )
-    outlined: bool = option(False, help="acdc and sliver07: leave out slices without any segmented structure")
-    window: str = option("-160,240", help="sliver07: Hounsfield units that become black and white", metavar="LOW,HIGH")
-    classes: str = option("4", help="herlev: 4 classes, or its 7 grades", choices=("4", "7"))
-    modality: str = option(
-        "cytology",
-        help="zenodo-7890874: which kind of images",
-        choices=("cytology", "histology", "immunohistochemistry"),
-    )
+    pictures: ImportSettings = group(ImportSettings(), title="images")
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
 
 
