@@ -129,10 +129,9 @@ def _changed_copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> li
 
 
 def _origins(bundle: Bundle[ClassifierManifest]) -> _Origins:
-    training, stored = bundle.manifest.raw["training"], bundle.arrays(SIGNATURES, _ORIGINS)
-    names, exact = training["collections"], dict.fromkeys(training["images"], training["data"])
+    names, stored = bundle.manifest.raw["training"]["collections"], bundle.arrays(SIGNATURES, _ORIGINS)
     own = {bytes(row).hex(): names[i] for row, i in zip(stored["hashes"], stored["collections"], strict=True)}
-    return _Origins(names, stored["collections"], exact | own)
+    return _Origins(names, stored["collections"], own)
 
 
 def _changes(match: Match) -> list[str]:
