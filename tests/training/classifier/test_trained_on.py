@@ -14,6 +14,7 @@ from program import sonoforge
 from scans import write_set
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.classifier import trained_on
 from sonoforge.training.classifier.trained_on import collection_names, find_seen, refuse_seen, write_signatures
 from sonoforge.training.crossval.budget_choice import count_chosen_on
 from sonoforge.training.data.cache import open_cache
@@ -122,11 +123,15 @@ def test_a_refusal_names_three_images_and_counts_the_others(shared: Path, tmp_pa
         refuse_seen(open_bundle(), open_cache(read_dataset(root), 64, tmp_path))
 
 
-def test_equal_pixels_are_seen_where_there_is_nothing_to_recognise(tmp_path: Path) -> None:
+def test_equal_pixels_are_seen_where_there_is_nothing_to_recognise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = write_set(tmp_path / "set", {"a": 2, "b": 2})
     Image.fromarray(np.zeros((90, 90), np.uint8)).save(root / "a" / "blank.png")
     cache = open_cache(read_dataset(root), 64, tmp_path)
     bundle = open_bundle()
     assert find_seen(bundle, cache) == []
-    bundle.manifest.raw["training"]["images"].append(cache.hashes[0][:16])
+    origins = trained_on._origins(bundle)
+    hashes = origins.hashes | {cache.hashes[0][:16]: "BUSI"}
+    monkeypatch.setattr(trained_on, "_origins", lambda _: origins._replace(hashes=hashes))
     assert [seen.why for seen in find_seen(bundle, cache)] == ["the same pixels"]

@@ -46,7 +46,7 @@ def test_a_run_on_other_images_is_no_leak(run: str, tmp_path: Path) -> None:
     ours = phantoms(tmp_path / "here", 24, 6)
     for _ in range(2):  # the second time, the kept answer is read
         check(run, ours, tmp_path / "cache")
-    assert list((tmp_path / "cache").rglob("start*/*.bin"))
+    assert list((tmp_path / "cache").rglob("signatures*/*.bin"))
 
 
 def halved(image: Image.Image) -> Image.Image:
