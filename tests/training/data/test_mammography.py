@@ -40,8 +40,11 @@ def cbis(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run_import(source: Path, out: Path, name: str = "cbis-ddsm", **settings: object) -> Mapping[str, object]:
-    config = data_import.DataImportConfig(name, str(source), str(out), **settings)  # type: ignore[arg-type]
+def run_import(
+    source: Path, out: Path, name: str = "cbis-ddsm", resume: bool = False, **settings: object
+) -> Mapping[str, object]:
+    pictures = ImportSettings(**settings)  # type: ignore[arg-type]
+    config = data_import.DataImportConfig(name, str(source), str(out), pictures, resume)
     return data_import.main(config).result
 
 
