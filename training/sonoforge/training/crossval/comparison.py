@@ -16,7 +16,7 @@ from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.trust_limits import describe_causes
 from sonoforge.training.classifier.trust_reference import HeldOutTrust
 from sonoforge.training.classifier.weights import Backbone, load_backbone
-from sonoforge.training.copies.second_search import Match
+from sonoforge.training.copies.matches import Match
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.budget_choice import count_chosen_on
 from sonoforge.training.crossval.choice_grid import Values
