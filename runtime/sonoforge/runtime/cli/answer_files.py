@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sonoforge.runtime.atomic import plain, replacing
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.inputs import Entry
 from sonoforge.runtime.images.quality_metrics import METRICS
 
 if TYPE_CHECKING:
     from sonoforge.runtime.inference.classifier import Classifier
 
-Entry = Mapping[str, Any]
 
 # With which image, which model and which settings an answer was made: one of others is not taken for this one's.
 IDENTITY = ("bytes", "modified_ns", "model_sha256", "settings")

@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.images.inputs import WIDEST_NAME, cell, column_width, printable
+from sonoforge.runtime.images.inputs import WIDEST_NAME, Entry, cell, column_width, printable
 from sonoforge.runtime.notice import UNCERTAIN
 
 log = logging.getLogger(__name__)
-
-Entry = Mapping[str, Any]
 
 
 class AnswerTable:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, failure, read_stdin
+from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats
 from sonoforge.runtime.inference.clips import Answer, answer_file
@@ -42,7 +42,7 @@ class Answering:
     """Answers files, in several threads if need be, and writes what goes with each."""
 
     def __init__(
-        self, classifier: Classifier, failures: Mapping[str, dict[str, Any]], extras: Extras, alone: bool = False
+        self, classifier: Classifier, failures: Mapping[str, Entry], extras: Extras, alone: bool = False
     ) -> None:
         """Check that what goes with answers can be written.
 
@@ -88,7 +88,7 @@ class Answering:
         self._names.update(names)
         return names
 
-    def answer(self, file: str) -> dict[str, Any]:
+    def answer(self, file: str) -> Entry:
         """Return the entry of a file."""
         entry = self._failures.get(file) or self._classified(file)
         if not self._extras.anonymous:
@@ -97,7 +97,7 @@ class Answering:
 
         return hide(entry, file, self._names[file])
 
-    def mark_repeat(self, entry: dict[str, Any]) -> None:
+    def mark_repeat(self, entry: Entry) -> None:
         """Note in the entry of a file which earlier one shows the same picture; called in the order of the files."""
         own = self._fingerprints.pop(entry["file"], None)
         if self._repeats and own:
@@ -105,7 +105,7 @@ class Answering:
         elif entry["ok"]:
             entry.update(NOT_REPEATED)
 
-    def _classified(self, file: str) -> dict[str, Any]:
+    def _classified(self, file: str) -> Entry:
         try:
             data = self._input if file == STDIN else None
             answered = answer_file(self._classifier, file, data, fingerprint=self._repeats is not None)
@@ -115,7 +115,7 @@ class Answering:
         except ImageError as error:
             return failure(file, error.code, str(error))
 
-    def _write(self, file: str, answered: Answer) -> dict[str, Any]:
+    def _write(self, file: str, answered: Answer) -> Entry:
         """Write what goes with an answer; what cannot be written is noted in it, as the answer itself stands."""
         more: dict[str, Any] = {}
         unwritten = []

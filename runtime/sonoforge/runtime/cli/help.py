@@ -105,7 +105,7 @@ _PLACEHOLDERS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
 
 def _text(option: Option, everything: bool) -> str:
     """Return the text of an option's entry: its help, the choices that this does not name, and the default."""
-    text, _, details = option.metadata["help"].partition("\n")
+    text, _, details = str(option.metadata["help"]).partition("\n")
     if everything and details:
         text += f"; {details}"
     choices = option.metadata["choices"] or ()

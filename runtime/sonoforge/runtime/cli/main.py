@@ -57,7 +57,7 @@ def _run(arguments: Sequence[str]) -> int:
     verb, config_class = verbs.VERBS[name], _config_class(name)
     given = options.parse(options.build_parser(f"sonoforge {name}", config_class), rest)
     common = {key: given.pop(key, None) for key in options.COMMON}
-    config = options.resolve_config(config_class, given, Path(common["config"]) if common["config"] else None)
+    config = options.resolve_config(config_class, given, Path(str(common["config"])) if common["config"] else None)
     configure_logging(bool(common["quiet"]), answers=not common["json"])
     if common["dry_run"]:
         _print_json(options.flatten(config))

@@ -214,7 +214,7 @@ def with_flag(message: str, config_class: Any) -> str:
     return flags[0] + colon + rest if colon and len(flags) == 1 else message
 
 
-def flatten(config: Any) -> dict[str, Any]:
+def flatten(config: Any) -> dict[str, object]:
     """Return the values of a settings class by the keys that a config file has; `resolve_config` takes them back."""
     config_class: Any = type(config)
     return {key: option.value(config) for key, option in options(config_class).items()}
@@ -278,12 +278,12 @@ def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, object]:
     """Return what was given on the command line, by key; options and arguments may come in any order."""
     return vars(parser.parse_intermixed_args(arguments))
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path) -> Mapping[str, object]:
     """Read the settings of a YAML or JSON file.
 
     Raises:

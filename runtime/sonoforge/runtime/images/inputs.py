@@ -33,12 +33,15 @@ WIDEST_NAME = 48
 STDIN = "-"
 """The name under which one image is read from standard input."""
 
+Entry = dict[str, Any]
+"""What the JSON of a verb says of one file: ``file``, ``ok``, and the answer or the ``error``."""
+
 
 class Found(NamedTuple):
     """Files to read, in order; the `failure` of each that is known to fail; what folders hold besides, by kind."""
 
     files: list[str]
-    failures: dict[str, dict[str, Any]]
+    failures: dict[str, Entry]
     skipped: Counter[str]
 
 
@@ -101,7 +104,7 @@ def read_stdin() -> bytes:
     return data
 
 
-def _add_listed(directory: str, files: dict[str, None], failures: dict[str, dict[str, Any]]) -> None:
+def _add_listed(directory: str, files: dict[str, None], failures: dict[str, Entry]) -> None:
     """Add the image files that a DICOMDIR names, or its own failure."""
     from sonoforge.runtime.images.dicom.directory import listed_images  # noqa: PLC0415 - for a DICOMDIR only
 
@@ -181,16 +184,16 @@ def silent_libraries() -> Iterator[None]:
         os.close(nowhere)
 
 
-def failure(path: str, code: str, message: str) -> dict[str, Any]:
+def failure(path: str, code: str, message: str) -> Entry:
     """Return the result of a file that cannot be used, with a code of `images.limits.ImageError`."""
     return {"file": path, "ok": False, "error": {"code": code, "message": " ".join(message.split())}}
 
 
 def write_csv(
     path: str,
-    results: Sequence[dict[str, Any]],
+    results: Sequence[Entry],
     columns: Sequence[str],
-    cells: Callable[[dict[str, Any]], dict[str, str]],
+    cells: Callable[[Entry], dict[str, str]],
 ) -> None:
     """Write one header line and one line for each file, with its error if it could not be used.
 

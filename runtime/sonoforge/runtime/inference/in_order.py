@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from sonoforge.runtime.images.inputs import silent_libraries
+from sonoforge.runtime.images.inputs import Entry, silent_libraries
 
 # At most this many decoded images are in memory at a time by default, on however many cores.
 _MOST_WORKERS = 8
 # Files per worker in a block, whose lines are printed together: few enough to watch, enough to keep all cores busy.
 _BLOCK = 16
-
-Entry = dict[str, Any]
 
 
 def workers_for(files: int, threads: int) -> int:

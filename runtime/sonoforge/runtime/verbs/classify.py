@@ -38,7 +38,6 @@ import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from sonoforge.runtime.cli.answer import prints_text, say
 from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
@@ -47,7 +46,7 @@ from sonoforge.runtime.cli.answering import Answering, Extras
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, expand, printable
+from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
@@ -76,7 +75,7 @@ def main(config: ClassifyConfig) -> Outcome:
     alone = not config.watch and len(found.files) == 1
     answering = Answering(classifier, found.failures, extras, alone)
     kept = _open_files(config, classifier)
-    results: list[dict[str, Any]] = []
+    results: list[Entry] = []
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
     table = AnswerTable(classifier.bundle.classes, 1 - classifier.bundle.manifest.alpha)
     table.skip(found.skipped)
@@ -152,7 +151,7 @@ def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
 
 def _answers(
     config: ClassifyConfig, answering: Answering, kept: Sequence[AnswerFile], files: Sequence[str], table: AnswerTable
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Entry]:
     """Yield the answer for each file that ``--resume`` leaves, kept as soon as it is known."""
     names = answering.name(files)
     left = [file for file in files if not (config.resume and all(own.holds(names[file]) for own in kept))]
@@ -162,7 +161,7 @@ def _answers(
     done = itertools.count(1)
     with progress("classifying", len(left)) as advance:
 
-        def keep(entry: dict[str, Any]) -> None:
+        def keep(entry: Entry) -> None:
             answering.mark_repeat(entry)
             table.count(entry)  # before it is kept: the exit code is that of all that is in the files
             for own in kept:

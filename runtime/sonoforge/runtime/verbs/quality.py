@@ -58,7 +58,16 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.inputs import cell, column_width, expand, failure, printable, silent_libraries, write_csv
+from sonoforge.runtime.images.inputs import (
+    Entry,
+    cell,
+    column_width,
+    expand,
+    failure,
+    printable,
+    silent_libraries,
+    write_csv,
+)
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.quality_metrics import assess
 from sonoforge.runtime.images.quality_table import LESION, SCAN
@@ -152,7 +161,7 @@ def main(config: QualityConfig) -> Outcome:
 
 def _measure(
     file: str, manifest: ClassifierManifest, classifier: Classifier | None
-) -> tuple[dict[str, Any], Result | None, Image.Image | None]:
+) -> tuple[Entry, Result | None, Image.Image | None]:
     """Return a file's result; the answer where there is a classifier; and the picture, None if unusable."""
     try:
         with silent_libraries():
@@ -166,7 +175,7 @@ def _measure(
 
 
 def _look_closer(
-    result: dict[str, Any],
+    result: Entry,
     whole: Image.Image,
     manifest: ClassifierManifest,
     repeats: Repeats,
@@ -203,7 +212,7 @@ def _mask_of(file: str, scan: Image.Image) -> Image.Image | None:
     return mask
 
 
-def _print_result(result: dict[str, Any], width: int) -> None:
+def _print_result(result: Entry, width: int) -> None:
     name = cell(result["file"], width)
     if not result["ok"]:
         error = result["error"]
@@ -316,7 +325,7 @@ def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict
     )  # fmt: skip
 
 
-def _summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _summary(results: Sequence[Entry]) -> dict[str, Any]:
     measured = [result for result in results if result["ok"]]
     flags = Counter(flag for result in measured for flag in _all_flags(result))
     return {
@@ -328,11 +337,11 @@ def _summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _all_flags(result: dict[str, Any]) -> list[str]:
+def _all_flags(result: Entry) -> list[str]:
     return [*result["quality"]["flags"], *result["scan"]["flags"]]
 
 
-def _cells(result: dict[str, Any]) -> dict[str, str]:
+def _cells(result: Entry) -> dict[str, str]:
     """Return a file's values in the CSV by column; flags are joined by ``|``."""
     quality, scan = result["quality"], result["scan"]
     closer = {**scan["metrics"], **(scan["lesion"] or {})}
