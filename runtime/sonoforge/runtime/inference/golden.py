@@ -48,20 +48,44 @@ class FormatCheck(TypedDict, total=False):
     reason: str
 
 
-def check_classifier(bundle: Bundle[ClassifierManifest], trust: bool = False) -> tuple[dict[str, Any], list[str]]:
-    """Compare a classifier's answers to its golden images, with each of its model files.
+class GoldenCheck(TypedDict, total=False):
+    """How the float32 ONNX file's answers differ: by output; of a generator by file, and without labels."""
+
+    images: int
+    tolerance: float
+    max_abs_difference: dict[str, float]
+    labels_equal: bool
+
+
+class Checked(TypedDict, total=False):
+    """What was compared; ``formats`` are a classifier's other model files by format, ``not_run`` a generator's."""
+
+    problems: list[str]
+    golden: GoldenCheck
+    model: dict[str, str]
+    provider: str
+    formats: dict[str, FormatCheck]
+    not_run: dict[str, str]
+
+
+def check(bundle: Bundle[Manifest], trust: bool = False) -> Checked:
+    """Compare a bundle's answers to its golden inputs, with each of its model files.
 
     Args:
-        bundle: The bundle.
+        bundle: Of a classifier or a generator.
         trust: Whether to run files that contain code, too.
 
-    Returns:
-        ``golden`` ({"images", "tolerance", "max_abs_difference": {output: value}, "labels_equal"}), ``model``,
-        ``provider``, ``formats`` ({format: `FormatCheck`} of the other model files); and the problems.
-
     Raises:
-        SonoforgeError: The ONNX file or the golden vectors cannot be used.
+        SonoforgeError: The ONNX file or the golden arrays cannot be used.
     """
+    manifest = bundle.manifest
+    if isinstance(manifest, GeneratorManifest):
+        return _check_generator(Bundle(bundle.path, manifest), trust)
+    assert isinstance(manifest, ClassifierManifest)  # noqa: S101 - there are two tasks
+    return _check_classifier(Bundle(bundle.path, manifest), trust)
+
+
+def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checked:
     classifier, golden = Classifier(bundle), bundle.golden()
     outputs = classifier.predict(golden["pixels"])
     differences = {name: float(np.abs(outputs[name] - golden[name]).max()) for name in outputs}
@@ -86,12 +110,9 @@ def check_classifier(bundle: Bundle[ClassifierManifest], trust: bool = False) ->
             raise GateError(f"{name}: found a probability that is not a number; export it again")
         return largest
 
-    others = [
-        name for name, entry in bundle.manifest.files.items() if entry.format and name != ClassifierManifest.model
-    ]
-    what = "a probability of a golden image"
-    formats = _check_files(bundle, others, difference, (what, PROBABILITY_TOLERANCES), trust)
-    about = {
+    formats = _check_files(bundle, difference, "a probability of a golden image", PROBABILITY_TOLERANCES, trust)
+    return {
+        "problems": problems + _failures(formats),
         "golden": {
             "images": len(golden["pixels"]),
             "tolerance": TOLERANCE,
@@ -102,23 +123,9 @@ def check_classifier(bundle: Bundle[ClassifierManifest], trust: bool = False) ->
         "provider": classifier.provider,
         "formats": formats,
     }
-    return about, problems + _failures(formats)
 
 
-def check_generator(bundle: Bundle[GeneratorManifest], trust: bool = False) -> tuple[dict[str, Any], list[str]]:
-    """Generate the golden images again, with each of a generator's model files.
-
-    Args:
-        bundle: The bundle.
-        trust: Whether to run files that contain code, too.
-
-    Returns:
-        ``golden`` ({"images", "tolerance", "max_abs_difference": {file: value}}), ``not_run`` ({file: reason}),
-        ``model``, ``provider``; and the problems.
-
-    Raises:
-        SonoforgeError: The golden images cannot be used.
-    """
+def _check_generator(bundle: Bundle[GeneratorManifest], trust: bool) -> Checked:
     manifest, golden = bundle.manifest, bundle.golden()
     latents = [draw_latent(int(seed), 0, manifest.latent_size, manifest.distribution) for seed in golden["seeds"]]
     rows = {"latents": np.stack(latents), "psi": golden["psi"], "labels": golden["labels"]}
@@ -132,10 +139,10 @@ def check_generator(bundle: Bundle[GeneratorManifest], trust: bool = False) -> t
             raise GateError(f"{name}: found images {images.shape}, expected {golden['images'].shape}")
         return float(np.abs(images - golden["images"]).max())
 
-    names = [name for name, entry in manifest.files.items() if entry.format]
-    formats = _check_files(bundle, names, difference, ("a golden image", IMAGE_TOLERANCES), trust)
+    formats = _check_files(bundle, difference, "a golden image", IMAGE_TOLERANCES, trust)
     checks = formats.values()
-    about = {
+    return {
+        "problems": _failures(formats),
         "golden": {
             "images": len(golden["images"]),
             "tolerance": IMAGE_TOLERANCES["fp32"],
@@ -145,7 +152,6 @@ def check_generator(bundle: Bundle[GeneratorManifest], trust: bool = False) -> t
         "model": manifest.identity,
         "provider": "CPUExecutionProvider",
     }
-    return about, _failures(formats)
 
 
 def golden_difference(generator: Generator) -> float:
@@ -163,20 +169,19 @@ def golden_difference(generator: Generator) -> float:
 
 def _check_files(
     bundle: Bundle[Manifest],
-    names: Sequence[str],
     difference: Callable[[str], float],
-    allowed: tuple[str, Mapping[str, float]],
+    what: str,
+    tolerances: Mapping[str, float],
     trust: bool,
 ) -> dict[str, FormatCheck]:
-    """Compare each file's answers with the golden ones, by format.
+    """Compare the answers of each model file but a classifier's float32 ONNX file with the golden ones, by format.
 
-    ``difference`` runs a file and returns the largest difference; ``allowed`` is what differs, in words, and by how
-    much at most for each precision.
+    ``difference`` runs a file and returns the largest difference of ``what``; ``tolerances`` are by precision.
     """
-    what, tolerances = allowed
     rows: dict[str, FormatCheck] = {}
-    for name in names:
-        entry = bundle.manifest.files[name]
+    for name, entry in bundle.manifest.files.items():
+        if not entry.format or name == ClassifierManifest.model:
+            continue
         row = rows[entry.format] = {"file": name, "status": "not run"}
         reason = NOT_TRUSTED if runs_code(entry.format) and not trust else missing(entry.format)
         if reason:

@@ -16,14 +16,11 @@ Exit code 0 when the bundle passes, 1 when it fails, 2 when there is no bundle t
 from __future__ import annotations
 
 import platform
-from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import Manifest
-from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, DamagedBundleError, open_bundle
+from sonoforge.runtime.bundle.reader import SHIPPED, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
@@ -31,15 +28,23 @@ from sonoforge.runtime.inference import golden
 from sonoforge.runtime.verbs.settings import VerifyConfig
 
 
+class Result(golden.Checked, total=False):
+    """The result, see the top of this module."""
+
+    bundle: str
+    ok: bool
+    files: dict[str, int]
+    versions: dict[str, str]
+
+
 def main(config: VerifyConfig) -> Outcome:
     """Check one bundle; see the top of this module for the result and the exit code."""
-    result: dict[str, Any] = {"bundle": config.bundle or str(SHIPPED), "ok": False, "problems": []}
+    result: Result = {"bundle": config.bundle or str(SHIPPED), "ok": False, "problems": []}
     next_command = ""
     try:
         bundle = open_bundle(config.bundle or None, Manifest)
         result["files"] = {name: len(bundle.read(name)) for name in bundle.manifest.files}
-        about, result["problems"] = _check(bundle, config.trust)
-        result |= {**about, "versions": _versions()}
+        result = {**result, **golden.check(bundle, config.trust), "versions": _versions()}
         next_command = "sonoforge gan sample" if bundle.manifest.task == "generation" else "sonoforge classify IMAGE"
     except DamagedBundleError as error:
         result["problems"].append(str(error))
@@ -51,16 +56,7 @@ def main(config: VerifyConfig) -> Outcome:
     _print(result)
     if config.bundle:
         next_command += f" --bundle '{config.bundle}'"
-    return Outcome(result, next_command if result["ok"] else "", 0 if result["ok"] else 1)
-
-
-def _check(bundle: Bundle[Manifest], trust: bool) -> tuple[dict[str, Any], list[str]]:
-    """Compare golden answers as the task has them; see `inference.golden`."""
-    manifest = bundle.manifest
-    if isinstance(manifest, GeneratorManifest):
-        return golden.check_generator(Bundle(bundle.path, manifest), trust)
-    assert isinstance(manifest, ClassifierManifest)  # noqa: S101 - there are two tasks
-    return golden.check_classifier(Bundle(bundle.path, manifest), trust)
+    return Outcome({**result}, next_command if result["ok"] else "", 0 if result["ok"] else 1)
 
 
 def _versions() -> dict[str, str]:
@@ -76,14 +72,13 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print(result: Result) -> None:
     say("bundle    %s", result["bundle"])
     if "model" in result:
         say("model     %s %s, sha256 %s", *(result["model"][key] for key in ("name", "version", "sha256")))
         say("files     %d, every size and SHA-256 as stated", len(result["files"]))
-        golden = result["golden"]
-        say("golden    %d images, tolerance %g", golden["images"], golden["tolerance"])
-        for name, difference in golden["max_abs_difference"].items():
+        say("golden    %d images, tolerance %g", result["golden"]["images"], result["golden"]["tolerance"])
+        for name, difference in result["golden"]["max_abs_difference"].items():
             say("          %-13s max. difference %.2g", name, difference)
         for name, row in result.get("formats", {}).items():
             figure = f"max. difference {row['max_abs_difference']:.2g}" if "max_abs_difference" in row else ""
