@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
-from sonoforge.training.tuning.parameters import Parameter
-from sonoforge.training.tuning.pruning import Pruning
-from sonoforge.training.tuning.study import Asked, Ended
+from sonoforge.training.search.parameters import Parameter
+from sonoforge.training.search.pruning import Past, Reports, gives_up
+from sonoforge.training.search.study import COMPLETE, PRUNED, Trial, Values
 
 SPACE = (
     Parameter("optimiser", choices=("adam", "rmsprop")),
@@ -16,22 +17,29 @@ SPACE = (
 )
 
 
-def bowl(asked: Asked) -> Ended:
+Asked = tuple[Trial, tuple[Past, ...]]
+"""A trial, and those before it."""
+
+
+def height(values: Values) -> float:
     """Lowest, 0, with Adam at a learning rate of 0.001, beta1 of 0.3 and batches of 16."""
-    values = asked.values
-    rate = (math.log10(float(values["learning-rate"])) + 3) ** 2
-    other = (float(values["beta1"]) - 0.3) ** 2 if values["optimiser"] == "adam" else 1.0
-    value = rate + 4 * other + 0.25 * abs(math.log2(float(values["batch"])) - 4)
-    return Ended(asked.study, asked.number, "complete", value)
+    rate = (math.log10(float(values["learning-rate"] or 0)) + 3) ** 2
+    other = (float(values["beta1"] or 0) - 0.3) ** 2 if values["optimiser"] == "adam" else 1.0
+    return rate + 4 * other + 0.25 * abs(math.log2(float(values["batch"] or 0)) - 4)
 
 
-def falling_bowl(asked: Asked) -> Ended:
+def bowl(asked: Asked) -> Trial:
+    """Measure once."""
+    return dataclasses.replace(asked[0], state=COMPLETE, reports=((4, height(asked[0].values)),))
+
+
+def falling_bowl(asked: Asked) -> Trial:
     """The same, measured four times as it falls to its value, and given up by the median."""
-    value = bowl(asked).value
-    assert value is not None
-    pruning, reports = Pruning("median", asked.history), []
+    trial, past = asked
+    reports: Reports = ()
     for number in range(1, 5):
-        reports.append((number, value + 1 / number))
-        if pruning.report(*reports[-1]):
-            return Ended(asked.study, asked.number, "pruned", None, tuple(reports), {"values": asked.values})
-    return Ended(asked.study, asked.number, "complete", value, tuple(reports), {"values": asked.values})
+        value = height(trial.values) + (1 / number if number < 4 else 0)
+        reports = (*reports, (number, value))
+        if gives_up(("median",), past, reports) and number < 4:
+            return dataclasses.replace(trial, state=PRUNED, reports=reports)
+    return dataclasses.replace(trial, state=COMPLETE, reports=reports)

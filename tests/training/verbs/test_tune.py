@@ -20,14 +20,18 @@ from program import Finished, refused, sonoforge, succeed
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.trials import training
-from sonoforge.training.trials.source import Source, open_source
-from sonoforge.training.tuning.trial import set_up_with, trial_settings
+from sonoforge.training.search import trial
+from sonoforge.training.search.settings import trial_settings
+from sonoforge.training.search.source import Source, open_source
+from sonoforge.training.search.trial import set_up_with
 
 TRIALS = 12
 SMALL = ["--class-name", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]
 SMALL += ["--recipes", "dcgan", "--trials", TRIALS, "--search", "width=2,4", "--search", "batch=4,8", "--device", "cpu"]
-QUICK = {"sonoforge.training.gan.progress.recorder.write_curves": None}  # half of such a short training's time
+QUICK = {  # what takes most of such a short training's time
+    "sonoforge.training.gan.progress.recorder.write_curves": None,
+    "sonoforge.training.verbs.searching.Trials.write_page": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,8 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def without_times(run: Path) -> list[dict[str, str]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows(run)]
+    own = [{name: value for name, value in row.items() if name not in ("seconds", "latency_ms")} for row in rows(run)]
+    return own
 
 
 def assert_each_trial_was_done_once(run: Path) -> None:
@@ -85,14 +90,14 @@ def test_a_search_without_a_kill_tries_and_measures_the_same_to_the_last_digit(
     run, done, _ = killed
     whole = succeed("tune", "--data", pictures, *SMALL, "--jobs", "1", "--out", tmp_path).json
     assert without_times(Path(whole["run"])) == without_times(run)
-    assert whole["recipes"]["dcgan"]["apart"] == done.json["recipes"]["dcgan"]["apart"]
+    assert whole["studies"]["dcgan"]["apart"] == done.json["studies"]["dcgan"]["apart"]
 
 
 def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_the_same_settings(
     killed: tuple[Path, Finished, dict[str, int]],
 ) -> None:
     run, done, _ = killed
-    found = done.json["recipes"]["dcgan"]
+    found = done.json["studies"]["dcgan"]
     complete = [row for row in rows(run) if row["state"] == "complete"]
     best = min(complete, key=lambda row: float(row["kid"]))
     assert found["best"]["trial"] == int(best["trial"])
@@ -119,7 +124,7 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
         "kimg",
     ):
         assert settings[name] == trained["settings"][name], name
-    for name in ("spread-kid", "spread-fid", "history-dcgan"):
+    for name in ("history-dcgan", "parameters-dcgan", "latency_ms-dcgan"):
         with Image.open(run / f"{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 5, "something is drawn"
 
@@ -172,7 +177,7 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock strikes in the first trial; in the second, a loss is no longer a number."""
-    real, calls = training.train_gan, 0
+    real, calls = trial.train_gan, 0
 
     def fails_later(*arguments: Any, **options: Any) -> Path:
         nonlocal calls
@@ -181,14 +186,14 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
             raise GateError(f"{arguments[2]}: loss not finite by step 3; there is no checkpoint yet")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(training, "train_gan", fails_later)
+    monkeypatch.setattr(trial, "train_gan", fails_later)
     options = ["--trials", "2", "--jobs", "1", "--trial-minutes", "0.001", "--kimg", "50", "--second-held-out", "0"]
     done = succeed("tune", "--data", pictures, *SMALL, *options, "--out", tmp_path).json
     late, diverged = rows(Path(done["run"]))
     assert late["state"] == "out of time" and 0 < float(late["seconds"]) < 5 and float(late["kimg"]) < 50
     assert (diverged["state"], diverged["kid"]) == ("diverged", "")
     assert diverged["why"] == "loss not finite by step 3; there is no checkpoint yet"
-    assert done["recipes"]["dcgan"]["best"]["trial"] == 0 and done["recipes"]["dcgan"]["apart"] == {}
+    assert done["studies"]["dcgan"]["best"]["trial"] == 0 and done["studies"]["dcgan"]["apart"] == {}
     assert "No images were set apart" in (Path(done["run"]) / "report.html").read_text()
 
 

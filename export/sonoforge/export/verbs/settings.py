@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
+from sonoforge.runtime.cli.options import argument, option, repeated_option
 from sonoforge.training.crossval.options import ComparisonConfig
-from sonoforge.training.data.cache_settings import CacheSettings
-from sonoforge.training.data.data_option import data_option
-from sonoforge.training.gan.options import GanSettings
 
 
 @dataclass(frozen=True)
@@ -39,139 +35,6 @@ sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
 
     final_arm: str = option("real", help="arm of the final model, which is trained on all images")
     name: str = option("", help="name of the model in the bundle (default: the data set's)")
-
-
-# Of `evolution.STRATEGIES`, `early_stopping.PROXIES` and `children.STAGES`, which need torch.
-STRATEGY_NAMES = ("aging", "cycles")
-PROXY_NAMES = ("halving", "trend")
-STAGE_NAMES = ("generator", "discriminator")
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "quick": {
-        **{"population": 8, "children": 16, "sample": 4, "metric": "kid", "proxies": PROXY_NAMES},
-        # Rates five times the recipe's: with these, networks of this width learn most from some thousand images.
-        "gan": {"image_size": 32, "kimg": 2.0, "batch": 16, "width": 8, "learning_rate": 0.0005},
-    },
-    # Berezsky and Liashchynskyi 2024; batch and everything else of a training are as in the recipe.
-    "paper": {
-        **{"population": 100, "children": 25, "sample": 25, "metric": "fid", "proxies": ("none",)},
-        "gan": {"image_size": 64, "epochs": 30.0},
-    },
-}
-"""What settings that are left out are."""
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """Settings of ``sonoforge search``."""
-
-    EXAMPLES: ClassVar[str] = """
-sonoforge search                                       both networks on the built-in phantom set, in minutes
-sonoforge search --data herlev --jobs 2                24 generators, then 24 discriminators, at 32 x 32
-sonoforge search --data herlev --stages generator --population 20 --children 80 --size 64 --kimg 20
-sonoforge search --data cytology --preset paper --device cuda        as published: 100 + 25 trainings a stage
-sonoforge search --data cytology --preset paper --strategy cycles --children 2400     the paper's other account
-sonoforge search --data BUSI --class malignant --deterministic --cluster 10.0.0.5:6379     on a Ray cluster
-sonoforge search --data herlev --resume                go on; children that have ended are kept
-
-report.html in the run folder is written anew after each child: open it while the search is under way.  At the end,
-the gan train command of the best pair is printed.
-"""
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "preset",
-        "stages",
-        "strategy",
-        "class_name",
-        "image_size",
-        "kimg",
-        "jobs",
-        "out",
-        "resume",
-    )
-
-    data: tuple[str, ...] = data_option()
-    preset: str = option(
-        "quick",
-        help="quick: minutes to hours; paper: as published\n"
-        "quick has a population of 8, 16 children of the best of 4, 2 thousand images shown to each, 32 x"
-        " 32 pixels, width 8, batches of 16, learning rates of 0.0005, KID and both proxies; paper has a "
-        "population of 100, 25 children of the best of 25, 30 epochs, 64 x 64 pixels, FID and no proxies",
-        choices=tuple(PRESETS),
-    )
-    stages: tuple[str, ...] = option(
-        STAGE_NAMES,
-        help="networks to search, one after the other, the second with the best of the first; a network that "
-        "is not searched is that of --generator-cell or --discriminator-cell",
-        choices=STAGE_NAMES,
-    )
-    strategy: str = option(
-        "aging",
-        help="aging: mutate the best of a sample; its child replaces the oldest; cycles: each time a "
-        "population of new random codes, with the weights of the best so far",
-        choices=STRATEGY_NAMES,
-    )
-    population: int | None = option(None, help="size of the population", limits=(2, 10_000))
-    children: int | None = option(
-        None,
-        help="number of trainings per stage after the first population; with cycles, whole populations",
-        limits=(0, 100_000),
-    )
-    sample: int | None = option(
-        None, help="tournament size: members sampled to choose the parent from", limits=(1, 10_000)
-    )
-    mutation: float = option(0.05, help="mutation probability of each element of a code", limits=(0.001, 1))
-    metric: str | None = option(
-        None, help="metric to minimise on held-out images; FID of few images is biased", choices=("kid", "fid")
-    )
-    proxies: tuple[str, ...] | None = option(
-        None,
-        help="which trainings to stop early. halving: those worse than the median after a quarter and a half "
-        "of the budget; trend: those whose metric falls too slowly, after a half, to reach the median of "
-        "finished ones; none: train all to the end",
-        choices=(*PROXY_NAMES, "none"),
-    )
-    weights: str = option(
-        "inherited",
-        help="inherited: initialise a child from its parent's weights, in layers of the same name and shape "
-        "(with cycles, from the best's); fresh: at random",
-        choices=("inherited", "fresh"),
-    )
-    gan: GanSettings = group(
-        GanSettings(held_out=0.2),
-        title="each training",
-        of="gan train",
-        without=("recipe", "preset", "steps", "metrics", "every", "stop_after", "tick_steps", "start_from", "keep"),
-    )
-    child_minutes: float | None = option(
-        None, help="minutes that a child trains at most, if its budget is not reached before", limits=(0.001, None)
-    )
-    second_held_out: float = option(
-        0.2,
-        help="share of the images, in whole scans, that no child uses, to evaluate the best of each stage on (0: none)",
-        limits=(0, 0.5),
-    )
-    deterministic: bool = option(
-        False,
-        help="breed each child from those at least 8 older, so that the result does not depend on timing or "
-        "the number of workers, up to 8",
-    )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    jobs: int | None = option(
-        None,
-        help="children to train in parallel (default: one per core; 1 on a GPU, which several small ones can "
-        "share; as many as fit on a cluster)",
-        limits=(1, 1024),
-    )
-    cluster: str = option(
-        "",
-        help="train the children on a Ray cluster: local, to start one here, or its address (HOST:6379)",
-        metavar="ADDRESS",
-    )
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the latest search with the same settings, if there is one")
 
 
 # Of `formats.table.FORMATS`, whose writers need torch.

@@ -8,7 +8,6 @@ is the cell's input, the last its output.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +33,6 @@ _ATTENTION = (("a comma", ","), ("[", r"\["), ("numbers of cells", r"[^\[\]{}]*"
 _END = (("}", r"\}"), ("nothing more", "$"))
 _PUBLISHED_SIZE = 64  # pixels
 _LARGEST_ATTENTION = 64  # side of maps: the paper's largest; memory grows with its fourth power
-_DIGEST = 8
 
 
 @dataclass(frozen=True)
@@ -157,11 +155,6 @@ def attention_cells(network: str, image_size: int) -> tuple[int, ...]:
     """
     sides = enumerate(cell_sides(network, image_size), start=1)
     return tuple(cell for cell, side in sides if side <= _LARGEST_ATTENTION)
-
-
-def digest(code: Code) -> str:
-    """Return a short name of a code that is the same everywhere and suits a file name."""
-    return hashlib.sha256(str(code).encode()).hexdigest()[:_DIGEST]
 
 
 PUBLISHED: Mapping[str, Mapping[str, Named]] = {

@@ -74,7 +74,7 @@ SECTIONS = {
         ),
         "segment": Verb("training", "settings.evaluation", "segment", "compare GANs by how much they help a U-Net"),
         "tune": Verb("training", "settings.gan", "tune", "search GAN hyperparameters for the lowest KID"),
-        "search": Verb("export", "settings", "train,export", "search GAN architectures by evolution (GA-GAN)"),
+        "search": Verb("training", "settings.gan", "tune", "search GAN architectures by evolution (GA-GAN)"),
     },
     "classifiers": {
         "train": Verb("training", "settings.crossval", "train", "train one classifier"),

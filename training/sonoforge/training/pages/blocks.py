@@ -231,6 +231,7 @@ class Page:
     made: str = ""  # in the foot
     use: str = NO_DEVICE
     style: str = ""  # rules beside those of every page
+    refresh: int = 0  # seconds after which a browser loads it again, as long as it is not finished; 0: never
 
     def write(self, path: Path) -> Path:
         """Write the page as one self-contained file, and return its path."""

@@ -1,1 +1,1 @@
-"""The search for a GAN's cells: codes, evolution, children and what they show."""
+"""The search for a GAN's settings or cells: what is tried next, one training of many, the store, what it found."""

@@ -1,69 +1,88 @@
-"""What a search has found: each child as a row, the order of the best, and those that nobody beats in everything."""
+"""What a search has found: each trial as a row, the best of each study, and those that nobody beats in everything."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sonoforge.training.search.children import Child, child_folder
-from sonoforge.training.search.evolution import WORST
-from sonoforge.training.search.stage import StagePlan
-from sonoforge.training.trials.training import ENDED
+from sonoforge.training.search.study import Trial, best_of
+from sonoforge.training.search.trial import trial_folder
 
-FIGURES = ("kid", "kid_standard_error", "fid", "parameters", "latency_ms", "kimg", "seconds", "diversity", "seed")
-COLUMNS = ("stage", "child", "code", "parent", "heir_of", "state", *FIGURES, "partner", "why", "run")
+FIGURES = ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity", "seconds", "seed")
+COSTS = ("parameters", "latency_ms")
 
 Row = dict[str, Any]
 
 
-class Searched(NamedTuple):
-    """One stage, at its end or so far."""
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """A study at its end or so far."""
 
-    plan: StagePlan
-    partner: str  # code of the other network
-    children: Sequence[Child]  # by number, those that are under way, too
-    best: Child | None
-    apart: dict[str, Any]  # the best's figures against images that chose nothing; empty as long as there are none
+    name: str
+    trials: Sequence[Trial]  # by number, those that are under way, too
+    total: int  # trials in all
+    metric: str  # `kid` or `fid`
+    # The best's figures against images that chose nothing; empty as long as there are none.
+    apart: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    command: str = ""  # trains anew with its settings
+    importances: Mapping[str, float] = dataclasses.field(default_factory=dict)  # share in the metric's variance
+    no_importances: str = ""  # why there are none, where they were asked for
 
     @property
-    def stage(self) -> str:
-        """The network that is searched."""
-        return self.plan.space.network
+    def ended(self) -> list[Trial]:
+        """The trials that are over."""
+        return [trial for trial in self.trials if trial.ended]
 
     @property
-    def ended(self) -> list[Child]:
-        """The children whose training is over."""
-        return [child for child in self.children if child.ended]
+    def best(self) -> Trial | None:
+        """The best trial; None as long as none has been measured."""
+        return best_of(self.trials)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Number of trials by how they ended."""
+        states = [trial.state for trial in self.ended]
+        return {state: states.count(state) for state in sorted(set(states))}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of what its trials try."""
+        return list(dict.fromkeys(name for trial in self.ended for name in trial.values))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``results.json`` says of it."""
+        best = None if self.best is None else trial_row(self.best)
+        found = {"trials": len(self.ended), "states": self.states, "best": best, "apart": self.apart}
+        return {**found, "command": self.command, "importances": self.importances}
 
 
-def ranked(children: Sequence[Child]) -> list[Child]:
-    """Return the children that have ended, the fittest first."""
-    ended = [child for child in children if child.fitness is not None]
-    return sorted(ended, key=lambda child: (child.fitness or WORST, child.member.number))
+def trial_row(trial: Trial) -> Row:
+    """Return an ended trial in the columns of the table; the metric of one that was given up is its last."""
+    about = {"study": trial.study, "trial": trial.number, "state": trial.state}
+    figures = {name: trial.details.get(name) for name in (*FIGURES, *COSTS)}
+    folder = trial_folder(Path(), trial.study, trial.number).as_posix()
+    return {**about, **figures, **trial.values, "why": trial.details.get("why", ""), "run": folder}
 
 
-def child_row(searched: Searched, child: Child) -> Row:
-    """Return a child that has ended in the columns of the table."""
-    member = child.member
-    about = {"stage": searched.stage, "child": member.number, "code": str(member.code), "parent": member.parent}
-    figures = {name: child.details.get(name) for name in FIGURES}
-    folder = child_folder(Path(), searched.stage, member)
-    more = {"partner": searched.partner, "why": child.details.get("why", ""), "run": folder.as_posix()}
-    return {**about, "heir_of": member.heir_of, "state": child.state, **figures, **more}
+def table_columns(searched: Sequence[Searched]) -> list[str]:
+    """Return the columns of the table of all trials."""
+    names = dict.fromkeys(name for own in searched for name in own.names)
+    return ["study", "trial", "state", *FIGURES, *COSTS, *names, "why", "run"]
 
 
-def pareto_front(children: Sequence[Child], metric: str, cost: str) -> list[Child]:
-    """Return the children that no other beats in the metric without a higher cost, the cheapest first.
+def pareto_front(trials: Sequence[Trial], metric: str, cost: str) -> list[Trial]:
+    """Return the trials that no other beats in the metric without a higher cost, the cheapest first.
 
     Args:
-        children: Only those whose training came to its end, and whose cost is known, are compared.
+        trials: Only those that came to their end, and whose cost is known, are compared.
         metric: ``kid`` or ``fid``; lower is better.
-        cost: Another figure of which less is better, such as ``parameters`` or ``latency_ms``.
+        cost: Another figure of which less is better, of `COSTS`.
     """
-    compared = [child for child in children if child.state in ENDED and child.details.get(cost) is not None]
-    front: list[Child] = []
-    for child in sorted(compared, key=lambda child: (child.details[cost], child.details[metric], child.member.number)):
-        if not front or child.details[metric] < front[-1].details[metric]:
-            front.append(child)
+    compared = [trial for trial in trials if trial.complete and trial.details.get(cost) is not None]
+    front: list[Trial] = []
+    for trial in sorted(compared, key=lambda trial: (trial.details[cost], trial.details[metric], trial.number)):
+        if not front or trial.details[metric] < front[-1].details[metric]:
+            front.append(trial)
     return front

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import data_option
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.search.parameters import NAMES
 from sonoforge.training.statistics.published_gans import BY_RECIPES, NONE, PAPERS
-from sonoforge.training.tuning.parameters import NAMES
 
 
 @dataclass(frozen=True)
@@ -182,13 +183,44 @@ and a preset, go to the recipes that have them.
     resume: bool = option(False, help="continue the latest comparison with the same settings, if there is one")
 
 
-# Of `study.SAMPLERS` and `pruning.PRUNERS`, which need Optuna.
-SAMPLER_NAMES = ("tpe", "random")
-PRUNER_NAMES = ("none", "median", "halving")
+@dataclass(frozen=True)
+class TrialsConfig:
+    """What ``tune`` and ``search`` have in common."""
+
+    data: tuple[str, ...] = data_option()
+    pruner: tuple[str, ...] | None = option(
+        None,
+        help="which trials to stop early by their metric. median: those worse than the median of earlier trials "
+        "after a half and three quarters of the budget; halving: those worse than the median after a quarter and a "
+        "half; trend: those whose metric falls too slowly, after a half, to reach the median of finished ones; none: "
+        "train all to the end",
+        choices=("none", "median", "halving", "trend"),
+    )
+    trial_minutes: float | None = option(None, help="longest time per trial in minutes", limits=(0.001, None))
+    second_held_out: float = option(
+        0.2,
+        help="share of the images, in whole scans, that no trial uses, to evaluate the best trial of each study on "
+        "(0: none)",
+        limits=(0, 0.5),
+    )
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    jobs: int | None = option(
+        None,
+        help="trials to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
+        limits=(1, 1024),
+    )
+    cluster: str = option(
+        "",
+        help="run the trials on a Ray cluster: local, to start one here, or its address (HOST:6379)",
+        metavar="ADDRESS",
+    )
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+    resume: bool = option(False, help="continue the latest search with the same settings, if there is one")
 
 
 @dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(TrialsConfig):
     """Settings of ``sonoforge tune``."""
 
     EXAMPLES: ClassVar[str] = """
@@ -215,7 +247,6 @@ resumed.  With more, what a trial tries depends on which others have ended by th
         "resume",
     )
 
-    data: tuple[str, ...] = data_option()
     recipes: tuple[str, ...] = option(("dcgan", "wgan-gp"), help="recipes to tune, one study for each")
     trials: int = option(12, help="number of trials per recipe, including pruned ones", limits=(2, 10_000))
     search: tuple[str, ...] = repeated_option(
@@ -224,41 +255,110 @@ resumed.  With more, what a trial tries depends on which others have ended by th
         f"be given several times. Parameters: {', '.join(NAMES)}",
         metavar="NAME=...",
     )
-    sampler: str = option("tpe", help="Optuna sampler", choices=SAMPLER_NAMES)
-    pruner: str = option(
-        "median",
-        help="which trials to stop early by their KID. median: those worse than the median of earlier trials "
-        "after a half and three quarters of the budget; halving: those not in the better half after a "
-        "quarter and a half",
-        choices=PRUNER_NAMES,
-    )
+    sampler: str = option("tpe", help="Optuna sampler", choices=("tpe", "random"))
     gan: GanSettings = group(
         GanSettings(class_name="malignant", held_out=0.2, kimg=10.0),
         title="each trial; what is given is not searched",
         of="gan train",
         without=("recipe", "epochs", "steps", "metrics", "every", "stop_after", "tick_steps"),
     )
-    trial_minutes: float | None = option(None, help="longest time per trial in minutes", limits=(0.001, None))
-    second_held_out: float = option(
-        0.2,
-        help="share of the images, in whole scans, that no trial uses, to evaluate the best trial of each "
-        "recipe on (0: none)",
-        limits=(0, 0.5),
+
+
+STAGE_NAMES = ("generator", "discriminator")
+SEARCH_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "quick": {
+        **{"population": 8, "children": 16, "sample": 4, "metric": "kid", "pruner": ("halving", "trend")},
+        # Rates five times the recipe's: with these, networks of this width learn most from some thousand images.
+        "gan": {"image_size": 32, "kimg": 2.0, "batch": 16, "width": 8, "learning_rate": 0.0005},
+    },
+    # Berezsky and Liashchynskyi 2024; batch and everything else of a training are as in the recipe.
+    "paper": {
+        **{"population": 100, "children": 25, "sample": 25, "metric": "fid", "pruner": ("none",)},
+        "gan": {"image_size": 64, "epochs": 30.0},
+    },
+}
+"""What settings that are left out are."""
+
+
+@dataclass(frozen=True)
+class SearchConfig(TrialsConfig):
+    """Settings of ``sonoforge search``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge search                                       both networks on the built-in phantom set, in minutes
+sonoforge search --data herlev --jobs 2                24 generators, then 24 discriminators, at 32 x 32
+sonoforge search --data herlev --stages generator --population 20 --children 80 --size 64 --kimg 20
+sonoforge search --data cytology --preset paper --device cuda        as published: 100 + 25 trainings a stage
+sonoforge search --data cytology --preset paper --strategy cycles --children 2400     the paper's other account
+sonoforge search --data BUSI --class malignant --deterministic --cluster 10.0.0.5:6379     on a Ray cluster
+sonoforge search --data herlev --resume                go on; trials that have ended are kept
+
+report.html in the run folder is written anew after each trial: open it while the search is under way.  At the end,
+the gan train command of the best pair is printed.
+"""
+    ESSENTIAL: ClassVar[tuple[str, ...]] = (
+        "data",
+        "preset",
+        "stages",
+        "strategy",
+        "class_name",
+        "image_size",
+        "kimg",
+        "jobs",
+        "out",
+        "resume",
     )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    jobs: int | None = option(
+
+    preset: str = option(
+        "quick",
+        help="quick: minutes to hours; paper: as published\n"
+        "quick has a population of 8, 16 children of the best of 4, 2 thousand images shown to each, 32 x"
+        " 32 pixels, width 8, batches of 16, learning rates of 0.0005, KID, halving and trend; paper has a "
+        "population of 100, 25 children of the best of 25, 30 epochs, 64 x 64 pixels, FID and no pruner",
+        choices=tuple(SEARCH_PRESETS),
+    )
+    stages: tuple[str, ...] = option(
+        STAGE_NAMES,
+        help="networks to search, one after the other, the second with the best of the first; a network that "
+        "is not searched is that of --generator-cell or --discriminator-cell",
+        choices=STAGE_NAMES,
+    )
+    strategy: str = option(
+        "aging",
+        help="aging: mutate the best of a sample; its child replaces the oldest; cycles: each time a "
+        "population of new random codes, with the weights of the best so far",
+        choices=("aging", "cycles"),
+    )
+    population: int | None = option(None, help="size of the population", limits=(2, 10_000))
+    children: int | None = option(
         None,
-        help="trials to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
-        limits=(1, 1024),
+        help="number of trainings per stage after the first population; with cycles, whole populations",
+        limits=(0, 100_000),
     )
-    cluster: str = option(
-        "",
-        help="run the trials on a Ray cluster: local, to start one here, or its address (HOST:6379)",
-        metavar="ADDRESS",
+    sample: int | None = option(
+        None, help="tournament size: members sampled to choose the parent from", limits=(1, 10_000)
     )
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the latest search with the same settings, if there is one")
+    mutation: float = option(0.05, help="mutation probability of each element of a code", limits=(0.001, 1))
+    metric: str | None = option(
+        None, help="metric to minimise on held-out images; FID of few images is biased", choices=("kid", "fid")
+    )
+    weights: str = option(
+        "inherited",
+        help="inherited: initialise a child from its parent's weights, in layers of the same name and shape "
+        "(with cycles, from the best's); fresh: at random",
+        choices=("inherited", "fresh"),
+    )
+    gan: GanSettings = group(
+        GanSettings(held_out=0.2),
+        title="each training",
+        of="gan train",
+        without=("recipe", "preset", "steps", "metrics", "every", "stop_after", "tick_steps", "start_from", "keep"),
+    )
+    deterministic: bool = option(
+        False,
+        help="breed each child from those at least 8 older, so that the result does not depend on timing or "
+        "the number of workers, up to 8",
+    )
 
 
 # Of `looks.LOOKS`, which needs torch.

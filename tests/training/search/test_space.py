@@ -13,11 +13,10 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes.row import Strength
 from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.tuning.parameters import NAMES, PARAMETERS, REGULARISER_NAMES, Parameter
-from sonoforge.training.tuning.pruning import PRUNERS
-from sonoforge.training.tuning.space import read_search, recipe_space, with_values
-from sonoforge.training.tuning.study import SAMPLERS
-from sonoforge.training.verbs.settings import tune
+from sonoforge.training.search.parameters import NAMES, PARAMETERS, REGULARISER_NAMES, Parameter
+from sonoforge.training.search.pruning import RULES
+from sonoforge.training.search.space import read_search, recipe_space, with_values
+from sonoforge.training.verbs.settings.gan import TrialsConfig
 
 
 def names(recipe: str, **changes: Any) -> list[str]:
@@ -32,8 +31,8 @@ def test_the_table_names_what_there_is() -> None:
     free = {name for name, architecture in ARCHITECTURES.items() if architecture.free_hidden}
     norm = next(parameter for parameter in PARAMETERS if parameter.name == "norm")
     assert {recipe.architecture for recipe in RECIPES.values() if norm.applies(recipe)} == free
-    assert tune.SAMPLER_NAMES == SAMPLERS
-    assert tuple(PRUNERS) == tune.PRUNER_NAMES
+    pruner = next(field for field in dataclasses.fields(TrialsConfig) if field.name == "pruner")
+    assert set(pruner.metadata["choices"]) == set(RULES)
 
 
 def test_each_recipe_is_searched_for_what_it_has() -> None:

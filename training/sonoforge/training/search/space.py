@@ -10,7 +10,7 @@ from typing import Any
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes.row import Recipe, Strength
-from sonoforge.training.tuning.parameters import (
+from sonoforge.training.search.parameters import (
     NAMES,
     PARAMETERS,
     REGULARISER_NAMES,

@@ -1,4 +1,4 @@
-"""The space of codes: its random members, mutations and neighbours.
+"""The space of codes: its random members and their mutations.
 
 An element of a code is its number of nodes, the operation of one edge, or whether self-attention follows one cell.
 Where the number of nodes grows by one, the new node is the last, with an edge from each other one; where it shrinks,
@@ -7,7 +7,6 @@ the last node and its edges go.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,13 +29,6 @@ class Space(NamedTuple):
 def space_of(network: str, image_size: int) -> Space:
     """Return the space of a network's codes at this image size."""
     return Space(network, attention_cells(network, image_size))
-
-
-def size(space: Space) -> int:
-    """Return the number of different codes."""
-    edges = [nodes * (nodes - 1) // 2 for nodes in range(NODES[0], NODES[1] + 1)]
-    cells = sum(len(space.operations) ** count for count in edges)
-    return int(cells * 2 ** len(space.attention))
 
 
 def random_code(space: Space, rng: np.random.Generator) -> Code:
@@ -68,24 +60,6 @@ def mutate(code: Code, space: Space, rate: float, rng: np.random.Generator) -> C
     )
     attention = tuple(cell for cell in space.attention if (cell in code.attention) != (rng.random() < rate))
     return Code(code.nodes, edges, attention)
-
-
-def neighbours(code: Code, space: Space) -> Iterator[Code]:
-    """Yield all codes in which one element is another; where a node is new, with each choice of its edges."""
-    for nodes in _nodes_beside(code):
-        if nodes < code.nodes:
-            yield Code(nodes, tuple(group[:-1] for group in code.edges[:-1]), code.attention)
-        else:
-            for new in np.ndindex(*[len(space.operations)] * code.nodes):
-                yield _grown(code, tuple(space.operations[place] for place in new))
-    for node, group in enumerate(code.edges):
-        for place, digit in enumerate(group):
-            for other in space.operations:
-                if other != digit:
-                    changed = (*group[:place], other, *group[place + 1 :])
-                    yield Code(code.nodes, (*code.edges[:node], changed, *code.edges[node + 1 :]), code.attention)
-    for cell in space.attention:
-        yield Code(code.nodes, code.edges, tuple(sorted({cell} ^ set(code.attention))))
 
 
 def _nodes_beside(code: Code) -> list[int]:

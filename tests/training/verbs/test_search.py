@@ -28,8 +28,8 @@ SMALL += ["--kimg", "0.02", "--batch", "5", "--width", "2", "--image-size", "32"
 TEN = ["--stages", "generator", "--population", "3", "--children", "7", "--sample", "2", "--mutation", "0.2"]
 TEN += [*SMALL, "--deterministic"]
 CURVES = "sonoforge.training.gan.progress.recorder.write_curves"
-LATENCY = "sonoforge.export.verbs.search.generator_latency"
-QUICK = {CURVES: None, "sonoforge.training.pages.search.page.write_report": None, LATENCY: 1.0}
+LATENCY = "sonoforge.training.search.trial.generator_latency"
+QUICK = {CURVES: None, "sonoforge.training.pages.search.write_report": None, LATENCY: 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows(run: Path, stage: str) -> list[dict[str, str]]:
-    with (run / "children.csv").open(encoding="utf-8") as file:
-        return sorted((row for row in csv.DictReader(file) if row["stage"] == stage), key=lambda row: int(row["child"]))
+    with (run / "trials.csv").open(encoding="utf-8") as file:
+        return sorted((row for row in csv.DictReader(file) if row["study"] == stage), key=lambda row: int(row["trial"]))
 
 
 def found(run: Path, stage: str = "generator") -> list[dict[str, str]]:
@@ -55,7 +55,7 @@ def found(run: Path, stage: str = "generator") -> list[dict[str, str]]:
 
 def assert_each_child_was_trained_once(run: Path, stage: str, count: int) -> None:
     own = rows(run, stage)
-    assert [int(row["child"]) for row in own] == list(range(count))
+    assert [int(row["trial"]) for row in own] == list(range(count))
     assert len({row["code"] for row in own}) == count
     folders = list((run / stage).iterdir())
     assert len(folders) == count
@@ -68,9 +68,9 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(monkeypatch, {CURVES: None, LATENCY: 1.5})
-    options = ["--population", "2", "--children", "1", "--sample", "2", "--proxies", "none", "--jobs", "1", *SMALL]
+    options = ["--population", "2", "--children", "1", "--sample", "2", "--pruner", "none", "--jobs", "1", *SMALL]
     done = succeed("search", "--data", pictures, *options, "--out", tmp_path).json
-    run, stages = Path(done["run"]), done["stages"]
+    run, stages = Path(done["run"]), done["studies"]
     for stage in ("generator", "discriminator"):
         assert_each_child_was_trained_once(run, stage, 3)
         own = rows(run, stage)
@@ -80,18 +80,22 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
         for row in own:
             code = parse(row["code"], stage)
             assert str(code) == row["code"]
-            assert (row["parent"] == "") == (int(row["child"]) < 2)
+            assert (row["parent"] == "") == (int(row["trial"]) < 2)
             assert row["heir_of"] == row["parent"]
-            assert int(row["parameters"]) > 0
+            assert float(row["parameters"]) > 0
             assert (float(row["latency_ms"]) == 1.5) if stage == "generator" else row["latency_ms"] == ""
-    assert {row["partner"] for row in rows(run, "generator")} == {"{4, 235-66-7, [3]}"}, "the fixed one, at 32 pixels"
-    assert {row["partner"] for row in rows(run, "discriminator")} == {stages["generator"]["best"]["code"]}
     text = (run / "report.html").read_text()
-    assert "chosen on the very 8 held-out images" in text and "10 images that no child has read" in text
-    for words in ("Leaderboard of the generators", "Genealogy of the discriminators", "kid of the generators against"):
-        assert words.lower() in text.lower(), words
+    assert "chosen on the very 8 held-out images" in text and "10 images that no trial has read" in text
+    assert text.count("Genealogy") == 2 and "KID of generator against latency_ms" in text
     assert "<script" not in text and 'http-equiv="refresh"' not in text
     assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://www.w3.org"}, "it loads nothing from elsewhere"
+    partners = {
+        stage: [json.loads((run / row["run"] / "results.json").read_text())["settings"] for row in rows(run, stage)]
+        for stage in ("generator", "discriminator")
+    }
+    fixed, best = "{4, 235-66-7, [3]}", stages["generator"]["best"]["code"]
+    assert {own["discriminator_cell"] for own in partners["generator"]} == {fixed}, "the fixed one, at 32 pixels"
+    assert {own["generator_cell"] for own in partners["discriminator"]} == {best}
     command = re.search(r"<pre>(.*?)</pre>", text, re.DOTALL)
     assert command is not None
     words = shlex.split(command[1].replace("&#39;", "'"))
@@ -110,10 +114,10 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
     assert_each_child_was_trained_once(whole, "generator", 10)
     command = ["search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "killed"]
     for child in (2, 8):
-        killed = Written(f"/generator/child-{child:04d}-*/checkpoints/step-*")
+        killed = Written(f"/generator/trial-{child:04d}/checkpoints/step-*")
         start(tmp_path / "log.txt", *command, "--resume", returning=QUICK, signalled=killed).join()
     (run,) = (tmp_path / "killed").iterdir()
-    before = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/child.json")}
+    before = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/trial.json")}
     assert len(before) == 8
     done = succeed(*command, "--resume").json
     assert Path(done["run"]) == run
@@ -121,9 +125,9 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
     assert_each_child_was_trained_once(run, "generator", 10)
     assert found(run) == found(whole)
     (whole / "results.json").unlink()
-    (whole / "search.json").write_text("{")
+    (whole / "study.db").write_text("{" * 9999)
     line = refused("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole", "--resume")
-    assert "search.json: found no readable state of a search" in line
+    assert "study.db: found no file of studies that can be opened" in line
 
 
 @pytest.mark.usefixtures("quick")
@@ -133,7 +137,7 @@ def test_cycles_inherit_the_weights_of_the_best_and_fresh_weights_nobody_s(pictu
     own = rows(run, "discriminator")
     assert len(own) == 4 and all(row["parent"] == "" for row in own)
     best = min(own[:2], key=lambda row: float(row["kid"]))
-    assert [row["heir_of"] for row in own] == ["", "", best["child"], best["child"]]
+    assert [row["heir_of"] for row in own] == ["", "", best["trial"], best["trial"]]
     log = (run / "log.txt").read_text()
     assert log.count("parameters taken from") == 2 * 2, "of both networks, for each child but the first two"
     options = ["--stages", "generator", "--population", "2", "--children", "1", "--weights", "fresh", "--jobs", "1"]
@@ -148,7 +152,7 @@ def test_two_processes_find_what_one_does(pictures: Path, tmp_path: Path) -> Non
     one = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one").json["run"])
     command = ["search", "--data", pictures, *TEN, "--jobs", "2", "--out", tmp_path / "two"]
     process = begin(command)
-    wait(lambda: len(list(tmp_path.glob("two/*/generator/*/child.json"))) >= 4, process)
+    wait(lambda: len(list(tmp_path.glob("two/*/generator/*/trial.json"))) >= 4, process)
     workers = [pid for pid, line in descendants(process.pid).items() if "spawn_main" in line]
     os.kill(workers[0], signal.SIGKILL)
     assert process.wait(timeout=300) == 0
@@ -165,7 +169,7 @@ def test_a_ray_cluster_finds_what_one_process_does_whatever_is_killed(pictures: 
     one = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one").json["run"])
     command = ["search", "--data", pictures, *TEN, "--cluster", "local", "--jobs", "2", "--out", tmp_path / "ray"]
     process = begin(command)
-    wait(lambda: len(list(tmp_path.glob("ray/*/generator/*/child.json"))) >= 2, process)
+    wait(lambda: len(list(tmp_path.glob("ray/*/generator/*/trial.json"))) >= 2, process)
     busy: list[int] = []
 
     def works() -> bool:
@@ -176,10 +180,10 @@ def test_a_ray_cluster_finds_what_one_process_does_whatever_is_killed(pictures: 
     os.kill(busy[0], signal.SIGKILL)
     (run,) = (tmp_path / "ray").iterdir()
     wait(lambda: "its task is done again" in (run / "log.txt").read_text(), process)
-    wait(lambda: len(list(run.glob("generator/*/child.json"))) >= 6, process)
+    wait(lambda: len(list(run.glob("generator/*/trial.json"))) >= 6, process)
     process.kill()
     process.communicate()
-    kept = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/child.json")}
+    kept = {path: path.stat().st_mtime_ns for path in run.glob("generator/*/trial.json")}
     assert len(kept) < 10, "it ended before it could be killed"
     done = succeed(*command, "--resume").json
     assert Path(done["run"]) == run
@@ -210,7 +214,7 @@ def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> Non
     [
         (["--generator-cell", "found"], "--generator-cell: found it with the generator searched; leave it out"),
         (["--held-out", "0"], "--held-out: found 0, expected a share above 0"),
-        (["--proxies", "none,trend"], "--proxies: found none beside others, expected it alone"),
+        (["--pruner", "none,trend"], "--pruner: found none beside others, expected it alone"),
         (["--stages", "generator", "--discriminator-cell", "{3, 19-6}"], "with '9' at character 6, expected a dash or"),
         (["--strategy", "ageing"], "--strategy: found 'ageing', expected one of aging, cycles"),
     ],

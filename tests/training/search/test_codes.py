@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,10 +11,33 @@ import torch
 
 from sonoforge.models.ga_gan.codes import NODES, OPERATIONS, Code, attention_cells, parse
 from sonoforge.models.ga_gan.networks import Discriminator, Generator, initialise
-from sonoforge.training.search.variation import Space, mutate, neighbours, random_code, size, space_of
+from sonoforge.training.search.codes import Space, mutate, random_code, space_of
 
 SPACES = [space_of(network, side) for network in ("generator", "discriminator") for side in (32, 64)]
 MANY = 10_000
+
+
+def size(space: Space) -> int:
+    """Number of different codes, counted by their elements."""
+    edges = [nodes * (nodes - 1) // 2 for nodes in range(NODES[0], NODES[1] + 1)]
+    return int(sum(len(space.operations) ** count for count in edges) * 2 ** len(space.attention))
+
+
+def neighbours(code: Code, space: Space) -> Iterator[Code]:
+    """All codes in which one element is another; where a node is new, with each choice of its edges."""
+    if code.nodes > NODES[0]:
+        yield Code(code.nodes - 1, tuple(group[:-1] for group in code.edges[:-1]), code.attention)
+    if code.nodes < NODES[1]:
+        for new in itertools.product(space.operations, repeat=code.nodes):
+            edges = tuple((*group, digit) for group, digit in zip((*code.edges, ()), new, strict=True))
+            yield Code(code.nodes + 1, edges, code.attention)
+    for node, group in enumerate(code.edges):
+        for place, other in itertools.product(range(len(group)), space.operations):
+            if other != group[place]:
+                changed = (*group[:place], other, *group[place + 1 :])
+                yield Code(code.nodes, (*code.edges[:node], changed, *code.edges[node + 1 :]), code.attention)
+    for cell in space.attention:
+        yield Code(code.nodes, code.edges, tuple(sorted({cell} ^ set(code.attention))))
 
 
 def assert_valid(code: Code, space: Space) -> None:

@@ -1,1 +1,0 @@
-"""The page and the charts of a search for cells."""

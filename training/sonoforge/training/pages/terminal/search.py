@@ -1,0 +1,35 @@
+"""What ``tune`` and ``search`` print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sonoforge.training.pages.search import described
+from sonoforge.training.pages.terminal.tables import plain_table
+from sonoforge.training.search.results import COSTS, Searched
+from sonoforge.training.search.study import Trial
+from sonoforge.training.statistics.wording import figure
+
+
+def search_table(searched: Sequence[Searched]) -> str:
+    """Return the best of each study as a table."""
+    metric = searched[0].metric.upper()
+    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images", "parameters", "ms", "of")
+    return plain_table(head, [_row(own) for own in searched])
+
+
+def _row(own: Searched) -> list[str]:
+    states = ", ".join(f"{count} {name}" for name, count in own.states.items())
+    if own.best is None:
+        return [own.name, states, "-", "-", "-", "-", "no trial was measured"]
+    apart = figure(own.apart[own.metric]) if own.apart else "-"
+    costs = [figure(own.best.details.get(cost)) for cost in COSTS]
+    return [own.name, states, figure(own.best.metric), apart, *costs, described(own, own.best)]
+
+
+def trial_line(own: Searched, trial: Trial) -> str:
+    """Return how a trial ended, and the best so far, in a line."""
+    value = "" if trial.metric is None else f", {own.metric.upper()} {trial.metric:.4f}"
+    best = own.best
+    lowest = "" if best is None else f"; best so far {best.metric:.4f} (trial {best.number})"
+    return f"{own.name} trial {trial.number} {trial.state}{value}{lowest}"

@@ -1,0 +1,108 @@
+"""Evolution of a network's cells, as a strategy of a study: which code comes next is a function of the trials before.
+
+Ageing: Real, Aggarwal, Huang, Le, "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
+algorithm 1: the best of a sample of the population is mutated, and the oldest member leaves.  Cycles: the other of the
+two accounts that Berezsky and Liashchynskyi 2024 give of their search: each cycle has a new population of random codes,
+whose weights are those of the best so far.
+
+A trial tries a ``code``; ``parent`` is the trial whose code was mutated (None: drawn at random), ``heir_of`` the one
+whose trained weights it starts with (None: fresh ones).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+
+from sonoforge.models.ga_gan.codes import Code, parse
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.search.codes import Space, mutate, random_code
+from sonoforge.training.search.study import WORST, Trial, Values, best_of, ranked
+
+PATIENCE = 100  # draws of a code that is new; then the search walks on from the last of them
+LOOKAHEAD = 8
+"""A deterministic search chooses by the trials that were begun at least so many before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evolution:
+    """How one of the two networks is searched."""
+
+    space: Space  # its network gives the study its name
+    strategy: str  # `aging` or `cycles`
+    population: int
+    children: int  # born after the first population; of cycles, that many further populations are rounded down to
+    sample: int  # members that compete to be a parent, drawn with replacement as in the paper
+    mutation: float  # probability with which each element of a code changes
+    heirs: bool  # whether a member starts with trained weights where these fit
+    seed: int
+    deterministic: bool = False  # whether the result may not depend on timing
+
+    @property
+    def name(self) -> str:
+        """Of the study: the network."""
+        return self.space.network
+
+    @property
+    def total(self) -> int:
+        """Codes that are tried in all."""
+        if self.strategy == "aging":
+            return self.population + self.children
+        return self.population * (1 + self.children // self.population)
+
+    def horizon(self, number: int) -> int | None:
+        """See `study.Strategy`."""
+        if self.strategy == "cycles":
+            return number // self.population * self.population
+        return max(0, number - LOOKAHEAD) if self.deterministic else None
+
+    def suggest(self, trial: optuna.Trial | None, before: Sequence[Trial]) -> Values:
+        """See `study.Strategy`; no code is tried twice."""
+        del trial
+        number = len(before)
+        rng = np.random.default_rng(derive_seed(self.seed, f"member of the {self.name}s", number))
+        tried = {str(other.values["code"]) for other in before}
+        known = [other for other in before if other.ended]
+        if self.strategy == "cycles":
+            best = best_of(known) if self.heirs else None
+            return self._values(self._new_code(tried, rng), None, best.number if best else None)
+        if number < self.population or not known:
+            return self._values(self._new_code(tried, rng), None, None)
+        alive = known[-self.population :]
+        drawn = rng.integers(len(alive), size=self.sample)
+        parent = ranked([alive[place] for place in set(drawn.tolist())])[0]
+        code = self._new_mutant(parse(str(parent.values["code"]), self.name), tried, rng)
+        return self._values(code, parent.number, parent.number if self.heirs and parent.rank != WORST else None)
+
+    def inheritable(self, trials: Sequence[Trial]) -> set[int]:
+        """See `study.Strategy`."""
+        wanted = {heir for trial in trials if not trial.ended and isinstance(heir := trial.values.get("heir_of"), int)}
+        if best := best_of(trials[: len(trials) // self.population * self.population]):
+            wanted.add(best.number)
+        if self.strategy == "aging" and self.heirs:
+            # In a search that goes by timing, the trials that are under way are fewer than those that are looked ahead.
+            wanted |= set(range(len(trials) - self.population - 2 * LOOKAHEAD, len(trials)))
+        return wanted
+
+    @staticmethod
+    def _values(code: Code, parent: int | None, heir_of: int | None) -> Values:
+        return {"code": str(code), "parent": parent, "heir_of": heir_of}
+
+    def _new_code(self, tried: set[str], rng: np.random.Generator) -> Code:
+        code = random_code(self.space, rng)
+        while str(code) in tried:
+            code = random_code(self.space, rng)
+        return code
+
+    def _new_mutant(self, code: Code, tried: set[str], rng: np.random.Generator) -> Code:
+        start, draws = code, 0
+        mutant = mutate(start, self.space, self.mutation, rng)
+        while str(mutant) in tried:
+            draws += 1
+            if draws % PATIENCE == 0:  # all codes nearby were tried
+                start = mutant
+            mutant = mutate(start, self.space, self.mutation, rng)
+        return mutant

@@ -1,0 +1,233 @@
+"""The training of one trial, measured at equal shares of its budget, which may end it early.
+
+A trial whose process is killed continues from its last checkpoint; one that has ended is not begun again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.cli.progress import stderr_handlers
+from sonoforge.runtime.errors import GateError
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.training_set import TrainingSet
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.generator import generate_pixels, label_batch, load_generator, sample_latent
+from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.networks import outline_networks
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.progress.tick_metrics import make_metric_reference, measure_metrics
+from sonoforge.training.gan.progress.ticks import read_stats
+from sonoforge.training.gan.setup import TrainingSetup, set_up
+from sonoforge.training.gan.starting_weights import read_starting_weights
+from sonoforge.training.run_folder import log_to
+from sonoforge.training.search.pruning import MEASUREMENTS, Past, gives_up
+from sonoforge.training.search.source import Opened, Source, open_source
+from sonoforge.training.search.study import COMPLETE, DIVERGED, OUT_OF_TIME, PRUNED, Trial
+
+METRICS = ("kid", "fid")
+RECORD = "trial.json"
+RUNS, SECONDS = 20, 2.0  # of the generator, at most, of which the quickest tells its latency
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """How the trials of a study are measured and ended."""
+
+    seed: int
+    metric: str  # that the search minimises, of `METRICS`
+    pruners: tuple[str, ...]  # of `pruning.RULES`
+    minutes: float | None = None  # that a trial may train
+    network: str = "generator"  # that is searched, or `discriminator`
+
+
+class TrialTask(NamedTuple):
+    """One trial, for this process or another."""
+
+    trial: Trial
+    past: tuple[Past, ...]  # see `study.Study.past`
+    settings: GanSettings
+    source: Source
+    rules: Rules
+    folder: Path  # of this trial
+    weights: Path | None  # folder of the trial whose weights it starts with
+    run: Path  # the run folder
+
+
+def trial_folder(run: Path, study: str, number: int) -> Path:
+    """Return where a trial is kept in the run folder."""
+    return run / study / f"trial-{number:04d}"
+
+
+def reads(task: TrialTask) -> tuple[Path, ...]:
+    """Return what a trial reads from the run folder: what it has done so far, and the weights that it inherits."""
+    return (task.folder,) if task.weights is None else (task.folder, task.weights)
+
+
+def set_up_trial(images: TrainingSet, job: GanJob) -> TrainingSetup:
+    """Make a trial's training ready, with a tick at each measurement.
+
+    Raises:
+        SonoforgeError: Settings that do not go together, or too few images.
+    """
+    setup = set_up(images, job)
+    ticks = math.ceil(setup.plan.steps / MEASUREMENTS)
+    return set_up(images, dataclasses.replace(job, settings=dataclasses.replace(job.settings, tick_steps=ticks)))
+
+
+def set_up_with(opened: Opened, settings: GanSettings, weights: Path | None = None) -> TrainingSetup:
+    """Make a training with these settings ready, from the weights of a trial if there are any.
+
+    Raises:
+        SonoforgeError: Settings that do not go together, or too few images.
+    """
+    start_from = read_starting_weights(weights) if weights is not None else None
+    return set_up_trial(opened.images, dataclasses.replace(opened.job, settings=settings, start_from=start_from))
+
+
+def run_trial(task: TrialTask) -> Trial:
+    """Train what is asked, or go on with it, and keep how it ended as ``trial.json``."""
+    path, rules = task.folder / RECORD, task.rules
+    if path.is_file():
+        return _with(task.trial, json.loads(path.read_text(encoding="utf-8")))
+    opened = open_source(task.source, rules.seed)
+    setup = set_up_with(opened, task.settings, task.weights)
+    watch = _Watch(task, setup.plan.steps)
+    state, why = COMPLETE, ""
+    with log_to(task.run), _only_errors_on_stderr():
+        try:
+            train_gan(opened.images, setup.job, task.folder, resume=True, stop=watch)
+        except GateError as error:
+            state, why = DIVERGED, str(error).removeprefix(f"{task.folder}: ")
+    checkpoints = gan_checkpoint.list_checkpoints(task.folder / "checkpoints")
+    rows = read_stats(task.folder, gan_checkpoint.describe(checkpoints[-1]).step) if checkpoints else []
+    if state == COMPLETE and rows[-1]["step"] < setup.plan.steps:
+        state = PRUNED if watch.gave_up else OUT_OF_TIME
+    watch.look(rows, over=state == OUT_OF_TIME)
+    measured = [row for row in rows if "kid" in row]
+    last = measured[-1] if measured else {}
+    details = {name: last.get(name) for name in ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity")}
+    details |= {"seconds": _seconds(rows), "seed": setup.settings.seed, "why": why, **_costs(task, setup)}
+    record = {"state": state, "reports": watch.reports, "details": details}
+    write_json(path, record)
+    return _with(task.trial, record)
+
+
+def _with(trial: Trial, record: Mapping[str, Any]) -> Trial:
+    reports = tuple((int(number), float(value)) for number, value in record["reports"])
+    return dataclasses.replace(trial, state=record["state"], reports=reports, details=record["details"])
+
+
+def _costs(task: TrialTask, setup: TrainingSetup) -> dict[str, float]:
+    """Return the parameters of the network that is searched, and how long a generator takes for an image."""
+    generator, discriminator = outline_networks(setup.recipe, setup.options, setup.seen)
+    searched = generator if task.rules.network == "generator" else discriminator
+    costs = {"parameters": float(sum(parameter.numel() for parameter in searched.parameters()))}
+    if task.rules.network == "generator" and (task.folder / "checkpoints").is_dir():
+        costs["latency_ms"] = generator_latency(task.folder)
+    return costs
+
+
+def generator_latency(folder: Path) -> float:
+    """Return the milliseconds that a training's generator takes for one image, by PyTorch on one thread of a CPU.
+
+    The least of some runs, which what else the machine is doing changes least.
+    """
+    generator = load_generator(folder, "cpu")
+    latent = sample_latent(generator, 0, 0)
+    label = label_batch(generator, 0 if int(generator.classes) else None, 1)  # type: ignore[arg-type]
+    seconds: list[float] = []
+    threads, begun = torch.get_num_threads(), time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            while len(seconds) < RUNS and (not seconds or time.perf_counter() - begun < SECONDS):
+                started = time.perf_counter()
+                generate_pixels(generator, latent, label)
+                seconds.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return 1000 * min(seconds)
+
+
+def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
+    """Measure a trial's last generator against the images that no trial was trained on or chosen by.
+
+    Returns:
+        As `tick_metrics.measure_metrics`; empty where no images were set apart.
+    """
+    if opened.apart is None or opened.job.space is None:
+        return {}
+    generator = load_generator(folder, opened.job.device)
+    seed = opened.job.settings.seed
+    reference = make_metric_reference(METRICS, opened.job.space, opened.images, opened.apart, generator, seed)
+    return measure_metrics(generator, reference, opened.images.image_channels)
+
+
+@contextlib.contextmanager
+def _only_errors_on_stderr() -> Iterator[None]:
+    """Leave what a training says to ``log.txt`` while inside: of a hundred of them nobody reads it as it scrolls by."""
+    handlers = stderr_handlers()
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
+
+
+def _seconds(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Sum up the seconds of training; those of steps that a killed process lost count once."""
+    steps = [0, *(row["step"] for row in rows)]
+    return float(sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, steps, strict=False)))
+
+
+class _Watch:
+    """The ``stop`` of `train_gan`: looks at each new measurement, and at the clock."""
+
+    def __init__(self, task: TrialTask, steps: int) -> None:
+        self._task, self._steps = task, steps
+        self._begun, self._left = time.monotonic(), math.inf
+        if task.rules.minutes is not None:
+            self._left = 60 * task.rules.minutes - _seconds(read_stats(task.folder, steps))
+        self._size = -1
+        self.gave_up = False
+        self.reports: list[tuple[int, float]] = []
+
+    def __call__(self) -> bool:
+        path = self._task.folder / "stats.jsonl"
+        size = path.stat().st_size if path.is_file() else 0
+        if size != self._size:
+            self._size = size
+            self.look(read_stats(self._task.folder, self._steps))
+        return self.gave_up or time.monotonic() - self._begun > self._left
+
+    def look(self, rows: Sequence[Mapping[str, Any]], over: bool = False) -> None:
+        """Report the measurements that are new; those are numbered by the share of the budget at which they lie.
+
+        Args:
+            rows: The ticks so far.
+            over: Whether the time was over, so that one before the first share counts for it.
+        """
+        for row in rows:
+            number = max(round(MEASUREMENTS * row["step"] / self._steps), int(over))
+            known = {other for other, _ in self.reports}
+            value = row.get(self._task.rules.metric)
+            if self.gave_up or value is None or number < 1 or number in known:
+                continue
+            self.reports.append((number, value))
+            # What has come to its end is not given up.
+            judged = gives_up(self._task.rules.pruners, self._task.past, tuple(self.reports))
+            self.gave_up = judged and row["step"] < self._steps
