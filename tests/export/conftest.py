@@ -20,7 +20,7 @@ from sonoforge.runtime.images.preprocessing import IMAGENET
 
 @pytest.fixture(scope="session")
 def single_look(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The shipped network as an ONNX file for 224 x 224 pixels that looks at each image but once."""
+    """The shipped network as an ONNX file for 224 x 224 pixels without a second pass."""
 
     def export(folder: Path) -> None:
         network = read_network(open_bundle())

@@ -132,6 +132,6 @@ def test_the_shipped_model_in_int8_on_scans_of_busi(browser: Browser, tmp_path: 
         assert found["label"] == expected.label, scan.name
         differences.append(max(abs(found["probabilities"][k] - p) for k, p in expected.probabilities.items()))
     print(f"largest difference of a probability {max(differences):.4f}, median {np.median(differences):.4f}")
-    # Where the outline is unsure, one rounding moves the second look's window: few scans may go further.
+    # Where the outline is unsure, one rounding moves the window of the second pass: few scans may go further.
     assert sorted(differences)[-5] <= 0.02
     assert max(differences) <= 0.1

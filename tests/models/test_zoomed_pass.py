@@ -1,4 +1,4 @@
-"""Where the second look goes, and that it shows what Pillow would cut out there."""
+"""Where the second pass goes, and that it shows what Pillow would cut out there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_window_is_never_small_and_stays_in_the_image() -> None:
     assert large == pytest.approx(EVERYTHING, abs=1e-5)
 
 
-def test_without_a_lesion_the_second_look_is_at_everything_and_doubt_is_between() -> None:
+def test_without_a_lesion_the_second_pass_is_of_everything_and_doubt_is_between() -> None:
     logit = float(np.log(0.3 / 0.7))
     spot = (slice(2, 6), slice(4, 8))
     assert zoom_box(torch.full((2, 1, 10, 10), -3.0)).tolist() == [EVERYTHING] * 2
@@ -71,9 +71,9 @@ def test_both_looks_are_those_of_the_one_network() -> None:
     with torch.no_grad():
         head.cells.bias.fill_(3.0)  # sees lesion everywhere
         images = torch.randn(2, 3, 128, 128)
-        looks = run_twice(net.features, head, images, 64)
+        passes = run_twice(net.features, head, images, 64)
         whole = net.features(resample(images, torch.tensor([EVERYTHING] * 2), 64))
-        assert torch.allclose(looks.first, whole, atol=1e-5)
-        again = net.features(resample(images, looks.window, 64).flip(3))  # its mirror image
-        assert torch.allclose(looks.second, again, atol=1e-5)
-        assert torch.allclose(looks.embedding, (whole.mean((2, 3)) + again.mean((2, 3))) / 2, atol=1e-6)
+        assert torch.allclose(passes.first, whole, atol=1e-5)
+        again = net.features(resample(images, passes.window, 64).flip(3))  # its mirror image
+        assert torch.allclose(passes.second, again, atol=1e-5)
+        assert torch.allclose(passes.embedding, (whole.mean((2, 3)) + again.mean((2, 3))) / 2, atol=1e-6)

@@ -50,7 +50,7 @@ def test_real_images_keep_their_labels_and_probabilities(model: bytes, tmp_path:
     inputs = PREPROCESSING.normalise(np.stack([PREPROCESSING.resize(read_image(path)) for path in files]))
     exact = open_file(SHIPPED / "model.onnx")([inputs])[1]
     rounded = open_file(tmp_path / "half.onnx")([inputs])[1]
-    assert np.abs(exact - rounded).max() <= HALF.of_looks(True).probability
+    assert np.abs(exact - rounded).max() <= HALF.of_passes(True).probability
     assert (exact.argmax(1) == rounded.argmax(1)).all()
 
 

@@ -59,10 +59,10 @@ def test_any_batch_answers_as_onnxruntime(source: Source, files: dict[str, Path]
     session = onnxruntime.InferenceSession(source.onnx, providers=["CPUExecutionProvider"])
     expected = session.run(["logits", "probabilities", "embedding", "cam"], {"input": inputs})
     found = open_file(name, files[name])([inputs])
-    assert np.abs(found[1] - expected[1]).max() < EXACT.of_looks(True).probability
+    assert np.abs(found[1] - expected[1]).max() < EXACT.of_passes(True).probability
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == np.float32 and ours.shape == theirs.shape
-        assert np.abs(ours - theirs).max() < EXACT.of_looks(True).relative * max(1, np.abs(theirs).max())
+        assert np.abs(ours - theirs).max() < EXACT.of_passes(True).relative * max(1, np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("name", FORMATS)

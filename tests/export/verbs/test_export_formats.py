@@ -62,7 +62,7 @@ def test_files_that_agree_are_in_the_bundle_with_their_figures(exported: tuple[O
     for name in PASSING:
         row = rows[name]
         assert row["status"] == "passed"
-        assert row["max_abs"] <= FORMATS[name].tolerance.of_looks(True).probability
+        assert row["max_abs"] <= FORMATS[name].tolerance.of_passes(True).probability
         assert row["labels_equal"] == row["count"] >= 100
         assert row["bytes"] == manifest.files[row["file"]].bytes
         assert manifest.files[row["file"]].format == name

@@ -209,7 +209,7 @@ class ExportedClassifier:
         return row, problems(row, self._tolerance(name))
 
     def _tolerance(self, name: str) -> Tolerance:
-        return FORMATS[name].tolerance.of_looks(self.source.looks_twice)
+        return FORMATS[name].tolerance.of_passes(self.source.has_second_pass)
 
     def _answers(self, name: str, file: Path) -> dict[str, NDArray[np.float32]]:
         """Run a file on all images in a subprocess; on images of any size here, one at a time."""

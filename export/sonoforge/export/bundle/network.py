@@ -103,7 +103,7 @@ def _weights(graph: onnx.GraphProto, where: str) -> dict[str, Tensor]:
 
 
 def _look(model: onnx.ModelProto, where: str) -> int | None:
-    """Return the side of each of two looks in pixels; None where the network looks once."""
+    """Return the side of each of two passes in pixels; None where the network has one."""
     said = {entry.key: entry.value for entry in model.metadata_props}.get(LOOK)
     if said is None:
         return None
@@ -121,7 +121,7 @@ def _mirrors(graph: onnx.GraphProto) -> bool:
 def _check(graph: BundleGraph, bundle: Bundle[ClassifierManifest]) -> None:
     """Refuse a network that does not answer as the bundle does."""
     golden = bundle.golden()
-    tolerance = EXACT.of_looks(graph.look is not None)
+    tolerance = EXACT.of_passes(graph.look is not None)
     outputs = run_torch(graph, bundle.manifest.preprocessing.normalise(golden["pixels"]))
     for name, values in outputs.items():
         expected = golden[name]

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 # images, mirrored and cut by 4 %, as they are not in its training set (largest and mean change of the probabilities):
 # only the stem, the first depthwise convolution and the last layers in float32: 0.172, 0.017 at 2.49 MB and 2.1 ms;
 # blocks 0 to 4: 0.089, 0.008 at 2.54 MB and 2.4 ms; blocks 0 to 7: 0.081, 0.007 at 2.67 MB and 3.4 ms.
-# So do the outline and what is in no layer: where to look again.
+# So do the outline and what is in no layer: where to zoom in.
 LEFT = re.compile(r"(shared|tails\.\d+)\.[0-4](\.|@|$)|linears|activations|outlines|^$")
-# A network that looks twice needs more: with five blocks in float32 the worst of 1000 images moved by 0.202, with eight
+# A network with a second pass needs more: with five blocks in float32 the worst of 1000 images moved by 0.202, with eight
 # by 0.068, at 2.84 and 2.95 MB.
 _LEFT_OF_LOOKS = re.compile(LEFT.pattern.replace("[0-4]", "[0-7]"))
 
@@ -44,9 +44,9 @@ _LAYERS = frozenset(
         *("QuantizedPerTensorConfig", "DeQuantizedPerTensorConfig", "QuantizeAffineConfig", "DeQuantizeAffineConfig"),
     )
 )
-"""What XNNPACK runs of a network that looks twice; ExecuTorch's own kernels run the rest, which is little.
+"""What XNNPACK runs of a network with a second pass; ExecuTorch's own kernels run the rest, which is little.
 
-Given all, ExecuTorch 1.5.1 puts both looks into one part, which then waits for what lies between them.
+Given all, ExecuTorch 1.5.1 puts both passes into one part, which then waits for what lies between them.
 """
 
 
@@ -96,9 +96,9 @@ def write_executorch_int8(source: Source) -> bytes:
         (torch.from_numpy(source.preprocessing.normalise(source.calibration[index : index + 1])),)
         for index in range(len(source.calibration))
     )
-    graph = folded(source.graph) if source.looks_twice else source.graph  # torchao folds a layer's first run alone
+    graph = folded(source.graph) if source.has_second_pass else source.graph  # torchao folds a layer's first run alone
     return lower(
-        quantise(graph, batches, _LEFT_OF_LOOKS if source.looks_twice else LEFT),
+        quantise(graph, batches, _LEFT_OF_LOOKS if source.has_second_pass else LEFT),
         _example(source),
         source.metadata,
         only=_only(source),
@@ -106,7 +106,7 @@ def write_executorch_int8(source: Source) -> bytes:
 
 
 def _only(source: Source) -> frozenset[str]:
-    return _LAYERS if source.looks_twice else frozenset()
+    return _LAYERS if source.has_second_pass else frozenset()
 
 
 @_quiet()

@@ -23,7 +23,7 @@ On 120 simulated scans, which the shipped model is unsure of, keeping 0, 2, 5 an
 feature map moves probabilities by at most 0.0051, 0.0047, 0.0045 and 0.0032, at 0.0, 0.3, 0.4 and 1.1 % of the size.
 """
 _WINDOW = 40
-"""The same of a network that looks twice, where these also choose the window.
+"""The same of a network with a second pass, where these also choose the window.
 
 On 292 scans, keeping 0, 5, 20 and 40 moved probabilities by at most 0.041, 0.033, 0.012 and 0.0024.
 """
@@ -67,7 +67,7 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
 
 
 def _halve_layers(graph: onnx.GraphProto, kept: int) -> None:
-    """Let the convolutional layers of a network that looks twice work in 16 bits, in place; ``kept``: see `to_half`.
+    """Let the convolutional layers of a network with a second pass work in 16 bits, in place; ``kept``: see `to_half`.
 
     All else stays in float32: in 16 bits, places in an image of 256 pixels would be off by an eighth of one.  The
     converter of onnxruntime would round between any two nodes that it is told to leave.
@@ -119,11 +119,11 @@ def write_half(source: Source) -> bytes:
     Raises:
         GateError: Probabilities move by more than `_SHARE` of the limit, whatever is kept.
     """
-    limit = _SHARE * HALF.of_looks(source.looks_twice).probability
+    limit = _SHARE * HALF.of_passes(source.has_second_pass).probability
     inputs = source.preprocessing.normalise(source.calibration)
     exact = answers_of(source.onnx, inputs, "probabilities")
     shifts = []
-    for kept in (_WINDOW,) if source.looks_twice else _KEPT:
+    for kept in (_WINDOW,) if source.has_second_pass else _KEPT:
         data = to_half(source.onnx, kept)
         shifts.append(float(np.abs(answers_of(data, inputs, "probabilities") - exact).max()))
         if shifts[-1] <= limit:

@@ -16,7 +16,7 @@ _SMALL = 4096  # values up to which a stored input is copied: biases and numbers
 
 
 def unshare_small(model: onnx.ModelProto) -> None:
-    """Give each operator small stored inputs of its own, in place, as those of a network that looks twice are shared.
+    """Give each operator small stored inputs of its own, in place, as those of a network with a second pass are shared.
 
     Converters name what they make of an input after it, so that two operators that share one clash.
     """

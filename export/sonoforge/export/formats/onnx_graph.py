@@ -26,7 +26,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 OPSET = 18
 LOOK = "sonoforge.look"
-"""Metadata: the side in pixels of each of two looks, of a network that looks twice."""
+"""Metadata: the side in pixels of each pass, of a network with a zoomed second pass."""
 
 
 class BundleGraph(nn.Module):
@@ -87,15 +87,15 @@ class BundleGraph(nn.Module):
         return [(maps.mean((2, 3)), own(maps)) for maps, own in zip(every, self.activations, strict=True)]
 
     def _run_twice(self, views: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return each member's embeddings and activation maps over both looks."""
+        """Return each member's embeddings and activation maps over both passes."""
         found = []
         parts: list[list[Any]] = [list(part) for part in (self.tails, self.outlines, self.activations)]
         for tail, outline, activation in zip(*parts, strict=True):
-            looks = run_twice([*self.shared, *tail], outline, views, self.look or 0)
-            side = 2 * looks.first.shape[2]
-            whole, close = (enlarge_maps(activation(maps), side) for maps in (looks.first, looks.second))
-            window = place_maps(close, looks.window, side)
-            found.append((looks.embedding, (whole + window) / 2))
+            passes = run_twice([*self.shared, *tail], outline, views, self.look or 0)
+            side = 2 * passes.first.shape[2]
+            whole, close = (enlarge_maps(activation(maps), side) for maps in (passes.first, passes.second))
+            window = place_maps(close, passes.window, side)
+            found.append((passes.embedding, (whole + window) / 2))
         return found
 
 

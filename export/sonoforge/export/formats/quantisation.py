@@ -196,7 +196,7 @@ def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
 
 def write_int8(source: Source) -> bytes:
     """Write ``model.int8.onnx`` from the calibration images; see `to_int8`."""
-    criterion = _LOOKS_TWICE if source.looks_twice else None
+    criterion = _LOOKS_TWICE if source.has_second_pass else None
     return to_int8(source.onnx, source.preprocessing.normalise(source.calibration), criterion).data
 
 
@@ -224,7 +224,7 @@ def _always_kept(model: onnx.ModelProto) -> set[str]:
     features = _feature_convolutions(model)
     convolutions = {node.name: node for node in model.graph.node if node.op_type == "Conv"}
     weights = {convolutions[name].input[1] for name in features[: min(_FIRST, len(features) // 2)]}
-    # Also where a network that looks twice runs them again, and what tells it where.
+    # Also where a network with a second pass runs them again, and what tells it where.
     first = {
         name for name, node in convolutions.items() if node.input[1] in weights or node.input[1].startswith("outlines.")
     }

@@ -32,6 +32,6 @@ class Source:
     metadata: dict[str, Any]
 
     @property
-    def looks_twice(self) -> bool:
+    def has_second_pass(self) -> bool:
         """Whether the network runs its layers twice, see `models.zoomed_pass`."""
         return bool(getattr(self.graph, "look", None))

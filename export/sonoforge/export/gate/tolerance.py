@@ -38,22 +38,22 @@ class Tolerance(NamedTuple):
     points: float = 1.0
     logits: float | None = None
 
-    def of_looks(self, looks_twice: bool) -> Tolerance:
-        """Return what is allowed to a network that may look twice, whose rounding also moves its window.
+    def of_passes(self, has_second_pass: bool) -> Tolerance:
+        """Return what is allowed to a network that may have a second pass, whose rounding also moves its window.
 
         Four times as much, in float32 20 times in a probability, in int8 the same.  Between torch and onnxruntime, a
-        probability of one scan in 1000 differed by 5.9e-5 where the network was unsure where to look; with one look, by
+        probability of one scan in 1000 differed by 5.9e-5 where the network was unsure where to look; with one pass, by
         less than 1e-6.  It is no fault of the file: of the same network, torch's own float32 and float64 differ by
         9.2e-5, and in logits by 4.0e-4.
         """
-        if not looks_twice or self == INT8:
+        if not has_second_pass or self == INT8:
             return self
-        times = SECOND_LOOK if self == EXACT else 4.0
+        times = SECOND_PASS if self == EXACT else 4.0
         logits = None if self.logits is None else times * self.logits
         return self._replace(probability=times * self.probability, relative=4.0 * self.relative, logits=logits)
 
 
-SECOND_LOOK = 20.0  # times the probability that float32 may differ by in one look, see `Tolerance.of_looks`
+SECOND_PASS = 20.0  # times the probability that float32 may differ by in one pass, see `Tolerance.of_passes`
 # On 780 BUSI images and on simulated scans, which it is unsure of, the shipped model stays below half of these limits
 # in embedding and maps.
 EXACT = Tolerance(1e-5, 1e-4, logits=1e-4)

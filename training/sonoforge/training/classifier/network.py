@@ -124,8 +124,8 @@ def answer(
         chunks = [view[start : start + INFERENCE_BATCH] for view in views]
         if look:
             images = [to_tensor(chunk, device) for chunk in chunks if not isinstance(chunk, Tensor)]
-            looks = [[run_twice(net.features, net.outline, own, look) for own in images] for net in members]
-            pooled = [torch.stack([own.embedding for own in both]).mean(0) for both in looks]
+            passes = [[run_twice(net.features, net.outline, own, look) for own in images] for net in members]
+            pooled = [torch.stack([own.embedding for own in both]).mean(0) for both in passes]
         else:
             maps = [
                 chunk.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Derived files of a network that looks twice, whose layers run twice: each weight is stored once, answers stay."""
+"""Derived files of a network with a second pass, whose layers run twice: each weight is stored once, answers stay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def inputs() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def model() -> bytes:
-    """The shipped network, which looks twice."""
+    """The shipped network, which has a second pass."""
     return (SHIPPED / "model.onnx").read_bytes()
 
 
