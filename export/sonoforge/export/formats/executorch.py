@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 # blocks 0 to 4: 0.089, 0.008 at 2.54 MB and 2.4 ms; blocks 0 to 7: 0.081, 0.007 at 2.67 MB and 3.4 ms.
 # So do the outline and what is in no layer: where to zoom in.
 LEFT = re.compile(r"(shared|tails\.\d+)\.[0-4](\.|@|$)|linears|activations|outlines|^$")
-# A network with a second pass needs more: with five blocks in float32 the worst of 1000 images moved by 0.202, with eight
-# by 0.068, at 2.84 and 2.95 MB.
+# A network with a second pass needs more: with five blocks in float32 the worst of 1000 images moved by 0.202, with
+# eight by 0.068, at 2.84 and 2.95 MB.
 _LEFT_OF_LOOKS = re.compile(LEFT.pattern.replace("[0-4]", "[0-7]"))
 
 _LAYERS = frozenset(
