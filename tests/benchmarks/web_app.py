@@ -77,7 +77,7 @@ def _open(profile: Path, address: str, *, offline: bool, act: Any) -> Any:
             before = _cpu()
             started = time.perf_counter()
             page.goto(address + "/")
-            page.wait_for_selector('body[data-state="ready"]', timeout=120_000)
+            page.wait_for_selector('body[data-state="ready"]', timeout=300_000)
             ready = time.perf_counter()
             found = act(page)
             if isinstance(found, dict) and "first" in found:
@@ -95,7 +95,7 @@ def _open(profile: Path, address: str, *, offline: bool, act: Any) -> Any:
 
 def _first_answer(page: Any, scan: Path) -> dict[str, float]:
     page.set_input_files("#files", str(scan))
-    page.wait_for_selector("#answers .card", timeout=120_000)
+    page.wait_for_selector("#answers .card", timeout=300_000)
     first = time.perf_counter()
     page.click("#open-check")
     with page.expect_download() as saved:

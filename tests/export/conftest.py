@@ -14,6 +14,7 @@ from once import made_once
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import to_onnx
+from sonoforge.export.formats.quantisation import to_int8
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images.preprocessing import IMAGENET
 
@@ -28,6 +29,18 @@ def single_look(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         (folder / "model.onnx").write_bytes(to_onnx(network, IMAGENET.size, {}))
 
     return (made_once(tmp_path_factory, "single-look", export) / "model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def shipped_int8(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The shipped ONNX file in 8 bits, calibrated on its golden images."""
+
+    def quantise(folder: Path) -> None:
+        bundle = open_bundle()
+        inputs = bundle.manifest.preprocessing.normalise(bundle.golden()["pixels"])
+        (folder / "model.onnx").write_bytes(to_int8(bundle.read("model.onnx"), inputs).data)
+
+    return (made_once(tmp_path_factory, "shipped-int8", quantise) / "model.onnx").read_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def drawing(tmp_path_factory: pytest.TempPathFactory, classifier: Path, generato
 
 def opened(page: Page, address: str) -> Page:
     page.goto(address + "/draw.html")
-    page.wait_for_selector('body[data-state="ready"], body[data-state="blocked"]', timeout=60_000)
+    page.wait_for_selector('body[data-state="ready"], body[data-state="blocked"]', timeout=300_000)
     return page
 
 
@@ -69,7 +69,7 @@ def drawn(page: Page, count: int, seed: int) -> zipfile.ZipFile:
     page.fill("#seed", str(seed))
     page.select_option("#count", str(count))
     page.click("#go")
-    page.wait_for_selector(f"#drawn li:nth-child({count})", timeout=120_000)
+    page.wait_for_selector(f"#drawn li:nth-child({count})", timeout=300_000)
     page.wait_for_selector("#go:enabled")
     return saved(page)
 
@@ -137,7 +137,7 @@ def test_pictures_and_their_distance_are_those_of_python(
         page.select_option("#class", "b")
         archive = drawn(page, 16, 3)
         page.click("#measure")
-        page.wait_for_selector("#kid .value", timeout=60_000)
+        page.wait_for_selector("#kid .value", timeout=300_000)
         said = page.text_content("#kid") or ""
         distance = json.loads(saved(page).read("manifest.json"))["kid"]
     expected = Generator(generator).generate(16, 3, "b")
@@ -206,7 +206,7 @@ def test_styles_take_psi_and_no_distance_is_given_without_a_reference(
         page.select_option("#class", "b")
         found = pictures(drawn(page, 8, 5))
         page.click("#measure")
-        page.wait_for_selector("#kid.no", timeout=60_000)
+        page.wait_for_selector("#kid.no", timeout=300_000)
         assert "records no features of its training images" in (page.text_content("#kid") or "")
     assert apart(found, Generator(tmp_path / "bundle").generate(8, 5, "b", psi=0.3))[0] <= 1
 
@@ -222,7 +222,7 @@ def test_another_network_is_never_taken_for_the_distance(drawing: Path, browser:
         page = opened(context.new_page(), address)
         drawn(page, 8, 0)
         page.click("#measure")
-        page.wait_for_selector("#kid.no", timeout=60_000)
+        page.wait_for_selector("#kid.no", timeout=300_000)
         assert "Nothing else is taken in its place" in (page.text_content("#kid") or "")
 
 
@@ -249,12 +249,12 @@ def test_the_page_draws_without_a_network(drawing: Path, browser: Browser) -> No
         page = context.new_page()
         with served(drawing) as address:
             page.goto(address + "/")
-            page.wait_for_selector("#draw-link:not([hidden])", timeout=60_000)
+            page.wait_for_selector("#draw-link:not([hidden])", timeout=300_000)
             page.evaluate("navigator.serviceWorker.ready.then(() => true)")
             page.reload()
         context.set_offline(True)
         page.click("#draw-link a")
-        page.wait_for_selector('body[data-state="ready"]', timeout=60_000)
+        page.wait_for_selector('body[data-state="ready"]', timeout=300_000)
         assert len(pictures(drawn(page, 8, 1))) == 8
 
 

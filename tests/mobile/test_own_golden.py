@@ -48,7 +48,7 @@ def built(bundle: Path, app: Path) -> dict[str, NDArray[Any]]:
 def opened(page: Page, address: str) -> str:
     """Open the page and return the state that it ends in."""
     page.goto(address + "/")
-    page.wait_for_selector('body[data-state="ready"], body[data-state="blocked"]', timeout=60_000)
+    page.wait_for_selector('body[data-state="ready"], body[data-state="blocked"]', timeout=300_000)
     return page.get_attribute("body", "data-state") or ""
 
 

@@ -142,7 +142,7 @@ def test_without_a_network_the_page_loads_again_and_answers(app: Path, browser: 
         # The server is gone now, and the network too.
         context.set_offline(True)
         page.reload()
-        page.wait_for_selector(READY, timeout=60_000)
+        page.wait_for_selector(READY, timeout=300_000)
         assert [result["ok"] for result in answered(page, files[:2])] == [True, True]
 
 
@@ -164,7 +164,7 @@ def test_a_device_that_computes_otherwise_gives_no_answer(
     with served(broken) as address, browser.new_context(service_workers="block") as context:
         page = context.new_page()
         page.goto(address + "/")
-        page.wait_for_selector('body[data-state="blocked"]', timeout=60_000)
+        page.wait_for_selector('body[data-state="blocked"]', timeout=300_000)
         assert "failed the self-test" in (page.text_content("#blocked") or "")
         assert page.is_disabled("#files")
 
@@ -178,7 +178,7 @@ def test_a_changed_file_of_the_bundle_is_refused(app: Path, browser: Browser, tm
     with served(broken) as address, browser.new_context(service_workers="block") as context:
         page = context.new_page()
         page.goto(address + "/")
-        page.wait_for_selector('body[data-state="blocked"]', timeout=60_000)
+        page.wait_for_selector('body[data-state="blocked"]', timeout=300_000)
         assert "reference.npz: is not the file" in (page.text_content("#blocked") or "")
 
 

@@ -112,7 +112,7 @@ def test_a_picture_of_a_camera_is_answered_and_not_trusted(app: Path, browser: B
         with page.expect_file_chooser() as chooser:
             page.locator("label:has(#camera)").tap()
         chooser.value.set_files(picture)
-        page.wait_for_selector(".card h3", timeout=60_000)
+        page.wait_for_selector(".card h3", timeout=300_000)
         assert page.text_content(".card h3") == "Do not use this answer"
         assert page.locator(".card .slider input").input_value() == "0"  # no colours over what means nothing
         (found,) = answered_already(page)
@@ -131,9 +131,9 @@ def test_a_batch_can_be_stopped_and_keeps_its_order(app: Path, browser: Browser,
     with served(app) as address, browser.new_context() as context:
         page = opened(context.new_page(), address)
         page.set_input_files("#files", [str(file) for file in files])
-        page.wait_for_selector(".card >> nth=2", timeout=60_000)
+        page.wait_for_selector(".card >> nth=2", timeout=300_000)
         page.click("#stop")
-        page.wait_for_selector("#work", state="hidden", timeout=60_000)
+        page.wait_for_selector("#work", state="hidden", timeout=300_000)
         names = page.locator(".card .file").all_text_contents()
         assert 3 <= len(names) < 40
         assert names == [file.name for file in files[: len(names)]]
@@ -158,7 +158,7 @@ def test_a_new_version_is_offered_and_no_answer_is_lost_unasked(app: Path, brows
         shutil.rmtree(site)
         shutil.move(tmp_path / "new", site)
         page.evaluate("navigator.serviceWorker.getRegistration().then((own) => own.update()).then(() => true)")
-        page.click(".update button >> nth=0", timeout=60_000)
+        page.click(".update button >> nth=0", timeout=300_000)
         assert "page: 1." in (page.text_content("#leave-text") or "")
         page.click("#leave [value='']")
         assert page.locator(".card").count() == 1
@@ -167,7 +167,7 @@ def test_a_new_version_is_offered_and_no_answer_is_lost_unasked(app: Path, brows
         with page.expect_download() as download, page.expect_navigation():
             page.click("#leave [value=save]")
         assert Path(download.value.path()).read_text().splitlines()[1].startswith("0.png,true,")
-        page.wait_for_selector(READY, timeout=60_000)
+        page.wait_for_selector(READY, timeout=300_000)
         assert page.evaluate(running) == "auto"
         # The other window keeps its answer until it is asked, too.
         assert "Another window" in (other.text_content(".update") or "")
@@ -270,7 +270,7 @@ def test_two_hundred_files_are_answered_while_the_list_is_used(app: Path, browse
     with served(app) as address, browser.new_context(**PHONE) as context:
         page = opened(context.new_page(), address)
         page.set_input_files("#files", [str(file) for file in files])
-        page.wait_for_selector(".card >> nth=5", timeout=60_000)
+        page.wait_for_selector(".card >> nth=5", timeout=300_000)
         longest = page.evaluate(
             """async () => {
               document.querySelector(".card summary").click();

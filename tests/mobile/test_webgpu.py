@@ -26,14 +26,14 @@ def test_without_a_graphics_processor_the_page_says_so_and_answers_as_before(bro
     with served(tmp_path / "app") as address, browser.new_context(service_workers="block") as context:
         page = context.new_page()
         page.goto(address + "/")
-        page.wait_for_selector(READY, timeout=60_000)
+        page.wait_for_selector(READY, timeout=300_000)
         page.click("#open-check")
         page.click("#use-gpu")
-        page.wait_for_selector("text=The page answers as before", timeout=60_000)
+        page.wait_for_selector("text=The page answers as before", timeout=300_000)
         assert page.is_visible("#gpu-notice")
         page.keyboard.press("Escape")
         page.set_input_files("#files", str(tmp_path / "scan.png"))
-        page.wait_for_selector("#answers .card", timeout=60_000)
+        page.wait_for_selector("#answers .card", timeout=300_000)
 
 
 @pytest.mark.slow
@@ -49,10 +49,10 @@ def test_a_graphics_processor_that_fails_the_self_test_is_not_used(browser: Brow
     with served(tmp_path / "app") as address, browser.new_context(service_workers="block") as context:
         page = context.new_page()
         page.goto(address + "/")
-        page.wait_for_selector(READY, timeout=60_000)
+        page.wait_for_selector(READY, timeout=300_000)
         page.click("#open-check")
         page.click("#use-gpu")
-        page.wait_for_selector("text=The graphics processor failed the self-test", timeout=60_000)
+        page.wait_for_selector("text=The graphics processor failed the self-test", timeout=300_000)
         assert page.is_visible("#gpu-notice")
 
 

@@ -85,7 +85,7 @@ else:
 
 def _killed(target: Path, moment: str) -> None:
     command = [sys.executable, "-c", KILLED, str(target), moment]
-    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False, timeout=300).returncode == -signal.SIGKILL
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
@@ -151,7 +151,7 @@ def test_what_a_living_process_writes_is_not_removed(tmp_path: Path) -> None:
         leftovers.remove_leftovers(tmp_path)
         with atomic.replacing_folder(tmp_path / "set") as folder:  # another writer of the same folder
             (folder / "a").write_text("mine")
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=300)
     assert process.returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [".c.0123456789ab.tmp", "file", "set"]
     assert (tmp_path / "file").read_text() == (tmp_path / "set" / "a").read_text() == "all of it"

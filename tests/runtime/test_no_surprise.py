@@ -134,7 +134,7 @@ def test_as_a_user_without_a_home(picture: Path) -> None:
     log.chmod(0o666)
     process = FORK.Process(target=_as_nobody, args=(picture, log), daemon=True)
     process.start()
-    process.join(120)
+    process.join(300)
     code, err, out = json.loads(log.read_text())
     assert (code, err) == (0, "") and json.loads(out)["summary"]["ok"] == 1
 

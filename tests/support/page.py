@@ -28,7 +28,7 @@ MOST_APART = 1e-4
 def opened(page: Page, address: str) -> Page:
     """Open the page and wait until it has passed its self-test."""
     page.goto(address + "/")
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY, timeout=300_000)
     return page
 
 

@@ -30,6 +30,6 @@ def run_script(name: str, question: Any, folder: Path, *more: str) -> Any:
     """The answer, as JSON, of ``node NAME QUESTION.json ...``; the question is written into the folder."""
     (folder / "question.json").write_text(json.dumps(question))
     command = ["node", name, str(folder / "question.json"), *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=_folder().name)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=_folder().name)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

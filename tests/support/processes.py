@@ -85,12 +85,12 @@ def shorten(patch: pytest.MonkeyPatch, returning: Mapping[str, object]) -> None:
 
 def wait_until(condition: Callable[[], object], process: ForkServerProcess) -> None:
     """Wait for what a running process does; it is killed where that does not come, as pytest would wait for its end."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not condition():
         assert process.is_alive(), f"it ended with exit code {process.exitcode}"
         if time.monotonic() > deadline:
             process.kill()
-            pytest.fail("not within two minutes")
+            pytest.fail("not within ten minutes")
         time.sleep(0.002)
 
 

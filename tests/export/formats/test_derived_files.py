@@ -24,9 +24,9 @@ MAKE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("form", MAKE)
-def test_it_keeps_metadata_operators_and_no_trace_of_the_machine(form: str) -> None:
+def test_it_keeps_metadata_operators_and_no_trace_of_the_machine(form: str, shipped_int8: bytes) -> None:
     model = (SHIPPED / "model.onnx").read_bytes()
-    made = MAKE[form](model)
+    made = shipped_int8 if form == "int8" else MAKE[form](model)
     before, after = onnx.load_model_from_string(model), onnx.load_model_from_string(made)
     notes, kept = ({entry.key: entry.value for entry in file.metadata_props} for file in (after, before))
     assert {key: value for key, value in notes.items() if key != "sonoforge.quantisation"} == kept

@@ -249,7 +249,7 @@ def test_overview_names_every_verb() -> None:
 
 def test_the_program_exits_with_the_code_of_its_verb() -> None:
     command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "classify", "absent.png"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout.splitlines()[1:]) == (
         2,
         ["0 of 1 files answered, 0 not trusted, 0 with quality flags.  Research use, not a medical device."],

@@ -38,7 +38,7 @@ def run(*flags: str, columns: int = 0) -> tuple[str, str]:
     """Run the program with stderr on a terminal of so many columns, or on a pipe for 0; return stdout and stderr."""
     command = [sys.executable, "-c", PROGRAM, *flags]
     if not columns:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
         return done.stdout, done.stderr
     fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
     ours, theirs = os.openpty()

@@ -75,12 +75,12 @@ def test_one_that_ends_before_it_has_read_its_model_is_refused(
 
 @posix
 def test_a_model_that_hangs_is_refused(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interpreter(tmp_path, "exec sleep 60", monkeypatch)
+    interpreter(tmp_path, "exec sleep 600", monkeypatch)
     monkeypatch.setattr(trial, "SECONDS", 0.3)
     started = time.monotonic()
     with pytest.raises(BundleError, match=r"found no answer to its golden input within 0\.3 s"):
         Classifier(bundle)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 300
 
 
 def test_without_an_interpreter_it_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

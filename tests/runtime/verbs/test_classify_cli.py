@@ -83,7 +83,7 @@ def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, scans: P
 def test_a_reader_that_leaves_ends_it_without_a_word(bundle: Path, scans: Path) -> None:
     program = f"{sys.executable} -m sonoforge.runtime.cli.main classify {scans} --bundle {bundle} --workers 1"
     done = subprocess.run(
-        ["sh", "-c", f"{program} --quiet | true"], capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", f"{program} --quiet | true"], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -200,7 +200,7 @@ cli.main()
         target = tmp_path / f"{workers}.csv"
         options = [str(many), "--bundle", str(bundle), "--csv", str(target), "--workers", workers]
         command = [sys.executable, "-c", code, "classify", *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 130
         assert "Traceback" not in done.stderr
         rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))

@@ -102,7 +102,7 @@ def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
     (incoming / "2.png").write_bytes(b"junk")
     processes.wait_until(lambda: len(rows()) == lines.read_text().count("\n") == 3, process)
     os.kill(process.pid or 0, number)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 2  # as one file could not be answered
     assert [(Path(row["file"]).name, row["ok"]) for row in rows()] == [
         ("0.png", "true"),
@@ -117,7 +117,7 @@ def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
     process = processes.start(log, *command, "--resume")
     processes.wait_until(lambda: len(rows()) == 4, process)
     os.kill(process.pid or 0, number)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 0
     assert [Path(row["file"]).name for row in rows()] == ["0.png", "1.png", "2.png", "3.png"]
 

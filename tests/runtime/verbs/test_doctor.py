@@ -22,7 +22,7 @@ def spawned(before: str) -> tuple[int, dict[str, Any], str]:
     """Run ``doctor`` in a process of its own, after other code; return the exit code and the answer in both forms."""
     code = f"{before}\nfrom sonoforge.runtime.cli import main\nmain.run(['doctor'])\nprint('===')\n"
     code += "import sys\nsys.exit(main.run(['doctor', '--json']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert "Traceback" not in done.stderr
     text, _, answer = done.stdout.partition("===")
     return done.returncode, json.loads(answer), text

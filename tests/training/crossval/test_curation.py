@@ -45,8 +45,8 @@ def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
 
 def test_images_drawn_smaller_are_not_rejected_for_their_size() -> None:
     """At half the resolution, scans are as usual among scans of half the resolution as sharp ones among sharp ones."""
-    real = LabelledImages(scans(0, 200), np.zeros(200, np.int64), ("a", "b"), np.arange(200))
-    fresh, half = scans(1000, 40), GanSettings(recipe="dcgan", image_size=32)
+    real = LabelledImages(scans(0, 80), np.zeros(80, np.int64), ("a", "b"), np.arange(80))
+    fresh, half = scans(1000, 20), GanSettings(recipe="dcgan", image_size=32)
     small = at_size_drawn(fresh, half)
     assert small.shape == fresh.shape and (small != fresh).any()
 
@@ -54,5 +54,5 @@ def test_images_drawn_smaller_are_not_rejected_for_their_size() -> None:
         drawn = LabelledImages(pixels, np.zeros(len(pixels), np.int64), ("a", "b"))
         return curate(drawn, {0: 0}, real, as_drawn, lambda images: np.tile([1.0, 0.0], (len(images), 1)))[1].unusual
 
-    assert unusual(small, real.pixels) == 40
-    assert unusual(small, at_size_drawn(real.pixels, half)) <= unusual(fresh, real.pixels) + 4 <= 12
+    assert unusual(small, real.pixels) == 20
+    assert unusual(small, at_size_drawn(real.pixels, half)) <= unusual(fresh, real.pixels) + 3 <= 9

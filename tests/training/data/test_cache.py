@@ -235,7 +235,7 @@ def test_processes_may_share_a_new_cache_folder(root: Path) -> None:
     )
     command = [sys.executable, "-c", program, str(root), str(root.parent / "cache")]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = {run.communicate(timeout=100)[0].strip() for run in runs}
+    answers = {run.communicate(timeout=300)[0].strip() for run in runs}
     assert all(run.returncode == 0 for run in runs)
     assert answers == {hashlib.sha256(opened(root).images.tobytes()).hexdigest()}
     assert not list((root.parent / "cache").rglob("*sonoforge-tmp"))

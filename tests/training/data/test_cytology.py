@@ -108,6 +108,7 @@ def _flat_lines(pixels: NDArray[np.uint8]) -> list[float]:
     return [found[0] + found[1], found[2] + found[3]]
 
 
+@pytest.mark.slow  # a forest of 100 trees, ten times
 def test_padding_tells_something_of_the_class_and_what_is_left_nothing(shared: Path, tmp_path: Path) -> None:
     """Mean accuracy of four classes of a forest that sees nothing but flat lines at the sides, by group."""
     done = sonoforge("data", "import", "herlev", shared / "data" / "Herlev", tmp_path / "herlev")

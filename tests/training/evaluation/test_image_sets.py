@@ -437,6 +437,7 @@ def test_arrays_of_another_kind_are_refused(real: Path, tmp_path: Path, images: 
     assert "found the arrays pictures, expected one called images" in _refused(real, tmp_path / "x.npz")
 
 
+@pytest.mark.slow  # decodes a class of real scans
 def test_a_class_of_busi_is_grey_as_a_whole_and_holds_repeated_scans(shared: Path, tmp_path: Path) -> None:
     normal = shared / "data" / "BUSI" / "Dataset_BUSI_with_GT" / "normal"
     found, _ = read(str(normal), str(_generated(tmp_path / "fakes.npz", _noise(3, 64))))

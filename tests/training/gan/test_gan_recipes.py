@@ -110,10 +110,12 @@ CHANGED: dict[str, dict[str, Any]] = {
     "path length of stylegan1": {"recipe": "stylegan1", "preset": "path-length"},
 }
 RESUMED_ONCE = (
-    *("dcgan-thesis", "began", "progan", "stylegan1", "biggan", "ga-gan", "projected", "stylegan2", "stylegan3-t"),
+    *("dcgan-thesis", "began", "progan", "biggan", "ga-gan", "projected"),
     *("ada", "spade with an encoder", "accumulated, expanded"),
 )
-"""Each architecture, and each part that carries something from step to step, once; the others by hand."""
+"""Each architecture, and each part that carries something from step to step, once; the others by hand.  The StyleGANs
+are resumed in ``test_stylegan_training.py``.
+"""
 SLOW = ("stylegan3-r", "conditional thesis", "conditional progan", "path length of stylegan1")
 
 

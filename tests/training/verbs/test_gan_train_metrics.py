@@ -56,11 +56,8 @@ def test_a_training_is_measured_from_the_command_line(
     sampled = succeed("gan", "sample", run, "--checkpoint", "best", "--count", "2").json
     assert f"step-{best:08d}" in sampled["target"]
     quick = ["--class-name", "malignant", "--features", "pixels", "--metrics", "kid", "--repeats", "5"]
-    said = [
-        succeed("evaluate", pictures, run, *quick, "--checkpoint", which, "--out", tmp_path / "e").said
-        for which in ("best", "last")
-    ]
-    assert ["chosen by its KID" in own for own in said] == [True, False]
+    said = succeed("evaluate", pictures, run, *quick, "--checkpoint", "best", "--out", tmp_path / "e").said
+    assert "chosen by its KID" in said
 
 
 def test_too_few_images_are_said_loudly_or_refused(pictures: Path, tmp_path: Path) -> None:

@@ -37,20 +37,8 @@ def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_an
         "--balance",
     )
     small = (
-        "--precision",
-        "bf16",
-        "--frozen-blocks",
-        "8",
-        "--epochs",
-        "1",
-        "--teachers",
-        "1",
-        "--jobs",
-        "1",
-        "--weights",
-        "shipped",
-        "--image-size",
-        "96",
+        *("--frozen-blocks", "8", "--epochs", "1", "--teachers", "1"),
+        *("--jobs", "1", "--weights", "shipped", "--image-size", "64"),
     )
     asked = ("--protocol", "leave-one-collection-out", "--arms", "real", *TRAVELLING, *own, *small)
     run = Path(succeed("crossval", *collections, *asked, "--out", tmp_path).json["run"])
