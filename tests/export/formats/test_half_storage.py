@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from sonoforge.export.formats.half_storage import SMALLEST, round_to_half, store_in_half
+from sonoforge.export.formats.half_precision import SMALLEST, round_to_half, store_in_half
 from sonoforge.export.formats.onnx_graph import trace
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoforge.export.gate.images import FEWEST, PHANTOMS, GateImages, JudgedModel
+from sonoforge.export.gate.images import FEWEST, GAIN, PHANTOMS, SHIFT, GateImages, JudgedModel, list_variants, vary
 from sonoforge.export.gate.images import find_images as choose_images
-from sonoforge.export.gate.variants import GAIN, SHIFT, list_variants, vary
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET

@@ -17,7 +17,7 @@ from sonoforge.export.bundle.add_formats import add_formats
 from sonoforge.export.bundle.evidence import read_measured
 from sonoforge.export.bundle.folder import npz, refuse_other_folder, replacing_bundle, write_bundle
 from sonoforge.export.card.generator import generator_card
-from sonoforge.export.formats.half_storage import round_to_half, store_in_half
+from sonoforge.export.formats.half_precision import round_to_half, store_in_half
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.row import FormatRow, ManifestJson
 from sonoforge.export.generators.graph import (

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.export.gate.variants import DESCRIPTION, Variant, list_variants, vary
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
@@ -34,6 +33,13 @@ MOST = 1000
 PHANTOMS = 120
 
 _PHANTOM = re.compile(r"phantom-\d+-\d+-[0-9a-f]{8}")  # folder of a simulated set, see `load_images`
+
+# Mild, as between two frames of one examination: a label that such a change turns was a near tie before.
+SHIFT = 0.02  # of a side at most
+GAIN = 0.05  # brighter or darker at most
+_GOLDEN = (0.7548776662466927, 0.5698402909980532, 0.618033988749895)  # steps that fill a cube evenly (Roberts 2018)
+
+_DESCRIPTION = f"mirrored, shifted by up to {SHIFT:.0%}, brighter or darker by up to {GAIN:.0%}, and as they are"
 
 Original = Callable[[], NDArray[np.uint8]]
 
@@ -81,7 +87,7 @@ class GateImages(NamedTuple):
 def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model: JudgedModel) -> GateImages:
     """Choose the images: those of ``data``, or the run's own; never images of another kind unless they are asked for.
 
-    Fewer than `FEWEST` are judged in variants of each, see `variants`.  Simulated breast scans stand in only for a
+    Fewer than `FEWEST` are judged in variants of each, see `Variant`.  Simulated breast scans stand in only for a
     bundle that was trained on images of the shipped one, or on such scans.
 
     Args:
@@ -177,7 +183,7 @@ def _enough(images: GateImages, preprocessing: Preprocessing) -> GateImages:
     originals = [functools.partial(_varied, original, change) for original in images.originals for change in changes]
     repeated = np.repeat(np.arange(count), len(changes))
     source = f"{images.source}, {len(originals)} variants"
-    log.info("%s: each %s", source, DESCRIPTION)
+    log.info("%s: each %s", source, _DESCRIPTION)
     return GateImages(
         np.stack([preprocessing.resize(Image.fromarray(original())) for original in originals]),
         tuple(originals),
@@ -212,3 +218,34 @@ def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) 
         log.warning("%s: has other images than %s: sealed predictions are left out", path, cache.dataset.root)
         return None
     return part.probabilities[[rows[name] for name in names]]
+
+
+class Variant(NamedTuple):
+    """A change of an image."""
+
+    mirrored: bool
+    right: float  # shift as a share of the width
+    down: float  # shift as a share of the height
+    gain: float
+
+
+def list_variants(count: int) -> list[Variant]:
+    """Return the first so many changes, of which the first is none; the same ones for the same number, always."""
+    found = [Variant(False, 0.0, 0.0, 1.0)]
+    for index in range(1, count):
+        right, down, gain = (2 * ((0.5 + index * step) % 1) - 1 for step in _GOLDEN)
+        found.append(Variant(index % 2 == 1, SHIFT * right, SHIFT * down, 1 + GAIN * gain))
+    return found
+
+
+def vary(pixels: NDArray[np.uint8], variant: Variant) -> NDArray[np.uint8]:
+    """Change an image (H, W) or (H, W, C); what a shift uncovers repeats the border."""
+    if variant.mirrored:
+        pixels = pixels[:, ::-1]
+    rows, columns = (
+        np.clip(np.arange(side) - round(share * side), 0, side - 1)
+        for side, share in zip(pixels.shape, (variant.down, variant.right), strict=False)
+    )
+    moved = pixels[rows][:, columns]
+    changed: NDArray[np.uint8] = np.clip(np.round(moved * variant.gain), 0, 255).astype(np.uint8)
+    return changed
