@@ -113,7 +113,7 @@ def write_manifest(folder: Path, manifest: ManifestJson) -> None:
     atomic.write_json(folder / "manifest.json", manifest, indent=0)
 
 
-def file_entry(data: bytes) -> dict[str, Any]:
+def file_entry(data: bytes) -> dict[str, str | int]:
     """Return a file's entry in the manifest."""
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 

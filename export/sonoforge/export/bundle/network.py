@@ -142,7 +142,7 @@ def _not_ours(where: str, found: str) -> SonoforgeError:
     return SonoforgeError(f"{where}: found {found}, expected a MobileNetV2 that sonoforge exported")
 
 
-def figures(record: ModelRecord) -> dict[str, Any]:
+def figures(record: ModelRecord) -> dict[str, object]:
     """Return what stands under ``evaluation`` in the manifest: the bundle's own figures and those of other runs."""
     return {**record.evaluation, **record.elsewhere}
 

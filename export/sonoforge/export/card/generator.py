@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sonoforge.export.gate.row import ManifestJson
 
 
@@ -22,7 +24,7 @@ def generator_card(record: ManifestJson) -> str:
         "## Model",
         "",
         f"Recipe `{record['recipe']}`, {image['size']} x {image['size']}, {colour}"
-        + _masks_in_words(image)
+        + _masks_in_words(image["masks"], image["structures"])
         + f". Class: {shown}. Latents: {latents['size']} {latents['distribution']} numbers, drawn by "
         f"`{latents['recipe']}`." + (" Takes psi, the truncation of styles." if record["psi"]["accepted"] else ""),
         "",
@@ -48,7 +50,7 @@ def generator_card(record: ManifestJson) -> str:
         "- A generator may repeat itself, leave out what is rare, and copy training images. `sonoforge evaluate` "
         "measures all three" + ("." if training["measured"] else "; its figures are not part of this bundle."),
         "- The weights may allow conclusions about training images: share them as you may share the data.",
-        *_kept_maps_in_words(training),
+        *_kept_maps_in_words(training["label_maps"]),
         "- Images must keep the note that they are synthetic, which `sonoforge gan sample` writes into each file.",
         "",
     ]
@@ -88,18 +90,14 @@ def _measured(measured: ManifestJson) -> list[str]:
     ]
 
 
-def _masks_in_words(image: ManifestJson) -> str:
-    if not image["masks"]:
+def _masks_in_words(masks: int, structures: Sequence[str]) -> str:
+    if not masks:
         return ""
-    if image["masks"] == 1:
+    if masks == 1:
         return ", each image with its mask as one more channel"
-    return f", each image with masks of {', '.join(image['structures'])} as further channels"
+    return f", each image with masks of {', '.join(structures)} as further channels"
 
 
-def _kept_maps_in_words(training: ManifestJson) -> list[str]:
-    if not training["label_maps"]:
-        return []
-    return [
-        f"- It draws into {training['label_maps']} label maps of its training images, which its files hold: outlines "
-        "of real patients."
-    ]
+def _kept_maps_in_words(count: int) -> list[str]:
+    kept = f"{count} label maps of its training images, which its files hold: outlines of real patients."
+    return [f"- It draws into {kept}"] if count else []

@@ -126,7 +126,7 @@ def load_json(data: bytes) -> dict[str, Any]:
     def refuse_constant(name: str) -> Any:
         raise ManifestError(f"found {name}, which is not JSON")
 
-    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
         result = dict(pairs)
         if len(result) != len(pairs):
             raise ManifestError(f"a key is given twice among {', '.join(repr(key) for key, _ in pairs):.200}")

@@ -35,8 +35,11 @@ DEFINITIONS = {
     "recall": f"share of the reference images in the ball of a given image, k = {NEIGHBOURS} (Kynkaanniemi 2019)",
 }
 
+Distances = dict[str, dict[str, float | None] | None]
+"""Figures by distance and name."""
 
-def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, dict[str, Any] | None], int]:
+
+def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[Distances, int]:
     """Measure how far a set of embeddings is from a reference set, beside its floor: reference against reference.
 
     Args:
@@ -58,7 +61,7 @@ def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dic
                                (_figures(reference[second], reference[first]), floor)):  # fmt: skip
             for name, value in figures.items():
                 store[name].append(value)
-    found: dict[str, dict[str, Any] | None] = {}
+    found: Distances = {}
     for name, (_, _, more_is_better) in DISTANCES.items():
         if name not in full:
             found[name] = None

@@ -127,7 +127,7 @@ def write(config: GanSampleConfig, source: Source) -> Outcome:
     return Outcome({"target": target, "count": config.count, **source.origin})
 
 
-def settings_of_origin(config: GanSampleConfig) -> dict[str, Any]:
+def settings_of_origin(config: GanSampleConfig) -> dict[str, float]:
     """Return the settings that change images, for their origin: only those that were given."""
     given = {"truncation": config.truncation, "psi": config.psi, "psi_cutoff": config.psi_cutoff}
     return {key: value for key, value in given.items() if value is not None}

@@ -53,7 +53,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.csv_cells import defused
-from sonoforge.runtime.distances.to_reference import DISTANCES, measure_distances
+from sonoforge.runtime.distances.to_reference import DISTANCES, Distances, measure_distances
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
@@ -298,7 +298,7 @@ def _protocol(classifier: Classifier, given: int, reference: int, size: int) -> 
     }
 
 
-def _print_distances(distances: dict[str, dict[str, Any] | None], protocol: dict[str, Any]) -> None:
+def _print_distances(distances: Distances, protocol: dict[str, Any]) -> None:
     say(
         "%-18s  %9s  %-31s  %-31s  %s",
         "", "value", f"{protocol['n']} and {protocol['n']} (95 %)", "reference against itself (95 %)", "ratio",
