@@ -104,7 +104,7 @@ def _triangles(start: Tensor, end: Tensor, inputs: int, places: Tensor) -> Tenso
 
 
 def zoom_box(outline: Tensor) -> Tensor:
-    """Return the window round the lesion that an outline shows; everything where it shows none.
+    """Return the window around the lesion that an outline shows; everything where it shows none.
 
     The lesion's middle and extent along each side are those of a uniform distribution with the mean and the variance of
     the outline; a window has `_MARGIN` times its extent.  All of it is continuous, so that formats that round

@@ -138,7 +138,7 @@ def test_members_that_share_their_first_blocks_are_trained_and_exported_alike(pa
 def test_the_bundle_records_whether_training_cropped(pair: list[nn.Module], joint: Path, tmp_path: Path) -> None:
     cropping = open_bundle(_write(tmp_path / "bundle", pair[:1], 0, seen=Preprocessing(crop="auto")))
     assert cropping.manifest.raw["preprocessing"]["crop"] == cropping.manifest.preprocessing.crop == "auto"
-    assert "not menus round it" in cropping.read("MODEL_CARD.md").decode()
+    assert "not menus around it" in cropping.read("MODEL_CARD.md").decode()
     assert open_bundle(joint).manifest.raw["preprocessing"]["crop"] == "none"
 
 

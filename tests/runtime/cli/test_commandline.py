@@ -149,7 +149,7 @@ class Many(Config):
     """Settings of a made-up verb that shows some of them first."""
 
     EXAMPLES: ClassVar[str] = "sonoforge made-up x"
-    ESSENTIAL: ClassVar[tuple[str, ...]] = ("budget", "gan_psi", "epochs")
+    ESSENTIAL: ClassVar[str] = "budget gan_psi epochs"
     gan: Training = group(Training(steps=20), title="each training", prefix="gan_", without=("seed",), of="gan train")
 
 

@@ -49,7 +49,7 @@ def classifier_card(record: ModelRecord) -> str:
         + (f" {training['ensemble_size']} networks are averaged." if training["ensemble_size"] > 1 else "")
         + (f" Each was distilled from {training['teachers']} networks." if training["teachers"] else "")
         + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else "")
-        + (" It sees the scan that is found in each image, not menus round it." if record.crop == "auto" else "")
+        + (" It sees the scan that is found in each image, not menus around it." if record.crop == "auto" else "")
         + (
             f" It runs twice, at {record.look} x {record.look} pixels: on the whole image, and zoomed in on the part "
             "where it sees a lesion; the answer is that to the mean of both."

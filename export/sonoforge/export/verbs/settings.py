@@ -20,18 +20,7 @@ sonoforge run --data BUSI/ --budget thesis --protocol thesis --device cuda
 sonoforge run --data BUSI/ --resume                    continue a run that was interrupted
 sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "arms",
-        "folds",
-        "seeds",
-        "budget",
-        "weights",
-        "gan_recipe",
-        "out",
-        "resume",
-        "jobs",
-    )
+    ESSENTIAL: ClassVar[str] = "data arms folds seeds budget weights gan_recipe out resume jobs"
 
     final_arm: str = option("real", help="arm of the final model, which is trained on all images")
     name: str = option("", help="name of the model in the bundle (default: the data set's)")

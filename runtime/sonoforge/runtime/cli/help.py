@@ -77,9 +77,9 @@ def of_verb(name: str, config_class: Any, everything: bool) -> str:
 def essential(config_class: Any) -> tuple[str, ...]:
     """Return the keys of the options that ``--help`` shows, in that order."""
     found = options.options(config_class)
-    chosen: tuple[str, ...] = getattr(config_class, "ESSENTIAL", ())
-    positional = tuple(key for key, option in found.items() if option.metadata["positional"])
-    return positional + chosen if chosen else tuple(found)
+    chosen = getattr(config_class, "ESSENTIAL", "").split()
+    positional = [key for key, option in found.items() if option.metadata["positional"]]
+    return (*positional, *chosen) if chosen else tuple(found)
 
 
 def _positional(found: Iterable[Option]) -> list[Option]:

@@ -25,18 +25,7 @@ sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "bundle",
-        "file",
-        "csv",
-        "html",
-        "overlay",
-        "abstain",
-        "recursive",
-        "resume",
-        "watch",
-        "workers",
-    )
+    ESSENTIAL: ClassVar[str] = "bundle file csv html overlay abstain recursive resume watch workers"
 
     paths: tuple[str, ...] = argument((), help="images, folders and globs, which may be quoted; - for standard input")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
@@ -108,17 +97,7 @@ For better single images of less variety: --psi for StyleGAN 1 to 3 (the truncat
 With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png; with masks of several
 structures, NAME_mask_STRUCTURE.png.
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "bundle",
-        "count",
-        "class_name",
-        "seed",
-        "psi",
-        "truncation",
-        "checkpoint",
-        "device",
-        "out",
-    )
+    ESSENTIAL: ClassVar[str] = "bundle count class_name seed psi truncation checkpoint device out"
 
     run: str = argument("", help="run folder of sonoforge gan train, or one of its checkpoints")
     bundle: str = option(

@@ -24,7 +24,7 @@ _BLACK = 12  # mean grey level below which a crop shows nothing
 
 
 def lesion_box(mask: NDArray[np.uint8]) -> Box | None:
-    """Return the smallest box round the lesion of a mask (H, W); None where it is empty."""
+    """Return the smallest box around the lesion of a mask (H, W); None where it is empty."""
     rows, columns = np.flatnonzero((mask >= HALF).any(axis=1)), np.flatnonzero((mask >= HALF).any(axis=0))
     if not len(rows):
         return None

@@ -21,7 +21,7 @@ class ClassifierSettings:
     schedule: str = "one-cycle"  # of the learning rate: `one-cycle` (Smith & Topin 2019) or `constant`
     learning_rate: float = 1e-3  # peak of `one-cycle`
     weight_decay: float = 1e-2  # decoupled (Loshchilov & Hutter 2019); `adam` has none
-    batch: int = 32  # images a step
+    batch: int = 32  # images per step
     label_smoothing: float = 0.1  # share of the target spread over all classes (Szegedy et al. 2016), 0..1
     # Decay of the exponential moving average of the weights a step, 0 for none; the averaged weights are the result.
     ema_decay: float = 0.98

@@ -25,7 +25,7 @@ from sonoforge.training.gan.batches.draws import batch_indices, shuffled_epochs
 class Sampling:
     """How batches of real images are made."""
 
-    batch: int  # images a step, of all processes together
+    batch: int  # images per step, of all processes together
     seed: int
     balanced: bool = False  # whether every class is shown equally often, however few images it has
     # Whether the set is doubled by left-right flips, so that an epoch shows each image both ways (Karras et al.,

@@ -24,7 +24,7 @@ class OptimiserSettings(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """How long to train, and images a step."""
+    """How long to train, and images per step."""
 
     length: float
     batch: int

@@ -21,18 +21,7 @@ sonoforge train --data BUSI/                           hold out a sixth of the g
 sonoforge train --data BUSI/ --arm classical --budget full
 sonoforge train --data scans/ --weights backbone.safetensors --resume
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "arm",
-        "budget",
-        "weights",
-        "epochs",
-        "ensemble_size",
-        "seed",
-        "device",
-        "out",
-        "resume",
-    )
+    ESSENTIAL: ClassVar[str] = "data arm budget weights epochs ensemble_size seed device out resume"
 
     data: tuple[str, ...] = data_option()
     arm: str = option("real", help="what to train on, as in crossval --arms")
@@ -66,18 +55,7 @@ sonoforge crossval --data BUSI/ --resume               continue a run that was i
 sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
 sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "protocol",
-        "arms",
-        "folds",
-        "seeds",
-        "budget",
-        "weights",
-        "gan_recipe",
-        "out",
-        "resume",
-    )
+    ESSENTIAL: ClassVar[str] = "data protocol arms folds seeds budget weights gan_recipe out resume"
 
     from_predictions: str = option(
         "",
@@ -154,18 +132,7 @@ sonoforge leakage --data BUSI/ --arms real,gan --seeds 3   and what generators a
 sonoforge leakage --data BUSI/ --resume                continue after an interruption
 sonoforge leakage --from RUN/predictions.csv           the table again, from the predictions alone
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "arms",
-        "folds",
-        "seeds",
-        "budget",
-        "weights",
-        "gan_recipe",
-        "from_predictions",
-        "out",
-        "resume",
-    )
+    ESSENTIAL: ClassVar[str] = "data arms folds seeds budget weights gan_recipe from_predictions out resume"
 
     comparison: ComparisonConfig = group(
         ComparisonConfig(),

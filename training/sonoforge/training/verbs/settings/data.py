@@ -99,7 +99,7 @@ sonoforge data import sliver07 SLiver07/ liver --window=-100,300            CT b
 sonoforge data import herlev smear2005/ herlev                              cells of Pap smears, without padding
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = ("mode", "masks", "longest", "framing", "kinds", "splits", "resume")
+    ESSENTIAL: ClassVar[str] = "mode masks longest framing kinds splits resume"
 
     set: str = argument(help="which set: " + ", ".join(COLLECTION_NAMES), choices=COLLECTION_NAMES)
     folder: str = argument(help="folder with the unpacked data set; see sonoforge data list")

@@ -30,17 +30,8 @@ REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE:
 A run alone is measured against the images that it held out, and searched for copies of those it was trained on.
 Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable, and not compared.
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "features",
-        "class_name",
-        "image_size",
-        "held_out",
-        "count",
-        "checkpoint",
-        "reading_sheet",
-        "compare",
-        "device",
-        "out",
+    ESSENTIAL: ClassVar[str] = (
+        "features class_name image_size held_out count checkpoint reading_sheet compare device out"
     )
 
     real: str = argument("", help="real images that the generator was trained on; or a run of gan train, without FAKE")
@@ -135,18 +126,7 @@ sonoforge segment --from RUN/cases.csv                 the tables again, from th
 
 Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER ACDC
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "recipes",
-        "arms",
-        "protocol",
-        "budget",
-        "folds",
-        "seeds",
-        "device",
-        "out",
-        "resume",
-    )
+    ESSENTIAL: ClassVar[str] = "data recipes arms protocol budget folds seeds device out resume"
 
     data: tuple[str, ...] = repeated_option(
         PHANTOM,

@@ -50,18 +50,7 @@ Ctrl-C, or SIGTERM, closes the current tick, saves, and ends with exit code 0; a
 With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the very weights of an uninterrupted
 one.
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "class_name",
-        "recipe",
-        "preset",
-        "image_size",
-        "kimg",
-        "minutes",
-        "device",
-        "out",
-        "resume",
-    )
+    ESSENTIAL: ClassVar[str] = "data class_name recipe preset image_size kimg minutes device out resume"
 
     data: tuple[str, ...] = data_option()
     gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
@@ -108,18 +97,7 @@ of Berezsky and Liashchynskyi 2024; published rows stand beside ours as claims. 
 recipe draws all classes, told which by projection (began: by concatenation) unless its recipe says otherwise. Cells,
 and a preset, go to the recipes that have them.
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "recipes",
-        "grid",
-        "class_name",
-        "image_size",
-        "kimg",
-        "minutes",
-        "device",
-        "out",
-        "resume",
-    )
+    ESSENTIAL: ClassVar[str] = "data recipes grid class_name image_size kimg minutes device out resume"
 
     data: tuple[str, ...] = data_option()
     recipes: tuple[str, ...] = option(
@@ -234,18 +212,7 @@ sonoforge tune --data BUSI --class malignant --trials 100 --resume       go on; 
 With --jobs 1 and OMP_NUM_THREADS=1 in the environment a search is repeated exactly on a CPU, also if it is killed and
 resumed.  With more, what a trial tries depends on which others have ended by then.
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "recipes",
-        "trials",
-        "search",
-        "class_name",
-        "image_size",
-        "kimg",
-        "jobs",
-        "out",
-        "resume",
-    )
+    ESSENTIAL: ClassVar[str] = "data recipes trials search class_name image_size kimg jobs out resume"
 
     recipes: tuple[str, ...] = option(("dcgan", "wgan-gp"), help="recipes to tune, one study for each")
     trials: int = option(12, help="number of trials per recipe, including pruned ones", limits=(2, 10_000))
@@ -296,18 +263,7 @@ sonoforge search --data herlev --resume                go on; trials that have e
 report.html in the run folder is written anew after each trial: open it while the search is under way.  At the end,
 the gan train command of the best pair is printed.
 """
-    ESSENTIAL: ClassVar[tuple[str, ...]] = (
-        "data",
-        "preset",
-        "stages",
-        "strategy",
-        "class_name",
-        "image_size",
-        "kimg",
-        "jobs",
-        "out",
-        "resume",
-    )
+    ESSENTIAL: ClassVar[str] = "data preset stages strategy class_name image_size kimg jobs out resume"
 
     preset: str = option(
         "quick",
