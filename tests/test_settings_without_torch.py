@@ -72,5 +72,5 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     assert tuple(LOOKS) == gan.LOOK_NAMES
     assert tuple(sorted(COLLECTIONS)) == data.COLLECTION_NAMES
     assert sorted(FORMATS) == sorted(export.FORMAT_NAMES)
-    of_generators = [name for name, form in FORMATS.items() if form.serves("generation")]
+    of_generators = [name for name, form in FORMATS.items() if "generation" in form.writers]
     assert sorted(of_generators) == sorted(export.GENERATOR_FORMAT_NAMES)
