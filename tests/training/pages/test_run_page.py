@@ -18,9 +18,9 @@ from group_loops import group_sums, sign_flip_p, wilson_ends
 from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.crossval.evidence import check_reads, read_plans
 from sonoforge.training.crossval.fold_result import StageReads
 from sonoforge.training.data import datasets
-from sonoforge.training.pages.run.evidence import check_reads, read_plans
 from sonoforge.training.pages.run.making import command_line
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.statistics.calibration import expected_calibration_error, reliability

@@ -27,6 +27,7 @@ from sonoforge.training.crossval.arms import check_arms, final_name, find_arm, s
 from sonoforge.training.crossval.balancing import job_of_arm
 from sonoforge.training.crossval.choice_grid import of_classifier, with_dose
 from sonoforge.training.crossval.comparison import Comparison, compare
+from sonoforge.training.crossval.evidence import check_reads, read_plans
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.kept_folds import check_finished, check_images
 from sonoforge.training.crossval.settings import ComparisonSettings, image_source, resolve
@@ -36,7 +37,6 @@ from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
-from sonoforge.training.pages.run.evidence import check_reads, read_plans
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.pages.terminal.comparison import log_table
 from sonoforge.training.statistics.predictions import read_predictions

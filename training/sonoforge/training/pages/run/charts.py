@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.charts import (
     DASHED,
@@ -29,7 +30,6 @@ from sonoforge.training.pages.charts import (
     styled,
     svg,
 )
-from sonoforge.training.pages.run.evidence import GeneratorRuns
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, LearningCurve
 from sonoforge.training.statistics.wording import is_number, points, share
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from sonoforge.training.crossval.evidence import class_counts
 from sonoforge.training.data.audit import Cluster
 from sonoforge.training.pages.audit import alike, class_table, file_table, fingerprint, search_blocks
 from sonoforge.training.pages.blocks import (
@@ -24,7 +25,6 @@ from sonoforge.training.pages.blocks import (
 )
 from sonoforge.training.pages.clusters import cluster_blocks
 from sonoforge.training.pages.run import statements
-from sonoforge.training.pages.run.evidence import class_counts
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.results import SecondOpinionPair
 from sonoforge.training.statistics.wording import counted, number, share

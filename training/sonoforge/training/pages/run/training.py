@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from sonoforge.training.crossval.choice_grid import name_grid
+from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.pages.blocks import (
     Block,
@@ -26,7 +27,6 @@ from sonoforge.training.pages.blocks import (
 from sonoforge.training.pages.charts import reliability_diagram
 from sonoforge.training.pages.embedding import embed
 from sonoforge.training.pages.run import charts, statements
-from sonoforge.training.pages.run.evidence import GeneratorRuns
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.calibration import cross_fitted_temperature, reliability
 from sonoforge.training.statistics.wording import counted, listed, number, share

@@ -9,12 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sonoforge.training.data.audit import Audit
-from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.data.load import count_simulated
-from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.pages.run.evidence import (
+from sonoforge.training.crossval.evidence import (
     Check,
     GeneratorRuns,
     Reads,
@@ -25,6 +20,11 @@ from sonoforge.training.pages.run.evidence import (
     read_plans,
     split_checks,
 )
+from sonoforge.training.data.audit import Audit
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.data.load import count_simulated
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.pages.run.statements import RunFacts, gan_budget
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
