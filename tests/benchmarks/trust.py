@@ -29,10 +29,12 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
-from sonoforge.training.classifier.trust_limits import FLAT, FOREIGN, describe_causes
-from sonoforge.training.classifier.trust_reference import (
+from sonoforge.training.classifier.trust import (
+    FLAT,
+    FOREIGN,
     HeldOutTrust,
     assess_held_out,
+    describe_causes,
     fit_neighbours,
     fit_reference,
     fit_upright,

@@ -12,7 +12,6 @@ from torch import nn
 
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.distillation import taught_by
 from sonoforge.training.classifier.fine_tuning import (
     Batch,
     TrainingInputs,
@@ -21,6 +20,7 @@ from sonoforge.training.classifier.fine_tuning import (
     feature_inputs,
     fit,
     pixel_inputs,
+    taught_by,
 )
 from sonoforge.training.classifier.network import Watched, all_features, answer, measure
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings

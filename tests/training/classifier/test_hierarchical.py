@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sonoforge.training.classifier.hierarchical import Shown, add_prevalence, hierarchical_loss, hierarchical_losses
+from sonoforge.training.classifier.losses import Shown, add_prevalence, hierarchical_loss, hierarchical_losses
 
 GENERATOR = torch.Generator().manual_seed(3)
 LOGITS = torch.randn(64, 4, generator=GENERATOR, dtype=torch.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sonoforge.training.classifier.lesion_crops import SIDES, any_crop, crop_around, crop_without, lesion_box
+from sonoforge.training.classifier.scan_views import SIDES, any_crop, crop_around, crop_without, lesion_box
 
 SIZE = (120, 200)
 

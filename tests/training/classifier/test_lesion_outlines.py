@@ -12,7 +12,7 @@ import torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.training.classifier.fine_tuning import Batch, TrainingInputs, fit
-from sonoforge.training.classifier.lesion_outlines import Outlines, outline_loss
+from sonoforge.training.classifier.losses import Outlines, outline_loss
 from sonoforge.training.classifier.settings import ClassifierSettings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sonoforge.training.classifier.mixed_precision import bfloat16
+from sonoforge.training.classifier.network import bfloat16
 
 CPU = torch.device("cpu")
 

@@ -11,10 +11,16 @@ import pytest
 from sonoforge.runtime.bundle.classification import read_trust
 from sonoforge.runtime.images.scan_pose import ROWS, upright_score
 from sonoforge.runtime.inference.nearest_training import neighbour_distances
-from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
-from sonoforge.training.classifier.trust_reference import HeldOutTrust, assess_held_out, fit_neighbours, fit_upright
-from sonoforge.training.crossval.fold_result import FoldResult, read_fold, write_fold
-from sonoforge.training.crossval.made_from import MadeFrom
+from sonoforge.training.classifier.trust import (
+    HeldOutTrust,
+    TrainingLooks,
+    assess_held_out,
+    describe_causes,
+    fit_neighbours,
+    fit_upright,
+    record_trust,
+)
+from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom, read_fold, write_fold
 from sonoforge.training.statistics.predictions import Predictions
 
 

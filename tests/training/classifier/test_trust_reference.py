@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sonoforge.runtime.inference.trust import distances
-from sonoforge.training.classifier.trust_reference import fit_reference
+from sonoforge.training.classifier.trust import fit_reference
 
 
 def embeddings(scale: float = 1.0, steepest: float = 5.0) -> NDArray[np.float32]:

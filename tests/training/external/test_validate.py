@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from program import refused, succeed
 from scans import write_set
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.external.labels import read_meanings
+from sonoforge.training.external.collections import read_meanings
 
 CLASSES = ("normal", "benign", "malignant")
 

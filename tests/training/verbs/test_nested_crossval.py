@@ -40,14 +40,14 @@ class Watched(NamedTuple):
 
 def watched(*arguments: object) -> Watched:
     given: list[set[str]] = []
-    train_arm = folds.train_arm
+    train_classifier = folds.train_classifier
 
     def train(images: LabelledImages, *rest: Any, **more: Any) -> Any:
         given.append(set(images.hashes))
-        return train_arm(images, *rest, **more)
+        return train_classifier(images, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folds, "train_arm", train)
+        patch.setattr(folds, "train_classifier", train)
         return Watched(succeed("crossval", *arguments, "--jobs", "1"), given)
 
 

@@ -22,7 +22,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.verbs import verify
 from sonoforge.runtime.verbs.settings import VerifyConfig
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.classifier.trust import HeldOutTrust
 from sonoforge.training.crossval.arms import check_arms, final_name, find_arm, settings_of_arm
 from sonoforge.training.crossval.balancing import job_of_arm
 from sonoforge.training.crossval.choice_grid import of_classifier, with_dose

@@ -3,13 +3,19 @@
 With the first ``frozen_blocks`` blocks frozen, their output is a fixed function of the image.  It is
 computed once for each image and augmented variant and the remaining blocks are trained on the cached
 maps: about seven times less work a step, the same result as running the frozen blocks every time.
+
+Several networks distilled into one, so that a phone gets the ensemble's answer from one small file.
+
+The student is shown what the teachers are shown, in the very view that both see, and learns their mean answer (Hinton,
+Vinyals & Dean, arXiv 1503.02531; the same view for both: Beyer et al., Knowledge distillation: a good teacher is
+patient and consistent, CVPR 2022).
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +31,15 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels, augment
-from sonoforge.training.classifier.hierarchical import Shown, add_prevalence, hierarchical_loss, hierarchical_losses
-from sonoforge.training.classifier.lesion_outlines import Outlines, outline_loss
-from sonoforge.training.classifier.mixed_precision import bfloat16
-from sonoforge.training.classifier.network import to_tensor
+from sonoforge.training.classifier.losses import (
+    Outlines,
+    Shown,
+    add_prevalence,
+    hierarchical_loss,
+    hierarchical_losses,
+    outline_loss,
+)
+from sonoforge.training.classifier.network import bfloat16, to_tensor
 from sonoforge.training.classifier.settings import ClassifierSettings
 
 log = logging.getLogger(__name__)
@@ -49,7 +60,7 @@ class Batch(NamedTuple):
     labels: Indices | None = None  # (B,) None: the images' own
     teaches_lesion: NDArray[np.bool_] | None = None  # (B,) whether it may teach if there is a lesion; None: all do
     crops: NDArray[np.bool_] | None = None  # (B,) whether it is a part of a scan; None: all are whole
-    answers: Tensor | None = None  # (B, classes) probabilities to learn instead, see `distillation`
+    answers: Tensor | None = None  # (B, classes) probabilities to learn instead, see `fine_tuning`
     outlines: Outlines | None = None  # where the lesions are, if that is learnt, too
 
 
@@ -66,7 +77,7 @@ class TrainingInputs(NamedTuple):
     measure: Callable[[Any], EpochRow] | None = None
     weights: NDArray[np.float64] | None = None  # (N,) of each image in the loss; None: all count alike
     frequencies: NDArray[np.float64] | None = None  # (N,) mean showings an epoch, their sum N; None: once each
-    healthy: int | None = None  # the healthy class, with hierarchical heads, see `hierarchical`; None: one softmax
+    healthy: int | None = None  # the healthy class, with hierarchical heads, see `losses`; None: one softmax
     healthy_share: float = 0.5  # of scans that the network will see, with hierarchical heads
 
     def only(self, chosen: Indices) -> TrainingInputs:
@@ -356,3 +367,29 @@ def _update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay:
     for key, value in average.items():
         if not value.is_floating_point():
             value.copy_(state[key])
+
+
+def taught_by(inputs: TrainingInputs, teachers: Sequence[Any], settings: ClassifierSettings) -> TrainingInputs:
+    """Serve the same views with the teachers' answers to them: the softmax of their mean logits.
+
+    Args:
+        inputs: What the teachers learned from.
+        teachers: Networks, trained; they are put into evaluation mode.
+        settings: What they were trained with.
+    """
+    for teacher in teachers:
+        teacher.eval()
+    serve = inputs.batch
+
+    def said_by(teacher: Any, maps: Tensor) -> Tensor:
+        with bfloat16(teacher, maps.device, enabled=settings.precision == "bf16"):
+            return forward_from(teacher, settings.frozen_blocks, maps).float()
+
+    def batch(indices: Indices, rng: np.random.Generator) -> Batch:
+        view = serve(indices, rng)
+        with torch.inference_mode():
+            logits = torch.stack([said_by(teacher, view.inputs) for teacher in teachers]).mean(0)
+            answers = F.softmax(logits, dim=1)
+        return view._replace(answers=answers.clone())
+
+    return inputs._replace(batch=batch, healthy=None)

@@ -28,18 +28,18 @@ class ClassifierSettings:
     class_weights: bool = False  # weight each class by the inverse of its frequency
     # Row of `augmentation.VARIANTS`, see `augmentation.augment`.  An arm may have its own.
     augmentation: str = "flip"
-    # `classes`: cross-entropy of all classes; `hierarchical`: is there a lesion, and which, see `hierarchical`.
+    # `classes`: cross-entropy of all classes; `hierarchical`: is there a lesion, and which, see `losses`.
     heads: str = "classes"
     # Share of the images that are shown as a crop with their lesion, or beside it as an image without one, see
-    # `lesion_crops`; needs masks, and `hierarchical` heads.
+    # `scan_views`; needs masks, and `hierarchical` heads.
     lesion_crops: float = 0.0
-    # Weight of a second task, the outline of the lesion, see `lesion_outlines`; needs masks, and `hierarchical` heads.
+    # Weight of a second task, the outline of the lesion, see `losses`; needs masks, and `hierarchical` heads.
     outlines: float = 0.0
     balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
     # Networks trained with different seeds on the same frozen blocks; their logits are averaged
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     ensemble_size: int = 1
-    teachers: int = 0  # networks that are distilled into each of the members, see `distillation`; 0: none
+    teachers: int = 0  # networks that are distilled into each of the members, see `fine_tuning`; 0: none
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
     # Answer on the mean embedding of the whole image and of the part where the network sees a lesion, see
     # `models.zoomed_pass`: twice the work of one answer; needs outlines.

@@ -16,7 +16,6 @@ from sonoforge.runtime.inference.nearest_training import NeighbourReference
 from sonoforge.runtime.inference.trust import TrustReference
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels
-from sonoforge.training.classifier.distillation import taught_by
 from sonoforge.training.classifier.fine_tuning import (
     EpochRow,
     TrainingInputs,
@@ -24,11 +23,12 @@ from sonoforge.training.classifier.fine_tuning import (
     feature_inputs,
     fit,
     pixel_inputs,
+    taught_by,
 )
 from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
 from sonoforge.training.classifier.scan_views import balanced_frequencies, collections_of, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.trust_reference import fit_neighbours, fit_reference, fit_upright
+from sonoforge.training.classifier.trust import fit_neighbours, fit_reference, fit_upright
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.labelled_images import LabelledImages
 

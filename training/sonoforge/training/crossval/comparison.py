@@ -13,28 +13,25 @@ import numpy as np
 from torch import Tensor
 
 from sonoforge.training import remote_runs, run_folder
-from sonoforge.training.classifier.trust_limits import describe_causes
-from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
 from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.budget_choice import count_chosen_on
 from sonoforge.training.crossval.choice_grid import Values
-from sonoforge.training.crossval.comparator_folds import digests_of_arms, write_comparator_features
 from sonoforge.training.crossval.fold_generators import (
     check_curated,
     check_enough_images,
     check_masks,
     train_needed_generators,
 )
-from sonoforge.training.crossval.fold_result import FoldResult, read_fold
+from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom, check_made_from, read_fold
 from sonoforge.training.crossval.fold_task import FoldTask, fold_path
 from sonoforge.training.crossval.folds import files_read, prepare_worker, run_fold
-from sonoforge.training.crossval.frozen_maps import read_all_maps, remove_maps, write_maps
-from sonoforge.training.crossval.kept_folds import check_finished, check_images, keep_plan, origins
-from sonoforge.training.crossval.made_from import MadeFrom, check_made_from
+from sonoforge.training.crossval.kept_folds import check_finished, check_images, digests_of_arms, keep_plan, origins
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
+from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
 from sonoforge.training.crossval.starting_run import refuse_seen_by_start
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
@@ -178,7 +175,7 @@ def _summarise(planned: _Planned, second_opinion: SecondOpinion) -> Comparison:
     settings = planned.settings
     final = planned.nested.final() or next((task for task in planned.tasks if task.arm == planned.final_arm), None)
     maps = read_all_maps(final) if final else None
-    remove_maps(planned.folder)
+    remove_features(planned.folder)
     folds = [read_fold(task.path) for task in planned.tasks]
     results = _results(planned, folds, second_opinion)
     choice = final.choice if final else None
@@ -240,12 +237,11 @@ def _run_missing(planned: _Planned, workers: Workers) -> None:
         return
     done = len(tasks) - len(missing)
     log.info("%d folds to run, %d at a time on %s", len(missing), workers.slots, workers.device)
-    write_maps(inner, workers)
-    write_comparator_features(missing, workers)
+    write_features(inner, workers)
     train_needed_generators([*missing, *inner], workers)
     run_inner_folds(inner, workers)
     missing = [nested.with_choice(task) for task in missing]
-    write_maps([task for task in missing if not task.own_arm.comparator], workers)
+    write_features(missing, workers)
     with progress_bar("folds", len(tasks), done, show=is_shown()) as advance:
         for result in workers.run(run_fold, missing, files_read):
             done += 1

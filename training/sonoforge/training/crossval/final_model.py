@@ -32,14 +32,13 @@ from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
 from sonoforge.training.classifier.training import ClassifierJob, Trained, train_classifier
-from sonoforge.training.classifier.trust_limits import TrainingLooks, describe_causes, record_trust
-from sonoforge.training.classifier.trust_reference import HeldOutTrust
+from sonoforge.training.classifier.trust import HeldOutTrust, TrainingLooks, describe_causes, record_trust
 from sonoforge.training.crossval.arms import Arm, find_arm
 from sonoforge.training.crossval.balancing import balance, train_scorer
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.crossval.choice_grid import Choosing
+from sonoforge.training.crossval.fold_result import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.crossval.generators import GeneratorJob
-from sonoforge.training.crossval.made_from import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import count_simulated

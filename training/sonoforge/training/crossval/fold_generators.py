@@ -13,8 +13,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.crossval.arms import classes_with_generators
 from sonoforge.training.crossval.curation import check_enough_groups
 from sonoforge.training.crossval.fold_task import INNER, FoldTask, Indices
-from sonoforge.training.crossval.frozen_maps import open_images
 from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
+from sonoforge.training.crossval.shared_features import open_images
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages

@@ -1,18 +1,97 @@
-"""``folds/*.json``: what one fold of one arm answered, and all that its trainings read."""
+"""``folds/*.json``: what one fold of one arm answered, and all that its trainings read.
+
+What a kept result was made from: another call may use it again only where it would start from the very same.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.trust_reference import HeldOutTrust
-from sonoforge.training.crossval.made_from import REMEDY, MadeFrom
+from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.trust import HeldOutTrust
+from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.crossval.arms import changes_of, find_arm
+from sonoforge.training.crossval.choice_grid import Choosing
+from sonoforge.training.data.changed_images import name_some
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.statistics.results import FoldChoiceResult
+
+_UNKNOWN = "unknown"  # a setting that one of the two does not have
+REMEDY = "restore what changed, or leave out --resume to start again"
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """All that determines a classifier of an arm, beside the fold."""
+
+    plan: str  # `SplitPlan.digest`: the images, their classes, groups and folds, and the seed
+    weights: str  # `weights.Backbone.digest` of the initial weights
+    # `classifier` or `comparator`, `generator` where the arm has one, `arm` where it has a dose or a share, and
+    # `choosing` where settings are chosen by inner folds; as JSON has them.
+    settings: Mapping[str, Any]
+
+
+def made_from(
+    plan: SplitPlan,
+    arm: str,
+    classifier: ClassifierSettings,
+    weights: str,
+    generator: Mapping[str, Any],
+    choosing: Choosing | None = None,
+) -> MadeFrom:
+    """Collect what a classifier is made from.
+
+    Args:
+        plan: The split plan.
+        arm: Name, see `arms`.
+        classifier: The settings of the arm's classifier.
+        weights: `weights.Backbone.digest`, or that of a comparator's networks.
+        generator: Settings of the generators, see `gan.job.GanJob.record`; an arm without generators ignores them.
+        choosing: What is chosen inside the training images instead, if anything; comparators ignore it.
+    """
+    own = find_arm(arm)
+    settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
+    if own.comparator:
+        settings = {"comparator": dataclasses.asdict(COMPARATORS[own.comparator])}
+    elif choosing and choosing.candidates(own):
+        settings["choosing"] = dict(choosing.grid) | {"inner_folds": choosing.inner_folds}
+    if own.reads_generators or own.fill == "untrained":
+        settings["generator"] = generator
+    if changes_of(own):
+        settings["arm"] = changes_of(own)
+    return MadeFrom(plan.digest, weights, plain(settings))
+
+
+def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
+    """Refuse a kept result that was made from something else.
+
+    Raises:
+        SonoforgeError: It was; names what differs.
+    """
+    if before == now:
+        return
+    if before.plan != now.plan:
+        found = "with another split plan than this run's"
+    elif before.weights != now.weights:
+        found = f"from initial weights {before.weights or 'none'}, expected {now.weights or 'none'}"
+    else:
+        was, is_now = _flat(before.settings), _flat(now.settings)
+        pairs = [(name, was.get(name, _UNKNOWN), is_now.get(name, _UNKNOWN)) for name in sorted({*was, *is_now})]
+        found = "with " + name_some(f"{name} {old}, expected {new}" for name, old, new in pairs if old != new)
+    raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{part}.{name}": value for part, values in settings.items() for name, value in values.items()}
+
 
 CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
 
@@ -51,7 +130,7 @@ class FoldResult:
     seconds: float  # of the whole fold
     reads: tuple[StageReads, ...]  # every stage with its images
     made_from: MadeFrom  # what a resumed run must start from to keep this result
-    trust: HeldOutTrust | None = None  # what the test images are judged by beside the distance; None for few images
+    trust: HeldOutTrust | None = None  # what the test images are judged by beside the distance; None of a comparator
     inner_of: int | None = None  # of an inner fold: the outer one, see `fold_task.Inside`
     choice: FoldChoiceResult | None = None  # where settings were chosen inside the fold, see `nested_choice`
 

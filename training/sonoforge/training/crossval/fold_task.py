@@ -15,7 +15,7 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.crossval.arms import Arm, file_stem, find_arm, settings_of_arm
 from sonoforge.training.crossval.choice_grid import Values, of_classifier, with_dose
-from sonoforge.training.crossval.made_from import MadeFrom
+from sonoforge.training.crossval.fold_result import MadeFrom
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.selection import draw_share

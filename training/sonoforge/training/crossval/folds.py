@@ -6,18 +6,22 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.runtime.inference.trust import distances
+from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.training import train_classifier
-from sonoforge.training.classifier.trust_reference import assess_held_out
+from sonoforge.training.classifier.trust import HeldOutTrust, assess_held_out
+from sonoforge.training.comparators.fitting import TrainingFold, fit_comparator
+from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import classes_with_generators, find_arm
 from sonoforge.training.crossval.balancing import balance, job_of_arm, train_scorer
-from sonoforge.training.crossval.comparator_folds import feature_files, run_comparator_fold
 from sonoforge.training.crossval.curation import Scorer
 from sonoforge.training.crossval.fold_generators import generator_job, seen_by_generators
 from sonoforge.training.crossval.fold_result import (
@@ -29,8 +33,8 @@ from sonoforge.training.crossval.fold_result import (
     write_fold,
 )
 from sonoforge.training.crossval.fold_task import FoldTask, Indices
-from sonoforge.training.crossval.frozen_maps import map_files, open_images, read_maps
 from sonoforge.training.crossval.generators import ALL_CLASSES, generator_name
+from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -47,10 +51,20 @@ def prepare_worker(source: ImageSource) -> None:
 
 def files_read(task: FoldTask) -> list[Path]:
     """Return what a fold reads from the run folder: maps or features of its images, and its generators."""
-    if task.own_arm.comparator:
-        return feature_files(task)
-    found = map_files(task) if task.classifier.cached_blocks else []
-    return [*found, generator_job(task).folder] if task.own_arm.reads_generators else found
+    return [*feature_files(task), *([generator_job(task).folder] if task.own_arm.reads_generators else [])]
+
+
+class _Answered(NamedTuple):
+    """What was trained without a fold, and what it says of the fold's N images."""
+
+    probabilities: NDArray[np.float64]  # (N, C)
+    train_accuracy: float
+    reads: tuple[StageReads, ...] = ()  # of the generators
+    # A comparator has no embedding of its own, so nothing that trust judges by, and no learning curve.
+    distances: Sequence[float] = ()
+    trust: HeldOutTrust | None = None
+    history: Sequence[EpochRow] = ()
+    added: int = 0
 
 
 def run_fold(task: FoldTask) -> FoldResult:
@@ -59,50 +73,71 @@ def run_fold(task: FoldTask) -> FoldResult:
     Raises:
         GateError: Under ``sealed``, a stage would read an image that gives away a test image.
     """
-    if task.own_arm.comparator:
-        return run_comparator_fold(task)
     started = time.perf_counter()
-    plan, fold, settings = task.plan, task.fold, task.classifier
-    cache, device = open_images(task.source), find_device(task.settings.device)
-    train, test = task.training, task.test
-    check_sealed(plan, fold, "classifier", train, cache)
-    with log_to(task.folder), deterministic_kernels(device):
-        job = job_of_arm(task.own_arm, task.backbone, settings, task.seed, device)
-        added, generator_reads = _added_images(
-            task, cache, lambda: train_scorer(LabelledImages.of_set(cache, train), job)
-        )
-        views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
-        if settings.cached_blocks:
-            views = list(read_maps(task, test, device)[: len(views)])
-        watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
-        trained = train_classifier(
-            LabelledImages.of_set(cache, train),
-            added,
-            dataclasses.replace(job, watched=watched),
-            features=read_maps(task, train, device) if settings.cached_blocks else None,
-        )
-        answers = answer(trained.members, views, settings.frozen_blocks, device, look=settings.look)
+    plan, cache, train, test = task.plan, open_images(task.source), task.training, task.test
+    check_sealed(plan, task.fold, CLASSIFIER, train, cache)
+    with log_to(task.folder):
+        answered = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
     result = FoldResult(
         arm=task.arm,
         protocol=plan.protocol,
         seed=plan.seed,
-        fold=fold,
+        fold=task.fold,
         files=[plan.files[i] for i in test],
-        probabilities=answers.probabilities.tolist(),
-        accuracy=float((answers.probabilities.argmax(axis=1) == cache.dataset.labels[test]).mean()),
-        distances=distances(answers.embeddings, trained.reference).tolist(),
-        train_accuracy=trained.train_accuracy,
-        history=trained.history,
-        added=0 if added is None else len(added),
+        probabilities=answered.probabilities.tolist(),
+        accuracy=float((answered.probabilities.argmax(axis=1) == cache.dataset.labels[test]).mean()),
+        distances=list(answered.distances),
+        train_accuracy=answered.train_accuracy,
+        history=list(answered.history),
+        added=answered.added,
         seconds=time.perf_counter() - started,
-        reads=(StageReads(CLASSIFIER, _hashes(cache, train)), *generator_reads),
+        reads=(StageReads(CLASSIFIER, _hashes(cache, train)), *answered.reads),
         made_from=task.made_from,
-        trust=assess_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
+        trust=answered.trust,
         inner_of=task.inside.fold if task.inside else None,
         choice=task.choice,
     )
     write_fold(task.path, result)
     return result
+
+
+def _fit_comparator(task: FoldTask, cache: ImageCache) -> _Answered:
+    """Fit what a comparator fits to the features of its frozen networks."""
+    train, labels = task.training, cache.dataset.labels
+    features = np.concatenate([np.load(path, allow_pickle=False) for path in feature_files(task)], axis=1)
+    fold = TrainingFold(features[train], labels[train], np.array(task.plan.groups)[train])
+    fitted = fit_comparator(COMPARATORS[task.own_arm.comparator], fold, task.seed)
+    train_accuracy = float((fitted.predict(features[train]).argmax(axis=1) == labels[train]).mean())
+    return _Answered(fitted.predict(features[task.test]), train_accuracy)
+
+
+def _fine_tune(task: FoldTask, cache: ImageCache) -> _Answered:
+    """Fine-tune the arm's networks, on real images and on what the arm adds to them."""
+    settings, device, train, test = task.classifier, find_device(task.settings.device), task.training, task.test
+    images = LabelledImages.of_set(cache, train)
+    with deterministic_kernels(device):
+        job = job_of_arm(task.own_arm, task.backbone, settings, task.seed, device)
+        added, generator_reads = _added_images(task, cache, lambda: train_scorer(images, job))
+        views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
+        if settings.cached_blocks:
+            views = list(read_maps(task, test, device)[: len(views)])
+        watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
+        trained = train_classifier(
+            images,
+            added,
+            dataclasses.replace(job, watched=watched),
+            features=read_maps(task, train, device) if settings.cached_blocks else None,
+        )
+        answers = answer(trained.members, views, settings.frozen_blocks, device, look=settings.look)
+    return _Answered(
+        answers.probabilities,
+        trained.train_accuracy,
+        tuple(generator_reads),
+        distances(answers.embeddings, trained.reference).tolist(),
+        assess_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
+        trained.history,
+        0 if added is None else len(added),
+    )
 
 
 def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.weights import weights_digest
+from sonoforge.training.comparators.networks import load_networks
+from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, settings_of_arm
-from sonoforge.training.crossval.comparator_folds import digests_of_arms
-from sonoforge.training.crossval.fold_result import read_fold
+from sonoforge.training.crossval.fold_result import MadeFrom, check_made_from, made_from, read_fold
 from sonoforge.training.crossval.fold_task import fold_path
-from sonoforge.training.crossval.made_from import MadeFrom, check_made_from, made_from
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import check_unchanged
@@ -67,6 +67,24 @@ def keep_plan(path: Path, plan: SplitPlan) -> None:
     save_plan(path, plan)
 
 
+def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, str]:
+    """Return what tells the weights that each arm starts from from all others: of a comparator, of its networks.
+
+    Args:
+        settings: For the arms, and the weights that were given.
+        backbone: `weights.Backbone.digest`, of all other arms.
+
+    Raises:
+        SonoforgeError: Weights that are not to be had, or not of these networks.
+    """
+    found = {}
+    for arm in settings.arms:
+        comparator = find_arm(arm).comparator
+        networks = load_networks(COMPARATORS[comparator].networks, settings.comparator_weights) if comparator else {}
+        found[arm] = ", ".join(weights.digest for weights in networks.values()) if comparator else backbone
+    return found
+
+
 def origins(
     plans: Sequence[SplitPlan], settings: ComparisonSettings, digests: Mapping[str, str]
 ) -> dict[tuple[int, str], MadeFrom]:
@@ -75,7 +93,7 @@ def origins(
     Args:
         plans: One a seed.
         settings: Of the comparison.
-        digests: Of the initial weights by arm, see `comparator_folds.digests_of_arms`.
+        digests: Of the initial weights by arm, see `digests_of_arms`.
     """
     return {
         (plan.seed, arm): made_from(

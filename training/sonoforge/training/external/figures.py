@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.training.external.labels import Meanings
+from sonoforge.training.external.collections import Meanings
 from sonoforge.training.statistics.by_source import pair_areas
 from sonoforge.training.statistics.calibration import brier_score, expected_calibration_errors
 from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity

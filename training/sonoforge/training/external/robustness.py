@@ -16,9 +16,9 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.external.collections import Meanings
 from sonoforge.training.external.disturbances import DISTURBANCES, disturb
 from sonoforge.training.external.figures import Answers, collapse
-from sonoforge.training.external.labels import Meanings
 from sonoforge.training.statistics.auc import weighted_auc
 from sonoforge.training.statistics.by_source import second_of_two
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group

@@ -188,7 +188,7 @@ class ArmResult(EvaluatedArm):
     seconds: float
     generated_per_fold: list[int]
     distances: list[float]
-    trust: dict[str, list[float]] | None  # `trust_reference.HeldOutTrust` by name, None where a fold lacks it
+    trust: dict[str, list[float]] | None  # `trust.HeldOutTrust` by name, None where a fold lacks it
 
 
 class SignFlipResult(TypedDict):

@@ -32,9 +32,8 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.external.collections import Meanings, read_external, read_meanings
 from sonoforge.training.external.figures import Answers, describe
-from sonoforge.training.external.images import read_external
-from sonoforge.training.external.labels import Meanings, read_meanings
 from sonoforge.training.external.results import RECIPE, Collection, Validation
 from sonoforge.training.external.robustness import Robustness, measure_robustness
 from sonoforge.training.pages.external import Answered, write_report
