@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.statistics.calibration import cross_fitted_temperature
-from sonoforge.training.statistics.conformal import conformal_thresholds
+from sonoforge.training.statistics.conformal import in_sets
 from sonoforge.training.statistics.intervals import (
     PERCENTILES,
     Floats,
@@ -39,8 +39,9 @@ def describe_flags(
         distances: (N,) by flag, which marks what lies beyond the 95th percentile of the other folds' images.
         marked: (N,) by flag, as the images are.
     """
+    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
     flags = {
-        "between two classes": ~_one_class(part, alpha),
+        "between two classes": in_sets(part.labels, calibrated, part.parts, alpha).sum(axis=1) != 1,
         **{name: beyond(values, part.parts) for name, values in distances.items()},
         **marked,
     }
@@ -102,14 +103,3 @@ def _ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_]) -> float:
     if not flag.any() or not wrong[~flag].any():
         return float("inf")
     return float(wrong[flag].mean() / wrong[~flag].mean())
-
-
-def _one_class(part: Predictions, alpha: float) -> NDArray[np.bool_]:
-    """Whether exactly one class (N,) cannot be ruled out, with temperature and thresholds of the other folds."""
-    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
-    one = np.zeros(len(part.labels), dtype=bool)
-    for own in np.unique(part.parts):
-        test = part.parts == own
-        thresholds = conformal_thresholds(part.labels[~test], calibrated[~test], alpha)
-        one[test] = (calibrated[test] >= thresholds).sum(axis=1) == 1
-    return one

@@ -33,17 +33,8 @@ from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 log = logging.getLogger(__name__)
 
 _USED = (
-    "real",
-    "fake",
-    "class_name",
-    "image_size",
-    "channels",
-    "count",
-    "checkpoint",
-    "seed",
-    "device",
-    "storage",
-    "out",
+    *("real", "fake", "class_name", "image_size", "channels", "count"),
+    *("checkpoint", "seed", "device", "storage", "out"),
 )
 _NONCE = 32  # bytes: as many as the commitment has
 
