@@ -7,10 +7,10 @@ JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm",
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
@@ -40,7 +40,19 @@ class _Run:
     path: Path
     parts: list[Predictions]  # one a seed
     classes: tuple[str, ...]
-    settings: dict[str, Any]  # empty where the path is a table alone
+    settings: Mapping[str, object]  # empty where the path is a table alone
+
+
+class _ComparedRun(TypedDict):
+    """One of the ``runs`` in JSON."""
+
+    name: str
+    path: str
+    arm: str
+    protocol: str
+    seeds: list[int]
+    settings: dict[str, list[object]]  # those that differ from the first run's, as ``[there, here]``
+    figures: list[ComparedFigure]
 
 
 def main(config: CompareConfig) -> Outcome:
@@ -59,10 +71,11 @@ def main(config: CompareConfig) -> Outcome:
         except SonoforgeError as error:
             raise SonoforgeError(f"{run.path} against {first.path}: {error}") from error
     _log(rows)
-    results: dict[str, Any] = {"classes": list(first.classes), "runs": rows}
+    results: dict[str, object] = {"classes": list(first.classes), "runs": rows}
     if rows[0]["protocol"] == LEAVE_ONE_OUT:
-        results["chosen_by_others"] = chosen_by_others({row["name"]: row["figures"] for row in rows})
-        _log_choices(results["chosen_by_others"])
+        choices = chosen_by_others({row["name"]: row["figures"] for row in rows})
+        results["chosen_by_others"] = choices
+        _log_choices(choices)
     return Outcome(results)
 
 
@@ -89,14 +102,14 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
     return found
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _settings(folder: Path) -> Mapping[str, object]:
     """Return the settings of a run: as they were given, and of the classifier also what its budget filled in."""
     given = run_folder.read_config(folder)
     finished = run_folder.is_finished(folder)
     return given | (run_folder.read_results(folder).get("classifier", {}) if finished else {})
 
 
-def _compare(first: _Run, run: _Run) -> dict[str, Any]:
+def _compare(first: _Run, run: _Run) -> _ComparedRun:
     if run.classes != first.classes:
         raise SonoforgeError(f"found classes {', '.join(run.classes)}, expected {', '.join(first.classes)}")
     protocols = {part.protocol for part in (*first.parts, *run.parts)}
@@ -116,7 +129,7 @@ def _compare(first: _Run, run: _Run) -> dict[str, Any]:
     }
 
 
-def _differing(first: dict[str, Any], other: dict[str, Any]) -> dict[str, list[Any]]:
+def _differing(first: Mapping[str, object], other: Mapping[str, object]) -> dict[str, list[object]]:
     """Return the settings that differ, but those that change no answer, as ``[there, here]``."""
     if not first or not other:
         return {}
@@ -128,7 +141,7 @@ def _differing(first: dict[str, Any], other: dict[str, Any]) -> dict[str, list[A
     }
 
 
-def _log(rows: Sequence[dict[str, Any]]) -> None:
+def _log(rows: Sequence[_ComparedRun]) -> None:
     first, width = rows[0], max(len(row["name"]) for row in rows)
     say("protocol %s; each against %s, arm %s", first["protocol"], first["name"], first["arm"])
     for row in rows[1:]:
@@ -136,8 +149,7 @@ def _log(rows: Sequence[dict[str, Any]]) -> None:
             continue
         changed = ", ".join(f"{key} {there} -> {here}" for key, (there, here) in row["settings"].items())
         say("  %-*s  %s", width, row["name"], changed or "no setting known to differ")
-    figures: list[ComparedFigure] = first["figures"]
-    for place, figure in enumerate(figures):
+    for place, figure in enumerate(first["figures"]):
         say("")
         say(
             "%s%s, %d images",
@@ -146,7 +158,7 @@ def _log(rows: Sequence[dict[str, Any]]) -> None:
             figure["images"],
         )
         for row in rows:
-            own: ComparedFigure = row["figures"][place]
+            own = row["figures"][place]
             change = f"   {change_text(own['change'])}" if own["change"] else ""
             say("  %-*s  %s%s", width, row["name"], interval_text(own["value"]), change)
     seeds = "; ".join(f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in rows)

@@ -34,8 +34,7 @@ from sonoforge.training.pages.clusters import wrong_cards
 from sonoforge.training.pages.run import charts, statements
 from sonoforge.training.pages.run.one_class import class_blocks
 from sonoforge.training.pages.run.whole_run import WholeRun
-from sonoforge.training.pages.terminal.choices import count_chosen, describe_cost
-from sonoforge.training.pages.terminal.learning_curve import FIGURE_WORDS, describe_worth
+from sonoforge.training.pages.terminal.comparison import FIGURE_WORDS, count_chosen, describe_cost, describe_worth
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.results import ArmResult, LearningCurve, SourceFigures

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
 from sonoforge.training.crossval.budget_choice import CHOSEN_ON, describe_seeds
+from sonoforge.training.crossval.choice_grid import name_values
 from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.pages.terminal.choices import log_choices
-from sonoforge.training.pages.terminal.learning_curve import log_curves, title_width
+from sonoforge.training.statistics.learning_curve import LARGEST_RATIO
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import validated_like
 from sonoforge.training.statistics.results import (
+    ChoiceResult,
     ComparisonResults,
     ComparisonRow,
     EvaluatedArm,
     Evaluation,
+    IntervalResult,
+    LearningCurve,
+    RealWorth,
     SplitResult,
     change_text,
     interval_text,
@@ -210,3 +215,100 @@ def _detectable(row: ComparisonRow, first: EvaluatedArm) -> str:
     if smallest is None or math.isnan(smallest):
         return f"which differences it can show cannot be computed: {why_not_detectable(row)}"
     return f"{first['images']} images in {first['groups']} groups can show differences from {smallest:.3f} up"
+
+
+FIGURE_WORDS = {"accuracy": "accuracy", "macro_auc": "macro-AUC"}
+
+
+def log_curves(curves: Sequence[LearningCurve]) -> None:
+    """Print each figure by the number of real images, what more of them promise, and the worth of each arm's images."""
+    for curve in curves:
+        _log_curve(curve)
+
+
+def _log_curve(curve: LearningCurve) -> None:
+    what, points = FIGURE_WORDS[curve["figure"]], curve["points"]
+    say("")
+    width = title_width(points)
+    columns = [f"{point['images']:.0f}" for point in points[curve["baseline"]]]
+    say("%-*s %s", width, f"{what} by real images in training", "".join(f"{head:>10}" for head in columns))
+    for name, own in points.items():
+        say("%-*s %s", width, title_of(name), "".join(f"{1 - point['error']['value']:10.3f}" for point in own))
+    exponent, last = curve["exponent"], curve["extrapolated"][-1]
+    say(
+        "the error falls with the number of real images to the power %s; at %.0f of them, by extrapolation, %s %s",
+        _bracketed(-exponent["value"], -exponent["high"], -exponent["low"]),
+        last["images"],
+        what,
+        _bracketed(1 - last["error"]["value"], 1 - last["error"]["high"], 1 - last["error"]["low"]),
+    )
+    for row in curve["worth"]:
+        say("%s: %s", title_of(row["arm"]), describe_worth(row, what))
+
+
+def describe_worth(row: RealWorth, what: str) -> str:
+    """Say how many real images an arm's images are worth; results read back from a file have None for no number."""
+    images, ratio = row["images"], row["ratio"]
+    if not _known(images["value"]):
+        said = "cannot be told, as more real images hardly helped"
+    else:
+        said = f"{images['value']:+.0f} (real images times {ratio['value']:.2f})"
+    return f"by {what}, the added images are worth so many real ones: {said}; 95 % interval {_ends(images, ratio)}"
+
+
+def title_width(arms: Iterable[str]) -> int:
+    """Width of the column that holds the arms' titles."""
+    return max([38, *(len(title_of(arm)) for arm in arms)])
+
+
+def _ends(images: IntervalResult, ratio: IntervalResult) -> str:
+    low = f"{images['low']:+.0f}" if _known(ratio["low"]) and ratio["low"] > 0 else "no end"
+    high = f"{images['high']:+.0f}" if _known(ratio["high"]) else f"no end (beyond {LARGEST_RATIO:.0f} times)"
+    return f"{low} to {high}"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _bracketed(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def count_chosen(choice: ChoiceResult, arm: str) -> list[tuple[dict[str, float], int, float]]:
+    """Return each candidate with the number of folds that chose it and its mean accuracy on their inner folds."""
+    folds = [fold for seed in choice["folds"][arm] for fold in seed]
+    chosen = Counter(name_values(fold["settings"]) for fold in folds)
+    return [
+        (own, chosen[name_values(own)], sum(fold["accuracy"][place] for fold in folds) / len(folds))
+        for place, own in enumerate(choice["candidates"][arm])
+    ]
+
+
+def describe_chosen(choice: ChoiceResult, arm: str) -> str:
+    """Return ``learning rate 0.0005 in 7 of 10 folds, learning rate 0.001 in 3``, the most frequent first."""
+    counted = sorted(count_chosen(choice, arm), key=lambda row: -row[1])
+    all_folds = sum(count for _, count, _ in counted)
+    parts = [f"{name_values(own)} in {count}" for own, count, _ in counted if count]
+    return ", ".join([f"{parts[0]} of {all_folds} folds", *parts[1:]])
+
+
+def describe_cost(choice: ChoiceResult) -> str:
+    """Say how many inner folds were trained, and how long that took without their generators."""
+    return (
+        f"{choice['trainings']} trainings on {choice['inner_folds']} inner folds of each training fold, "
+        f"{choice['seconds']:.0f} s of training classifiers"
+    )
+
+
+def log_choices(choice: ChoiceResult | None, arms: Sequence[str]) -> None:
+    """Print what was chosen in how many folds of each arm, and what it cost; nothing without a choice."""
+    if choice is None:
+        return
+    say("")
+    for arm in arms:
+        if arm in choice["folds"]:
+            say("%s: chosen inside each fold: %s", title_of(arm), describe_chosen(choice, arm))
+    if "final" in choice:
+        say("final model: chosen on inner folds of all images: %s", name_values(choice["final"]["settings"]))
+    say("no test image had a part in the choice; it cost %s", describe_cost(choice))
