@@ -19,6 +19,7 @@ from sonoforge.mobile.npm_package import NpmPackage
 from sonoforge.mobile.sources import WWW
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.quality_metrics import METRICS
 from sonoforge.runtime.inference.classifier import Classifier
 
 
@@ -97,6 +98,7 @@ def test_without_npm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_words_of_the_page_and_of_its_languages_are_those_it_says() -> None:
     english = json.loads((WWW / "words" / "en.json").read_text(encoding="utf-8"))
+    flags = {f"flag {name}_{side}": "" for name in METRICS for side in ("low", "high")}
     said = set()
     for script in [*WWW.glob("js/*.js"), WWW / "index.html"]:
         text = script.read_text(encoding="utf-8")
@@ -104,13 +106,16 @@ def test_words_of_the_page_and_of_its_languages_are_those_it_says() -> None:
     assert said - set(english) == set()
     for file in WWW.glob("words/*.json"):
         words = json.loads(file.read_text(encoding="utf-8"))
-        assert set(words) - {"reviewed"} <= set(english), file.name
+        assert set(words) - {"reviewed"} <= set(english | flags), file.name
         if file.stem != "en":
             assert words["reviewed"] is False
             assert words["unreviewed"]
         for key, text in words.items():
             if key != "reviewed":
-                assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", english[key])), (file.name, key)
+                assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", (english | flags)[key])), (
+                    file.name,
+                    key,
+                )
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:

@@ -43,6 +43,8 @@ _MODULES: tuple[ModuleType, ...] = (
     trust,
 )
 
+_KINDS = (int, float, str, tuple, dict, np.ndarray)
+
 
 def constants() -> dict[str, dict[str, Any]]:
     """Return each module's constants by its name and theirs, without the underscore of private ones."""
@@ -60,10 +62,12 @@ def script() -> bytes:
 
 
 def _of(module: ModuleType) -> dict[str, Any]:
-    constants = {name.lstrip("_"): value for name, value in vars(module).items() if name.lstrip("_").isupper()}
-    constants = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in constants.items()
-        if isinstance(value, int | float | str | tuple | dict | np.ndarray)
-    }
-    return constants
+    named = {name.lstrip("_"): value for name, value in vars(module).items() if name.lstrip("_").isupper()}
+    return {name: _plain(value) for name, value in named.items() if isinstance(value, _KINDS)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a table's rows by their fields' names, and an array as lists."""
+    if isinstance(value, dict):
+        return {name: row._asdict() if hasattr(row, "_asdict") else row for name, row in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -2,6 +2,7 @@
 
 import { element, terms } from "./elements.js";
 import { drawHeatMap } from "./heat_map.js";
+import { inWords } from "./quality.js";
 import { verdict } from "./verdict.js";
 import { className, percent, say } from "./words.js";
 
@@ -113,7 +114,7 @@ function probabilityRows({ probabilities }) {
 /** What a reader must know besides, in sentences. */
 function notes({ result, copy_of: copy, seems_copy_of: alike }) {
   const { best, crop, label, marks, quality, trust } = result;
-  const flags = quality.flags.map((flag) => say(`flag ${flag}`)).join(", ");
+  const flags = inWords(quality.flags);
   const kinds = Object.keys(marks.counts).map((kind) => say(`mark ${kind}`));
   const causes = label === best ? [] : trust.causes.map((cause) => say(`cause ${cause}`));
   return [
@@ -135,7 +136,7 @@ function figures(result) {
     [say("ruled out"), set.map(className).join(", ") || say("none fits")],
     [say("trust"), `${trust.score.toFixed(2)} ${say("of one")}`],
     ...trust.reasons.map((reason) => [say("reason"), reason]),
-    [say("quality"), quality.flags.map((flag) => say(`flag ${flag}`)).join(", ") || say("no flags")],
+    [say("quality"), inWords(quality.flags) || say("no flags")],
     [say("evidence"), share === null ? say("evidence none", { name }) : say("evidence share", { name, share: percent(share) })],
     [say("time"), say("milliseconds", { ms: Math.round(ms.total) })],
   ];

@@ -5,6 +5,7 @@
 
 import constants from "./constants.js";
 import { toEven } from "./grey.js";
+import { say } from "./words.js";
 
 const { METRICS, SATURATED_FROM, BLACK_UP_TO } = constants.quality_metrics;
 
@@ -63,11 +64,19 @@ export function measureQuality(pixels, width, height) {
  * @returns {string[]} Such as `sharpness_low`.
  */
 export function qualityFlags(values, limits) {
-  return Object.entries(METRICS).flatMap(([name, sides]) =>
-    sides
-      .filter((side) => (side === "low" ? values[name] < limits[name].low : values[name] > limits[name].high))
-      .map((side) => `${name}_${side}`),
-  );
+  return Object.entries(METRICS).flatMap(([name, metric]) => [
+    ...(metric.low && values[name] < limits[name].low ? [`${name}_low`] : []),
+    ...(metric.high && values[name] > limits[name].high ? [`${name}_high`] : []),
+  ]);
+}
+
+/**
+ * @param {string[]} flags - What `qualityFlags` returned.
+ * @returns {string} In the reader's language, or in English.
+ */
+export function inWords(flags) {
+  const english = (flag) => METRICS[flag.replace(/_[a-z]+$/, "")][flag.match(/[a-z]+$/)[0]];
+  return flags.map((flag) => say(`flag ${flag}`, {}, english(flag))).join(", ");
 }
 
 /** The one channel of a grey image, or luma (ITU-R BT.601) in 32 bits, rounded to even. */

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,31 @@ from PIL import Image
 
 from sonoforge.runtime.images.quality_table import Band
 
-# Each metric and the side of its reference range that is a fault: a scan is never too highly resolved.
-METRICS: dict[str, tuple[str, ...]] = {
-    "sharpness": ("low",),
-    "noise": ("high",),
-    "contrast": ("low",),
-    "brightness": ("low", "high"),
-    "saturated": ("high",),
-    "black": ("high",),
-    "resolution": ("low",),
+
+class Metric(NamedTuple):
+    """One metric; a side of its reference range without words is no fault: a scan is never too highly resolved.
+
+    Attributes:
+        title: Heading of its column.
+        form: Of its value there.
+        low: What a scan below the range is, in words.
+        high: What a scan above it is.
+    """
+
+    title: str
+    form: str
+    low: str = ""
+    high: str = ""
+
+
+METRICS: dict[str, Metric] = {
+    "sharpness": Metric("sharp.", ".0f", low="blurred"),
+    "noise": Metric("noise", ".2f", high="noisy"),
+    "contrast": Metric("contr.", ".0f", low="low contrast"),
+    "brightness": Metric("bright.", ".1f", low="too dark", high="too bright"),
+    "saturated": Metric("satur.", ".3f", high="large areas are white"),
+    "black": Metric("black", ".3f", high="large areas are black"),
+    "resolution": Metric("pixels", ".0f", low="few pixels"),
 }
 
 # A resize averages a clipped pixel with its neighbours: a few levels from the ends still count as clipped.
@@ -118,10 +135,10 @@ def flags(values: Mapping[str, float], limits: Mapping[str, Band]) -> list[str]:
         limits: Reference percentiles of each metric.
     """
     found = []
-    for name, sides in METRICS.items():
-        if "low" in sides and values[name] < limits[name].low:
+    for name, metric in METRICS.items():
+        if metric.low and values[name] < limits[name].low:
             found.append(f"{name}_low")
-        if "high" in sides and values[name] > limits[name].high:
+        if metric.high and values[name] > limits[name].high:
             found.append(f"{name}_high")
     return found
 

@@ -69,7 +69,7 @@ from sonoforge.runtime.images.inputs import (
     write_csv,
 )
 from sonoforge.runtime.images.limits import ImageError
-from sonoforge.runtime.images.quality_metrics import assess
+from sonoforge.runtime.images.quality_metrics import METRICS, assess
 from sonoforge.runtime.images.quality_table import LESION, SCAN
 from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
 from sonoforge.runtime.images.repeats import in_words as repeat
@@ -81,20 +81,9 @@ from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import QualityConfig
 
-# Each metric's heading and number format.
-_COLUMNS = {
-    "sharpness": ("sharp.", ".0f"),
-    "noise": ("noise", ".2f"),
-    "contrast": ("contr.", ".0f"),
-    "brightness": ("bright.", ".1f"),
-    "saturated": ("satur.", ".3f"),
-    "black": ("black", ".3f"),
-    "resolution": ("pixels", ".0f"),
-}
-
 _SCAN_FORMATS = dict(zip(SCAN, (".2f", ".1f", ".0f", ".1f", ".2f", ".2f"), strict=True))
 _SCAN_CELLS = ("scan_flags", "severity", "marks", "copy_of", "seems_copy_of")
-_HEADINGS = (*(heading for heading, _ in _COLUMNS.values()), *(metric.title for metric in SCAN.values()))
+_HEADINGS = (*(metric.title for metric in METRICS.values()), *(metric.title for metric in SCAN.values()))
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +128,7 @@ def main(config: QualityConfig) -> Outcome:
     if skipped:
         log.info("%s", in_words(skipped))
     if config.csv:
-        write_csv(config.csv, results, [*_COLUMNS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells)
+        write_csv(config.csv, results, [*METRICS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells)
     against = _compare(config, classifier, embeddings) if classifier else None
     result = {
         "results": results,
@@ -219,7 +208,7 @@ def _print_result(result: Entry, width: int) -> None:
         log.error("%-*s  error (%s): %s", width, name, error["code"], printable(error["message"]))
         return
     quality = result["quality"]
-    numbers = " ".join(f"{quality[metric]:>7{form}}" for metric, (_, form) in _COLUMNS.items())
+    numbers = " ".join(f"{quality[name]:>7{metric.form}}" for name, metric in METRICS.items())
     found = result.get("scan")
     if found:
         numbers += "".join(
@@ -346,7 +335,7 @@ def _cells(result: Entry) -> dict[str, str]:
     quality, scan = result["quality"], result["scan"]
     closer = {**scan["metrics"], **(scan["lesion"] or {})}
     return {
-        **{name: repr(quality[name]) for name in _COLUMNS},
+        **{name: repr(quality[name]) for name in METRICS},
         "quality_flags": "|".join(quality["flags"]),
         **{name: repr(value) for name, value in closer.items() if value is not None},
         "scan_flags": "|".join(scan["flags"]),
