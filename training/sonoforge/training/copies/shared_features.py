@@ -24,6 +24,8 @@ _SAMPLE = 40_000
 _ROUNDS = 6  # of k-means; the cells need not be optimal
 _NEAREST = 12  # matches of one descriptor that are kept, so that a common one does not fill the memory
 _TURNS = 12
+_FEWEST = 3  # near descriptors from which a pair of pictures is a candidate
+_MOST = 8  # candidates kept of each picture, those with the most votes
 
 
 class Candidates(NamedTuple):
@@ -56,8 +58,6 @@ class _Index(NamedTuple):
 def find_candidates(
     indexed: Sequence[LocalFeatures],
     asked: Sequence[LocalFeatures] | None = None,
-    fewest: int = 3,
-    most: int = 8,
     near_by_chance: float = 0.005,
 ) -> Candidates:
     """Find the pairs of pictures that share local features.
@@ -65,8 +65,6 @@ def find_candidates(
     Args:
         indexed: Features of N pictures.
         asked: Features of M pictures of another set, each looked for in the first; None: pairs within ``indexed``.
-        fewest: Number of near descriptors from which a pair is a candidate.
-        most: Number of candidates kept of each picture, those with the most votes.
         near_by_chance: Share of unrelated descriptors that find one so near that it votes; coarse ones need more.
     """
     base = _stack(indexed)
@@ -82,7 +80,7 @@ def find_candidates(
     for look in range(len(LOOKS)):
         near = _near_descriptors(index, _project(queries.vectors[:, descriptor_order(LOOKS[look])], space), limit)
         found.append(_votes(base, queries, near, look, asked is None))
-    return _count(np.concatenate(found), fewest, most, asked is None)
+    return _count(np.concatenate(found), asked is None)
 
 
 class _Space(NamedTuple):
@@ -242,7 +240,7 @@ def _votes(base: _Descriptors, queries: _Descriptors, near: _Near, look: int, sa
     return votes
 
 
-def _count(votes: NDArray[np.void], fewest: int, most: int, same: bool) -> Candidates:
+def _count(votes: NDArray[np.void], same: bool) -> Candidates:
     """Add up the votes that agree on a scale and a turn, and keep the best candidates of each picture.
 
     Weak geometric consistency: Jegou, Douze, Schmid, "Hamming embedding and weak geometric consistency for large scale
@@ -261,7 +259,7 @@ def _count(votes: NDArray[np.void], fewest: int, most: int, same: bool) -> Candi
         fresh = np.flatnonzero(np.append(True, (np.diff(pair) != 0) | (np.diff(key) != 0))[: len(pair)])
         count = np.diff(np.append(fresh, len(pair)))
         total = np.add.reduceat(votes["weight"][order], fresh) if len(fresh) else np.empty(0)
-        enough = count >= fewest
+        enough = count >= _FEWEST
         totals.append((pair[fresh][enough], key[fresh][enough] % 4, total[enough]))
     pair = np.concatenate([part[0] for part in totals])
     look = np.concatenate([part[1] for part in totals]).astype(np.int64)
@@ -270,9 +268,9 @@ def _count(votes: NDArray[np.void], fewest: int, most: int, same: bool) -> Candi
     pair, look, total = pair[order], look[order], total[order]
     once = np.sort(np.unique(pair * 4 + look, return_index=True)[1])
     first, second, look, total = pair[once] >> 32, pair[once] & 0xFFFFFFFF, look[once], total[once]
-    kept = _rank(second) < most
+    kept = _rank(second) < _MOST
     if same:
-        kept |= _rank(first) < most
+        kept |= _rank(first) < _MOST
     return Candidates(first[kept], second[kept], look[kept], total[kept])
 
 
