@@ -359,7 +359,7 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         path.write_text(content)
         assert message in refused("crossval", "--from", path)
     assert "not a predictions.csv" in refused("crossval", "--from", tmp_path / "missing.csv")
-    assert "found other settings beside it" in refused("crossval", "--from", path, "--folds", "3")
+    assert "other settings" in refused("crossval", "--from", path, "--folds", "3")
 
 
 def test_comparators_are_refused_where_they_do_not_apply(tmp_path: Path) -> None:
