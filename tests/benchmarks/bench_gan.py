@@ -24,8 +24,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from sonoforge.models import dcgan, dcgan_thesis
 from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan.batches.training_set import make_training_set
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training import prepare
 
 RECIPES = ("dcgan-thesis", "dcgan", "wgan-gp")
 
@@ -105,7 +105,8 @@ def engine(recipe: str, images: np.ndarray, size: int, batch: int, steps: int) -
         gan_engine.update_generator = note_start
         start = time.perf_counter()
         settings = GanSettings(recipe=recipe, image_size=size, batch=batch, steps=steps + 1)
-        gan_engine.train_gan(make_training_set(images, None, ("any",), size), GanJob(settings, "cpu"), Path(folder))
+        training = prepare(settings, make_training_set(images, None, ("any",), size), "cpu")
+        gan_engine.train_gan(training, Path(folder))
         total = time.perf_counter() - start
         gan_engine.update_generator = real_update
         row = json.loads((Path(folder) / "stats.jsonl").read_text().splitlines()[0])

@@ -26,8 +26,8 @@ import torch
 
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training import prepare
 from sonoforge.training.phantom.dataset import generate_phantom
 
 MALIGNANT = 2
@@ -49,12 +49,13 @@ def train_once(options: argparse.Namespace, *, resumed: bool) -> Repeat:
     settings = GanSettings(
         recipe=options.recipe, image_size=options.size, steps=options.steps, batch=options.batch, tick_steps=3, seed=1
     )
-    job, calls = GanJob(dataclasses.replace(settings, class_name="malignant"), "cpu"), iter(range(options.steps))
+    training = prepare(dataclasses.replace(settings, class_name="malignant"), images, "cpu")
+    calls = iter(range(options.steps))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if resumed:
-            train_gan(images, job, folder, stop=lambda: next(calls) >= options.steps // 2 - 1)
-        last = train_gan(images, job, folder, resume=True)
+            train_gan(training, folder, stop=lambda: next(calls) >= options.steps // 2 - 1)
+        last = train_gan(training, folder, resume=True)
         content = b"".join(path.read_bytes() for path in sorted(last.glob("*.safetensors")))
         rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text(encoding="utf-8").splitlines()]
         return Repeat(hashlib.sha256(content).hexdigest()[:12], [row["discriminator_loss"] for row in rows], resumed)

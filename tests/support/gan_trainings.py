@@ -16,14 +16,15 @@ from torch import Tensor, equal
 from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.metrics.spaces import open_space
+from sonoforge.training.gan.training import prepare
 
 SETTINGS = GanSettings(
     recipe="dcgan", width=8, image_size=32, steps=12, batch=4, tick_steps=3, class_name="malignant", seed=5
 )
-MEASURED = dataclasses.replace(SETTINGS, tick_steps=2, held_out=0.25, metrics=("kid", "fid"), every=2)
+MEASURED = dataclasses.replace(
+    SETTINGS, tick_steps=2, held_out=0.25, metrics=("kid", "fid"), metric_features="pixels", every=2
+)
 
 
 def draw_discs(count: int = 10, size: int = 24, seed: int = 0) -> np.ndarray:
@@ -80,7 +81,7 @@ def train(folder: Path, images: np.ndarray | None = None, device: str = "cpu", *
         settings.image_size or 32,
         settings.channels,
     )
-    return train_gan(prepared, GanJob(settings, device), folder, **options)
+    return train_gan(prepare(settings, prepared, device), folder, **options)
 
 
 def draw_scans(count: int = 48, *, labelled: bool = False) -> TrainingSet:
@@ -106,10 +107,7 @@ def train_measured(folder: Path, images: TrainingSet | None = None, **changes: A
     """Train on `draw_scans`, a quarter held out, with KID and FID on pixels at every second tick, and these changes."""
     options = {key: changes.pop(key) for key in ("resume", "stop") if key in changes}
     settings = dataclasses.replace(MEASURED, **changes)
-    space = open_space("pixels") if settings.metrics else None
-    return train_gan(
-        draw_scans() if images is None else images, GanJob(settings, "cpu", space=space), folder, **options
-    )
+    return train_gan(prepare(settings, draw_scans() if images is None else images, "cpu"), folder, **options)
 
 
 def image_hashes(images: np.ndarray) -> list[str]:

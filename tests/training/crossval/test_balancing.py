@@ -17,10 +17,12 @@ from sonoforge.training.crossval.curation import Scorer
 from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan import engine, setup
+from sonoforge.training.gan import engine
+from sonoforge.training.gan import training as gan_training
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
+from sonoforge.training.gan.training import Training
 
 NOTHING = GeneratorJob(GanSettings(), 0, "cpu", Path("unused"))
 
@@ -51,9 +53,9 @@ def test_all_doses_and_placebos_draw_from_generators_that_are_trained_once(
     trained: list[str] = []
     train = engine.train_gan
 
-    def count(images: TrainingSet, *rest: Any, **named: Any) -> Path:
-        trained.extend(images.classes if not (rest[1] / "results.json").is_file() else [])
-        return train(images, *rest, **named)
+    def count(training: Training, folder: Path, **named: Any) -> Path:
+        trained.extend(training.originals.classes if not (folder / "results.json").is_file() else [])
+        return train(training, folder, **named)
 
     monkeypatch.setattr(engine, "train_gan", count)
     images = noise({"few": 6, "many": 10})
@@ -148,8 +150,8 @@ def test_masks_are_learned_with_the_images_and_the_classifier_gets_the_images_al
     seen: list[TrainingSet] = []
     train = engine.train_gan
 
-    def note(training: TrainingSet, *rest: Any, **named: Any) -> Path:
-        seen.append(training)
+    def note(training: Training, *rest: Any, **named: Any) -> Path:
+        seen.append(training.originals)
         return train(training, *rest, **named)
 
     monkeypatch.setattr(engine, "train_gan", note)
@@ -196,8 +198,10 @@ def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
     monkeypatch.setattr(tick_metrics, "GENERATED", 8)
     monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # nothing is vetoed
     seen: list[np.ndarray] = []
-    trained_on = setup.expand
-    monkeypatch.setattr(setup, "expand", lambda images, *rest: seen.append(images.pixels) or trained_on(images, *rest))
+    trained_on = gan_training.expand
+    monkeypatch.setattr(
+        gan_training, "expand", lambda images, *rest: seen.append(images.pixels) or trained_on(images, *rest)
+    )
     gan = GanSettings(
         recipe="lsgan",
         image_size=32,

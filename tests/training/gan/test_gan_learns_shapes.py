@@ -12,8 +12,8 @@ from corners import corners
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training import prepare
 
 SIDE = 32
 
@@ -40,7 +40,7 @@ BIGGAN = GanSettings(
 @pytest.mark.parametrize("settings", corners([SPADE, BIGGAN], SPADE), ids=lambda settings: settings.recipe)
 def test_the_image_shows_what_its_mask_says(settings: GanSettings, tmp_path: Path) -> None:
     own = replace(settings, class_name="disc", masks=True, image_size=SIDE, tick_steps=1000, seed=1)
-    train_gan(draw_discs(200), GanJob(own, "cpu"), tmp_path)
+    train_gan(prepare(own, draw_discs(200), "cpu"), tmp_path)
     made = sample(load_generator(tmp_path), 64, seed=3)
     bright, masked = made[..., 0] >= 125, made[..., 1] >= 128
     dice = 2 * (bright & masked).sum((1, 2)) / np.maximum(1, bright.sum((1, 2)) + masked.sum((1, 2)))

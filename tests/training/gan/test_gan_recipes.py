@@ -19,11 +19,11 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import network_space
 from sonoforge.training.phantom import dataset as phantom
@@ -71,8 +71,8 @@ def _train(images: TrainingSet, settings: GanSettings, folder: Path, features: F
         masks = np.concatenate([own.pixels > 130, own.pixels < 50], axis=3) * np.uint8(255)
         own = dataclasses.replace(own, pixels=np.concatenate([own.pixels, masks], axis=3))
     space = network_space(features) if settings.metrics else None
-    job = GanJob(settings, "cpu", features if settings.features else None, space)
-    return train_gan(own, job, folder, **options)
+    pretrained = Pretrained(features if settings.features else None, space)
+    return train_gan(prepare(settings, own, "cpu", pretrained), folder, **options)
 
 
 # Each recipe as it is, and parts that no recipe has by itself.

@@ -14,9 +14,9 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.checkpoint import describe, load_state
 from sonoforge.training.gan.distributed.shared_batch_norm import share_batch_norm
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose, make_plan, parse_regularisers
+from sonoforge.training.gan.training import Pretrained
 
 
 def test_published_budgets_of_the_thesis() -> None:
@@ -162,7 +162,7 @@ def test_latent_size_activation_and_optimiser_are_trained_with_and_kept(tmp_path
 
 @pytest.mark.parametrize("change", [{"latent_size": 7}, {"activation": "elu"}, {"optimiser": "rmsprop"}])
 def test_a_fold_s_identity_holds_them(change: dict[str, Any]) -> None:
-    assert GanJob(GanSettings(**change)).record() != GanJob(GanSettings()).record()
+    assert Pretrained().record(GanSettings(**change)) != Pretrained().record(GanSettings())
 
 
 def test_a_time_scale_for_each_network() -> None:

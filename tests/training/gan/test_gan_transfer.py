@@ -24,13 +24,12 @@ from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import Samples, build_networks, generator_options, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.gan.setup import set_up
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.state import build_state
+from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.gan.transfer import check_transfer, freeze, transfer_weights
 from sonoforge.training.metrics.features import open_features
 from tiny_recipes import LATENT, STYLED, tiny_recipes
@@ -57,7 +56,7 @@ def _images(size: int = 32) -> np.ndarray:
 def _train(settings: GanSettings, folder: Path, start: StartingWeights | None = None, **options: Any) -> Path:
     size = settings.image_size or 32
     images = make_training_set(_images(size), None, ("malignant",), size, "1")
-    return train_gan(images, GanJob(settings, "cpu", start_from=start), folder, **options)
+    return train_gan(prepare(settings, images, "cpu", Pretrained(start_from=start)), folder, **options)
 
 
 def _networks(recipe: str, size: int, channels: int = 1, width: int = 8, seed: int = 0) -> tuple[Any, Any]:
@@ -290,12 +289,8 @@ def test_another_architecture_and_other_widths_are_refused_before_anything_is_ma
         _check(StartingWeights("start", ("stylegan2",), wide.state_dict(), {}), "stylegan2")
     images = make_training_set(_images(), None, ("malignant",), 32, "1")
     with pytest.raises(SonoforgeError, match="found no weight"):
-        train_gan(
-            images,
-            GanJob(SETTINGS, "cpu", start_from=StartingWeights("start", ("stylegan2",), wide.state_dict(), {})),
-            tmp_path / "run",
-        )
-    assert not (tmp_path / "run").exists()
+        start = StartingWeights("start", ("stylegan2",), wide.state_dict(), {})
+        prepare(SETTINGS, images, "cpu", Pretrained(start_from=start))
 
 
 def test_blocks_that_cannot_be_frozen_are_refused() -> None:
@@ -347,10 +342,11 @@ def test_frozen_blocks_of_a_light_generator_stay_and_the_others_learn(
         conditioning="none",
     )
     images = make_training_set(draw_discs(), None, ("malignant",), 32)
-    train_gan(images, GanJob(settings, "cpu", features), tmp_path / "first")
+    train_gan(prepare(settings, images, "cpu", Pretrained(features)), tmp_path / "first")
     start = read_starting_weights(tmp_path / "first")
     adapting = dataclasses.replace(settings, seed=1, freeze_generator=2)
-    checkpoint = train_gan(images, GanJob(adapting, "cpu", features, start_from=start), tmp_path / "second")
+    pretrained = Pretrained(features, start_from=start)
+    checkpoint = train_gan(prepare(adapting, images, "cpu", pretrained), tmp_path / "second")
     assert caplog.text.count(" 0 new") == 2 and "frozen layers are new" not in caplog.text
     after = load_file(checkpoint / "generator.safetensors")
     weights = [name for name in after if name.endswith(("original", "bias")) or name.endswith("norm.weight")]
@@ -362,7 +358,7 @@ def test_frozen_blocks_of_a_light_generator_stay_and_the_others_learn(
     for changes, reason in (({"freeze_generator": 9}, "at most 4"), ({"recipe": "dcgan"}, "expected projected")):
         refused = dataclasses.replace(adapting, **{"preset": "paper", **changes})
         with pytest.raises(SonoforgeError, match=f"freeze_generator: found .* {reason}"):
-            train_gan(images, GanJob(refused, "cpu", features), tmp_path / "third")
+            prepare(refused, images, "cpu", Pretrained(features))
 
 
 @pytest.mark.parametrize("recipe", ["stylegan1", "stylegan2"])
@@ -400,8 +396,9 @@ def test_the_penalty_of_a_frozen_discriminator_is_that_of_a_free_one(tmp_path: P
 def test_the_averaged_generator_starts_as_the_generator() -> None:
     start = _start("stylegan3-t", _networks("stylegan3-t", 32))
     images = make_training_set(_images(), None, ("malignant",), 32, "1")
-    setup = set_up(images, GanJob(dataclasses.replace(SETTINGS, recipe="stylegan3-t"), "cpu"))
-    state = build_state(Fabric(accelerator="cpu", devices=1), setup, start)
+    settings = dataclasses.replace(SETTINGS, recipe="stylegan3-t")
+    training = prepare(settings, images, "cpu", Pretrained(start_from=start))
+    state = build_state(Fabric(accelerator="cpu", devices=1), training)
     for network in (state.generator, state.average):
         own = network.state_dict()
         assert all(torch.equal(own[name], value) for name, value in start.generator.items())

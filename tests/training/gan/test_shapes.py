@@ -15,11 +15,10 @@ from sonoforge.training.data.datasets import UNNAMED
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.shapes import describe_outline, draw_masks, draw_outline, learn_shapes
-from sonoforge.training.metrics.features import open_features
+from sonoforge.training.gan.training import prepare
 
 SIDE = 64
 
@@ -102,7 +101,7 @@ def test_a_generator_keeps_masks_of_no_patient(tmp_path: Path, squeezenet_file: 
         "projected", "label-maps", "lesion", width=2, batch=4, steps=1, masks=True, image_size=SIDE, latent_size=4,
         features=str(squeezenet_file),
     )  # fmt: skip
-    train_gan(images, GanJob(settings, "cpu", open_features(settings.features)), tmp_path)
+    train_gan(prepare(settings, images, "cpu"), tmp_path)
     made = sample(load_generator(tmp_path), 200, seed=0)
     drawn = {mask.tobytes() for mask in made[..., 1] >= 128}
     kept = {mask.tobytes() for mask in draw_masks(learn_shapes(masks), 1024, SIDE, settings.seed)}
@@ -110,6 +109,6 @@ def test_a_generator_keeps_masks_of_no_patient(tmp_path: Path, squeezenet_file: 
     assert not drawn & {mask.tobytes() for mask in masks}
     two = replace(images, pixels=np.concatenate([pixels, pixels[..., 1:]], axis=3), structures=("a", "b"))
     with pytest.raises(SonoforgeError, match="found shapes with 2 structures, expected one"):
-        train_gan(two, GanJob(settings, "cpu", open_features(settings.features)), tmp_path / "two")
+        prepare(settings, two, "cpu")
     with pytest.raises(SonoforgeError, match="kept_maps: found shapes with dcgan, which keeps none"):
         compose(GanSettings("dcgan", kept_maps="shapes"))

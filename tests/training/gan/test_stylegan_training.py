@@ -30,13 +30,13 @@ from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate, load_generator, sample
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import Samples, build_networks, generator_options
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
 from sonoforge.training.gan.recipes.row import Budget, OptimiserSettings, Recipe
 from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.metrics.spaces import open_space
 from tiny_recipes import LATENT, STYLED, tiny_recipes
 
@@ -74,7 +74,7 @@ def _train(settings: GanSettings, folder: Path, count: int = 12, *, labelled: bo
     classes = ("benign", "malignant") if labelled else (settings.class_name,)
     images = make_training_set(_images(count), labels, classes, SIDE, settings.channels)
     space = open_space("pixels") if settings.metrics else None
-    return train_gan(images, GanJob(settings, "cpu", space=space), folder, **options)
+    return train_gan(prepare(settings, images, "cpu", Pretrained(space=space)), folder, **options)
 
 
 def _state(checkpoint: Path, stem: str) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.training import prepare
 from sonoforge.training.pages.gan_comparison.tables import markdown_tables
 from sonoforge.training.statistics.published_gans import (
     BY_RECIPES,
@@ -137,9 +137,10 @@ def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
 def test_a_pause_at_a_milestone_keeps_it_and_does_not_change_the_training(tmp_path: Path) -> None:
     images = make_training_set(draw_discs(), None, ("malignant",), 32)
     settings = dataclasses.replace(SETTINGS, keep=1, steps=10)
-    whole = train_gan(images, GanJob(settings, "cpu"), tmp_path / "whole")
-    job = GanJob(settings, "cpu", milestones=(2, 4, 10))
-    pauses = [train_gan(images, job, tmp_path / "paused", resume=True) for _ in range(3)]
+    training = prepare(settings, images, "cpu")
+    whole = train_gan(training, tmp_path / "whole")
+    paused = dataclasses.replace(training, milestones=(2, 4, 10))
+    pauses = [train_gan(paused, tmp_path / "paused", resume=True) for _ in range(3)]
     assert [path.name for path in pauses] == ["step-00000002", "step-00000004", "step-00000010"]
     assert run_folder.is_finished(tmp_path / "paused")
     one, other = (gan_checkpoint.load_state(path, "average") for path in (whole, pauses[-1]))

@@ -23,7 +23,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.search import trial
 from sonoforge.training.search.settings import trial_settings
 from sonoforge.training.search.source import Source, open_source
-from sonoforge.training.search.trial import set_up_with
+from sonoforge.training.search.trial import prepare_trial
 
 TRIALS = 12
 SMALL = ["--class-name", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]
@@ -151,7 +151,7 @@ def test_trials_differ_in_their_seeds_and_are_measured_against_the_same_images(p
     )  # fmt: skip
     opened = open_source(Source((str(pictures),), default_folder(), settings, "cpu", 0.2), 0)
     assert opened.apart is not None
-    setups = [set_up_with(opened, trial_settings(opened, "dcgan", number, {})) for number in (0, 1, 2)]
+    setups = [prepare_trial(opened, trial_settings(opened, "dcgan", number, {})) for number in (0, 1, 2)]
     assert len({setup.settings.seed for setup in setups}) == 3
     parts = []
     for setup in setups:
@@ -183,7 +183,7 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
         nonlocal calls
         calls += 1
         if calls == 2:
-            raise GateError(f"{arguments[2]}: loss not finite by step 3; there is no checkpoint yet")
+            raise GateError(f"{arguments[1]}: loss not finite by step 3; there is no checkpoint yet")
         return real(*arguments, **options)
 
     monkeypatch.setattr(trial, "train_gan", fails_later)

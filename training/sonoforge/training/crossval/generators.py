@@ -19,11 +19,11 @@ from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.joint_masks import join_masks
-from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
+from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose, make_plan
+from sonoforge.training.gan.training import Pretrained, Training, open_pretrained, prepare
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,14 +64,14 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
     # Lightning, behind it, takes two seconds to import, which a process that only deals out the folds can do without.
     from sonoforge.training.gan.engine import train_gan  # noqa: PLC0415
 
-    shared = open_job(job.settings, job.device)
+    pretrained = open_pretrained(job.settings, job.device)
     for label in labels:
         name = generator_name(images.classes[label], job.settings)
         if name == ALL_CLASSES and checkpoints:
             checkpoints[label] = next(iter(checkpoints.values()))
             continue
-        training, training_set = _prepare(images, label, job, shared)
-        last = train_gan(training_set, training, job.folder / name, resume=True)
+        training = _prepare(images, label, job, pretrained)
+        last = train_gan(training, job.folder / name, resume=True)
         best = gan_checkpoint.best_checkpoint(last.parent) if training.settings.metrics else last
         if best is None:
             log.warning("generator of %s: no checkpoint is diverse enough to be the best; the last is used", name)
@@ -79,13 +79,13 @@ def train_generators(images: LabelledImages, labels: Sequence[int], job: Generat
     return checkpoints
 
 
-def _prepare(images: LabelledImages, label: int, job: GeneratorJob, shared: GanJob) -> tuple[GanJob, TrainingSet]:
-    """Return the training of one class's generator, or of a conditional one, and what it learns from."""
+def _prepare(images: LabelledImages, label: int, job: GeneratorJob, pretrained: Pretrained) -> Training:
+    """Return the training of one class's generator, or of a conditional one."""
     name = generator_name(images.classes[label], job.settings)
     together = name == ALL_CLASSES
     own = images if together else images.of(label)
     settings = dataclasses.replace(
-        shared.settings, class_name="" if together else name, seed=derive_seed(job.seed, f"generator {name}")
+        job.settings, class_name="" if together else name, seed=derive_seed(job.seed, f"generator {name}")
     )
     count = len(own) * settings.expand
     if settings.batch is not None and settings.batch > count:
@@ -101,7 +101,7 @@ def _prepare(images: LabelledImages, label: int, job: GeneratorJob, shared: GanJ
             raise SonoforgeError(f"generator of {name}: found images without files, expected NAME_mask.png beside each")
         joined = join_masks(training_set.pixels, own.masks(pixels.shape[1])[:, None])
         training_set = dataclasses.replace(training_set, pixels=joined)
-    return dataclasses.replace(shared, settings=settings), training_set
+    return prepare(settings, training_set, job.device, pretrained)
 
 
 def draw_trained(
@@ -128,18 +128,16 @@ def draw_trained(
 def draw_untrained(counts: Mapping[int, int], images: LabelledImages, job: GeneratorJob) -> LabelledImages:
     """Draw images of each class from its generator as it is at step 0, before it has seen any of these: a placebo."""
     from sonoforge.training.gan.networks import build_networks  # noqa: PLC0415
-    from sonoforge.training.gan.setup import set_up  # noqa: PLC0415
     from sonoforge.training.gan.transfer import transfer_weights  # noqa: PLC0415
 
-    shared = open_job(job.settings, job.device)
+    pretrained = open_pretrained(job.settings, job.device)
     sources: dict[int, _Source] = {}
     for label in counts:
-        training, training_set = _prepare(images, label, job, shared)
-        setup = set_up(training_set, training)
-        networks = build_networks(setup.recipe, setup.options, training.settings.seed, setup.seen)
-        if setup.job.start_from is not None:
-            transfer_weights(setup.job.start_from, networks[0], networks[1])
-        sources[label] = _Source(networks[0].eval().requires_grad_(False), training_set.image_channels)
+        training = _prepare(images, label, job, pretrained)
+        networks = build_networks(training.recipe, training.options, training.settings.seed, training.seen)
+        if training.pretrained.start_from is not None:
+            transfer_weights(training.pretrained.start_from, networks[0], networks[1])
+        sources[label] = _Source(networks[0].eval().requires_grad_(False), training.originals.image_channels)
     return _draw(sources, counts, images, job.seed)
 
 

@@ -18,9 +18,9 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.devices import find_device
-from sonoforge.training.gan.job import open_job
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
+from sonoforge.training.gan.training import open_pretrained
 from sonoforge.training.tasks.ray_cluster import check_cluster
 
 GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
@@ -59,7 +59,7 @@ class ComparisonSettings:
     comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
     cluster: str = ""  # where folds are run, see `tasks.workers.WorkerSettings`
     choosing: Choosing | None = None  # settings that are chosen inside each training fold instead, see `nested_choice`
-    generator_record: Mapping[str, Any] = field(default_factory=dict)  # `GanJob.record` of the generators
+    generator_record: Mapping[str, Any] = field(default_factory=dict)  # `Pretrained.record` of the generators
 
     @property
     def fine_tuned(self) -> bool:
@@ -103,7 +103,7 @@ def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
         cluster=config.cluster,
         comparator_weights=config.comparator_weights,
         choosing=choosing,
-        generator_record=open_job(generator, config.device).record(),
+        generator_record=open_pretrained(generator, config.device).record(generator),
     )
 
 

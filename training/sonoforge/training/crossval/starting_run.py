@@ -14,7 +14,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
 from sonoforge.training.gan.checkpoint import find_checkpoint
-from sonoforge.training.gan.setup import SOURCES
+from sonoforge.training.gan.training import SOURCES
 from sonoforge.training.run_folder import read_config
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from sonoforge.training.evaluation.pictures import Pictures
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.setup import TrainingSetup
+from sonoforge.training.gan.training import Training
 from sonoforge.training.run_folder import read_config
 
 
-def real_set(setup: TrainingSetup) -> ImageSet:
+def real_set(training: Training) -> ImageSet:
     """Return the images that the training held out, or those trained on where it held none out.
 
     Of a class-conditional training only those of the settings' class, or all where they name none; masks are left out.
@@ -29,9 +29,9 @@ def real_set(setup: TrainingSetup) -> ImageSet:
     Raises:
         SonoforgeError: Settings of another class, or fewer than 4 images.
     """
-    how = "as the training saw them" + ("" if setup.held_out is None else ", held out")
-    images = setup.originals if setup.held_out is None else setup.held_out
-    return as_image_set(images, setup.settings.class_name, how)
+    how = "as the training saw them" + ("" if training.held_out is None else ", held out")
+    images = training.originals if training.held_out is None else training.held_out
+    return as_image_set(images, training.settings.class_name, how)
 
 
 def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:

@@ -8,26 +8,30 @@ torch's matrix library makes no such promise, and ``tests/benchmarks/repeat_trai
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
+from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.devices import deterministic_kernels, open_fabric
+from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.augmentations.blurring import blur_sigma
 from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling
-from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.distributed.processes import any_process, average_styles
 from sonoforge.training.gan.ema import ema_decay, update_average
-from sonoforge.training.gan.job import GanJob
+from sonoforge.training.gan.networks import discriminator_of
 from sonoforge.training.gan.optimisers import set_learning_rate
 from sonoforge.training.gan.options import PRECISIONS
 from sonoforge.training.gan.progress.recorder import Recorder
 from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
-from sonoforge.training.gan.setup import TrainingSetup, log_setup, newest_checkpoint, set_up
+from sonoforge.training.gan.settings import NOT_COMPARED
 from sonoforge.training.gan.state import TrainingState, build_state
+from sonoforge.training.gan.training import SOURCES, Training
 from sonoforge.training.gan.updates import draw_batch, update_carried, update_discriminator, update_generator
 
 log = logging.getLogger(__name__)
@@ -36,8 +40,7 @@ POLL_STEPS = 16  # with several processes, steps between two checks whether to s
 
 
 def train_gan(
-    images: TrainingSet,
-    job: GanJob,
+    training: Training,
     folder: Path,
     *,
     resume: bool = False,
@@ -50,45 +53,43 @@ def train_gan(
     returns at once.
 
     Args:
-        images: What to learn, at the size of the plan; the share ``held_out`` of them is only measured against.
-        job: What to train and for how long.
+        training: What to train, on what and for how long.
         folder: Made if missing.
         resume: Continue from the newest checkpoint in ``folder``, if there is one.
         show_progress: Show a progress bar on stderr; else a log line now and then.
         stop: Called after each step; once it returns True, the tick is closed, saved, and the function returns,
-            without ``results.json``, as the training is not over.  At each of the job's milestones the same happens.
+            without ``results.json``, as the training is not over.  At each of its milestones the same happens.
 
     Raises:
-        SonoforgeError: Bad settings, or ``folder`` holds another training.
+        SonoforgeError: ``folder`` holds another training.
         GateError: A loss or a weight is no longer a finite number; the last good checkpoint is kept.
     """
-    # What to train, and where an earlier run stopped.
-    setup = set_up(images, job)
-    newest = newest_checkpoint(folder, setup, resume=resume)
+    newest = _newest_checkpoint(folder, training, resume=resume)
     if newest is not None and run_folder.is_finished(folder):
         log.info("%s: already trained", folder)
         return newest
-    log_setup(setup)
+    _log_training(training)
 
     # Networks, optimisers, loss.
-    settings, recipe, plan = setup.settings, setup.recipe, setup.plan
-    fabric = open_fabric(job.device, PRECISIONS[settings.precision])
+    settings, recipe, plan = training.settings, training.recipe, training.plan
+    fabric = open_fabric(training.device, PRECISIONS[settings.precision])
     fabric.launch()
-    state = build_state(fabric, setup, None if newest else setup.job.start_from)
-    start = state.restore(newest) if newest else 0
+    state = build_state(fabric, training, newest)
+    start = gan_checkpoint.describe(newest).step if newest else 0
 
     # Data.
-    labels = setup.images.labels if setup.conditional else None
-    real = DeviceImages(to_tensor(setup.images.pixels).to(fabric.device), labels, setup.images.image_channels)
+    images = training.images
+    labels = images.labels if training.conditional else None
+    real = DeviceImages(to_tensor(images.pixels).to(fabric.device), labels, images.image_channels)
     affine = AffineRanges() if settings.affine else None
     sampling = Sampling(plan.batch, settings.seed, settings.balanced, recipe.mirror, affine)
 
     # The loop.
     interrupted = False
-    recorder = Recorder(folder, setup, state, newest, show_progress=show_progress)
+    recorder = Recorder(folder, training, state, newest, show_progress=show_progress)
     with deterministic_kernels(fabric.device), recorder:
         for step in range(start, plan.steps):
-            _follow_schedules(state, setup, step)
+            _follow_schedules(state, training, step)
 
             # The discriminator's turns, then the generator's, against the images of the last turn.
             for turn in range(recipe.n_critic):
@@ -102,11 +103,11 @@ def train_gan(
             decay = ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
             update_average(state.average, state.generator, decay)
             done = step + 1
-            update_carried(state, scalars, done, setup.images_per_step)
+            update_carried(state, scalars, done, training.images_per_step)
 
             # Statistics, samples, checkpoint.
             poll = done < plan.steps and (fabric.world_size == 1 or done % POLL_STEPS == 0)
-            pauses = done < plan.steps and done in job.milestones
+            pauses = done < plan.steps and done in training.milestones
             interrupted = pauses or (poll and any_process(fabric, stop()))
             recorder.add(done, scalars, interrupted=interrupted)
             if interrupted or recorder.stalled:
@@ -114,13 +115,80 @@ def train_gan(
     return recorder.finish(interrupted=interrupted)
 
 
-def _follow_schedules(state: TrainingState, setup: TrainingSetup, step: int) -> None:
+def _follow_schedules(state: TrainingState, training: Training, step: int) -> None:
     """Set learning rates, blur and resolution for this step."""
-    progress = step / setup.plan.steps
+    progress = step / training.plan.steps
     for optimiser in (state.generator_optimiser, state.discriminator_optimiser):
-        set_learning_rate(optimiser, SCHEDULES[setup.recipe.schedule](progress))
-    state.blur_sigma = blur_sigma(step * setup.images_per_step, setup.recipe.blur)
-    if setup.recipe.growing:
-        stage = growing_stage(progress, setup.plan.image_size, state.generator.base)  # type: ignore[arg-type]
+        set_learning_rate(optimiser, SCHEDULES[training.recipe.schedule](progress))
+    state.blur_sigma = blur_sigma(step * training.images_per_step, training.recipe.blur)
+    if training.recipe.growing:
+        stage = growing_stage(progress, training.plan.image_size, state.generator.base)  # type: ignore[arg-type]
         for network in (state.generator, state.discriminator, state.average):
             network.set_stage(*stage)  # type: ignore[operator]
+
+
+def _newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path | None:
+    """Return the newest checkpoint that an earlier call left in the folder, or None.
+
+    Raises:
+        SonoforgeError: The folder holds another training; or this one, unfinished and not to be resumed.
+    """
+    found = gan_checkpoint.list_checkpoints(folder / "checkpoints")
+    if not found:
+        return None
+    if training.originals.sources:
+        check_unchanged(str(folder), _read_sources(folder / SOURCES), training.originals.sources)
+    before, now = gan_checkpoint.describe(found[-1]), training.description
+    keys = [key for key in now.settings if before.settings.get(key) != now.settings[key] and key not in NOT_COMPARED]
+    if keys:
+        changed = ", ".join(f"{key} was {before.settings.get(key)!r}, is {now.settings[key]!r}" for key in keys)
+        raise SonoforgeError(f"{folder}: holds a training with other settings ({changed}); choose another folder")
+    if before.fingerprint != now.fingerprint:
+        raise SonoforgeError(f"{folder}: holds a training on other images, or masks; choose another folder")
+    if not resume and not run_folder.is_finished(folder):
+        raise SonoforgeError(f"{folder}: holds an unfinished training; resume it or choose another folder")
+    return found[-1]
+
+
+def _read_sources(path: Path) -> dict[str, str]:
+    try:
+        sources: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SonoforgeError(
+            f"{path}: cannot be read ({error}), so nothing says which images this training is of; leave --resume out "
+            "to start again"
+        ) from error
+    return sources
+
+
+def _log_training(training: Training) -> None:
+    """Log what will be trained, and for how long."""
+    settings, recipe, plan = training.settings, training.recipe, training.plan
+    count, height, width, channels = training.images.pixels.shape
+    turns = f"{recipe.n_critic} x " if recipe.n_critic > 1 else ""
+    log.info(
+        "training %s on %d images at %dx%dx%d: %d steps of %s%d images (%.3g epochs), learning rates %g and %g",
+        settings.recipe, count, height, width, channels, plan.steps, turns, plan.batch,
+        plan.steps * training.images_per_step / count,
+        recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
+    )  # fmt: skip
+    own = training.pretrained
+    features, space, start_from = own.features, own.space, own.start_from
+    projected = discriminator_of(recipe).projected
+    if features is not None and (projected or recipe.perceptual_weight):
+        log.info("feature network: %s", features.name)
+        if projected and space is not None and _is_related(space.name, features.name):
+            log.warning(
+                "the metrics are measured in %s, and the discriminator sees images through %s: that flatters them; "
+                "--metric-features names another space", space.short_name, features.name.partition(" ")[0],
+            )  # fmt: skip
+    if settings.freeze_generator and start_from is None:
+        log.warning("blocks of the generator are frozen at their random initial weights: they learn nothing")
+    if settings.freeze_discriminator and start_from is None:
+        log.warning("blocks of the discriminator are frozen at their random initial weights: they learn nothing")
+
+
+def _is_related(space: str, network: str) -> bool:
+    """Whether a feature space is of this network, or of a bundle, whose classifier began as a MobileNetV2."""
+    kind = network.partition(" ")[0]
+    return kind in space or (space.startswith("bundle") and kind == "mobilenet_v2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -135,7 +135,7 @@ class Seen(NamedTuple):
     image_channels: int  # those after them are masks, which no feature network knows
 
 
-def generator_options(recipe: Recipe, samples: Samples, batch: int) -> dict[str, Any]:
+def generator_options(recipe: Recipe, samples: Samples, batch: int) -> Mapping[str, Any]:
     """Return the arguments that build the recipe's generator, as they are recorded in its checkpoints.
 
     Args:
@@ -161,7 +161,7 @@ def discriminator_of(recipe: Recipe) -> Architecture:
 
 
 def build_networks(
-    recipe: Recipe, options: dict[str, Any], seed: int, seen: Seen | None = None
+    recipe: Recipe, options: Mapping[str, Any], seed: int, seen: Seen | None = None
 ) -> tuple[nn.Module, nn.Module]:
     """Make both networks with their initial weights, leaving torch's global random state alone.
 
@@ -190,7 +190,9 @@ def build_networks(
     return networks
 
 
-def outline_networks(recipe: Recipe, options: dict[str, Any], seen: Seen | None = None) -> tuple[nn.Module, nn.Module]:
+def outline_networks(
+    recipe: Recipe, options: Mapping[str, Any], seen: Seen | None = None
+) -> tuple[nn.Module, nn.Module]:
     """Make both networks on the meta device, without weights and at no cost; a frozen network is as it is.
 
     Raises:
@@ -200,7 +202,7 @@ def outline_networks(recipe: Recipe, options: dict[str, Any], seen: Seen | None 
         return _make(recipe, options, seen)
 
 
-def _make(recipe: Recipe, options: dict[str, Any], seen: Seen | None) -> tuple[nn.Module, nn.Module]:
+def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tuple[nn.Module, nn.Module]:
     architecture = ARCHITECTURES[recipe.architecture]
     own = dict(recipe.discriminator)
     if discriminator_of(recipe).projected:

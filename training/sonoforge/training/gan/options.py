@@ -33,8 +33,8 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to
 class GanSettings:
     """Every option of a generator's training, as the user gave it; what is None is as the recipe publishes it.
 
-    The options of ``gan train``, ``gan compare`` and of the generators inside ``crossval``.  What files and networks
-    they name is opened by `job.open_job`.
+    The options of ``gan train``, ``gan compare`` and of the generators inside ``crossval``; `training.prepare` makes a
+    training of them.
     """
 
     recipe: str = option(
@@ -157,3 +157,8 @@ class GanSettings:
         None, help="steps between samples and checkpoints (default: a 50th of the training)", limits=(1, None)
     )
     keep: int = option(2, help="number of latest checkpoints kept, besides the best", limits=(1, None))
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The metrics that are measured while training, without the word for none."""
+        return tuple(name for name in self.metrics if name != "none")

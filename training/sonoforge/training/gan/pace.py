@@ -11,11 +11,10 @@ from pathlib import Path
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
-from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.options import PRECISIONS
 from sonoforge.training.gan.progress.ticks import training_cost
+from sonoforge.training.gan.training import Training
 from sonoforge.training.progress import is_shown
 
 log = logging.getLogger(__name__)
@@ -27,12 +26,7 @@ PACE_STEPS = 32  # of the second one, where a step is quick: twice the longest i
 PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
 
 
-def of_length(job: GanJob, steps: int) -> GanJob:
-    """Return the same training with another number of steps."""
-    return dataclasses.replace(job, settings=dataclasses.replace(job.settings, steps=steps, kimg=None, epochs=None))
-
-
-def steps_in(minutes: float, images: TrainingSet, job: GanJob, folder: Path, stop: Callable[[], bool]) -> int | None:
+def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> int | None:
     """Return how many steps a training does in so many minutes.
 
     A short training runs through the whole schedule, all resolutions of a growing network among it.  Called again
@@ -40,23 +34,22 @@ def steps_in(minutes: float, images: TrainingSet, job: GanJob, folder: Path, sto
 
     Args:
         minutes: Of training alone; samples, checkpoints and measuring come on top.
-        images: What to learn.
-        job: The training; its own length does not count.
+        training: Its own length does not count.
         folder: Of the training; what is measured is kept in its sub-folder `PACE`.
         stop: As of `engine.train_gan`.
 
     Returns:
         At least 1; None if it was stopped.
     """
-    log.info("measuring the pace of %s", job.settings.recipe)
-    job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, metrics=()), milestones=())
-    fabric = open_fabric(job.device, PRECISIONS[job.settings.precision])
+    log.info("measuring the pace of %s", training.settings.recipe)
+    training = dataclasses.replace(training.changed(metrics=()), milestones=())
+    fabric = open_fabric(training.device, PRECISIONS[training.settings.precision])
     fabric.launch()
     seconds = 0.0
     for count in (FIRST_STEPS, PACE_STEPS):
         own = folder / PACE / f"{count}-steps"
         with _trainings_untold():
-            train_gan(images, of_length(job, count), own, resume=True, show_progress=is_shown(), stop=stop)
+            train_gan(training.of_length(count), own, resume=True, show_progress=is_shown(), stop=stop)
         fabric.barrier()  # the first process writes what all of them read now, so that they agree
         if not run_folder.is_finished(own):
             return None

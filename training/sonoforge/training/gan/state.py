@@ -28,9 +28,8 @@ from sonoforge.training.gan.objectives.perceptual import perceptual_loss
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import build_optimiser, optimiser_tensors, restore_optimiser
 from sonoforge.training.gan.recipes.row import OptimiserSettings, Recipe
-from sonoforge.training.gan.setup import TrainingSetup
 from sonoforge.training.gan.shapes import draw_masks, learn_shapes
-from sonoforge.training.gan.starting_weights import StartingWeights
+from sonoforge.training.gan.training import Training
 from sonoforge.training.gan.transfer import freeze, transfer_weights
 
 NETWORKS = ("generator", "discriminator", "average")
@@ -72,8 +71,8 @@ class TrainingState:
             "state": numbers,
         }
 
-    def restore(self, checkpoint: Path) -> int:
-        """Load what `tensors` returned from a checkpoint; return its step.
+    def restore(self, checkpoint: Path) -> None:
+        """Load what `tensors` returned from a checkpoint.
 
         Raises:
             SonoforgeError: The checkpoint is damaged.
@@ -94,23 +93,23 @@ class TrainingState:
             else:
                 self.carried[part][name] = value.to(self.fabric.device)
         self.fabric.strategy.precision.load_state_dict(scaler)
-        return gan_checkpoint.describe(checkpoint).step
 
 
-def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights | None = None) -> TrainingState:
-    """Build everything at step 0, on a launched ``fabric``.
+def build_state(fabric: Fabric, training: Training, checkpoint: Path | None = None) -> TrainingState:
+    """Build everything at step 0, or as a checkpoint has it, on a launched ``fabric``.
 
     Raises:
         SonoforgeError: The discriminator cannot be frozen as the settings say.
     """
-    recipe, settings = setup.recipe, setup.settings
-    generator, discriminator = build_networks(recipe, setup.options, settings.seed, setup.seen)
+    recipe, settings = training.recipe, training.settings
+    generator, discriminator = build_networks(recipe, training.options, settings.seed, training.seen)
     freeze(generator, settings.freeze_generator)
     freeze(discriminator, settings.freeze_discriminator)
-    if weights is not None:
-        transfer_weights(weights, generator, discriminator)
+    start_from = training.pretrained.start_from
+    if start_from is not None and checkpoint is None:
+        transfer_weights(start_from, generator, discriminator)
     if structures_drawn_into(generator):
-        _keep_maps(generator, setup)
+        _keep_maps(generator, training)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     generator, discriminator, average = (fabric.to_device(own) for own in (generator, discriminator, average))
     if fabric.world_size > 1:
@@ -123,15 +122,15 @@ def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights |
         return fabric.setup_optimizers(build_optimiser(own, parameters, interval, fused=settings.precision != "fp16"))
 
     perceptual = None
-    if recipe.perceptual_weight and setup.job.features is not None:
+    if recipe.perceptual_weight and training.pretrained.features is not None:
         perceptual = functools.partial(
-            perceptual_loss, setup.job.features, image_channels=setup.originals.image_channels
+            perceptual_loss, training.pretrained.features, image_channels=training.originals.image_channels
         )
     augmentation = AUGMENTATIONS[recipe.augmentation]
     carried = {"loss": LOSSES[recipe.loss].start}
     carried |= {"augmentation": ADAPTIVE_START} if augmentation.adaptive else {}
     carried |= {name: REGULARISERS[name].start for name in recipe.regularisers}
-    return TrainingState(
+    state = TrainingState(
         fabric=fabric,
         recipe=recipe,
         loss=LOSSES[recipe.loss],
@@ -149,18 +148,21 @@ def build_state(fabric: Fabric, setup: TrainingSetup, weights: StartingWeights |
             part: {name: torch.tensor(float(value), device=fabric.device) for name, value in values.items()}
             for part, values in carried.items()
         },
-        image_channels=setup.originals.image_channels,
+        image_channels=training.originals.image_channels,
         accumulate=settings.accumulate,
         seed=settings.seed,
     )
+    if checkpoint is not None:
+        state.restore(checkpoint)
+    return state
 
 
-def _keep_maps(generator: Any, setup: TrainingSetup) -> None:
+def _keep_maps(generator: Any, training: Training) -> None:
     """Give a generator that draws into label maps those of training images, evenly spaced, or new ones."""
-    images, count = setup.originals, len(generator.kept)
-    if setup.recipe.kept_maps == "shapes":
+    images, count = training.originals, len(generator.kept)
+    if training.recipe.kept_maps == "shapes":
         model = learn_shapes(images.pixels[..., images.image_channels] >= HALF)
-        masks = draw_masks(model, count, setup.plan.image_size, setup.settings.seed)
+        masks = draw_masks(model, count, training.plan.image_size, training.settings.seed)
         generator.keep_maps(torch.from_numpy(masks)[:, None])
         return
     chosen = images.pixels[evenly_spaced(len(images), count), ..., images.image_channels :]

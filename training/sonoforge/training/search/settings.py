@@ -16,7 +16,7 @@ from sonoforge.training.search.source import Opened
 from sonoforge.training.search.space import Values, rounded, with_values
 from sonoforge.training.search.study import Trial
 from sonoforge.training.search.study import Values as TrialValues
-from sonoforge.training.search.trial import set_up_with
+from sonoforge.training.search.trial import prepare_trial
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
 
 def trial_settings(opened: Opened, study: str, number: int, values: Values) -> GanSettings:
     """Return the settings that a trial trains with; its seed follows from the search's, the recipe and its number."""
-    settings = opened.job.settings
+    settings = opened.settings
     own = with_values(settings, opened.recipe, values)
     return dataclasses.replace(own, seed=derive_seed(settings.seed, f"trial of {study}", number, bits=32))
 
@@ -94,15 +94,15 @@ def possible_space(opened: Opened, space: Sequence[Parameter]) -> tuple[Paramete
     Raises:
         SonoforgeError: Settings that cannot be trained.
     """
-    recipe = opened.job.settings.recipe
-    images = len(set_up_with(opened, opened.job.settings).images)
+    recipe = opened.settings.recipe
+    images = len(prepare_trial(opened, opened.settings).images)
     fitting = tuple(_fitting(recipe, parameter, images) for parameter in space)
     usual = {parameter.name: _ends(parameter)[0] for parameter in fitting if not parameter.optimiser}
     optimisers = next((parameter.choices for parameter in fitting if parameter.name == OPTIMISER), ())
     for parameter in fitting:
         for value in _ends(parameter):
             needed = {OPTIMISER: parameter.optimiser} if parameter.optimiser in optimisers else {}
-            set_up_with(opened, trial_settings(opened, recipe, 0, {**usual, **needed, parameter.name: value}))
+            prepare_trial(opened, trial_settings(opened, recipe, 0, {**usual, **needed, parameter.name: value}))
     return fitting
 
 

@@ -13,11 +13,10 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
-from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes.row import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
-from sonoforge.training.gan.setup import SOURCES
+from sonoforge.training.gan.training import SOURCES, Pretrained, open_pretrained
 from sonoforge.training.metrics.suited_space import choose_space
 
 
@@ -38,7 +37,10 @@ class Opened(NamedTuple):
 
     images: TrainingSet  # that trials read
     apart: TrainingSet | None  # that none reads
-    job: GanJob
+    settings: GanSettings  # of the source
+    device: str
+    pretrained: Pretrained  # what the settings name
+    seed: int  # of the choice of images that are held out, the same in every trial
     recipe: Recipe  # with the user's settings
 
 
@@ -76,8 +78,9 @@ def open_source(source: Source, seed: int) -> Opened:
             f"{', '.join(source.data)}: found other images here than where the search was begun; give each machine the "
             "same"
         )
-    job = dataclasses.replace(open_job(source.settings, source.device), held_out_seed=seed)
-    return Opened(images, apart, job, compose(source.settings))
+    settings = source.settings
+    pretrained = open_pretrained(settings, source.device)
+    return Opened(images, apart, settings, source.device, pretrained, seed, compose(settings))
 
 
 def keep_sources(folder: Path, opened: Opened) -> None:

@@ -20,16 +20,14 @@ from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.progress import stderr_handlers
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate_pixels, label_batch, load_generator, sample_latent
-from sonoforge.training.gan.job import GanJob
 from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress.tick_metrics import make_metric_reference, measure_metrics
 from sonoforge.training.gan.progress.ticks import read_stats
-from sonoforge.training.gan.setup import TrainingSetup, set_up
 from sonoforge.training.gan.starting_weights import read_starting_weights
+from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.search.pruning import MEASUREMENTS, Past, gives_up
 from sonoforge.training.search.source import Opened, Source, open_source
@@ -74,25 +72,22 @@ def reads(task: TrialTask) -> tuple[Path, ...]:
     return (task.folder,) if task.weights is None else (task.folder, task.weights)
 
 
-def set_up_trial(images: TrainingSet, job: GanJob) -> TrainingSetup:
-    """Make a trial's training ready, with a tick at each measurement.
+def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = None) -> Training:
+    """Make a training with these settings ready, with a tick at each measurement.
+
+    Args:
+        opened: What all trials share.
+        settings: Of the trial.
+        weights: Of the trial whose weights it starts from, if any.
 
     Raises:
         SonoforgeError: Settings that do not go together, or too few images.
     """
-    setup = set_up(images, job)
-    ticks = math.ceil(setup.plan.steps / MEASUREMENTS)
-    return set_up(images, dataclasses.replace(job, settings=dataclasses.replace(job.settings, tick_steps=ticks)))
-
-
-def set_up_with(opened: Opened, settings: GanSettings, weights: Path | None = None) -> TrainingSetup:
-    """Make a training with these settings ready, from the weights of a trial if there are any.
-
-    Raises:
-        SonoforgeError: Settings that do not go together, or too few images.
-    """
-    start_from = read_starting_weights(weights) if weights is not None else None
-    return set_up_trial(opened.images, dataclasses.replace(opened.job, settings=settings, start_from=start_from))
+    pretrained = opened.pretrained
+    if weights is not None:
+        pretrained = dataclasses.replace(pretrained, start_from=read_starting_weights(weights))
+    training = prepare(settings, opened.images, opened.device, pretrained, opened.seed)
+    return training.changed(tick_steps=math.ceil(training.plan.steps / MEASUREMENTS))
 
 
 def run_trial(task: TrialTask) -> Trial:
@@ -101,23 +96,23 @@ def run_trial(task: TrialTask) -> Trial:
     if path.is_file():
         return _with(task.trial, json.loads(path.read_text(encoding="utf-8")))
     opened = open_source(task.source, rules.seed)
-    setup = set_up_with(opened, task.settings, task.weights)
-    watch = _Watch(task, setup.plan.steps)
+    training = prepare_trial(opened, task.settings, task.weights)
+    watch = _Watch(task, training.plan.steps)
     state, why = COMPLETE, ""
     with log_to(task.run), _only_errors_on_stderr():
         try:
-            train_gan(opened.images, setup.job, task.folder, resume=True, stop=watch)
+            train_gan(training, task.folder, resume=True, stop=watch)
         except GateError as error:
             state, why = DIVERGED, str(error).removeprefix(f"{task.folder}: ")
     checkpoints = gan_checkpoint.list_checkpoints(task.folder / "checkpoints")
     rows = read_stats(task.folder, gan_checkpoint.describe(checkpoints[-1]).step) if checkpoints else []
-    if state == COMPLETE and rows[-1]["step"] < setup.plan.steps:
+    if state == COMPLETE and rows[-1]["step"] < training.plan.steps:
         state = PRUNED if watch.gave_up else OUT_OF_TIME
     watch.look(rows, over=state == OUT_OF_TIME)
     measured = [row for row in rows if "kid" in row]
     last = measured[-1] if measured else {}
     details = {name: last.get(name) for name in ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity")}
-    details |= {"seconds": _seconds(rows), "seed": setup.settings.seed, "why": why, **_costs(task, setup)}
+    details |= {"seconds": _seconds(rows), "seed": training.settings.seed, "why": why, **_costs(task, training)}
     record = {"state": state, "reports": watch.reports, "details": details}
     write_json(path, record)
     return _with(task.trial, record)
@@ -128,9 +123,9 @@ def _with(trial: Trial, record: Mapping[str, Any]) -> Trial:
     return dataclasses.replace(trial, state=record["state"], reports=reports, details=record["details"])
 
 
-def _costs(task: TrialTask, setup: TrainingSetup) -> dict[str, float]:
+def _costs(task: TrialTask, training: Training) -> dict[str, float]:
     """Return the parameters of the network that is searched, and how long a generator takes for an image."""
-    generator, discriminator = outline_networks(setup.recipe, setup.options, setup.seen)
+    generator, discriminator = outline_networks(training.recipe, training.options, training.seen)
     searched = generator if task.rules.network == "generator" else discriminator
     costs = {"parameters": float(sum(parameter.numel() for parameter in searched.parameters()))}
     if task.rules.network == "generator" and (task.folder / "checkpoints").is_dir():
@@ -166,11 +161,11 @@ def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
     Returns:
         As `tick_metrics.measure_metrics`; empty where no images were set apart.
     """
-    if opened.apart is None or opened.job.space is None:
+    if opened.apart is None or opened.pretrained.space is None:
         return {}
-    generator = load_generator(folder, opened.job.device)
-    seed = opened.job.settings.seed
-    reference = make_metric_reference(METRICS, opened.job.space, opened.images, opened.apart, generator, seed)
+    generator = load_generator(folder, opened.device)
+    seed = opened.settings.seed
+    reference = make_metric_reference(METRICS, opened.pretrained.space, opened.images, opened.apart, generator, seed)
     return measure_metrics(generator, reference, opened.images.image_channels)
 
 

@@ -32,10 +32,10 @@ from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.joint_masks import join_masks
-from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
+from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.generator import CPU_BATCH, latent_size, load_generator, sample, structures_drawn_into
-from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.progress.ticks import training_cost
+from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.metrics.spaces import Space
 from sonoforge.training.peak_memory import measured_memory
 from sonoforge.training.run_folder import is_finished, log_to, read_results
@@ -79,8 +79,8 @@ class GeneratorFigures(TypedDict):
     real_structures: dict[str, float]  # share of the real training pairs that do
 
 
-def _gan_job(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> tuple[GanJob, TrainingSet]:
-    """Return the training of the task's recipe, and the pairs of image and masks that it learns."""
+def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> Training:
+    """Return the training of the task's recipe on its pairs of image and masks."""
     settings = task.experiment.settings_of(task.recipe)
     structures = len(images.structures)
     pairs = take_pairs(images, train, image_channels(images, task))
@@ -97,7 +97,7 @@ def _gan_job(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> t
     if settings.batch is not None and settings.batch > len(pairs):
         log.info("%s: batch %d lowered to its %d pairs", task.name, settings.batch, len(pairs))
         settings = dataclasses.replace(settings, batch=len(pairs))
-    return open_job(settings, task.experiment.device), training_set
+    return prepare(settings, training_set, task.experiment.device)
 
 
 def train_generator(task: FoldTask) -> str:
@@ -107,10 +107,10 @@ def train_generator(task: FoldTask) -> str:
     images, train = training_part(task, f"generator {task.recipe}")
     folder = generator_folder(task)
     with log_to(task.folder.parent):
-        job, training_set = _gan_job(task, images, train)
+        training = _prepare(task, images, train)
         if not is_finished(folder):
             with measured_memory(find_device(task.experiment.device)) as memory:
-                train_gan(training_set, job, folder, resume=True)
+                train_gan(training, folder, resume=True)
             write_json(folder / MEMORY, {"gib": memory.gib})
     return task.name
 

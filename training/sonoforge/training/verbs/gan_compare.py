@@ -32,14 +32,13 @@ from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.job import GanJob, open_job
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.pace import LENGTH, of_length, steps_in
+from sonoforge.training.gan.pace import LENGTH, steps_in
 from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes.table import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
-from sonoforge.training.gan.setup import TrainingSetup, set_up
+from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.metrics.lpips import Lpips, open_lpips
 from sonoforge.training.pages.gan_comparison import pictures, tables
 from sonoforge.training.pages.gan_comparison.kept import read_comparison
@@ -59,8 +58,7 @@ class _Training:
     """One training, ready to run."""
 
     name: str  # as asked for: RECIPE or RECIPE:PRESET, and its point of the grid
-    images: TrainingSet
-    setup: TrainingSetup  # its job has the milestones
+    setup: Training  # with the milestones
     real: ImageSet  # what it is measured against
 
     def folder_in(self, comparison: Path) -> Path:
@@ -82,35 +80,35 @@ def main(config: GanCompareConfig) -> Outcome:
     lengths = given_lengths(config.gan)
     if config.minutes is not None and lengths:
         raise SonoforgeError(f"--minutes: found with --{lengths[0]}, expected one of them")
-    job = open_job(config.gan, config.device)
-    trainings = _set_up(config, job, cache_folder)
+    trainings = _prepare(config, cache_folder)
     if config.minutes is None:
         trainings = [_with_milestones(training, shares) for training in trainings]
     flags = ("--metric-features", "--metric-weights")
     spaces = open_spaces(config.metric_features, config.metric_weights, str(find_device(config.device)), flags)
     protocol = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.gan.seed, cache_folder)
-    name = f"gan-compare-{trainings[0].images.name}-{config.gan.class_name or 'all'}".lower()
+    name = f"gan-compare-{trainings[0].setup.originals.name}-{config.gan.class_name or 'all'}".lower()
     paper = find_paper(config.published, [name.partition(":")[0] for name in config.recipes])
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume, compared=LENGTH)
     shown: list[pictures.Shown] = []
     figures: list[dict[str, Any]] = []
     device = find_device(config.device)
-    about = run_folder.describe_environment(device_name(device), config.gan.seed, trainings[0].images.fingerprint)
+    about = run_folder.describe_environment(
+        device_name(device), config.gan.seed, trainings[0].setup.originals.fingerprint
+    )
     with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
         run_folder.write_environment(folder, about)
         for planned in trainings:
             training, own_shares = planned, shares
             if config.minutes is not None:
-                images, own_job = planned.images, planned.setup.job
-                steps = steps_in(config.minutes, images, own_job, planned.folder_in(folder), interrupted)
+                steps = steps_in(config.minutes, planned.setup, planned.folder_in(folder), interrupted)
                 if steps is None:
                     return _stopped(folder, shown)
-                own_setup = set_up(images, of_length(own_job, steps))
+                own_setup = planned.setup.of_length(steps)
                 own_shares = _apart(shares, steps)
                 training = _with_milestones(dataclasses.replace(planned, setup=own_setup), own_shares)
             count = config.count or len(training.setup.originals)
             _write_config(training, config.data, training.folder_in(folder))
-            for share, step in zip(own_shares, training.setup.job.milestones, strict=True):
+            for share, step in zip(own_shares, training.setup.milestones, strict=True):
                 log.info("== %s up to %g of its training, step %d", training.name, share, step)
                 checkpoint = _reach(training, training.folder_in(folder), step, interrupted)
                 if checkpoint is None:
@@ -223,26 +221,27 @@ def _label(name: str, point: Mapping[str, Any]) -> str:
     return " ".join([name, *(f"{key.replace('_', '-')}={format_value(value)}" for key, value in point.items())])
 
 
-def _set_up(config: GanCompareConfig, job: GanJob, cache_folder: Path | None) -> list[_Training]:
+def _prepare(config: GanCompareConfig, cache_folder: Path | None) -> list[_Training]:
     """Make every training ready, each set of images read once."""
     read: dict[int, TrainingSet] = {}  # of one class or of all, by size
+    pretrained = open_pretrained(config.gan, config.device)
     trainings = []
     for name, point in itertools.product(config.recipes, _grid(config.grid)):
-        settings = _of_recipe(name, dataclasses.replace(job.settings, **point), config.recipes)
+        settings = _of_recipe(name, dataclasses.replace(config.gan, **point), config.recipes)
         settings = _of_classes(settings)
         size = settings.image_size or compose(settings).image_size
         if size not in read:
             groups = bool(settings.held_out)
             read[size] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
-        setup = set_up(read[size], dataclasses.replace(job, settings=settings))
-        trainings.append(_Training(_label(name, point), read[size], setup, real_set(setup)))
+        setup = prepare(settings, read[size], config.device, pretrained)
+        trainings.append(_Training(_label(name, point), setup, real_set(setup)))
     return trainings
 
 
 def _with_milestones(training: _Training, shares: Sequence[float]) -> _Training:
     setup = training.setup
-    job = dataclasses.replace(setup.job, milestones=milestone_steps(shares, setup.plan.steps))
-    return dataclasses.replace(training, setup=dataclasses.replace(setup, job=job))
+    setup = dataclasses.replace(setup, milestones=milestone_steps(shares, setup.plan.steps))
+    return dataclasses.replace(training, setup=setup)
 
 
 def _of_recipe(name: str, settings: GanSettings, compared: Sequence[str]) -> GanSettings:
@@ -278,7 +277,7 @@ def _of_classes(settings: GanSettings) -> GanSettings:
 def _write_config(training: _Training, data: Sequence[str], own: Path) -> None:
     """Let a training be evaluated and exported as any other run."""
     own.mkdir(exist_ok=True)
-    run_folder.write_config(own, {"data": data, **dataclasses.asdict(training.setup.job.settings)})
+    run_folder.write_config(own, {"data": data, **dataclasses.asdict(training.setup.settings)})
 
 
 def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], bool]) -> Path | None:
@@ -287,12 +286,10 @@ def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], 
     over = step < training.setup.plan.steps or run_folder.is_finished(own)  # a kill may have left the end unrecorded
     if over and wanted in gan_checkpoint.list_checkpoints(wanted.parent):
         return wanted
-    device = find_device(training.setup.job.device)
+    device = find_device(training.setup.device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # the recipe before this one, and measuring, may have needed more
-    reached = train_gan(
-        training.images, training.setup.job, own, resume=True, show_progress=is_shown(), stop=interrupted
-    )
+    reached = train_gan(training.setup, own, resume=True, show_progress=is_shown(), stop=interrupted)
     return reached if reached == wanted else None
 
 
@@ -312,7 +309,7 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
             found |= {name: own_figure["value"], f"{name}_floor": own_figure["floor"]}
             found[f"{name}_ratio"] = own_figure["ratio"]
     return {
-        "data": training.images.name,
+        "data": training.setup.originals.name,
         "recipe": training.name,
         "milestone": share,
         **{name: tick[name] for name in ("epoch", "step", "kimg", "diversity", "collapsed")},
@@ -327,7 +324,7 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
         "batch": setup.plan.batch,
         "images": len(setup.images),
         "expand": setup.settings.expand,
-        "classes": len(training.images.classes) if setup.conditional else 1,
+        "classes": len(training.setup.originals.classes) if setup.conditional else 1,
         "conditioning": setup.recipe.conditioning,
         "features": first["kid"]["space"],
         "source": tables.OURS,

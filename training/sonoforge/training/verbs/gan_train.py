@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import re
@@ -18,35 +17,30 @@ import torch
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import TrainingSet, hold_out, read_training_set
+from sonoforge.training.gan.batches.training_set import read_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.job import open_job, with_space
-from sonoforge.training.gan.options import PRECISIONS, GanSettings
-from sonoforge.training.gan.pace import LENGTH, of_length, steps_in
+from sonoforge.training.gan.options import PRECISIONS
+from sonoforge.training.gan.pace import LENGTH, steps_in
 from sonoforge.training.gan.progress.curves import PICTURE
-from sonoforge.training.gan.settings import given_lengths, make_plan
-from sonoforge.training.gan.setup import set_up
+from sonoforge.training.gan.settings import given_lengths
+from sonoforge.training.gan.training import prepare
 from sonoforge.training.progress import is_shown
 from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)
 
-HELD_OUT_SHARE = 0.1
 UNFINISHED = "stopped before its end; to go on: the same command with --resume"
 
 
 def main(config: GanTrainConfig) -> Outcome:
     """Train, or continue, or report that it is done."""
-    job = open_job(config.gan, config.device)
-    cache_folder = config.storage.open()
-    images = read_training_set(config.data, job.settings, groups=_needs_groups(job.settings), cache_folder=cache_folder)
-    settings = dataclasses.replace(job.settings, held_out=held_out_share(job.settings, images))
-    job = with_space(dataclasses.replace(job, settings=settings), images)
-    set_up(images, job)  # refuses bad settings before a folder is made
+    settings = config.gan
+    groups = bool(settings.measured) if settings.held_out is None else settings.held_out > 0
+    images = read_training_set(config.data, settings, groups=groups, cache_folder=config.storage.open())
+    training = prepare(settings, images, config.device)  # refuses bad settings before a folder is made
     fabric = open_fabric(config.device, PRECISIONS[settings.precision])
     fabric.launch()
     if not fabric.is_global_zero:
@@ -69,14 +63,13 @@ def main(config: GanTrainConfig) -> Outcome:
         if config.minutes is not None and given_lengths(settings):
             deadline = time.monotonic() + 60 * config.minutes
         elif config.minutes is not None:
-            steps = steps_in(config.minutes, images, job, folder, interrupted)
+            steps = steps_in(config.minutes, training, folder, interrupted)
             if steps is None:
                 log.info(UNFINISHED)
                 return Outcome({"run": str(folder), "finished": False}, "sonoforge gan train --resume")
-            job = of_length(job, steps)
+            training = training.of_length(steps)
         checkpoint = train_gan(
-            images,
-            job,
+            training,
             folder,
             resume=config.resume,
             show_progress=is_shown(),
@@ -85,41 +78,14 @@ def main(config: GanTrainConfig) -> Outcome:
     finished = run_folder.is_finished(folder)
     best = gan_checkpoint.best_checkpoint(folder / "checkpoints")
     say("samples: %s", folder / "samples")
-    if settings.metrics:
+    if settings.measured:
         say("curves: %s   best checkpoint: %s", folder / PICTURE, best.name if best else "none")
     result: dict[str, Any] = {"run": str(folder), "finished": finished, "checkpoint": str(checkpoint)}
     if not finished:
         log.info(UNFINISHED)
     results = run_folder.read_results(folder) if finished else {}
-    which = "--checkpoint best " if settings.metrics and best else ""
+    which = "--checkpoint best " if settings.measured and best else ""
     return Outcome({**results, **result}, f"sonoforge gan sample {folder} {which}--count 64")
-
-
-def held_out_share(settings: GanSettings, images: TrainingSet) -> float:
-    """Return the share to hold out: the one asked for, else a tenth where that leaves enough images on both sides.
-
-    Too few to hold some out is said in the log, and in every row of ``stats.jsonl`` and the results, which call
-    their reference ``training``.
-    """
-    if settings.held_out is not None:
-        return settings.held_out
-    if not settings.metrics:
-        return 0.0
-    try:
-        kept, _ = hold_out(images, HELD_OUT_SHARE, settings.seed)
-    except SonoforgeError as error:
-        reason = str(error)
-    else:
-        left, batch = len(kept) * settings.expand, make_plan(settings, len(kept) * settings.expand).batch
-        if left >= batch:
-            return HELD_OUT_SHARE
-        reason = f"it would leave {left} for a batch of {batch}; give --batch {left} or --held-out 0"
-    log.warning("nothing is held out, so the metrics are measured against the training images: %s", reason)
-    return 0.0
-
-
-def _needs_groups(settings: GanSettings) -> bool:
-    return bool(settings.metrics) if settings.held_out is None else settings.held_out > 0
 
 
 @contextlib.contextmanager

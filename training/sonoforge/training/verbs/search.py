@@ -55,7 +55,7 @@ def main(config: SearchConfig) -> Outcome:
                 )
 
                 def settings(trial: Trial, partner: str = partner) -> GanSettings:
-                    return _trial_settings(opened.job.settings, trial, partner)
+                    return _trial_settings(opened.settings, trial, partner)
 
                 own = searching.Planned(study, source, opened, rules, settings)
                 trials.carry_out([own])
@@ -125,7 +125,7 @@ def _final_command(config: SearchConfig, opened: Opened, searched: Sequence[Sear
     codes: dict[str, Any] = {f"{network}_cell": code for network, code in partners.items()}
     codes |= {f"{own.name}_cell": str(own.best.values["code"]) for own in searched if own.best is not None}
     preset: dict[str, Any] = dict.fromkeys({"kimg", "epochs", *SEARCH_PRESETS[config.preset]["gan"]} - {"image_size"})
-    own = dataclasses.replace(opened.job.settings, **codes, **preset, metric_features="", metric_weights="")
+    own = dataclasses.replace(opened.settings, **codes, **preset, metric_features="", metric_weights="")
     return train_command(data_flags(config.data), own)
 
 

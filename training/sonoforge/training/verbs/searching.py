@@ -29,9 +29,9 @@ from sonoforge.training.search.trial import (
     Rules,
     TrialTask,
     measure_apart,
+    prepare_trial,
     reads,
     run_trial,
-    set_up_with,
     trial_folder,
 )
 from sonoforge.training.tasks.opening import open_workers
@@ -89,17 +89,17 @@ def about_search(about: page.About, config: TrialsConfig, opened: Opened, length
     Raises:
         SonoforgeError: What cannot be trained.
     """
-    setup, images, class_name = set_up_with(opened, opened.job.settings), opened.images, opened.job.settings.class_name
-    shown = length or f"{setup.plan.steps * setup.images_per_step / 1000:.3g} thousand images shown"
+    training, images, class_name = prepare_trial(opened, opened.settings), opened.images, opened.settings.class_name
+    shown = length or f"{training.plan.steps * training.images_per_step / 1000:.3g} thousand images shown"
     limit = f" or {config.trial_minutes:g} minutes" if config.trial_minutes else ""
-    size = f"{setup.plan.image_size} x {setup.plan.image_size} pixels"
+    size = f"{training.plan.image_size} x {training.plan.image_size} pixels"
     return dataclasses.replace(
         about,
         name=f"{images.name}, {class_name}" if class_name else images.name,
-        held_out=len(setup.held_out) if setup.held_out else 0,
+        held_out=len(training.held_out) if training.held_out else 0,
         apart=len(opened.apart) if opened.apart else 0,
-        trained=len(setup.images),
-        features=opened.job.space.name if opened.job.space else "",
+        trained=len(training.images),
+        features=opened.pretrained.space.name if opened.pretrained.space else "",
         budget=f"each trial for {shown}{limit}, {size}",
     )
 
@@ -107,12 +107,12 @@ def about_search(about: page.About, config: TrialsConfig, opened: Opened, length
 @contextlib.contextmanager
 def open_folder(verb: str, config: TrialsConfig, opened: Opened) -> Iterator[Path]:
     """Open the run folder, new or continued, and work in it."""
-    settings = opened.job.settings
+    settings = opened.settings
     name = re.sub(r"[^a-z0-9]+", "-", f"{verb}-{opened.images.name}-{settings.class_name}".lower()).strip("-")
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
         keep_sources(folder, opened)
-        here = device_name(find_device(opened.job.device))
+        here = device_name(find_device(opened.device))
         environment = run_folder.describe_environment(here, settings.seed, opened.images.fingerprint)
         environment["versions"]["optuna"] = optuna.__version__  # what is tried depends on it
         run_folder.write_environment(folder, environment)

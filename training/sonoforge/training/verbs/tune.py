@@ -74,7 +74,7 @@ def _prepare(config: TuneConfig) -> list[_Recipe]:
     recipes = []
     for recipe in config.recipes:
         source, opened = searching.open_images(config, dataclasses.replace(config.gan, recipe=recipe))
-        settings = opened.job.settings
+        settings = opened.settings
         space = possible_space(opened, recipe_space(compose(settings), source.settings, narrowed))
         recipes.append(_Recipe(source, opened, space))
         log.info("%s: searched are %s", recipe, ", ".join(map(describe, space)))
@@ -91,7 +91,7 @@ def _result(folder: Path, config: TuneConfig, own: searching.Planned) -> Searche
         found = dataclasses.replace(found, no_importances=str(error).partition(": ")[2])
     if best is None:
         return found
-    settings = with_values(own.opened.job.settings, own.opened.recipe, tried(best))
+    settings = with_values(own.opened.settings, own.opened.recipe, tried(best))
     if not config.gan.metric_features:
         settings = dataclasses.replace(settings, metric_features="")
     return dataclasses.replace(found, command=train_command(data_flags(config.data), settings))

@@ -38,8 +38,8 @@ from sonoforge.training.gan.progress.ticks import (
     read_stats,
     stalled,
 )
-from sonoforge.training.gan.setup import SOURCES, TrainingSetup
 from sonoforge.training.gan.state import TrainingState
+from sonoforge.training.gan.training import SOURCES, Training
 from sonoforge.training.progress import is_interactive, progress_bar
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,10 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: Path, setup: TrainingSetup, state: TrainingState, newest: Path | None, *, show_progress: bool
+        self, folder: Path, training: Training, state: TrainingState, newest: Path | None, *, show_progress: bool
     ) -> None:
         """Read the records of an earlier run, and prepare what samples are compared with."""
-        self._folder, self._setup, self._state = folder, setup, state
+        self._folder, self._training, self._state = folder, training, state
         self._is_main = state.fabric.is_global_zero
         self._start = 0
         if newest is not None:
@@ -77,23 +77,23 @@ class Recorder:
         if self._is_main:
             self._remove_old()  # what a killed run came not to remove
             write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
-            images = setup.originals
+            images = training.originals
             spread = evenly_spaced(len(images), GRID)
             if images.sources:
                 write_json(folder / SOURCES, images.sources)
             write_grid(images.pixels[spread, ..., : images.image_channels], folder / "samples" / "real.png")
-        settings = setup.settings
-        compared = setup.originals
-        if not setup.conditional:
+        settings = training.settings
+        compared = training.originals
+        if not training.conditional:
             compared = dataclasses.replace(compared, labels=None)
         self._reference = make_reference(compared, state.average, settings.seed)
         self._metric_reference: MetricReference | None = None
-        if self._is_main and settings.metrics and setup.job.space is not None:
+        if self._is_main and settings.metrics and training.pretrained.space is not None:
             self._metric_reference = make_metric_reference(
-                settings.metrics, setup.job.space, compared, setup.held_out, state.average, settings.seed
+                settings.metrics, training.pretrained.space, compared, training.held_out, state.average, settings.seed
             )
             _log_metrics(self._metric_reference)
-        self._measure_steps = setup.plan.tick_steps * settings.every
+        self._measure_steps = training.plan.tick_steps * settings.every
         self._peak = max((row["diversity"] for row in self._rows), default=0.0)
         self._collapsed = bool(self._rows) and bool(self._rows[-1]["collapsed"])
         self._totals: dict[str, Tensor] = {}
@@ -104,7 +104,7 @@ class Recorder:
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Recorder:
-        settings, steps = self._setup.settings, self._setup.plan.steps
+        settings, steps = self._training.settings, self._training.plan.steps
         title = f"{settings.recipe} {settings.class_name}"
         self._advance = self._exit.enter_context(progress_bar(title, steps, self._start, show=self._show_progress))
         self._events = None
@@ -127,15 +127,15 @@ class Recorder:
             self._totals[name] = self._totals[name] + value if name in self._totals else value
             self._counts[name] = self._counts.get(name, 0) + 1
         self._advance(done, None)
-        if done % self._setup.plan.tick_steps == 0 or done == self._setup.plan.steps or interrupted:
+        if done % self._training.plan.tick_steps == 0 or done == self._training.plan.steps or interrupted:
             self._tick(done, interrupted=interrupted)
         elif time.monotonic() - self._saved_at > SAVE_SECONDS and self._state.fabric.world_size == 1:
             self._save(done, {})
             self._saved_at = time.monotonic()
 
     def _tick(self, done: int, *, interrupted: bool) -> None:
-        setup, state = self._setup, self._state
-        last = interrupted or done == setup.plan.steps
+        training, state = self._training, self._state
+        last = interrupted or done == training.plan.steps
         seconds = (time.monotonic() - self._tick_began) / (done - self._tick_start)
         means = self._mean_scalars()
         if not all(map(math.isfinite, means.values())):
@@ -156,12 +156,13 @@ class Recorder:
         if time.monotonic() - self._logged_at > LOG_SECONDS or last:
             log.info(
                 "step %d/%d: %s, %.3g images/s, %.3f s/step, %.0f s left",
-                done, setup.plan.steps, summary, row["images_per_second"], seconds, (setup.plan.steps - done) * seconds,
+                done, training.plan.steps, summary, row["images_per_second"], seconds,
+                (training.plan.steps - done) * seconds,
             )  # fmt: skip
             self._logged_at = time.monotonic()
         self._totals, self._counts, self._tick_start = {}, {}, done
         self._tick_began = self._saved_at = time.monotonic()
-        patience = setup.settings.stop_after
+        patience = training.settings.stop_after
         if patience is not None and any_process(state.fabric, stalled(self._rows, patience, self._measure_steps)):
             log.info("KID has not fallen for %d measurements: stopped at step %d", patience, done)
             self.stalled = True
@@ -171,18 +172,18 @@ class Recorder:
         return dict(zip(self._totals, reduce_mean(self._state.fabric, means).tolist(), strict=True))
 
     def _row(self, done: int, seconds: float, means: Mapping[str, float], figures: Mapping[str, Any]) -> Row:
-        state, images = self._state, self._setup.images_per_step
+        state, images = self._state, self._training.images_per_step
         return {
             "step": done,
             "images": done * images,
             "kimg": done * images / 1000,
-            "epoch": round(done * images / len(self._setup.images), 3),
+            "epoch": round(done * images / len(self._training.images), 3),
             **means,
             "discriminator_gradient": gradient_norm(state, state.discriminator),
             "generator_gradient": gradient_norm(state, state.generator),
             **{name: float(value) for values in state.carried.values() for name, value in values.items()},
             **figures,
-            "collapsed": is_collapsed(figures["diversity"], done, self._setup.plan.steps),
+            "collapsed": is_collapsed(figures["diversity"], done, self._training.plan.steps),
             "seconds_per_step": seconds,
             "seconds_per_kimg": seconds / images * 1000,
             "images_per_second": images / seconds,
@@ -210,7 +211,7 @@ class Recorder:
         self._checkpoint = self._checkpoints / f"step-{done:08d}"
         if self._is_main:
             description = dataclasses.replace(
-                self._setup.description,
+                self._training.description,
                 step=done,
                 distance=figures.get("distance"),
                 kid=figures.get("kid"),
@@ -220,7 +221,7 @@ class Recorder:
             self._remove_old()
 
     def _remove_old(self) -> None:
-        gan_checkpoint.remove_old(self._checkpoints, self._setup.settings.keep, self._setup.job.milestones)
+        gan_checkpoint.remove_old(self._checkpoints, self._training.settings.keep, self._training.milestones)
 
     def _not_finite(self, what: str, step: int) -> GateError:
         found = gan_checkpoint.list_checkpoints(self._checkpoints)
@@ -265,20 +266,20 @@ class Recorder:
         return self._checkpoint
 
     def _results(self, best: gan_checkpoint.Description | None) -> dict[str, Any]:
-        setup, rows = self._setup, self._rows
-        criterion = gan_checkpoint.criterion(setup.description.settings)
+        training, rows = self._training, self._rows
+        criterion = gan_checkpoint.criterion(training.description.settings)
         return {
             "checkpoint": f"checkpoints/{self._checkpoint.name}",
-            "settings": setup.job.record(),
-            "composition": dataclasses.asdict(setup.recipe),
-            "plan": setup.plan._asdict(),
-            "images": len(setup.images),
-            "channels": setup.images.pixels.shape[3],
-            "classes": setup.description.classes,
-            "data_fingerprint": setup.images.fingerprint,
-            "features": setup.job.features.name if setup.job.features else "",
+            "settings": training.pretrained.record(training.settings),
+            "composition": dataclasses.asdict(training.recipe),
+            "plan": training.plan._asdict(),
+            "images": len(training.images),
+            "channels": training.images.pixels.shape[3],
+            "classes": training.description.classes,
+            "data_fingerprint": training.images.fingerprint,
+            "features": training.pretrained.features.name if training.pretrained.features else "",
             "metric_reference": self._metric_reference.kind if self._metric_reference else None,
-            "held_out": len(setup.held_out) if setup.held_out else 0,
+            "held_out": len(training.held_out) if training.held_out else 0,
             "best_by": criterion,
             "best_checkpoint": f"checkpoints/step-{best.step:08d}" if best else None,
             "best_step": best.step if best else None,
