@@ -17,8 +17,7 @@ from sonoforge.models.stylegan.official import (
     generator_from_official,
     generator_state,
 )
-from sonoforge.training.gan.objectives.batch import Batch
-from sonoforge.training.gan.objectives.regularisers import REGULARISERS, path_length
+from sonoforge.training.gan.objectives.regularisers import DECAY, REGULARISERS, Batch, path_lengths
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
 
 # Largest difference of a gradient, as a share of its norm, and of a weight after one iteration.  Measured here: 4e-6
@@ -120,8 +119,8 @@ class Training:
         latents, labels = (values[: len(self.record["in/pl_noise"])] for values in self._made("Greg"))
         styles = self.generator.mapping(latents, labels)
         images = self.generator.synthesis(styles)
-        lengths = path_length.path_lengths(images, styles, self.record["in/pl_noise"].float())
-        average = self.path_length.lerp(lengths.mean(), 1 - path_length.DECAY)
+        lengths = path_lengths(images, styles, self.record["in/pl_noise"].float())
+        average = self.path_length.lerp(lengths.mean(), 1 - DECAY)
         penalties = (lengths - average).square()
         self.path_length = average.detach()
         weight = REGULARISERS["path-length"].weight

@@ -16,8 +16,7 @@ from torch.nn.functional import binary_cross_entropy
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.ema import update_average
-from sonoforge.training.gan.objectives.conditioning import class_loss
-from sonoforge.training.gan.objectives.losses import LOSSES, began
+from sonoforge.training.gan.objectives.losses import LOSSES, class_loss
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
 from sonoforge.training.gan.recipes.row import Strength
@@ -60,7 +59,9 @@ def test_the_other_losses_by_hand() -> None:
 
 
 def test_began_s_k_follows_a_hand_computed_sequence() -> None:
-    state = {name: torch.tensor(value) for name, value in began.START.items()}
+    began = LOSSES["began"]
+    assert began.update is not None
+    state = {name: torch.tensor(value) for name, value in began.start.items()}
     # (L(x), L(G(z))): gamma 0.5, lambda 0.001.
     steps = [((1.0, 0.2), 0.0003, 1.3), ((1.0, 0.2), 0.0006, 1.3), ((0.4, 0.9), 0.0, 1.1), ((0.8, 0.4), 0.0, 0.8)]
     for (real, fake), k, convergence in steps:
@@ -69,7 +70,7 @@ def test_began_s_k_follows_a_hand_computed_sequence() -> None:
         assert float(state["convergence"]) == pytest.approx(convergence, abs=1e-6)
     full = {"k": torch.tensor(0.9999), "convergence": torch.tensor(0.0)}
     assert float(began.update(torch.tensor(2.0), torch.tensor(0.0), full)["k"]) == 1.0
-    assert float(began.discriminator_loss(REAL, FAKE, {"k": torch.tensor(0.25)})) == pytest.approx(0.5 + 0.25 * 0.5)
+    assert float(began.discriminator(REAL, FAKE, {"k": torch.tensor(0.25)})) == pytest.approx(0.5 + 0.25 * 0.5)
 
 
 def test_the_class_loss_is_cross_entropy_and_nothing_without_labels() -> None:

@@ -8,10 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sonoforge.training.gan.objectives.batch import Batch
-from sonoforge.training.gan.objectives.regularisers import REGULARISERS, consistency, path_length
-from sonoforge.training.gan.objectives.regularisers.spectral_norm import normalise_spectrally
-from sonoforge.training.gan.objectives.regularisers.weight_clipping import clip_weights
+from sonoforge.training.gan.objectives.regularisers import (
+    REGULARISERS,
+    Batch,
+    clip_weights,
+    flip_and_shift,
+    normalise_spectrally,
+    path_lengths,
+)
 
 COUNT, SHAPE, LATENT = 4, (2, 8, 8), 6
 
@@ -102,7 +106,7 @@ def test_path_lengths_equal_those_of_the_whole_jacobian() -> None:
     maker, batch = _double(Maker(), _batch())
     latents = batch.latents[:, None].requires_grad_(True)
     noise = torch.randn(COUNT, *SHAPE, dtype=torch.float64)
-    lengths = path_length.path_lengths(maker(latents[:, 0]), latents, noise)
+    lengths = path_lengths(maker(latents[:, 0]), latents, noise)
     for index in range(COUNT):
         jacobian = torch.func.jacrev(lambda z: maker(z[None])[0].flatten())(batch.latents[index])
         expected = (jacobian.T @ noise[index].flatten()).norm() / 8
@@ -120,7 +124,7 @@ def test_path_length_penalty_follows_its_moving_average() -> None:
         latents = batch.latents[: COUNT // 2, None].clone().requires_grad_(True)
         images = maker(latents[:, 0])
         noise = torch.randn(images.shape, generator=twin)
-        lengths = path_length.path_lengths(images, latents, noise).detach()
+        lengths = path_lengths(images, latents, noise).detach()
         average = 0.99 * average + 0.01 * float(lengths.mean())
         value = REGULARISERS["path-length"].penalty(maker, batch, state)  # type: ignore[misc]
         assert float(state["path_length"]) == pytest.approx(average, rel=1e-5)
@@ -134,7 +138,7 @@ def test_a_generator_that_stretches_alike_everywhere_pays_no_path_length() -> No
             return 3 * latents.view(-1, 1, 2, 3)[..., :2]
 
     latents = torch.randn(5, 1, 6, requires_grad=True)
-    lengths = path_length.path_lengths(Scale()(latents[:, 0]), latents, torch.ones(5, 1, 2, 2))
+    lengths = path_lengths(Scale()(latents[:, 0]), latents, torch.ones(5, 1, 2, 2))
     # J^T y is 3 in four places; divided by the side 2.
     assert torch.allclose(lengths, torch.full((5,), 3.0))
 
@@ -170,7 +174,7 @@ def test_spectral_norm_gives_every_layer_the_largest_singular_value_1() -> None:
 
 def test_flips_and_shifts_only_move_pixels() -> None:
     images = torch.rand(64, 1, 32, 32)
-    moved = consistency.flip_and_shift(images, torch.Generator().manual_seed(0))
+    moved = flip_and_shift(images, torch.Generator().manual_seed(0))
     ways = torch.tensor(
         [
             any(
@@ -199,7 +203,7 @@ def test_consistency_is_0_for_a_critic_that_sees_no_difference() -> None:
     twin = torch.Generator()
     twin.set_state(batch.chance.get_state())
     critic = Critic()
-    plain, moved = critic(batch.real)[0], critic(consistency.flip_and_shift(batch.real, twin))[0]
+    plain, moved = critic(batch.real)[0], critic(flip_and_shift(batch.real, twin))[0]
     assert float(penalty(critic, batch, {}).detach()) == pytest.approx(
         float((plain - moved).square().mean().detach()), rel=1e-5
     )

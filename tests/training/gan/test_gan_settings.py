@@ -47,7 +47,7 @@ def test_the_cells_of_either_network_are_chosen_by_code_or_name() -> None:
     own = compose(GanSettings(recipe="ga-gan", generator_cell="{3, 12-6}", discriminator_cell="fixed"))
     assert (own.generator["cell"], own.discriminator["cell"]) == ("{3, 12-6}", "fixed")
     for option in ("generator_cell", "discriminator_cell"):
-        with pytest.raises(SonoforgeError, match=rf"^{option}: found 'found' with the dcgan networks, which have no "):
+        with pytest.raises(SonoforgeError, match=rf"^{option}: found 'found' with the dcgan networks, .* ga-gan"):
             compose(GanSettings(recipe="lsgan", **{option: "found"}))
 
 
@@ -79,10 +79,10 @@ def test_a_budget_in_images_counts_all_turns_of_the_critic() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"recipe": "wgan", "beta1": 0.5}, "beta1: found 0.5 with the optimiser rmsprop, which has none"),
+        ({"recipe": "wgan", "beta1": 0.5}, "beta1: found 0.5 with the optimiser rmsprop"),
         (
             {"recipe": "stylegan2", "norm": "batch-renorm"},
-            "norm: found batch-renorm with the stylegan2 networks, which",
+            "norm: found 'batch-renorm' with the stylegan2 networks",
         ),
         ({"norm": "layer"}, "found norm 'layer', expected one of batch, batch-renorm, none"),
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
@@ -115,9 +115,9 @@ def test_regularisers_are_read_from_text() -> None:
     ("changes", "message"),
     [
         ({"recipe": "dcgan", "loss": "began"}, "reconstruction errors"),
-        ({"recipe": "began", "loss": "bce"}, "reconstruction errors"),
-        ({"recipe": "began", "augmentation": "ada"}, "no boundary at 0"),
-        ({"recipe": "wgan-gp", "augmentation": "ada-full"}, "no boundary at 0"),
+        ({"recipe": "began", "loss": "bce"}, "the loss bce, expected one of reconstruction errors"),
+        ({"recipe": "began", "augmentation": "ada"}, "boundary at 0"),
+        ({"recipe": "wgan-gp", "augmentation": "ada-full"}, "boundary at 0"),
         ({"recipe": "dgan-wp-tl-bce"}, "give features"),
         ({"recipe": "dcgan", "stop_after": 2}, "give metrics kid"),
         ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps and kimg"),
@@ -127,9 +127,9 @@ def test_regularisers_are_read_from_text() -> None:
             "found optimiser 'rmsprp', expected one of adam, rmsprop .did you mean rmsprop",
         ),
         ({"recipe": "dcgan", "activation": "eluu"}, "'eluu', expected one of relu, leaky-relu, elu, tanh"),
-        ({"recipe": "stylegan2", "activation": "elu"}, r"elu with the stylegan2 networks, .* any \(dcgan-thesis, "),
-        ({"recipe": "began", "activation": "elu"}, "found elu with the began networks"),
-        ({"recipe": "progan", "activation": "relu"}, "found relu with the progan networks, which fix"),
+        ({"recipe": "stylegan2", "activation": "elu"}, r"'elu' with the stylegan2 networks, .* any \(dcgan-thesis, "),
+        ({"recipe": "began", "activation": "elu"}, "found 'elu' with the began networks"),
+        ({"recipe": "progan", "activation": "relu"}, "found 'relu' with the progan networks"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sonoforge.training.gan.objectives.perceptual import perceptual_loss
+from sonoforge.training.gan.objectives.losses import perceptual_loss
 from sonoforge.training.metrics.features import Features, open_features
 
 

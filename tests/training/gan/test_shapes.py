@@ -110,5 +110,5 @@ def test_a_generator_keeps_masks_of_no_patient(tmp_path: Path, squeezenet_file: 
     two = replace(images, pixels=np.concatenate([pixels, pixels[..., 1:]], axis=3), structures=("a", "b"))
     with pytest.raises(SonoforgeError, match="found shapes with 2 structures, expected one"):
         prepare(settings, two, "cpu")
-    with pytest.raises(SonoforgeError, match="kept_maps: found shapes with dcgan, which keeps none"):
+    with pytest.raises(SonoforgeError, match="kept_maps: found 'shapes' with the recipe dcgan"):
         compose(GanSettings("dcgan", kept_maps="shapes"))

@@ -35,6 +35,7 @@ class Architecture(NamedTuple):
     reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
     cells: bool = False  # whether either network has a `cell`, which is a code
     projected: bool = False  # whether the discriminator sees images through a frozen feature network
+    needs: tuple[str, ...] = ()  # of its discriminator: names in `needs.NEEDS`
 
 
 def _channel_widths(width: int) -> dict[str, int]:
@@ -81,14 +82,24 @@ ARCHITECTURES: dict[str, Architecture] = {
         dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_hidden=True
     ),
     "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, dcgan.initialise, free_hidden=True),
-    "began": Architecture(began.Generator, began.Discriminator, began.initialise, reconstruction=True),
+    "began": Architecture(
+        began.Generator,
+        began.Discriminator,
+        began.initialise,
+        reconstruction=True,
+        needs=("reconstruction loss",),
+    ),
     "ga-gan": Architecture(ga_gan.Generator, ga_gan.Discriminator, ga_gan.initialise, cells=True),
     "biggan": Architecture(biggan.Generator, biggan.Discriminator, biggan.initialise),
     "spade": Architecture(
         lambda **options: spade.Generator(spade.GeneratorSettings(**options)), spade.Discriminator, spade.initialise
     ),
     "projected": Architecture(
-        _light_generator, _projected_discriminator, _initialise_light_or_projected, projected=True
+        _light_generator,
+        _projected_discriminator,
+        _initialise_light_or_projected,
+        projected=True,
+        needs=("feature network",),
     ),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(

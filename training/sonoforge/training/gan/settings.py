@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 from sonoforge.models.activations import ACTIVATIONS
 from sonoforge.models.normalisation import NORMS
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.gan.augmentations import AUGMENTATIONS
+from sonoforge.training.gan.needs import check_needs
 from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of
-from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes.row import OPTIMISERS, OptimiserSettings, Recipe, Strength, r1_gamma
@@ -32,6 +31,12 @@ class Plan(NamedTuple):
     tick_steps: int
 
 
+# Settings that replace what the recipe has by the same name.
+_REPLACING = (
+    "loss", "augmentation", "schedule", "mirror", "kept_maps", "perceptual_weight", "n_critic", "latent_size",
+)  # fmt: skip
+
+
 def compose(settings: GanSettings) -> Recipe:
     """Return the recipe with what the settings change of it.
 
@@ -47,62 +52,43 @@ def compose(settings: GanSettings) -> Recipe:
         gamma = r1_gamma(side, settings.batch or recipe.budget_for(settings.class_name).batch)
         strengths = {**recipe.regularisers, "r1": recipe.regularisers["r1"]._replace(weight=gamma)}
         recipe = dataclasses.replace(recipe, regularisers=strengths)
-    changes: dict[str, Any] = {
-        "loss": settings.loss,
-        "augmentation": settings.augmentation,
-        "conditioning": _conditioning(recipe, settings),
-        "schedule": settings.schedule,
-        "mirror": settings.mirror,
-        "kept_maps": settings.kept_maps,
-        "perceptual_weight": settings.perceptual_weight,
-        "n_critic": settings.n_critic,
-        "latent_size": settings.latent_size,
-        "regularisers": None if settings.regularisers is None else parse_regularisers(settings.regularisers),
-    }
-    recipe = dataclasses.replace(recipe, **{key: value for key, value in changes.items() if value is not None})
+    changes: dict[str, Any] = {name: getattr(settings, name) for name in _REPLACING}
+    changes["conditioning"] = _conditioning(recipe, settings)
+    changes["regularisers"] = None if settings.regularisers is None else parse_regularisers(settings.regularisers)
+    generator, discriminator = _network_options(recipe, settings)
     recipe = dataclasses.replace(
         recipe,
+        **{key: value for key, value in changes.items() if value is not None},
+        generator=generator,
+        discriminator=discriminator,
         generator_optimiser=_optimiser(recipe.generator_optimiser, settings, settings.learning_rate),
         discriminator_optimiser=_optimiser(
             recipe.discriminator_optimiser, settings, settings.discriminator_learning_rate or settings.learning_rate
         ),
     )
-    if settings.activation is not None:
-        _check_known("activation", settings.activation, ACTIVATIONS)
-        _check_free("activation", settings.activation, recipe)
-        recipe = dataclasses.replace(
-            recipe,
-            generator={**recipe.generator, "activation": settings.activation},
-            discriminator={**recipe.discriminator, "activation": settings.activation},
-        )
-    if settings.norm is not None:
-        _check_known("norm", settings.norm, NORMS)
-        _check_free("norm", settings.norm, recipe)
-        critic = {} if recipe.discriminator.get("norm") == "none" else {"norm": settings.norm}
-        recipe = dataclasses.replace(
-            recipe,
-            generator={**recipe.generator, "norm": settings.norm},
-            discriminator={**recipe.discriminator, **critic},
-        )
-    if settings.width is not None:
-        widths = [
-            own.width_options(settings.width) for own in (ARCHITECTURES[recipe.architecture], discriminator_of(recipe))
-        ]
-        recipe = dataclasses.replace(
-            recipe,
-            generator={**recipe.generator, **widths[0]},
-            discriminator={**recipe.discriminator, **widths[1]},
-        )
-    if settings.generator_cell is not None:
-        _check_cells("generator_cell", settings.generator_cell, recipe)
-        recipe = dataclasses.replace(recipe, generator={**recipe.generator, "cell": settings.generator_cell})
-    if settings.discriminator_cell is not None:
-        _check_cells("discriminator_cell", settings.discriminator_cell, recipe)
-        recipe = dataclasses.replace(
-            recipe, discriminator={**recipe.discriminator, "cell": settings.discriminator_cell}
-        )
-    _check_composition(recipe, settings)
+    check_needs(recipe, settings)
     return recipe
+
+
+def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the options of generator and discriminator."""
+    generator, discriminator = dict(recipe.generator), dict(recipe.discriminator)
+    for name, known in (("activation", ACTIVATIONS), ("norm", NORMS)):
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        _check_known(name, value, known)
+        generator[name] = value
+        if discriminator.get(name) != "none":  # a critic without normalisation stays so
+            discriminator[name] = value
+    if settings.width is not None:
+        generator |= ARCHITECTURES[recipe.architecture].width_options(settings.width)
+        discriminator |= discriminator_of(recipe).width_options(settings.width)
+    if settings.generator_cell is not None:
+        generator["cell"] = settings.generator_cell
+    if settings.discriminator_cell is not None:
+        discriminator["cell"] = settings.discriminator_cell
+    return generator, discriminator
 
 
 def measures_in_features(settings: GanSettings) -> bool:
@@ -111,14 +97,6 @@ def measures_in_features(settings: GanSettings) -> bool:
     Not where the discriminator sees images through it: what it sees is what the generator learns to satisfy.
     """
     return bool(settings.features) and not discriminator_of(compose(settings)).projected
-
-
-def _check_cells(what: str, code: str, recipe: Recipe) -> None:
-    if not ARCHITECTURES[recipe.architecture].cells:
-        raise SonoforgeError(
-            f"{what}: found {code!r} with the {recipe.architecture} networks, which have no cells; leave it out, or "
-            "choose recipe ga-gan"
-        )
 
 
 def _conditioning(recipe: Recipe, settings: GanSettings) -> str:
@@ -141,22 +119,8 @@ def _optimiser(published: OptimiserSettings, settings: GanSettings, rate: float 
         _check_known("optimiser", name, OPTIMISERS)
         chosen = chosen._replace(name=name, betas=OPTIMISERS[name])
     if settings.beta1 is not None:
-        if chosen.name != "adam":
-            raise SonoforgeError(
-                f"beta1: found {settings.beta1:g} with the optimiser {chosen.name}, which has none; leave it out, or "
-                "choose optimiser adam"
-            )
         chosen = chosen._replace(betas=(settings.beta1, chosen.betas[1]))
     return chosen if rate is None else chosen._replace(learning_rate=rate)
-
-
-def _check_free(what: str, name: str, recipe: Recipe) -> None:
-    if not ARCHITECTURES[recipe.architecture].free_hidden:
-        free = ", ".join(key for key, architecture in ARCHITECTURES.items() if architecture.free_hidden)
-        raise SonoforgeError(
-            f"{what}: found {name} with the {recipe.architecture} networks, which fix their own; leave it out, or "
-            f"choose a recipe with networks that take any ({free})"
-        )
 
 
 def parse_regularisers(text: str) -> dict[str, Strength]:
@@ -178,48 +142,6 @@ def parse_regularisers(text: str) -> dict[str, Strength]:
             raise SonoforgeError(f"GAN training: found regulariser {part!r}, expected NAME=WEIGHT or NAME=WEIGHT:STEPS")
         strengths[name] = strength
     return strengths
-
-
-def _check_composition(recipe: Recipe, settings: GanSettings) -> None:
-    if LOSSES[recipe.loss].reconstruction != discriminator_of(recipe).reconstruction:
-        raise SonoforgeError(
-            f"GAN training: found loss {recipe.loss} with the {recipe.architecture} networks; the loss began needs "
-            "reconstruction errors, which only the recipe began gives"
-        )
-    if AUGMENTATIONS[recipe.augmentation].adaptive and not LOSSES[recipe.loss].signed:
-        raise SonoforgeError(
-            f"GAN training: found {recipe.augmentation} with the loss {recipe.loss}, which has no boundary at 0 "
-            "to adapt by; use diffaugment"
-        )
-    if recipe.draws_into_maps and not settings.masks:
-        raise SonoforgeError(f"GAN training: {settings.recipe} draws into label maps, found masks off; add --masks")
-    if settings.kept_maps is not None and not recipe.draws_into_maps:
-        raise SonoforgeError(
-            f"kept_maps: found {settings.kept_maps} with {settings.recipe}, which keeps none; leave it out, or choose "
-            "spade, or projected with --preset label-maps"
-        )
-    if recipe.draws_into_maps and "path-length" in recipe.regularisers:
-        raise SonoforgeError(
-            f"GAN training: found regulariser path-length with {settings.recipe}, which draws into label maps; leave "
-            "it out"
-        )
-    if "kl-divergence" in recipe.regularisers and not recipe.generator.get("encoder"):
-        raise SonoforgeError(
-            f"GAN training: found regulariser kl-divergence with {settings.recipe}, which has no encoder; only spade "
-            "with --preset encoder has one"
-        )
-    if discriminator_of(recipe).projected and not settings.features:
-        raise SonoforgeError(
-            f"GAN training: the discriminator of {settings.recipe} sees images through a feature network, found none; "
-            "give features: a .safetensors file, squeezenet1_1 or mobilenet_v2"
-        )
-    if recipe.perceptual_weight and not settings.features:
-        raise SonoforgeError(
-            f"GAN training: {settings.recipe} has a perceptual term of weight {recipe.perceptual_weight:g}, found no "
-            "feature network; give features: a .safetensors file or vgg16"
-        )
-    if settings.stop_after is not None and "kid" not in settings.metrics:
-        raise SonoforgeError("GAN training: stopping on KID needs it measured; give metrics kid")
 
 
 DURATIONS = ("epochs", "steps", "kimg")  # settings, one of which gives the length of a training

@@ -23,8 +23,7 @@ from sonoforge.training.gan.augmentations.adaptive_p import START as ADAPTIVE_ST
 from sonoforge.training.gan.distributed.shared_batch_norm import share_batch_norm
 from sonoforge.training.gan.generator import structures_drawn_into
 from sonoforge.training.gan.networks import build_networks
-from sonoforge.training.gan.objectives.losses import LOSSES, Loss
-from sonoforge.training.gan.objectives.perceptual import perceptual_loss
+from sonoforge.training.gan.objectives.losses import LOSSES, Loss, perceptual_loss
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import build_optimiser, optimiser_tensors, restore_optimiser
 from sonoforge.training.gan.recipes.row import OptimiserSettings, Recipe

@@ -16,10 +16,8 @@ from sonoforge.training.gan.batches.draws import draw_latents
 from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling, draw_real, process_slice
 from sonoforge.training.gan.distributed.processes import average_gradients, reduce_mean
 from sonoforge.training.gan.generator import latent_distribution, structures_drawn_into
-from sonoforge.training.gan.objectives.batch import Batch
-from sonoforge.training.gan.objectives.conditioning import class_loss
-from sonoforge.training.gan.objectives.feature_matching import feature_matching
-from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Regulariser
+from sonoforge.training.gan.objectives.losses import class_loss, feature_matching
+from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Batch, Regulariser
 from sonoforge.training.gan.recipes.row import Strength
 from sonoforge.training.gan.state import TrainingState
 

@@ -26,6 +26,7 @@ class Augmentation(NamedTuple):
     apply: Augment
     # Whether its strength is a probability that adapts to overfitting (`adaptive_p`); others ignore it.
     adaptive: bool = False
+    needs: tuple[str, ...] = ()  # names in `needs.NEEDS`
 
 
 def unchanged(images: Tensor, strength: Tensor, image_channels: int, chance: torch.Generator) -> Tensor:
@@ -39,6 +40,6 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "diffaugment": Augmentation(diffaugment.augment),
     "diffaugment-colour-translation": Augmentation(partial(diffaugment.augment, policy=("colour", "translation"))),
     "diffaugment-translation-cutout": Augmentation(partial(diffaugment.augment, policy=("translation", "cutout"))),
-    "ada": Augmentation(ada.augment, adaptive=True),
-    "ada-full": Augmentation(partial(ada.augment, transforms=ada.FULL), adaptive=True),
+    "ada": Augmentation(ada.augment, adaptive=True, needs=("signed scores",)),
+    "ada-full": Augmentation(partial(ada.augment, transforms=ada.FULL), adaptive=True, needs=("signed scores",)),
 }

@@ -1,0 +1,159 @@
+"""What the parts of a training need of each other.
+
+An architecture, a loss, an augmentation, a regulariser, a recipe's row or an option names its needs; what meets one,
+and what to do where nothing does, is a row of `NEEDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.augmentations import AUGMENTATIONS
+from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of
+from sonoforge.training.gan.objectives.losses import LOSSES
+from sonoforge.training.gan.objectives.regularisers import REGULARISERS
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.recipes.row import Recipe
+
+
+class Need(NamedTuple):
+    """Something that a part needs of the composition it is in."""
+
+    met: Callable[[Recipe, GanSettings], bool]
+    found: Callable[[Recipe, GanSettings], str]  # what stands there instead
+    expected: str
+    remedy: str
+
+
+def _networks(recipe: Recipe, _: GanSettings) -> str:
+    return f"the {recipe.architecture} networks"
+
+
+def _row(_: Recipe, settings: GanSettings) -> str:
+    return f"the recipe {settings.recipe}"
+
+
+def _loss(recipe: Recipe, _: GanSettings) -> str:
+    return f"the loss {recipe.loss}"
+
+
+_FREE = ", ".join(name for name, own in ARCHITECTURES.items() if own.free_hidden)
+
+NEEDS: dict[str, Need] = {
+    "reconstruction errors": Need(
+        lambda recipe, _: discriminator_of(recipe).reconstruction,
+        _networks,
+        "scores that are reconstruction errors",
+        "choose recipe began, whose discriminator is an autoencoder",
+    ),
+    "reconstruction loss": Need(
+        lambda recipe, _: LOSSES[recipe.loss].reconstruction,
+        _loss,
+        "one of reconstruction errors",
+        "leave the loss out, or choose another recipe",
+    ),
+    "signed scores": Need(
+        lambda recipe, _: LOSSES[recipe.loss].signed,
+        _loss,
+        "one with a boundary at 0 to adapt by",
+        "use diffaugment",
+    ),
+    "masks": Need(
+        lambda _, settings: settings.masks, lambda *_: "masks off", "masks: it draws into label maps", "add --masks"
+    ),
+    "label maps": Need(
+        lambda recipe, _: recipe.draws_into_maps,
+        _row,
+        "one that draws into label maps, and keeps some",
+        "leave it out, or choose spade, or projected with --preset label-maps",
+    ),
+    "latents alone": Need(
+        lambda recipe, _: not recipe.draws_into_maps,
+        _row,
+        "one that draws from latents alone, not into label maps",
+        "leave it out",
+    ),
+    "an encoder": Need(
+        lambda recipe, _: bool(recipe.generator.get("encoder")),
+        _row,
+        "one with an encoder",
+        "choose spade with --preset encoder",
+    ),
+    "feature network": Need(
+        lambda _, settings: bool(settings.features),
+        lambda *_: "no feature network",
+        "one to see images through",
+        "give features: a .safetensors file, squeezenet1_1, mobilenet_v2 or vgg16",
+    ),
+    "free hidden layers": Need(
+        lambda recipe, _: ARCHITECTURES[recipe.architecture].free_hidden,
+        _networks,
+        "networks that do not fix their own",
+        f"leave it out, or choose a recipe with networks that take any ({_FREE})",
+    ),
+    "cells": Need(
+        lambda recipe, _: ARCHITECTURES[recipe.architecture].cells,
+        _networks,
+        "networks of cells",
+        "leave it out, or choose recipe ga-gan",
+    ),
+    "adam": Need(
+        lambda recipe, _: {recipe.generator_optimiser.name, recipe.discriminator_optimiser.name} == {"adam"},
+        lambda recipe, _: f"the optimiser {recipe.generator_optimiser.name}",
+        "adam",
+        "leave it out, or choose adam",
+    ),
+    "kid": Need(
+        lambda _, settings: "kid" in settings.metrics,
+        lambda _, settings: f"the metrics {','.join(settings.measured) or 'none'}",
+        "KID measured, which it stops on",
+        "give metrics kid",
+    ),
+}
+# Of options, where they are given.
+OPTION_NEEDS = {
+    "kept_maps": "label maps",
+    "activation": "free hidden layers",
+    "norm": "free hidden layers",
+    "generator_cell": "cells",
+    "discriminator_cell": "cells",
+    "beta1": "adam",
+    "stop_after": "kid",
+}
+
+
+def _declared(recipe: Recipe, settings: GanSettings) -> Iterator[tuple[str, object, str]]:
+    """Yield name and value of each part with the name of each of its needs."""
+    for name, need in OPTION_NEEDS.items():
+        if getattr(settings, name) is not None:
+            yield name, getattr(settings, name), need
+    parts = [
+        ("recipe", settings.recipe, discriminator_of(recipe).needs),
+        ("recipe", settings.recipe, ("masks",) if recipe.draws_into_maps else ()),
+        ("perceptual_weight", recipe.perceptual_weight, ("feature network",) if recipe.perceptual_weight else ()),
+        ("loss", recipe.loss, LOSSES[recipe.loss].needs),
+        ("augmentation", recipe.augmentation, AUGMENTATIONS[recipe.augmentation].needs),
+        *(("regularisers", name, REGULARISERS[name].needs) for name in recipe.regularisers),
+    ]
+    for name, value, needs in parts:
+        yield from ((name, value, need) for need in needs)
+
+
+def check_needs(recipe: Recipe, settings: GanSettings) -> None:
+    """Refuse parts that do not go together.
+
+    Args:
+        recipe: With all settings applied.
+        settings: That changed it.
+
+    Raises:
+        SonoforgeError: The first need that is not met.
+    """
+    for name, value, key in _declared(recipe, settings):
+        need = NEEDS[key]
+        if not need.met(recipe, settings):
+            raise SonoforgeError(
+                f"{name}: found {value!r} with {need.found(recipe, settings)}, expected {need.expected}; {need.remedy}"
+            )

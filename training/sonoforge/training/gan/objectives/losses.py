@@ -1,0 +1,180 @@
+"""What the networks minimise: adversarial losses, and terms on class labels and on feature maps that are added to them.
+
+A new adversarial loss is a row of `LOSSES`.  Scores are (N,) floats, larger where an image looks more real, before any
+sigmoid; only BEGAN's are reconstruction errors instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, l1_loss, mse_loss, relu, softplus
+
+from sonoforge.models import began
+from sonoforge.models import labels as class_labels
+from sonoforge.training.metrics.features import Features
+
+State = Mapping[str, Tensor]
+
+
+class Loss(NamedTuple):
+    """A pair of scalar functions, and the state they carry from one step to the next."""
+
+    discriminator: Callable[[Tensor, Tensor, State], Tensor]  # (real scores, fake scores, state) to a scalar
+    generator: Callable[[Tensor, State], Tensor]  # (fake scores, state) to a scalar
+    start: Mapping[str, float] = {}  # the state's initial values by name; empty for most
+    # (mean real score, mean fake score, state) to the next state, after a step of both networks.
+    update: Callable[[Tensor, Tensor, State], dict[str, Tensor]] | None = None
+    signed: bool = True  # whether 0 is the boundary between generated and real, which ADA's heuristic needs
+    reconstruction: bool = False  # whether the scores are reconstruction errors
+    needs: tuple[str, ...] = ()  # names in `needs.NEEDS`
+
+
+def _cross_entropy(real: Tensor, fake: Tensor, _: State) -> Tensor:
+    """Target 1 for real and 0 for generated (Goodfellow et al., "Generative Adversarial Nets", 2014, equation 1).
+
+    -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x), without overflow.
+    """
+    return softplus(-real).mean() + softplus(fake).mean()
+
+
+def _least_squares(real: Tensor, fake: Tensor, _: State) -> Tensor:
+    """Target b = 1 for real and a = 0 for generated: equation 9, the 0-1 coding of section 3.2.3 (see `LOSSES`)."""
+    return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
+
+
+def _hinge(real: Tensor, fake: Tensor, _: State) -> Tensor:
+    """Only images on the wrong side of their margin count."""
+    return relu(1 - real).mean() + relu(1 + fake).mean()
+
+
+def _raise_scores(fake: Tensor, _: State) -> Tensor:
+    """Raise the scores of generated images."""
+    return -fake.mean()
+
+
+# Berthelot, Schumm, Metz, "BEGAN", 2017.  A proportional controller keeps the generated images' reconstruction error at
+# a share gamma of the real ones' (section 3.4): k <- clip(k + lambda_k (gamma L(x) - L(G(z))), 0, 1), and
+# M = L(x) + |gamma L(x) - L(G(z))| measures convergence (section 3.4.1).
+GAMMA = 0.5  # diversity ratio: section 4.2 tries 0.3 to 0.7 on faces; 0.5 is its middle one
+LAMBDA_K = 0.001  # section 3.4
+
+
+def _follow_equilibrium(real: Tensor, fake: Tensor, state: State) -> dict[str, Tensor]:
+    """Move k towards equilibrium, and measure convergence, from the mean reconstruction errors."""
+    balance = GAMMA * real - fake
+    return {"k": (state["k"] + LAMBDA_K * balance).clamp(0.0, 1.0), "convergence": real + balance.abs()}
+
+
+LOSSES: dict[str, Loss] = {
+    # Maximise log D(G(z)) (Goodfellow 2014, section 3): strong gradients while the discriminator wins.
+    "bce": Loss(_cross_entropy, lambda fake, _: softplus(-fake).mean()),
+    # Minimise log(1 - D(G(z))) (there, equation 1): the game as posed; saturates while the discriminator wins.
+    "bce-minimax": Loss(_cross_entropy, lambda fake, _: -softplus(fake).mean()),
+    # Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017, equation 9: target c = 1 for generated.
+    "least-squares": Loss(_least_squares, lambda fake, _: 0.5 * (fake - 1).square().mean(), signed=False),
+    # Arjovsky, Chintala, Bottou, "Wasserstein GAN", ICML 2017, equation 2 and algorithm 1: the negative of the
+    # estimated distance, by a critic that some regulariser keeps Lipschitz.
+    "wasserstein": Loss(lambda real, fake, _: fake.mean() - real.mean(), _raise_scores, signed=False),
+    # Lim and Ye, "Geometric GAN", 2017; in this form Miyato et al., ICLR 2018, equations 16 and 17.
+    "hinge": Loss(_hinge, _raise_scores),
+    # Hjelm et al., "Boundary-Seeking Generative Adversarial Networks", ICLR 2018, section 3 (continuous variables):
+    # half the mean of (log D - log(1 - D))^2; that difference is the score itself.
+    "boundary-seeking": Loss(_cross_entropy, lambda fake, _: 0.5 * fake.square().mean()),
+    "began": Loss(
+        lambda real, fake, state: real.mean() - state["k"] * fake.mean(),
+        lambda fake, _: fake.mean(),
+        start={"k": 0.0, "convergence": 0.0},  # k_0: section 3.4
+        update=_follow_equilibrium,
+        signed=False,
+        reconstruction=True,
+        needs=("reconstruction errors",),
+    ),
+}
+
+# How class labels enter.  ``projection``: in the discriminator's score alone (Miyato and Koyama, "cGANs with Projection
+# Discriminator", ICLR 2018).  ``auxiliary``: the discriminator predicts the class as well (Odena, Olah, Shlens,
+# "Conditional Image Synthesis with Auxiliary Classifier GANs", ICML 2017).  ``concatenation``: the label is appended to
+# its input (Mirza and Osindero, "Conditional Generative Adversarial Nets", 2014): BEGAN's autoencoder.
+CONDITIONINGS = tuple(dict.fromkeys((*class_labels.CONDITIONINGS, *began.CONDITIONINGS)))  # each once, in order
+
+
+def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:
+    """Cross-entropy of the class logits (Odena 2017, equation 3: L_C); 0 where there are none.
+
+    Both networks minimise it: the discriminator on real and on generated images, the generator on its own.
+
+    Args:
+        class_logits: (N, K), or None.
+        labels: (N,) int64 classes that the images have or were made for, or None.
+    """
+    if class_logits is None or labels is None:
+        return 0.0
+    return cross_entropy(class_logits.float(), labels)
+
+
+def feature_matching(discriminator: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
+    """Mean absolute difference of the hidden maps, summed over the layers of a scale, the mean over scales.
+
+    Wang, Liu, Zhu, Tao, Kautz, Catanzaro, "High-Resolution Image Synthesis and Semantic Manipulation with Conditional
+    GANs", CVPR 2018, equation 4; SPADE (Park 2019) has it too.  Only for samples in pairs, of one label map each.
+
+    Args:
+        discriminator: With ``feature_maps``: each scale's hidden maps, and last its scores.
+        fake: (N, C, S, S) in [-1, 1]; gradients reach it.
+        real: (N, C, S, S) in [-1, 1], of the same label maps.
+
+    Returns:
+        Scalar, 0 or more.
+    """
+    own: Any = discriminator
+    with torch.no_grad():
+        wanted = own.feature_maps(real)
+    seen = own.feature_maps(fake)
+    scales = [
+        torch.stack([l1_loss(a, b) for a, b in zip(maps[:-1], like[:-1], strict=True)]).sum()
+        for maps, like in zip(seen, wanted, strict=True)
+    ]
+    return torch.stack(scales).mean()
+
+
+TINY = 1e-12  # for feature maps that are 0 everywhere
+
+
+def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channels: int) -> Tensor:
+    """Mean squared distance between the pretrained feature maps of generated and real images, pair by pair.
+
+    From DGAN-WP-TL (Ryspayeva and Salykova 2025, on its loss functions), which adds lambda times a perceptual loss on
+    the features of a VGG network to the generator's loss: lambda in {0.5, 3, 5, 7, 10}, 5 the best.  Of the paper we
+    know the abstract alone, which names neither layers nor distance.  Ours are those of Johnson 2016 ("Perceptual
+    Losses for Real-Time Style Transfer and Super-Resolution"), equation 2: for one layer and one pair the squared
+    Euclidean distance divided by C'H'W'; here the mean over pairs, then over layers.
+
+    Images are paired by position in the batch, that is, at random.  The expectation over such pairs is the squared
+    distance to the *mean* feature map of the real images, plus a constant: the term pulls every image towards the
+    average one.  The raw distance is another with each network (SqueezeNet's maps give more than ten times the value
+    of MobileNetV2's), so each layer's is divided by the mean square of the real images' maps: the published lambdas,
+    of a distance whose scale is not known, need not mean the same here.
+
+    Args:
+        features: From `sonoforge.training.metrics.features.open_features`.
+        fake: (N, C, S, S) float in [-1, 1]; gradients reach it.
+        real: (N, C, S, S) float in [-1, 1]; no gradients reach it.
+        image_channels: 1 (grey) or 3 (RGB); later channels are masks and are ignored.
+
+    Returns:
+        Scalar, 0 or more, not yet weighted.
+
+    Raises:
+        ValueError: Batches of different shapes, or images of neither 1 nor 3 channels.
+    """
+    if fake.shape != real.shape:
+        raise ValueError(f"perceptual loss: found {tuple(fake.shape)} and {tuple(real.shape)}, expected equal shapes")
+    with torch.no_grad():
+        wanted = features.maps(real[:, :image_channels])
+    seen = features.maps(fake[:, :image_channels])
+    layers = [mse_loss(a, b) / b.square().mean().clamp_min(TINY) for a, b in zip(seen, wanted, strict=True)]
+    return torch.stack(layers).mean()
