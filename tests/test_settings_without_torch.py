@@ -54,8 +54,7 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     pytest.importorskip("torch")
     from sonoforge.export.formats.table import FORMATS
     from sonoforge.export.verbs import settings as export
-    from sonoforge.models.activations import ACTIVATIONS
-    from sonoforge.models.normalisation import NORMS
+    from sonoforge.models.layers import ACTIVATIONS, NORMS
     from sonoforge.training.data.collections.known_sets import COLLECTIONS
     from sonoforge.training.gan import options
     from sonoforge.training.gan.augmentations import AUGMENTATIONS

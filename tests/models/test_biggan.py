@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_pairs import count_weights, layer_shapes, on_meta
 from sonoforge.models import biggan
-from sonoforge.models.self_attention import SelfAttention
+from sonoforge.models.layers import SelfAttention
 from sonoforge.models.spectral import stored_weight
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from gan_pairs import count_weights, draw_images, layer_shapes, on_meta, small_pair
 from sonoforge.models import dcgan, dcgan_thesis
-from sonoforge.models.normalisation import BatchRenorm2d
+from sonoforge.models.layers import BatchRenorm2d
 
 
 def test_dcgan_at_64_is_figure_1_of_the_paper() -> None:

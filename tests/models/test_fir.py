@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.signal import convolve2d
 from torch import Tensor
 
-from sonoforge.models.stylegan.fir import BINOMIAL, downsample, low_pass, resample, upsample
+from sonoforge.models.stylegan.filters import BINOMIAL, downsample, low_pass, resample, upsample
 
 SEPARABLE = torch.tensor([1.0, 2.0, 4.0, -1.0, 0.5])  # not symmetric, so that a mirrored filter shows
 RADIAL = torch.outer(SEPARABLE, torch.tensor([3.0, -1.0, 1.0])) + torch.eye(5, 3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.normalisation import PLAIN_PASSES, SCALE_PASSES, BatchRenorm2d
+from sonoforge.models.layers import PLAIN_PASSES, SCALE_PASSES, BatchRenorm2d
 
 
 def draw(passes: int) -> list[Tensor]:

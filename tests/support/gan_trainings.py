@@ -13,8 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
-from sonoforge.training.gan.batches.joint_masks import join_masks
-from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
+from sonoforge.training.gan.batches.training_set import TrainingSet, join_masks, make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare

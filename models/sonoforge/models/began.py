@@ -24,8 +24,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models.dcgan import DenseGenerator
 from sonoforge.models.image_sizes import doublings, smallest_side
-from sonoforge.models.labels import append_labels, one_hot
+from sonoforge.models.labels import one_hot
+from sonoforge.models.spectral import draw_weights
 
 WIDTH = 128  # n of the paper's largest model, for 128x128 images
 EMBEDDING = 64  # length of embedding and latent vector in most of the paper's experiments
@@ -42,8 +44,8 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.ELU()]
 
 
-class Generator(nn.Module):
-    """Latent vector to image; also the discriminator's decoder.
+class Generator(DenseGenerator):
+    """Latent vector to image, which nothing bounds, as in the paper; also the discriminator's decoder.
 
     Args:
         image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
@@ -60,26 +62,11 @@ class Generator(nn.Module):
     """Latents are drawn uniformly from [-1, 1], as in the paper."""
 
     def __init__(self, image_size: int, channels: int, latent_size: int, classes: int = 0, width: int = WIDTH) -> None:
-        super().__init__()
-        self.base = _base_side(image_size)
-        self.latent_size = latent_size
-        self.classes = classes
-        self.dense = nn.Linear(latent_size + classes, self.base * self.base * width)
+        super().__init__(_base_side(image_size), width, latent_size, classes)
         layers = [*_convolution(width, width), *_convolution(width, width)]
         for _ in range(doublings(image_size, self.base)):
             layers += [nn.Upsample(scale_factor=2), *_convolution(width, width), *_convolution(width, width)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
-
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Uniform latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S).
-
-        They are in about [-1, 1]: nothing bounds them, as in the paper.
-        """
-        projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
-        # Height, width, channel: already the channels-last layout in memory.
-        maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
-        images: Tensor = self.layers(maps)
-        return images
 
 
 class Discriminator(nn.Module):
@@ -142,16 +129,6 @@ class Discriminator(nn.Module):
         return (images - self.reconstruct(images, labels)).abs().flatten(1).mean(1), None
 
 
-@torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: Glorot's uniform distribution, biases 0.
-
-    Args:
-        network: `Generator` or `Discriminator`, changed in place.
-        generator: Source of the numbers, on the network's device.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight, generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
+    """Draw the weights: Glorot's uniform distribution, biases 0."""
+    draw_weights(network, generator, lambda weight: nn.init.xavier_uniform_(weight, generator=generator))

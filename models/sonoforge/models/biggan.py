@@ -22,12 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from sonoforge.models.conditional_norm import ConditionalBatchNorm
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoreHead
-from sonoforge.models.self_attention import SelfAttention
+from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
 from sonoforge.models.spectral import convolution as spectral_convolution
-from sonoforge.models.spectral import initialise_orthogonal, normalised
+from sonoforge.models.spectral import draw_weights, normalised
 
 WIDTH = 96  # channels that the paper's multipliers are of (table 1)
 EMBEDDING = 128  # length of the shared class embedding (appendix B)
@@ -65,7 +64,7 @@ def _attention_side(image_size: int) -> int:
     return side
 
 
-initialise = initialise_orthogonal
+initialise = draw_weights
 convolution = functools.partial(spectral_convolution, epsilon=EPSILON)
 
 

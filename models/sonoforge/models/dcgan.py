@@ -23,10 +23,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.activations import make_activation
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoreHead, append_labels
-from sonoforge.models.normalisation import make_norm
+from sonoforge.models.layers import make_activation, make_norm
 
 KERNEL = 5
 INITIAL_STD = 0.02
@@ -40,24 +39,71 @@ def _widths(image_size: int, width: int) -> list[int]:
     return [min(WIDEST, width << level) for level in reversed(range(levels))]
 
 
-def _upsample(inputs: int, outputs: int, *, bias: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution whose output is exactly twice the size of its input."""
-    return nn.ConvTranspose2d(inputs, outputs, KERNEL, 2, padding=KERNEL // 2, output_padding=1, bias=bias)
+def upsample(inputs: int, outputs: int, stride: int = 2, *, bias: bool) -> nn.ConvTranspose2d:
+    """Make a transposed convolution whose output is exactly ``stride`` times the size of its input."""
+    return nn.ConvTranspose2d(
+        inputs, outputs, KERNEL, stride, padding=KERNEL // 2, output_padding=stride - 1, bias=bias
+    )
 
 
 class Hidden(NamedTuple):
     """What follows each hidden convolution of either network."""
 
-    # Of `normalisation.NORMS`.  ``"none"`` in a discriminator whose loss judges each image alone: the others mix the
+    # Of `layers.NORMS`.  ``"none"`` in a discriminator whose loss judges each image alone: the others mix the
     # images of a batch, which a gradient penalty must not see (Gulrajani 2017, section 4).
     norm: str = "batch"
-    activation: str = "leaky-relu"  # of `activations.ACTIVATIONS`
+    activation: str = "leaky-relu"  # of `layers.ACTIVATIONS`
 
 
 GENERATOR_HIDDEN, DISCRIMINATOR_HIDDEN = Hidden(activation="relu"), Hidden()  # as published
 
 
-class Generator(nn.Module):
+class DenseGenerator(nn.Module):
+    """Latent vector, and class one-hot beside it, to small maps by a dense layer, then to the image by ``layers``.
+
+    Args:
+        base: Side of the small maps.
+        width: Their channels.
+        latent_size: Length Z of the latent vector.
+        classes: Number of classes, 0 for an unconditional generator.
+        bias: Whether the dense layer has one.
+    """
+
+    latent_distribution = "normal"
+    layers: nn.Sequential
+
+    def __init__(self, base: int, width: int, latent_size: int, classes: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.base = base
+        self.latent_size = latent_size
+        self.classes = classes
+        self.dense = nn.Linear(latent_size + classes, base * base * width, bias=bias)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in about [-1, 1]."""
+        projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
+        # Height, width, channel: already the channels-last layout in memory.
+        maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
+        images: Tensor = self.layers(maps)
+        return images
+
+
+class ScoredLayers(nn.Module):
+    """Image to features by ``layers``, and to one logit by ``head``: large where the image looks real."""
+
+    layers: nn.Sequential
+    head: ScoreHead
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
+
+        Labels (N,) int64 are needed only by ``"projection"``.
+        """
+        answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
+        return answer
+
+
+class Generator(DenseGenerator):
     """Latent vector to image.
 
     Args:
@@ -72,8 +118,6 @@ class Generator(nn.Module):
         ValueError: Another image size, norm or activation.
     """
 
-    latent_distribution = "normal"
-
     def __init__(
         self,
         image_size: int,
@@ -83,29 +127,17 @@ class Generator(nn.Module):
         width: int = WIDTH,
         hidden: Hidden = GENERATOR_HIDDEN,
     ) -> None:
-        super().__init__()
         norm, activation = hidden
-        self.base = smallest_side(image_size)
-        self.latent_size = latent_size
-        self.classes = classes
         widths = _widths(image_size, width)
         bias = norm == "none"  # a normalisation that follows would subtract it again
-        self.dense = nn.Linear(latent_size + classes, self.base * self.base * widths[0], bias=bias)
+        super().__init__(smallest_side(image_size), widths[0], latent_size, classes, bias=bias)
         layers = [*make_norm(norm, widths[0]), make_activation(activation)]
         for inputs, outputs in pairwise(widths):
-            layers += [_upsample(inputs, outputs, bias=bias), *make_norm(norm, outputs), make_activation(activation)]
-        self.layers = nn.Sequential(*layers, _upsample(widths[-1], channels, bias=True), nn.Tanh())
-
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
-        projected: Tensor = self.dense(append_labels(latents, labels, self.classes))
-        # Height, width, channel: already the channels-last layout in memory.
-        maps = projected.unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
-        images: Tensor = self.layers(maps)
-        return images
+            layers += [upsample(inputs, outputs, bias=bias), *make_norm(norm, outputs), make_activation(activation)]
+        self.layers = nn.Sequential(*layers, upsample(widths[-1], channels, bias=True), nn.Tanh())
 
 
-class Discriminator(nn.Module):
+class Discriminator(ScoredLayers):
     """Image to one logit: large where the image looks real.
 
     Spectral normalisation (Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative
@@ -147,14 +179,6 @@ class Discriminator(nn.Module):
             layers += [*make_norm(norm, outputs), make_activation(activation)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = ScoreHead(widths[-1] * smallest_side(image_size) ** 2, classes, conditioning)
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
-
-        Labels (N,) int64 are needed only by ``"projection"``.
-        """
-        answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
-        return answer
 
 
 @torch.no_grad()

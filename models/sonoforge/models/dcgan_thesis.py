@@ -22,17 +22,15 @@ Generalised: any image size that is a multiple of 8 (the thesis: 224), any numbe
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from sonoforge.models.activations import make_activation
-from sonoforge.models.dcgan import initialise
-from sonoforge.models.labels import ScoreHead, append_labels
-from sonoforge.models.normalisation import make_norm
+from sonoforge.models.dcgan import KERNEL, DenseGenerator, ScoredLayers, initialise, upsample
+from sonoforge.models.labels import ScoreHead
+from sonoforge.models.layers import make_activation, make_norm
 
 __all__ = ["Discriminator", "Generator", "initialise"]
 
 DOWNSCALE = 8  # three layers of stride 2
-KERNEL = 5
 
 
 def _base_size(image_size: int) -> int:
@@ -41,14 +39,7 @@ def _base_size(image_size: int) -> int:
     return image_size // DOWNSCALE
 
 
-def _upsample(inputs: int, outputs: int, stride: int, *, bias: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution whose output is exactly ``stride`` times the size of its input."""
-    return nn.ConvTranspose2d(
-        inputs, outputs, KERNEL, stride, padding=KERNEL // 2, output_padding=stride - 1, bias=bias
-    )
-
-
-class Generator(nn.Module):
+class Generator(DenseGenerator):
     """Latent vector to image.
 
     Args:
@@ -56,14 +47,12 @@ class Generator(nn.Module):
         channels: Channels C of the image.
         latent_size: Length Z of the latent vector; the thesis: 100.
         classes: Number of classes, 0 for an unconditional generator.
-        activation: Of the hidden layers, see `activations.ACTIVATIONS`; the thesis: leaky ReLU.
-        norm: Of the hidden layers, see `normalisation.NORMS`; the thesis: batch.
+        activation: Of the hidden layers, see `layers.ACTIVATIONS`; the thesis: leaky ReLU.
+        norm: Of the hidden layers, see `layers.NORMS`; the thesis: batch.
 
     Raises:
         ValueError: ``image_size`` is not a multiple of 8, or another activation or norm.
     """
-
-    latent_distribution = "normal"
 
     def __init__(
         self,
@@ -74,38 +63,16 @@ class Generator(nn.Module):
         activation: str = "leaky-relu",
         norm: str = "batch",
     ) -> None:
-        super().__init__()
-        self.base = _base_size(image_size)
-        self.latent_size = latent_size
-        self.classes = classes
         bias = norm == "none"  # a normalisation that follows would subtract it again
-        self.dense = nn.Linear(latent_size + classes, self.base * self.base * 256, bias=bias)
-        self.layers = nn.Sequential(
-            *make_norm(norm, 256),
-            make_activation(activation),
-            _upsample(256, 128, 1, bias=bias),
-            *make_norm(norm, 128),
-            make_activation(activation),
-            _upsample(128, 64, 2, bias=bias),
-            *make_norm(norm, 64),
-            make_activation(activation),
-            _upsample(64, 32, 2, bias=bias),
-            *make_norm(norm, 32),
-            make_activation(activation),
-            _upsample(32, channels, 2, bias=True),
-            nn.Tanh(),
-        )
-
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
-        projected = self.dense(append_labels(latents, labels, self.classes))
-        # Height, width, channel: the thesis' order, and already the channels-last layout in memory.
-        maps = projected.view(-1, self.base, self.base, 256).permute(0, 3, 1, 2)
-        images: Tensor = self.layers(maps)
-        return images
+        super().__init__(_base_size(image_size), 256, latent_size, classes, bias=bias)
+        layers = [*make_norm(norm, 256), make_activation(activation)]
+        for inputs, outputs, stride in ((256, 128, 1), (128, 64, 2), (64, 32, 2)):
+            layers += [upsample(inputs, outputs, stride, bias=bias), *make_norm(norm, outputs)]
+            layers.append(make_activation(activation))
+        self.layers = nn.Sequential(*layers, upsample(32, channels, bias=True), nn.Tanh())
 
 
-class Discriminator(nn.Module):
+class Discriminator(ScoredLayers):
     """Image to one logit: large where the image looks real.
 
     The thesis ends in a sigmoid; here it is part of the loss (BCE with logits), which is the same
@@ -116,8 +83,8 @@ class Discriminator(nn.Module):
         channels: Channels C of the image.
         classes: Number K of classes, 0 for none.
         conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
-        activation: Of the hidden layers, see `activations.ACTIVATIONS`; the thesis: leaky ReLU.
-        norm: Of the hidden layers, see `normalisation.NORMS`; the thesis: batch.
+        activation: Of the hidden layers, see `layers.ACTIVATIONS`; the thesis: leaky ReLU.
+        norm: Of the hidden layers, see `layers.NORMS`; the thesis: batch.
 
     Raises:
         ValueError: ``image_size`` is not a multiple of 8, or another conditioning, activation or norm.
@@ -133,25 +100,9 @@ class Discriminator(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
-        base, bias = _base_size(image_size), norm == "none"
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, 32, KERNEL, 2, padding=KERNEL // 2, bias=bias),
-            *make_norm(norm, 32),
-            make_activation(activation),
-            nn.Conv2d(32, 64, KERNEL, 2, padding=KERNEL // 2, bias=bias),
-            *make_norm(norm, 64),
-            make_activation(activation),
-            nn.Conv2d(64, 128, KERNEL, 2, padding=KERNEL // 2, bias=bias),
-            *make_norm(norm, 128),
-            make_activation(activation),
-            nn.Flatten(),
-        )
-        self.head = ScoreHead(base * base * 128, classes, conditioning)
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
-
-        Labels (N,) int64 are needed only by ``"projection"``.
-        """
-        answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
-        return answer
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((channels, 32), (32, 64), (64, 128)):
+            layers.append(nn.Conv2d(inputs, outputs, KERNEL, 2, padding=KERNEL // 2, bias=norm == "none"))
+            layers += [*make_norm(norm, outputs), make_activation(activation)]
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.head = ScoreHead(_base_size(image_size) ** 2 * 128, classes, conditioning)

@@ -47,6 +47,18 @@ def append_labels(latents: Tensor, labels: Tensor | None, classes: int) -> Tenso
     return torch.cat([latents, one_hot(labels, classes, latents.dtype)], 1)
 
 
+def check_conditioning(conditioning: str, classes: int, known: tuple[str, ...] = CONDITIONINGS) -> None:
+    """Refuse a conditioning that a discriminator does not know, or one on classes without any.
+
+    Raises:
+        ValueError: Either of these.
+    """
+    if conditioning not in known:
+        raise ValueError(f"conditioning: found {conditioning!r}, expected one of {', '.join(known)}")
+    if conditioning != "none" and classes == 0:
+        raise ValueError(f"classes: found 0, expected at least 1 with conditioning {conditioning!r}")
+
+
 class ScoreHead(nn.Module):
     """The last layer of a discriminator: features to score and class logits.
 
@@ -64,10 +76,7 @@ class ScoreHead(nn.Module):
         self, features: int, classes: int, conditioning: str, linear: Callable[[int, int, bool], nn.Module] = nn.Linear
     ) -> None:
         super().__init__()
-        if conditioning not in CONDITIONINGS:
-            raise ValueError(f"conditioning: found {conditioning!r}, expected one of {', '.join(CONDITIONINGS)}")
-        if conditioning != "none" and classes == 0:
-            raise ValueError(f"classes: found 0, expected at least 1 with conditioning {conditioning!r}")
+        check_conditioning(conditioning, classes)
         self.conditioning = conditioning
         self.classes = classes
         self.score = linear(features, 1, True)

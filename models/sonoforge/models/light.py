@@ -19,19 +19,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, glu, interpolate, silu
 
-from sonoforge.models.conditional_norm import ConditionalBatchNorm
 from sonoforge.models.image_sizes import doublings, smallest_side
-from sonoforge.models.label_maps import KeptMaps
 from sonoforge.models.labels import one_hot
-from sonoforge.models.spade import SpatiallyAdaptiveNorm
-from sonoforge.models.spectral import convolution, initialise_orthogonal, normalised
+from sonoforge.models.layers import ConditionalBatchNorm
+from sonoforge.models.spade import KeptMaps, SpatiallyAdaptiveNorm
+from sonoforge.models.spectral import convolution, draw_weights, normalised
 
 WIDTH = 64  # the paper's
 CHANNELS = (16, 8, 4, 2, 2, 1, 0.5, 0.25)  # times the width, at the smallest maps and after each doubling: its code
 REACH = 4  # doublings from the maps that gate to those that are gated (section 3.1)
 MAP_FEATURES = 32  # channels between a label map and its scales and shifts
 
-initialise = initialise_orthogonal
+initialise = draw_weights
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from sonoforge.models.image_sizes import smallest_side
-from sonoforge.models.labels import one_hot
-from sonoforge.models.spectral import convolution, normalised, restart, stored_weight
+from sonoforge.models.labels import check_conditioning, one_hot
+from sonoforge.models.spectral import convolution, draw_weights, normalised
 
 WIDTH = 32  # half the channels of each mixed map: 64, as in the paper
 SLOPE = 0.2
@@ -81,12 +81,7 @@ class Discriminator(nn.Module):
     def __init__(self, settings: DiscriminatorSettings, frozen: nn.Module) -> None:
         super().__init__()
         smallest_side(settings.image_size)
-        if settings.conditioning not in CONDITIONINGS:
-            raise ValueError(
-                f"conditioning: found {settings.conditioning!r}, expected one of {', '.join(CONDITIONINGS)}"
-            )
-        if settings.conditioning != "none" and settings.classes == 0:
-            raise ValueError(f"classes: found 0, expected at least 1 with conditioning {settings.conditioning!r}")
+        check_conditioning(settings.conditioning, settings.classes, CONDITIONINGS)
         self.classes = settings.classes if settings.conditioning == "projection" else 0
         self.image_channels = settings.image_channels
         self.view = max(settings.view, settings.image_size)
@@ -144,18 +139,7 @@ def _rearranged(masks: Tensor, side: int) -> Tensor:
     return nn.functional.pixel_unshuffle(sized, MASK_SIDE)
 
 
-@torch.no_grad()
 def initialise(network: Discriminator, generator: torch.Generator) -> None:
-    """Draw the weights: of the fixed mixing and of the scales He's normal ones, biases 0.
-
-    Args:
-        network: Changed in place, but for its frozen network.
-        generator: Source of the numbers, on the network's device.
-    """
+    """Draw the weights of the fixed mixing and of the scales: He's normal ones, biases 0."""
     for part in (network.across_channels, network.across_scales, network.scales):
-        for module in part.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(stored_weight(module), SLOPE, generator=generator)
-                restart(module, generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        draw_weights(part, generator, lambda weight: nn.init.kaiming_normal_(weight, SLOPE, generator=generator))

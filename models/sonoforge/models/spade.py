@@ -17,6 +17,7 @@ same in a mean over all scores.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,9 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
 
 from sonoforge.models.image_sizes import doublings, smallest_side
-from sonoforge.models.label_maps import KeptMaps
 from sonoforge.models.labels import CONDITIONINGS
-from sonoforge.models.spectral import convolution, restart, stored_weight
+from sonoforge.models.spectral import convolution, draw_weights
 
 WIDTH = 64  # channels at the image's side (appendix A)
 WIDEST = 16  # times the width
@@ -122,6 +122,53 @@ class Encoder(nn.Module):
         """Images (N, C, S, S) in [-1, 1] to mean and log variance, (N, Z) each."""
         features = self.layers(images).flatten(1)
         return self.mean(features), self.log_variance(features)
+
+
+# Label maps that a generator keeps among its weights, to draw into where it is given none.
+#
+# A map has a channel for each structure, -1 outside and 1 inside; the background has none.  So a generator that draws
+# into label maps is used as any other is: a latent vector chooses one of the maps it keeps.
+
+
+class KeptMaps(nn.Module):
+    """What a generator that draws into label maps begins with.
+
+    Args:
+        maps: Number M of label maps that it keeps.
+        structures: Channels K of each.
+        side: Side S of each in pixels.
+    """
+
+    kept: Tensor  # (M, K, S * S / 8) uint8: label maps, a bit a pixel
+    bits: Tensor  # (8,) float: the value of each bit of a byte
+
+    def __init__(self, maps: int, structures: int, side: int) -> None:
+        super().__init__()
+        self.structures, self.side = structures, side
+        self.register_buffer("kept", torch.zeros(maps, structures, side**2 // 8, dtype=torch.uint8))
+        self.register_buffer("bits", 2 ** torch.arange(8.0), persistent=False)
+
+    def keep_maps(self, maps: Tensor) -> None:
+        """Keep label maps (M, K, S, S) bool, a bit a pixel."""
+        bits = maps.flatten(2).unflatten(2, (-1, 8)).to(self.bits)
+        self.kept.copy_((bits * self.bits).sum(3).to(torch.uint8))
+
+    def choose_maps(self, latents: Tensor) -> Tensor:
+        """Return a kept label map (N, K, S, S), -1 or 1, for each latent vector (N, Z): by its first number's quantile.
+
+        Raises:
+            ValueError: None are kept.
+        """
+        count = len(self.kept)
+        if not count:
+            raise ValueError(
+                f"maps: found None, expected (N, {self.structures}, S, S): the network draws into label maps"
+            )
+        quantiles = (1 + torch.erf(latents[:, 0] / math.sqrt(2))) / 2
+        chosen = self.kept.index_select(0, (quantiles * count).long().clamp(0, count - 1))
+        bits = torch.remainder(torch.floor(chosen.float()[..., None] / self.bits), 2)
+        maps: Tensor = (2 * bits - 1).flatten(2).unflatten(2, (self.side, self.side))
+        return maps.to(latents.dtype)
 
 
 @dataclass(frozen=True)
@@ -272,17 +319,6 @@ class Discriminator(nn.Module):
         return torch.cat([interpolate(score, side).flatten(2) for score in scores], 1), None
 
 
-@torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: Xavier's normal ones with a gain of 0.02 as in the authors' code, biases 0.
-
-    Args:
-        network: `Generator` or `Discriminator`, changed in place.
-        generator: Source of the numbers, on the network's device.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_normal_(stored_weight(module), INITIAL_GAIN, generator=generator)
-            restart(module, generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    """Draw the weights: Xavier's normal ones with a gain of 0.02 as in the authors' code, biases 0."""
+    draw_weights(network, generator, lambda weight: nn.init.xavier_normal_(weight, INITIAL_GAIN, generator=generator))

@@ -6,6 +6,7 @@ is divided by its largest singular value, estimated by one step of power iterati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,16 +73,23 @@ def restart(layer: Any, generator: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def initialise_orthogonal(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: orthogonal (Saxe, McClelland, Ganguli, ICLR 2014), biases 0.
+def draw_weights(
+    network: nn.Module, generator: torch.Generator, draw: Callable[[nn.Parameter], object] | None = None
+) -> None:
+    """Draw the weights of convolutions, linear layers and embeddings, normalised or not; biases 0.
 
     Args:
         network: Changed in place.
         generator: Source of the numbers, on the network's device.
+        draw: Fills one weight; None: orthogonal weights (Saxe, McClelland, Ganguli, ICLR 2014).
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
-            nn.init.orthogonal_(stored_weight(module), generator=generator)
+            weight = stored_weight(module)
+            if draw is None:
+                nn.init.orthogonal_(weight, generator=generator)
+            else:
+                draw(weight)
             restart(module, generator)
             if not isinstance(module, nn.Embedding) and module.bias is not None:
                 nn.init.zeros_(module.bias)

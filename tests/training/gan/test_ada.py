@@ -12,11 +12,17 @@ from torch import Tensor
 
 from golden import golden_arrays
 from sonoforge.training.gan.augmentations import AUGMENTATIONS, ada
-from sonoforge.training.gan.augmentations.ada.bands import band_gains, filter_bands, filter_bank
-from sonoforge.training.gan.augmentations.ada.colour import Colour, recolour
-from sonoforge.training.gan.augmentations.ada.cutout import Cutout, cut_out
-from sonoforge.training.gan.augmentations.ada.geometry import transform
-from sonoforge.training.gan.augmentations.ada.wavelets import SYM2, SYM6, downsample, upsample
+from sonoforge.training.gan.augmentations.ada import (
+    Colour,
+    Cutout,
+    band_gains,
+    cut_out,
+    filter_bands,
+    filter_bank,
+    recolour,
+    transform,
+)
+from sonoforge.training.gan.augmentations.resampling import SYM2, SYM6, downsample, upsample
 
 ZERO, ONE = torch.tensor(0.0), torch.tensor(1.0)
 

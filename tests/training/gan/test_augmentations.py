@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sonoforge.training.gan.augmentations import AUGMENTATIONS, ada
-from sonoforge.training.gan.augmentations.ada.bands import filter_bands
-from sonoforge.training.gan.augmentations.ada.bilinear import sample_bilinear
+from sonoforge.training.gan.augmentations.ada import filter_bands
+from sonoforge.training.gan.augmentations.resampling import sample_bilinear
 
 ZERO, ONE = torch.tensor(0.0), torch.tensor(1.0)
 

@@ -14,7 +14,7 @@ from program import succeed
 from sonoforge.models.light import Generator, GeneratorSettings, initialise
 from sonoforge.models.projected import Discriminator, DiscriminatorSettings
 from sonoforge.models.projected import initialise as initialise_discriminator
-from sonoforge.training.gan.class_transfer import for_classes
+from sonoforge.training.gan.transfer import for_classes
 
 CLASSES = ("normal", "benign", "malignant")
 LATENT = 8

@@ -15,7 +15,7 @@ from gan_trainings import MEASURED, StopAt, assert_same_tensors, draw_scans, rea
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.batches.training_set import hold_out
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.generator import generate, load_generator

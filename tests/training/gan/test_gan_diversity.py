@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sonoforge.training.gan.ema import ema_decay, update_average
-from sonoforge.training.gan.progress.diversity import (
+from sonoforge.training.gan.progress.ticks import (
     is_collapsed,
     mean_pairwise_distance,
     sliced_distance,

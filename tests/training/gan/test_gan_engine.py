@@ -25,7 +25,7 @@ from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import updates as gan_updates
 from sonoforge.training.gan.batches.sampling import RealBatch
 from sonoforge.training.gan.progress import ticks as gan_ticks
-from sonoforge.training.gan.progress.diversity import (
+from sonoforge.training.gan.progress.ticks import (
     COLLAPSE_FRACTION,
 )
 
@@ -156,6 +156,7 @@ def test_float16_skips_steps_that_overflow_and_lowers_its_scale(
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**40))
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
     monkeypatch.setattr(gan_engine, "open_fabric", lambda *_: fabric)
+    monkeypatch.setattr("sonoforge.training.gan.training.open_fabric", lambda *_: fabric)
     checkpoint = train(tmp_path, precision="fp16", steps=40, tick_steps=10)
     rows = read_rows(tmp_path)
     assert all(value is None or np.isfinite(value) for row in rows for value in row.values())

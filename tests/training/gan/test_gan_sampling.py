@@ -14,7 +14,6 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, draw_affine, warp
-from sonoforge.training.gan.batches.expansion import expand
 from sonoforge.training.gan.batches.sampling import (
     DeviceImages,
     Sampling,
@@ -26,6 +25,7 @@ from sonoforge.training.gan.batches.sampling import (
 from sonoforge.training.gan.batches.training_set import (
     TrainingSet,
     check_enough_images,
+    expand,
 )
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)

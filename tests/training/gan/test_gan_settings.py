@@ -9,10 +9,10 @@ import pytest
 from torch import nn
 
 from gan_trainings import draw_discs, train
-from sonoforge.models.normalisation import BatchRenorm2d
+from sonoforge.models.layers import BatchRenorm2d
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.checkpoint import describe, load_state
-from sonoforge.training.gan.distributed.shared_batch_norm import share_batch_norm
+from sonoforge.training.gan.distributed import share_batch_norm
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose, make_plan, parse_regularisers

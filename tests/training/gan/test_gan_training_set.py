@@ -15,9 +15,9 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data import cache as cache_module
 from sonoforge.training.gan.batches import training_set as training_set_module
-from sonoforge.training.gan.batches.joint_masks import join_masks
 from sonoforge.training.gan.batches.training_set import (
     TrainingSet,
+    join_masks,
     read_training_set,
 )
 from sonoforge.training.gan.options import GanSettings

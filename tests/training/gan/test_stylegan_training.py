@@ -25,7 +25,7 @@ from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import state as gan_state
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur, blur_sigma
-from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan

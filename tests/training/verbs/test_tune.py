@@ -208,8 +208,8 @@ def test_a_trial_ends_with_its_time_or_when_it_diverges(
         (["--sampler", "grid"], "--sampler: found 'grid'"),
         (["--search", "lr=1:2"], "--search: found 'lr', expected one of optimiser"),
         (["--search", "n-critic=2:3"], "--search: found n-critic, which none of the recipes has or takes"),
-        (["--beta1", "0.5"], "beta1: found 0.5 with the optimiser rmsprop, which has none"),
-        (["--recipes", "stylegan2", "--norm", "batch"], "norm: found batch with the stylegan2 networks"),
+        (["--beta1", "0.5"], "beta1: found 0.5 with the optimiser rmsprop"),
+        (["--recipes", "stylegan2", "--norm", "batch"], "norm: found 'batch' with the stylegan2 networks"),
         (["--cluster", "local", "--device", "cuda:1"], "--device: found cuda:1 with --cluster"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models.ga_gan.codes import OPERATIONS, Code
-from sonoforge.models.self_attention import SelfAttention
+from sonoforge.models.layers import SelfAttention
 from sonoforge.models.spectral import convolution, normalised
 
 

@@ -17,17 +17,17 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import elu, glu, interpolate, pixel_unshuffle
 
-from sonoforge.models.conditional_norm import ConditionalBatchNorm
 from sonoforge.models.ga_gan.cells import Cell
 from sonoforge.models.ga_gan.codes import attention_cells, resolve
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoreHead, one_hot
-from sonoforge.models.spectral import convolution, initialise_orthogonal, normalised
+from sonoforge.models.layers import ConditionalBatchNorm
+from sonoforge.models.spectral import convolution, draw_weights, normalised
 
 WIDTH = 64  # channels of the discriminator's first layer, and half of those of the generator's last maps
 _MOST = 16  # times the width, at the smallest maps
 
-initialise = initialise_orthogonal
+initialise = draw_weights
 
 
 def generator_widths(image_size: int, width: int) -> list[int]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models.labels import check_conditioning
 from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.layers import (
     EPSILON,
@@ -23,9 +24,10 @@ from sonoforge.models.stylegan.layers import (
     EqualisedLinear,
     at_least_single,
     full_precision,
+    layer_widths,
+    sides,
 )
 from sonoforge.models.stylegan.mapping import MappingLayers
-from sonoforge.models.stylegan.pyramid import layer_widths, sides
 
 CONDITIONINGS = ("none", "projection")
 GROUP = 4  # images in a group of the minibatch standard deviation
@@ -121,10 +123,7 @@ class Discriminator(nn.Module):
     def __init__(self, settings: ResidualSettings) -> None:
         super().__init__()
         conditioning, classes = settings.conditioning, settings.classes
-        if conditioning not in CONDITIONINGS:
-            raise ValueError(f"conditioning: found {conditioning!r}, expected one of {', '.join(CONDITIONINGS)}")
-        if conditioning == "projection" and classes == 0:
-            raise ValueError("classes: found 0, expected at least 1 with conditioning 'projection'")
+        check_conditioning(conditioning, classes, CONDITIONINGS)
         self.group = settings.group
         resolutions = sides(settings.image_size)
         widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)

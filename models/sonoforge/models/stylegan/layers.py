@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, linear
 
-from sonoforge.models.stylegan.fir import low_pass, resample
+from sonoforge.models.stylegan.filters import low_pass, resample
 
 SLOPE = 0.2
 # Keeps the variance of what passes leaky ReLU, about (He et al., ICCV 2015): a factor of the activation here, so that
@@ -185,3 +185,65 @@ class EqualisedConv2d(nn.Module):
             padding = 0
         maps = conv2d(maps, weight, bias, stride, padding)
         return activate(maps, CLAMP * self.gain) if self.activated else maps
+
+
+# Noise inputs of StyleGAN1 and 2: one image of noise, added to every feature map of a layer (Karras 2019, section 2).
+#
+# ``"random"`` noise is new for each image, ``"const"`` is stored with the layer, ``"none"`` adds nothing.
+
+NOISES = ("random", "const", "none")
+
+
+def check_noise(noise: str, chance: torch.Generator | None) -> None:
+    """Refuse another kind of noise, or random noise without its source.
+
+    Raises:
+        ValueError: Either of these.
+    """
+    if noise not in NOISES:
+        raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}")
+    if noise == "random" and chance is None:
+        raise ValueError("chance: found None, expected a torch.Generator that random noise is drawn from")
+
+
+def layer_noise(stored: Tensor, maps: Tensor, noise: str, chance: torch.Generator | None) -> Tensor:
+    """Return the noise for feature maps (N, C, H, W): the stored (H, W), or random (N, 1, H, W)."""
+    if noise == "const":
+        return stored
+    shape = (maps.shape[0], 1, *maps.shape[2:])
+    return torch.randn(shape, generator=chance, device=maps.device, dtype=stored.dtype)
+
+
+# The resolutions that a StyleGAN works at, and its number of channels at each.
+
+LARGEST = 1024
+
+
+def sides(image_size: int) -> list[int]:
+    """Return the sides in pixels from the smallest feature maps to the image, each twice the one before.
+
+    Args:
+        image_size: Side of the square image: 8 to 1024, 4 or 7 times a power of two.
+
+    Returns:
+        4, 8, 16, ... as published; 7, 14, 28, ... for 224 and the like.
+
+    Raises:
+        ValueError: Another size.
+    """
+    for smallest in (4, 7):
+        found = [smallest << level for level in range(1, LARGEST.bit_length())]
+        if image_size in found and image_size <= LARGEST:
+            return [smallest, *found[: found.index(image_size) + 1]]
+    raise ValueError(
+        f"image_size: found {image_size}, expected 4 or 7 times a power of two, from 8 to {LARGEST}, "
+        "for example 64, 128, 224, 256 or 512"
+    )
+
+
+def layer_widths(levels: int, channel_base: int, channel_max: int) -> list[int]:
+    """Return the number of channels at each level: ``channel_base`` divided by the side, at most ``channel_max``.
+
+    Levels count from 4x4; where the smallest side is 7, it has the channels of 4x4.
+    """
+    return [max(1, min(channel_base // (4 << level), channel_max)) for level in range(levels)]

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
-from sonoforge.models.stylegan.fir import low_pass
+from sonoforge.models.stylegan.filters import low_pass
 from sonoforge.models.stylegan.generator import StyledSettings
+from sonoforge.models.stylegan.layers import layer_widths
 from sonoforge.models.stylegan.mapping import RATE
-from sonoforge.models.stylegan.pyramid import layer_widths
 from sonoforge.models.stylegan.stylegan2 import Generator
 
 State = Mapping[str, Tensor]

@@ -21,7 +21,7 @@ from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.labels import ScoreHead
 from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
-from sonoforge.models.stylegan.fir import low_pass, upsample
+from sonoforge.models.stylegan.filters import low_pass, upsample
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     EPSILON,
@@ -30,10 +30,12 @@ from sonoforge.models.stylegan.layers import (
     EqualisedConv2d,
     EqualisedLinear,
     at_least_single,
+    check_noise,
     full_precision,
+    layer_noise,
+    layer_widths,
+    sides,
 )
-from sonoforge.models.stylegan.noise import check_noise, layer_noise
-from sonoforge.models.stylegan.pyramid import layer_widths, sides
 
 CHANNEL_BASE = 16384  # channels times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
 
@@ -93,7 +95,7 @@ class StyledLayer(nn.Module):
     def forward(
         self, maps: Tensor, style: Tensor, noise: str = "const", chance: torch.Generator | None = None
     ) -> Tensor:
-        """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'), at least float32; see `noise.layer_noise`."""
+        """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'), at least float32; see `layer_noise`."""
         if self.up:
             maps = upsample(maps, self.taps)
         if self.convolution is not None:
@@ -175,7 +177,7 @@ class Synthesis(nn.Module):
         """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
 
         Raises:
-            ValueError: Another noise than `noise.NOISES`, or random noise without its source.
+            ValueError: Another noise than `NOISES`, or random noise without its source.
         """
         check_noise(noise, chance)
         maps = before = self.constant.expand(styles.shape[0], -1, -1, -1)  # not len: a trace would keep it

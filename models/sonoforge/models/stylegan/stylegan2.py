@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from sonoforge.models.stylegan import layers
-from sonoforge.models.stylegan.fir import low_pass, resample, upsample
+from sonoforge.models.stylegan.filters import low_pass, resample, upsample
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     CLAMP,
@@ -30,10 +30,12 @@ from sonoforge.models.stylegan.layers import (
     EqualisedLinear,
     activate,
     at_least_single,
+    check_noise,
     full_precision,
+    layer_noise,
+    layer_widths,
+    sides,
 )
-from sonoforge.models.stylegan.noise import check_noise, layer_noise
-from sonoforge.models.stylegan.pyramid import layer_widths, sides
 
 initialise = layers.initialise
 
@@ -74,7 +76,7 @@ class SynthesisLayer(nn.Module):
     def forward(
         self, maps: Tensor, style: Tensor, noise: str = "const", chance: torch.Generator | None = None
     ) -> Tensor:
-        """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'); see `noise.layer_noise`."""
+        """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'); see `layer_noise`."""
         weight, scales, factors = self._modulation(style)
         maps = maps * scales[:, :, None, None].to(maps.dtype)
         if self.up:
@@ -176,7 +178,7 @@ class Synthesis(nn.Module):
         """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
 
         Raises:
-            ValueError: Another noise than `noise.NOISES`, or random noise without its source.
+            ValueError: Another noise than `NOISES`, or random noise without its source.
         """
         check_noise(noise, chance)
         maps = self.constant.expand(styles.shape[0], -1, -1, -1)

@@ -54,7 +54,7 @@ def made_from(
         arm: Name, see `arms`.
         classifier: The settings of the arm's classifier.
         weights: `weights.Backbone.digest`, or that of a comparator's networks.
-        generator: Settings of the generators, see `gan.job.GanJob.record`; an arm without generators ignores them.
+        generator: Settings of the generators, from `Pretrained.record`; an arm without generators ignores them.
         choosing: What is chosen inside the training images instead, if anything; comparators ignore it.
     """
     own = find_arm(arm)

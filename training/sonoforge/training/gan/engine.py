@@ -22,7 +22,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.augmentations.blurring import blur_sigma
 from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling
-from sonoforge.training.gan.distributed.processes import any_process, average_styles
+from sonoforge.training.gan.distributed import any_process, average_styles
 from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.networks import discriminator_of
 from sonoforge.training.gan.optimisers import set_learning_rate

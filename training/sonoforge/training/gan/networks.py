@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sonoforge.models import began, biggan, dcgan, dcgan_thesis, light, progan, projected, spade
 from sonoforge.models.ga_gan import networks as ga_gan
@@ -15,7 +15,6 @@ from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSetti
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.gan.frozen_maps import FrozenMaps
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.recipes.row import Recipe
 from sonoforge.training.metrics.features import Features
@@ -58,8 +57,9 @@ def _dcgan_discriminator(norm: str = "batch", activation: str = "leaky-relu", **
     return dcgan.Discriminator(**options, hidden=dcgan.Hidden(norm, activation))
 
 
-def _light_generator(**options: Any) -> nn.Module:
-    return light.Generator(light.GeneratorSettings(**options))
+def _from(network: Callable[..., nn.Module], settings: Callable[..., object]) -> Callable[..., nn.Module]:
+    """A network that is built from an object of settings."""
+    return lambda **options: network(settings(**options))
 
 
 def _projected_discriminator(frozen: nn.Module, **options: Any) -> nn.Module:
@@ -73,9 +73,7 @@ def _initialise_light_or_projected(network: nn.Module, generator: torch.Generato
         light.initialise(network, generator)
 
 
-def _residual_discriminator(**options: Any) -> nn.Module:
-    return Discriminator(ResidualSettings(**options))
-
+_RESIDUAL = _from(Discriminator, ResidualSettings)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "dcgan-thesis": Architecture(
@@ -83,45 +81,29 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, dcgan.initialise, free_hidden=True),
     "began": Architecture(
-        began.Generator,
-        began.Discriminator,
-        began.initialise,
-        reconstruction=True,
-        needs=("reconstruction loss",),
+        began.Generator, began.Discriminator, began.initialise, reconstruction=True, needs=("reconstruction loss",)
     ),
     "ga-gan": Architecture(ga_gan.Generator, ga_gan.Discriminator, ga_gan.initialise, cells=True),
     "biggan": Architecture(biggan.Generator, biggan.Discriminator, biggan.initialise),
-    "spade": Architecture(
-        lambda **options: spade.Generator(spade.GeneratorSettings(**options)), spade.Discriminator, spade.initialise
-    ),
+    "spade": Architecture(_from(spade.Generator, spade.GeneratorSettings), spade.Discriminator, spade.initialise),
     "projected": Architecture(
-        _light_generator,
-        _projected_discriminator,
-        _initialise_light_or_projected,
-        projected=True,
-        needs=("feature network",),
+        _from(light.Generator, light.GeneratorSettings), _projected_discriminator, _initialise_light_or_projected,
+        projected=True, needs=("feature network",),
     ),
     "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
     "stylegan1": Architecture(
-        lambda **options: stylegan1.Generator(stylegan1.GeneratorSettings(**options)),
-        lambda **options: stylegan1.Discriminator(stylegan1.GrowingSettings(**options)),
-        stylegan1.initialise,
-        _channel_widths,
+        _from(stylegan1.Generator, stylegan1.GeneratorSettings),
+        _from(stylegan1.Discriminator, stylegan1.GrowingSettings),
+        stylegan1.initialise, _channel_widths,
     ),
     "stylegan2": Architecture(
-        lambda **options: stylegan2.Generator(StyledSettings(**options)),
-        _residual_discriminator,
-        layers.initialise,
-        _channel_widths,
+        _from(stylegan2.Generator, StyledSettings), _RESIDUAL, layers.initialise, _channel_widths
     ),
     "stylegan3": Architecture(
-        lambda **options: stylegan3.Generator(stylegan3.GeneratorSettings(**options)),
-        _residual_discriminator,
-        layers.initialise,
-        _channel_widths,
+        _from(stylegan3.Generator, stylegan3.GeneratorSettings), _RESIDUAL, layers.initialise, _channel_widths,
         _magnitude_decay,
     ),
-}
+}  # fmt: skip
 
 
 def channels_last(network: nn.Module) -> nn.Module:
@@ -235,3 +217,31 @@ def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tupl
         )
     except (ValueError, TypeError) as error:
         raise SonoforgeError(f"GAN training: the {recipe.architecture} networks: {error}") from error
+
+
+# The frozen network that a projected discriminator sees images through.
+
+SCALES = 4  # Sauer et al. 2021, section 3.1
+
+
+class FrozenMaps(nn.Module):
+    """A feature network's maps at its four coarsest scales, of each the deepest; always in evaluation mode.
+
+    Args:
+        features: Shared, not copied: nothing here trains or changes it.
+    """
+
+    def __init__(self, features: Features) -> None:
+        super().__init__()
+        self.network = features.module
+        self._features = features
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: batch norm keeps the statistics that its weights were trained with."""
+        del mode
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (N, 1 or 3, S, S) in [-1, 1] to maps, the finest first."""
+        deepest = {maps.shape[2]: maps for maps in self._features.maps(images)}
+        return [deepest[side] for side in sorted(deepest, reverse=True)[-SCALES:]]

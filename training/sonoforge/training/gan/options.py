@@ -9,8 +9,8 @@ from sonoforge.training.gan.recipes.row import KEPT_MAPS, OPTIMISERS
 from sonoforge.training.gan.recipes.table import RECIPES
 from sonoforge.training.gan.schedules import SCHEDULES
 
-# Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `conditioning.CONDITIONINGS`, `activations.ACTIVATIONS` and
-# `normalisation.NORMS`, which need torch.
+# Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `losses.CONDITIONINGS`, `layers.ACTIVATIONS` and
+# `layers.NORMS`, which need torch.
 LOSS_NAMES = ("bce", "bce-minimax", "least-squares", "wasserstein", "hinge", "boundary-seeking", "began")
 AUGMENTATION_NAMES = (
     "none",

@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sonoforge.models.activations import ACTIVATIONS
-from sonoforge.models.normalisation import NORMS
+from sonoforge.models.layers import ACTIVATIONS, NORMS
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.needs import check_needs
 from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of

@@ -20,7 +20,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augment
 from sonoforge.training.gan.augmentations.adaptive_p import START as ADAPTIVE_START
-from sonoforge.training.gan.distributed.shared_batch_norm import share_batch_norm
+from sonoforge.training.gan.distributed import share_batch_norm
 from sonoforge.training.gan.generator import structures_drawn_into
 from sonoforge.training.gan.networks import build_networks
 from sonoforge.training.gan.objectives.losses import LOSSES, Loss, perceptual_loss

@@ -18,15 +18,13 @@ from sonoforge.training.data.datasets import UNNAMED
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
-from sonoforge.training.gan.batches.expansion import expand
-from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, hold_out
-from sonoforge.training.gan.class_transfer import with_classes
+from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, expand, hold_out
 from sonoforge.training.gan.networks import Samples, Seen, generator_options, outline_networks
 from sonoforge.training.gan.options import PRECISIONS, GanSettings
 from sonoforge.training.gan.recipes.row import Recipe
 from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
-from sonoforge.training.gan.transfer import check_transfer, freeze
+from sonoforge.training.gan.transfer import check_transfer, freeze, with_classes
 from sonoforge.training.metrics.features import Features, open_features
 from sonoforge.training.metrics.spaces import Space, network_space, open_space
 from sonoforge.training.metrics.suited_space import choose_space

@@ -12,9 +12,8 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur
-from sonoforge.training.gan.batches.draws import draw_latents
-from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling, draw_real, process_slice
-from sonoforge.training.gan.distributed.processes import average_gradients, reduce_mean
+from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling, draw_latents, draw_real, process_slice
+from sonoforge.training.gan.distributed import average_gradients, reduce_mean
 from sonoforge.training.gan.generator import latent_distribution, structures_drawn_into
 from sonoforge.training.gan.objectives.losses import class_loss, feature_matching
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Batch, Regulariser
@@ -49,17 +48,8 @@ def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, n
     return TrainingBatch(number, real, latents[part].to(fabric.device), labels, mix[part].to(fabric.device))
 
 
-class MicroBatch(NamedTuple):
-    """A part of a batch, small enough to be computed at once, with its own source of random numbers."""
-
-    real: Tensor
-    latents: Tensor
-    labels: Tensor | None
-    mix: Tensor
-    chance: torch.Generator
-
-
-def _micro_batches(state: TrainingState, batch: TrainingBatch) -> Iterator[MicroBatch]:
+def _micro_batches(state: TrainingState, batch: TrainingBatch) -> Iterator[Batch]:
+    """Cut a batch into parts small enough to be computed at once, each with its own source of random numbers."""
     parts = state.accumulate
     labels = [None] * parts if batch.labels is None else batch.labels.chunk(parts)
     cut = zip(batch.real.chunk(parts), batch.latents.chunk(parts), labels, batch.mix.chunk(parts), strict=True)
@@ -68,7 +58,7 @@ def _micro_batches(state: TrainingState, batch: TrainingBatch) -> Iterator[Micro
         stream = (batch.number * state.fabric.world_size + state.fabric.global_rank) * parts + index
         chance = torch.Generator(state.fabric.device)
         chance.manual_seed(derive_seed(state.seed, "augmentation", stream))
-        yield MicroBatch(real, latents, own_labels, mix, chance)
+        yield Batch(real, real, latents, own_labels, mix, state.image_channels, chance)
 
 
 def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bool) -> tuple[list[Tensor], Scalars]:
@@ -109,7 +99,7 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
             state.carried["augmentation"] = adaptive_p.observe(state.carried["augmentation"], real_score)
             scalars["r_t"] = real_score.sign()
         if any(REGULARISERS[name].penalty for name in recipe.regularisers):
-            batches.append(_regularised(state, micro, real_seen.detach().float(), fake_seen.detach().float()))
+            batches.append(micro._replace(real=real_seen.detach().float(), fake=fake_seen.detach().float()))
         for name, regulariser, own in _penalties(state, "discriminator", lazy=False):
             scalars[name] = _penalty(state, regulariser, name, batches[-1])
             loss = loss + own.weight * scalars[name]
@@ -158,7 +148,7 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fakes: list[Ten
             real_seen = _seen(state, micro.real, strength, same_chance)
             scalars["feature_matching"] = feature_matching(state.discriminator, seen, real_seen)
             loss = loss + state.recipe.feature_matching * scalars["feature_matching"]
-        batches.append(_regularised(state, micro, micro.real, fake.detach()))
+        batches.append(micro._replace(fake=fake.detach()))
         for name, regulariser, own in _penalties(state, "generator", lazy=False):
             scalars[name] = _penalty(state, regulariser, name, batches[-1])
             loss = loss + own.weight * scalars[name]
@@ -172,19 +162,7 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fakes: list[Ten
     return totals
 
 
-def _regularised(state: TrainingState, micro: MicroBatch, real: Tensor, fake: Tensor) -> Batch:
-    return Batch(
-        real=real,
-        fake=fake,
-        latents=micro.latents,
-        labels=micro.labels,
-        mix=micro.mix,
-        image_channels=state.image_channels,
-        chance=micro.chance,
-    )
-
-
-def _generate(state: TrainingState, micro: MicroBatch, *, update_average: bool) -> Tensor:
+def _generate(state: TrainingState, micro: Batch, *, update_average: bool) -> Tensor:
     """Generate a micro-batch; a generator with styles draws noise and mixes styles by its source of random numbers."""
     generator = state.forward[0]
     if has_styles(state.generator):

@@ -30,9 +30,8 @@ from sonoforge.training.evaluation.pictures import Pictures
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.draws import draw_latents
-from sonoforge.training.gan.batches.joint_masks import join_masks
-from sonoforge.training.gan.batches.training_set import make_training_set
+from sonoforge.training.gan.batches.sampling import draw_latents
+from sonoforge.training.gan.batches.training_set import join_masks, make_training_set
 from sonoforge.training.gan.generator import CPU_BATCH, latent_size, load_generator, sample, structures_drawn_into
 from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare

@@ -14,6 +14,7 @@ from sonoforge.runtime.verbs.gan_sample import ALL, Source, check, settings_of_o
 from sonoforge.runtime.verbs.settings import GanSampleConfig
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.checkpoint import describe_origin
 from sonoforge.training.gan.generator import (
     CPU_BATCH,
     Truncation,
@@ -25,7 +26,6 @@ from sonoforge.training.gan.generator import (
     sample_batches,
     sample_latent,
 )
-from sonoforge.training.gan.synthetic import describe_origin
 
 
 def main(config: GanSampleConfig) -> Outcome:

@@ -18,7 +18,6 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import to_unit
 from sonoforge.training.gan.augmentations.affine import AffineRanges, draw_affine, warp
-from sonoforge.training.gan.batches.draws import batch_indices, shuffled_epochs
 
 
 @dataclass(frozen=True)
@@ -122,3 +121,32 @@ def process_slice(batch: int, rank: int, world: int) -> slice:
         )
     share = batch // world
     return slice(rank * share, (rank + 1) * share)
+
+
+# What a training step draws: which images and which latents, from (seed, purpose, step) alone.
+
+
+def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:
+    """Which images make up the batch of this step: (batch,) int64 in [0, N).
+
+    The images run in an endless row of shuffled epochs, cut into batches: a batch may straddle two
+    epochs, or hold several when it is larger than the data set; every epoch holds each image once.
+    """
+    return shuffled_epochs(images, step * batch, (step + 1) * batch, seed, "order")
+
+
+def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -> NDArray[np.int64]:
+    """Return items ``begin`` to ``end`` (exclusive, above ``begin``) of an endless row of shuffled 0..count-1."""
+    first, last = begin // count, (end - 1) // count
+    orders = [
+        np.random.default_rng(derive_seed(seed, purpose, epoch)).permutation(count) for epoch in range(first, last + 1)
+    ]
+    return np.concatenate(orders)[begin - first * count : end - first * count].astype(np.int64)
+
+
+def draw_latents(count: int, size: int, seed: int, purpose: str, step: int = 0, distribution: str = "normal") -> Tensor:
+    """Draw (count, size) floats on the CPU, the same for every device: ``normal``, or ``uniform`` in [-1, 1]."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
+    if distribution == "uniform":
+        return torch.rand(count, size, generator=generator) * 2 - 1
+    return torch.randn(count, size, generator=generator)

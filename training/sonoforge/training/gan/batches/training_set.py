@@ -11,18 +11,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
+from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.images.synthetic import cut_structures
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import check_disjoint, read_structures
-from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images
+from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images, to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.gan.batches.joint_masks import join_masks
+from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, warp
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.metrics.suited_space import SAMPLED
@@ -202,3 +204,56 @@ def _find_class(name: str, classes: tuple[str, ...]) -> int:
         return classes.index(name)
     found = f"found {name!r}" if name else "missing"
     raise SonoforgeError(f"class_name: {found}, expected one of {', '.join(classes)}{did_you_mean(name, classes)}")
+
+
+# Masks trained jointly with their images, as the last channels: how a GAN makes pairs for segmentation.
+
+
+def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
+    """Append masks as the last channels, one for each structure.
+
+    A mask is averaged over the area of each new pixel by the filter that resized its image, then each pixel is given
+    to what covers most of it, a structure or none.  The nearest old pixel alone would keep or break thin parts by
+    chance.
+
+    Args:
+        images: (N, S, S, C) uint8.
+        masks: (N, K, H, W) uint8, of the images' geometry before they were resized.
+
+    Returns:
+        (N, S, S, C + K) uint8, the last channels 0 or 255.
+    """
+    side = images.shape[1]
+    shares = [prepare_images(masks[:, k, ..., None], side, 1) for k in range(masks.shape[1])]
+    return np.concatenate([images, cut_structures(np.concatenate(shares, axis=3))], axis=3)
+
+
+# Enlargement of a training set by distorted copies, once, before the training.
+#
+# Berezsky and Liashchynskyi 2024 expand each class of about 100 images to 700 by affine distortion: 7 copies.
+
+CHUNK = 64  # images distorted at a time, which bounds the memory for float copies
+
+
+def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
+    """Add distorted copies of each image, drawn from (seed, image, copy) alone.
+
+    Returns:
+        ``copies`` * N images: the N unchanged, then every further copy of all N in the same order.
+    """
+    parts = [images.pixels]
+    for copy in range(1, copies):
+        seeds = [derive_seed(seed, f"expansion copy {copy}", index) for index in range(len(images))]
+        draws = np.stack([np.random.default_rng(own).uniform(-1, 1, 5) for own in seeds])
+        parts.append(_distort(images, affine_matrices(draws, ranges)))
+    labels = None if images.labels is None else np.tile(images.labels, copies)
+    return replace(images, pixels=np.concatenate(parts), labels=labels)
+
+
+def _distort(images: TrainingSet, matrices: Tensor) -> Pixels:
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
+    moved = [
+        to_pixels(warp(to_unit(to_tensor(images.pixels[chunk])), matrices[chunk], images.image_channels))
+        for chunk in chunks
+    ]
+    return np.concatenate(moved)

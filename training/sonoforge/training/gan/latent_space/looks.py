@@ -20,17 +20,22 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.training.data.pixels import Pixels, to_pixels
-from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.generator import (
     Truncation,
     latent_distribution,
     latent_size,
+    map_latents,
+    mix_bands,
     sample_batches,
     sample_latent,
+    style_bands,
+    synthesise,
 )
-from sonoforge.training.gan.latent_space.path_figure import draw_paths, figure_png
 from sonoforge.training.gan.latent_space.path_length import (
     SquaredDistance,
+    draw_paths,
+    figure_png,
     measure_path_length,
     spaces,
     step_sizes,
@@ -38,7 +43,6 @@ from sonoforge.training.gan.latent_space.path_length import (
     walk,
 )
 from sonoforge.training.gan.latent_space.sheets import NOTE, draw_sheet, make_film
-from sonoforge.training.gan.latent_space.styles import map_latents, mix_bands, style_bands, synthesise
 from sonoforge.training.metrics.equivariance import (
     SMALLEST,
     render_transformed,

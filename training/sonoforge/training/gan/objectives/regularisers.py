@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     """One batch of one update, as penalties see it."""
 
     real: Tensor  # (N, C, S, S) real images in [-1, 1], augmented
-    fake: Tensor  # (N, C, S, S) generated images, augmented, without a gradient to the generator
+    fake: Tensor  # (N, C, S, S) generated images, augmented, without a gradient to the generator; `real` before any are
     latents: Tensor  # (N, Z) that made `fake`
     labels: Tensor | None  # (N,) int64 classes of both, or None where there is no conditioning
     mix: Tensor  # (N, 1, 1, 1) in [0, 1), one number for each image, drawn for the batches of all processes together

@@ -58,9 +58,8 @@ def _draw_distance(axis: Axes, rows: Sequence[Row], name: str) -> None:
         axis.plot(kimg[vetoed], values[vetoed], "x", color="tab:red", label="diversity below its floor")
     last = measured[-1]
     axis.set_ylabel(name.upper())
-    if "metric_features" in last:  # trainings of version 0.1.0 did not say
-        title = f"{last['metric_generated']} generated against {last['metric_real']} {last['metric_reference']} images"
-        axis.set_title(f"{title}; {last['metric_features']}", loc="left", fontsize=7)
+    title = f"{last['metric_generated']} generated against {last['metric_real']} {last['metric_reference']} images"
+    axis.set_title(f"{title}; {last['metric_features']}", loc="left", fontsize=7)
 
 
 def _draw_diversity(axis: Axes, rows: Sequence[Row]) -> None:

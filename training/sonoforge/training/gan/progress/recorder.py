@@ -15,23 +15,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training import run_folder
-from sonoforge.training.data.pixels import Pixels, colour_structures, to_pixels, write_grid
+from sonoforge.training.data.pixels import Pixels, colour_structures, grid_picture, to_pixels, write_grid
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
-from sonoforge.training.gan.distributed.processes import any_process, reduce_mean
+from sonoforge.training.gan.distributed import any_process, reduce_mean
 from sonoforge.training.gan.progress.curves import PICTURE, write_curves
-from sonoforge.training.gan.progress.diversity import is_collapsed
-from sonoforge.training.gan.progress.event_log import open_event_log, write_events
 from sonoforge.training.gan.progress.tick_metrics import MetricReference, make_metric_reference, measure_metrics
 from sonoforge.training.gan.progress.ticks import (
     GRID,
     gradient_norm,
+    is_collapsed,
     make_reference,
     measure,
     memory_gib,
@@ -308,3 +308,23 @@ def _summary(row: Row) -> str:
     ]
     parts += [f"{name} {row[name]:.3g}" for name in ("kid", "strength", "k", "convergence") if name in row]
     return " ".join(parts)
+
+
+# The same statistics and grids for TensorBoard: ``tensorboard --logdir RUN/tensorboard``.
+
+FOLDER = "tensorboard"
+
+
+def open_event_log(folder: Path, step: int) -> SummaryWriter:
+    """Open the log of a training; what a killed run wrote after this step is hidden."""
+    return SummaryWriter(str(folder / FOLDER), purge_step=step)
+
+
+def write_events(writer: SummaryWriter, row: Mapping[str, Any], samples: Pixels) -> None:
+    """Write one tick: every number of its row, and its grid of samples (N, S, S, C) uint8."""
+    step = int(row["step"])
+    for name, value in row.items():
+        if name != "step" and isinstance(value, int | float):
+            writer.add_scalar(name, float(value), step)
+    writer.add_image("samples", grid_picture(samples), step, dataformats="HWC")
+    writer.flush()

@@ -24,7 +24,7 @@ from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.generator import CPU_BATCH, generate, latent_distribution, latent_size
 from sonoforge.training.metrics.spaces import Space

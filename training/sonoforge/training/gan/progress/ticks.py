@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
+from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.gan.batches.draws import draw_latents
+from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.batches.training_set import TrainingSet
+from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.generator import CPU_BATCH, generate, latent_distribution, latent_size
-from sonoforge.training.gan.progress.diversity import mean_pairwise_distance, sliced_distance, thumbnails
 from sonoforge.training.gan.state import TrainingState
 
 GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
@@ -123,3 +125,47 @@ def stalled(rows: list[dict[str, Any]], patience: int, interval: int) -> bool:
     """
     values = [row["kid"] for row in rows if "kid" in row and row["step"] % interval == 0]
     return len(values) > patience and len(values) - 1 - int(np.argmin(values)) >= patience
+
+
+# Two cheap numbers at each tick: are the generated images diverse, and are they near the real ones?
+#
+# Both look at 32x32 area-averaged grey-level thumbnails, need no feature network, and cost about as
+# much as one training step.  They guide a training; they are no substitute for FID, KID or a judge.
+#
+# *Diversity*: the mean distance between two generated images, as a share of the mean distance between
+# two real ones.  1 is what the real images have; 0 is one image repeated.
+#
+# *Distance*: the sliced Wasserstein distance between generated and real thumbnails
+# (`sonoforge.runtime.distances.sliced`; on patches of a Laplacian pyramid: `sonoforge.runtime.distances.laplacian`).
+# In units of the image range [-1, 1]; a direction of length 1 spreads over all D pixels, about 1 / sqrt(D) to each,
+# so that a constant shift of all pixels by d gives about 0.8 d, whatever D.
+
+THUMBNAIL = 32
+DIRECTIONS = 256
+# An untrained generator is not a collapsed one: it is not judged in the first tenth of a training.
+COLLAPSE_GRACE = 0.1
+
+
+def thumbnails(images: Tensor) -> Tensor:
+    """Reduce (N, C, S, S) in [-1, 1] to flattened grey thumbnails (N, T * T), T = min(S, 32)."""
+    side = min(images.shape[-1], THUMBNAIL)
+    return adaptive_avg_pool2d(images.float().mean(1, keepdim=True), side).flatten(1)
+
+
+def mean_pairwise_distance(features: Tensor) -> float:
+    """Mean Euclidean distance between two different rows of (N, D); 0 for a single row."""
+    if len(features) < 2:
+        return 0.0
+    return float(torch.pdist(features).mean())
+
+
+def sliced_distance(first: Tensor, second: Tensor) -> float:
+    """Sliced Wasserstein distance of rows (N, D) and (M, D) along 256 fixed directions; NaN if any is not finite."""
+    if not (torch.isfinite(first).all() and torch.isfinite(second).all()):
+        return math.nan
+    return sliced_wasserstein(first.cpu().numpy(), second.cpu().numpy(), DIRECTIONS, 0)
+
+
+def is_collapsed(diversity: float, step: int, steps: int) -> bool:
+    """Whether this diversity, at this step of so many, is called a collapse."""
+    return step > COLLAPSE_GRACE * steps and diversity < COLLAPSE_FRACTION

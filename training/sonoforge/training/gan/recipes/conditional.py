@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from sonoforge.models.ga_gan.codes import PUBLISHED
-from sonoforge.training.gan.recipes.row import Budget, OptimiserSettings, Preset, Recipe, Strength
-from sonoforge.training.gan.recipes.shared import AS_LONG, AVERAGED, EPOCHS
+from sonoforge.training.gan.recipes.row import (
+    AS_LONG,
+    AVERAGED,
+    EPOCHS,
+    Budget,
+    OptimiserSettings,
+    Preset,
+    Recipe,
+    Strength,
+)
 
 BIGGAN_SMALL: dict[str, Any] = {
     "image_size": 64,

@@ -5,8 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from sonoforge.training.gan.recipes.row import Budget, OptimiserSettings, Preset, Recipe, Strength
-from sonoforge.training.gan.recipes.shared import AS_LONG, AVERAGED, EPOCHS, FEW_CORES
+from sonoforge.training.gan.recipes.row import (
+    AS_LONG,
+    AVERAGED,
+    EPOCHS,
+    FEW_CORES,
+    Budget,
+    OptimiserSettings,
+    Preset,
+    Recipe,
+    Strength,
+)
 
 DGAN_EPOCHS = 500  # Ryspayeva and Salykova 2025 (StyleGAN2 against StyleGAN3) say so of DGAN-WP-TL
 DCGAN_ADAM = OptimiserSettings("adam", 0.0002, (0.5, 0.999))

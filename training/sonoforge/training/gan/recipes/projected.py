@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonoforge.training.gan.recipes.row import Budget, OptimiserSettings, Preset, Recipe
-from sonoforge.training.gan.recipes.shared import EPOCHS
+from sonoforge.training.gan.recipes.row import EPOCHS, Budget, OptimiserSettings, Preset, Recipe
 
 # The projected discriminator of other generators' presets.
 PROJECTED_DISCRIMINATOR: dict[str, Any] = {

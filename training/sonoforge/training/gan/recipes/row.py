@@ -77,7 +77,7 @@ class Recipe:
     feature_matching: float = 0.0  # weight of `feature_matching`; 0 for none
     mirror: bool = False  # whether the images are doubled by left-right flips
     augmentation: str = "none"  # name in `augmentations.AUGMENTATIONS`; seen by the discriminator only
-    conditioning: str = "none"  # name in `conditioning.CONDITIONINGS`
+    conditioning: str = "none"  # name in `losses.CONDITIONINGS`
     schedule: str = "constant"  # name in `schedules.SCHEDULES`, of both learning rates
     draws_into_maps: bool = False  # whether the generator draws images into label maps, so that it needs masks
     kept_maps: str = "training"  # of `KEPT_MAPS`: what such a generator keeps, to draw into where it is given none
@@ -96,3 +96,18 @@ class Recipe:
     def budget_for(self, class_name: str) -> Budget:
         """Return the published length of training for this class."""
         return self.class_budgets.get(class_name.lower(), self.budget)
+
+
+# Numbers and reasons that recipes of several families share.
+
+# None of the classic papers says how long to train on a few hundred medical images.  Thakur and Thakur train DCGAN,
+# LSGAN, WGAN, StyleGAN and two more for 200 epochs each; the other rows take the same number for want of one.
+EPOCHS = 200
+AS_LONG = "200 epochs: as Thakur and Thakur give the six that they compare; none of its own is known for small sets."
+AVERAGED = "The averaged generator (EMA) is an addition, half-life 10 000 images as in Karras 2020 (StyleGAN2)."
+
+# As published, but narrow, so that a few hundred images are seen often enough in the minutes of a few cores.
+FEW_CORES = (
+    "A narrow network and small batches, for minutes of a few cores at 64 pixels; nothing else differs. At the "
+    "published width a step takes a core 10 seconds and more."
+)

@@ -6,8 +6,18 @@ import dataclasses
 from typing import Any
 
 from sonoforge.training.gan.recipes.projected import PROJECTED_DISCRIMINATOR
-from sonoforge.training.gan.recipes.row import Budget, OptimiserSettings, Preset, Recipe, Strength, r1_gamma
-from sonoforge.training.gan.recipes.shared import AS_LONG, AVERAGED, EPOCHS, FEW_CORES
+from sonoforge.training.gan.recipes.row import (
+    AS_LONG,
+    AVERAGED,
+    EPOCHS,
+    FEW_CORES,
+    Budget,
+    OptimiserSettings,
+    Preset,
+    Recipe,
+    Strength,
+    r1_gamma,
+)
 
 STYLE_FEW_CORES = {"channel_max": 32, "channel_base": 64 * 32}
 STYLE_WHY = f"As small-data, at 64 pixels with 32 maps in each layer. {FEW_CORES}"

@@ -1,19 +1,78 @@
-"""Orthogonal wavelets of the symlet family, and resampling by two with the low-pass filter of one.
+"""Linear operations that can be differentiated any number of times.
 
-The numbers are the low-pass filters of Daubechies' least asymmetric wavelets ("Ten Lectures on Wavelets", 1992,
-table 6.3; with 2 vanishing moments that is her first one), which sum to the root of 2.  Backwards they would be
-as orthogonal; this is the direction of an analysis filter.
+R1 and the path length differentiate gradients, which not every version of torch supports for every operation used
+here.  The gradient of a linear operation is its transpose, and the gradient of that is the operation again.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import grid_sample, pad
 
-from sonoforge.training.gan.augmentations.ada.linear import apply_linear
+Operation = Callable[[Tensor], Tensor]
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, operation: Operation, transpose: Operation) -> Tensor:
+        ctx.operation, ctx.transpose = operation, transpose
+        return operation(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return apply_linear(gradient, ctx.transpose, ctx.operation), None, None
+
+
+def apply_linear(values: Tensor, operation: Operation, transpose: Operation) -> Tensor:
+    """Return ``operation(values)``.
+
+    Args:
+        values: Input, to differentiate with respect to.
+        operation: Linear, and free to change its own intermediate results in place.
+        transpose: Its transpose.
+    """
+    result: Tensor = _Linear.apply(values, operation, transpose)  # type: ignore[no-untyped-call]
+    return result
+
+
+# Bilinear look-up of images at points.
+
+
+def sample_bilinear(images: Tensor, grid: Tensor) -> Tensor:
+    """Look up images at points, differentiably in the images: (N, C, H', W').
+
+    Args:
+        images: (N, C, H, W), zero beyond its edges.
+        grid: (N, H', W', 2) x and y of each point: -1 and 1 are the image's edges.
+    """
+
+    def look_up(images: Tensor) -> Tensor:
+        return grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    shape = images.shape
+
+    def spread(values: Tensor) -> Tensor:
+        only_the_shape_is_read = values.new_zeros(1).expand(shape)
+        bilinear, zeros = 0, 0
+        gradients: tuple[Tensor, Tensor] = torch.ops.aten.grid_sampler_2d_backward(
+            values, only_the_shape_is_read, grid, bilinear, zeros, False, [True, False]
+        )
+        return gradients[0]
+
+    return apply_linear(images, look_up, spread)
+
+
+# Orthogonal wavelets of the symlet family, and resampling by two with the low-pass filter of one.
+#
+# The numbers are the low-pass filters of Daubechies' least asymmetric wavelets ("Ten Lectures on Wavelets", 1992,
+# table 6.3; with 2 vanishing moments that is her first one), which sum to the root of 2.  Backwards they would be
+# as orthogonal; this is the direction of an analysis filter.
 
 SYM2 = tuple((a + b * math.sqrt(3)) / (4 * math.sqrt(2)) for a, b in ((1, -1), (3, -1), (3, 1), (1, 1)))
 SYM6 = (
