@@ -121,8 +121,6 @@ def test_the_training_is_described_as_it_was() -> None:
         "AdamW with one-cycle learning rates up to 0.0005, label smoothing 0.1, weights averaged with decay 0.99 and "
         "left-right flips"
     )
-    earlier = {key: value for key, value in vars(BUDGETS["full"]).items() if key not in ("optimiser", "schedule")}
-    assert statements.describe_optimiser(earlier) == said["full"]
 
 
 def test_the_budget_of_the_gan_is_called_what_it_is() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.budget_choice import describe_choice
 from sonoforge.training.crossval.choice_grid import choosing_of, name_grid
@@ -109,7 +108,7 @@ def _model(run: FinishedRun) -> dict[str, Answer]:
     ]
     balanced = [*added, *weighted]
     comparators = describe_comparators(run.arms)
-    side = classifier.get("image_size", IMAGENET.size)
+    side = classifier["image_size"]
     found = {
         "model": Answer(
             f"MobileNetV2 (deep learning, 19 blocks, the first {classifier['frozen_blocks']} frozen): an image "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM as PHANTOM_SET
 from sonoforge.training.pages.checklists.items import Answer
@@ -19,7 +18,7 @@ def data_answers(run: FinishedRun) -> dict[str, Answer]:
     counts = ", ".join(
         f"{name} {count}" for name, count in zip(results["classes"], results["class_counts"], strict=True)
     )
-    crop, side = results["classifier"].get("crop", "none"), results["classifier"].get("image_size", IMAGENET.size)
+    crop, side = results["classifier"]["crop"], results["classifier"]["image_size"]
     found = {
         "data": Answer(
             f"Data set {results['data']}: {split['images']} images." + (f" {PHANTOM}" if simulated else ""),

@@ -73,21 +73,19 @@ def figure_answers(run: FinishedRun) -> dict[str, Answer]:
     one = [
         f"{name}, {label}: AUC {interval_text(figures['auc'])}"
         for name, own in arms.items()
-        for label, figures in own.get("one_against_rest", {}).items()
+        for label, figures in own["one_against_rest"].items()
     ]
-    if one:
-        found["utility"] = Answer(
-            "One class against the rest: " + "; ".join(one) + "; with decision curves (net benefit).",
-            "results.json: arms.*.one_against_rest",
-        )
-    never = run.results.get("never_right")
-    if never is not None:
-        found["failures"] = Answer(
-            f"{counted(never['images'], 'image')} of {never['of_images']}, in {counted(never['groups'], 'group')}, "
-            f"{'was' if never['images'] == 1 else 'were'} never answered rightly by any arm and seed; they are listed"
-            + (" with pictures." if run.audit else "."),
-            f"{run.report}; results.json: never_right",
-        )
+    found["utility"] = Answer(
+        "One class against the rest: " + "; ".join(one) + "; with decision curves (net benefit).",
+        "results.json: arms.*.one_against_rest",
+    )
+    never = run.results["never_right"]
+    found["failures"] = Answer(
+        f"{counted(never['images'], 'image')} of {never['of_images']}, in {counted(never['groups'], 'group')}, "
+        f"{'was' if never['images'] == 1 else 'were'} never answered rightly by any arm and seed; they are listed"
+        + (" with pictures." if run.audit else "."),
+        f"{run.report}; results.json: never_right",
+    )
     return found
 
 

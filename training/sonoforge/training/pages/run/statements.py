@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoforge.training.classifier.augmentation import IN_WORDS
-from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
@@ -198,13 +197,12 @@ def describe_optimiser(classifier: Mapping[str, Any]) -> str:
     """Say how the classifier's weights were moved: optimiser, rate, and what is added to the plain loss and images.
 
     Args:
-        classifier: Fields of `ClassifierSettings`; earlier versions did not record all of them.
+        classifier: Fields of `ClassifierSettings`.
     """
-    plain = ClassifierSettings()
-    optimiser = {"adamw": "AdamW", "adam": "Adam"}[classifier.get("optimiser", plain.optimiser)]
+    optimiser = {"adamw": "AdamW", "adam": "Adam"}[classifier["optimiser"]]
     rate = classifier["learning_rate"]
     said = f"{optimiser} with a constant learning rate of {rate:g}"
-    if classifier.get("schedule", plain.schedule) == "one-cycle":
+    if classifier["schedule"] == "one-cycle":
         said = f"{optimiser} with one-cycle learning rates up to {rate:g}"
     added = [
         f"label smoothing {classifier['label_smoothing']:g}" if classifier["label_smoothing"] else "",
@@ -212,9 +210,9 @@ def describe_optimiser(classifier: Mapping[str, Any]) -> str:
         IN_WORDS[classifier["augmentation"]],
         *describe_lessons(classifier),
         "a second pass, zoomed in on the part where the network sees a lesion"
-        if classifier.get("zoomed_second_pass")
+        if classifier["zoomed_second_pass"]
         else "",
-        f"each network distilled from {classifier['teachers']} others" if classifier.get("teachers") else "",
+        f"each network distilled from {classifier['teachers']} others" if classifier["teachers"] else "",
     ]
     return f"{said}, {listed([one for one in added if one]) or 'no smoothing, averaging or flips'}"
 
@@ -223,16 +221,16 @@ def describe_lessons(classifier: Mapping[str, Any]) -> list[str]:
     """Say what a network was asked and shown in training, where that is not the class of whole images alone.
 
     Args:
-        classifier: Fields of `ClassifierSettings`; earlier versions did not record all of them.
+        classifier: Fields of `ClassifierSettings`.
     """
     said = []
-    if classifier.get("heads") == "hierarchical":
+    if classifier["heads"] == "hierarchical":
         said.append("hierarchical heads (is there a lesion, and which?)")
-    if classifier.get("lesion_crops"):
+    if classifier["lesion_crops"]:
         said.append(f"{classifier['lesion_crops']:.0%} of the images shown as crops with their lesion or beside it")
-    if classifier.get("outlines"):
+    if classifier["outlines"]:
         said.append(f"the outline of the lesion as a second task of weight {classifier['outlines']:g}")
-    if classifier.get("balance"):
+    if classifier["balance"]:
         said.append("all collections shown equally often")
     return said
 
