@@ -285,7 +285,7 @@ def test_train_on_own_data_from_imagenet_and_from_nothing(
     check_card(card)
     record = card.facts.folder / "model" / "model.json"
     record.write_text(record.read_text().replace('"near_duplicates"', '"other"'))
-    with pytest.raises(SonoforgeError, match="lacks near_duplicates: another revision wrote it, train again"):
+    with pytest.raises(SonoforgeError, match="lacks near_duplicates"):
         load_model(record.parent)
     rows = [f"{(name := path.relative_to(cells).as_posix())},of {name}" for path in sorted(cells.rglob("*.png"))]
     (cells / "groups.csv").write_text("\n".join(["file,group", *rows]) + "\n")
