@@ -35,8 +35,8 @@ class Exported(Protocol):
     def source(self) -> Any:
         """What the writers of this task in `FORMATS` take."""
 
-    def cannot_have(self, name: str) -> str:
-        """Return why a format cannot be written; nothing if it can."""
+    def unsuitable(self, name: str) -> str:
+        """Return why the network does not suit a format; nothing if it does."""
 
     def allowed(self, name: str) -> FormatRow:
         """Return what a format's row says of its gate before it is judged."""
@@ -94,7 +94,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool)
         "precision": form.precision,
         "runs_on": form.runs_on,
     }
-    absent, unchecked = exported.cannot_have(name), runners.missing(name)
+    absent, unchecked = exported.unsuitable(name) or form.missing(), runners.missing(name)
     if unchecked and not by_name and not absent:
         absent = f"{unchecked}; the format {name}, given by name, is written unchecked"
     if absent:

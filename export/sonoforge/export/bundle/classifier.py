@@ -66,7 +66,7 @@ def bundle_from_run(
         GateError: The ONNX file does not answer as the network does.
         SonoforgeError: No model there, no images, a format that cannot be written, or ``folder`` holds something else.
     """
-    names = choose(formats, TASK, _cannot_have)
+    names = choose(formats, TASK, _suits_all)
     members, record, arrays = load_model(run / "model")
     record = with_evidence(record, evidence)
     with replacing_bundle(folder, TASK) as fresh:
@@ -96,7 +96,7 @@ def bundle_from_bundle(
     evidence: Sequence[Path] = (),
 ) -> list[FormatRow]:
     """Copy a bundle, add the files of these formats, and the evidence to its card; see `bundle_from_run`."""
-    names = choose(formats, TASK, _cannot_have)
+    names = choose(formats, TASK, _suits_all)
     images = find_images(
         data,
         None,
@@ -188,9 +188,9 @@ class ExportedClassifier:
     classes: tuple[str, ...]
     task: str = TASK
 
-    def cannot_have(self, name: str) -> str:
-        """Return what is not installed."""
-        return _cannot_have(name)
+    def unsuitable(self, name: str) -> str:
+        """Return nothing: a classifier suits each of its formats."""
+        return _suits_all(name)
 
     def allowed(self, name: str) -> FormatRow:
         """Return the tolerance and, of lower precision, how many images ranges were measured on."""
@@ -244,8 +244,9 @@ def _prepare(
     return ExportedClassifier(source, images, inputs, reference, manifest.classes)
 
 
-def _cannot_have(name: str) -> str:
-    return FORMATS[name].missing()
+def _suits_all(name: str) -> str:
+    del name
+    return ""
 
 
 def _as_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

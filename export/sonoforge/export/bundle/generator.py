@@ -23,12 +23,10 @@ from sonoforge.export.gate.row import FormatRow, ManifestJson
 from sonoforge.export.generators.graph import (
     CHECKED,
     OUTPUT,
-    generator_inputs,
     generator_onnx,
     largest_difference,
     load_contiguous,
     tolerance,
-    trace_generator,
 )
 from sonoforge.export.generators.writers import GeneratorSource, unsuitable
 from sonoforge.models.stylegan.mapping import has_styles
@@ -94,7 +92,7 @@ def bundle_from_checkpoint(
     refuse_other_folder(folder, TASK)
     checkpoint = find_checkpoint(checkpoint)
     about, generator = describe(checkpoint), load_contiguous(checkpoint)
-    names = choose(formats, TASK, lambda name: _cannot_have(name, generator))
+    names = choose(formats, TASK, lambda name: unsuitable(name, generator))
     manifest = _about(about, generator, _data_names(checkpoint), extras)
     if extras.half_weights:
         round_to_half(generator)
@@ -125,9 +123,9 @@ class ExportedGenerator:
     source: GeneratorSource
     task: str = TASK
 
-    def cannot_have(self, name: str) -> str:
-        """Return why this generator, or this machine, cannot have a format."""
-        return _cannot_have(name, self.source.generator)
+    def unsuitable(self, name: str) -> str:
+        """Return why this generator does not suit a format; nothing if it does."""
+        return unsuitable(name, self.source.generator)
 
     def allowed(self, name: str) -> FormatRow:
         """Return the largest difference of images from torch's, in [-1, 1], that a format may have."""
@@ -144,23 +142,11 @@ class ExportedGenerator:
         return figures, [f"images differ from torch's by {worst:.2g} (allowed {allowed:g})"]
 
 
-def _cannot_have(name: str, generator: nn.Module) -> str:
-    return unsuitable(name, generator) or FORMATS[name].missing()
-
-
 def _difference(generator: nn.Module, name: str, path: Path) -> float:
     """Run a file, in a subprocess where it may end with a signal, and compare with torch."""
     if name.startswith(("onnx", "torchscript")):
         return largest_difference(generator, runners.open_file(name, path))
-    if has_styles(generator):  # one psi for each process
-        return largest_difference(generator, lambda fed: runners.run_in_subprocess(name, path, fed, batch=len(fed[0])))
-    batches = [generator_inputs(generator, count, psi, seed=count).values() for count, psi in CHECKED]
-    fed = [torch.cat(values) for values in zip(*batches, strict=True)]
-    with torch.inference_mode():
-        expected = trace_generator(generator).eval()(*fed).numpy()
-    largest = max(count for count, _ in CHECKED)
-    found = runners.run_in_subprocess(name, path, [values.numpy() for values in fed], batch=largest)[0]
-    return float(np.abs(found - expected).max()) if found.shape == expected.shape else math.nan
+    return largest_difference(generator, lambda fed: runners.run_in_subprocess(name, path, fed, batch=len(fed[0])))
 
 
 def _about(about: Description, generator: nn.Module, data_names: Sequence[str], extras: Extras) -> ManifestJson:

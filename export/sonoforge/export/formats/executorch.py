@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from sonoforge.export.formats.onnx_graph import folded
 from sonoforge.export.formats.source import Source
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, reason
 
 if TYPE_CHECKING:
     from sonoforge.runtime.inference.runners import Answer
@@ -150,10 +150,8 @@ def lower(
             constant_methods=texts or None,
         ).to_executorch()
     except Exception as error:  # the compiler's passes raise whatever they meet
-        reason = " ".join(str(error).split())[:200]
-        raise GateError(
-            f"executorch: found a network that it cannot lower ({reason}); choose the format onnx"
-        ) from error
+        found = f"found a network that it cannot lower ({reason(error)})"
+        raise GateError(f"executorch: {found}; choose the format onnx") from error
     return bytes(program.buffer)
 
 
@@ -256,8 +254,7 @@ def open_file(path: Path, threads: int = 1) -> Answer:
         program = Runtime.get().load_program(path)
         method = program.load_method("forward")
     except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise SonoforgeError(f"{path}: ExecuTorch cannot load it ({reason}); write it again") from error
+        raise SonoforgeError(f"{path}: ExecuTorch cannot load it ({reason(error)}); write it again") from error
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         # ExecuTorch reads the memory in order, whatever the strides say: a transposed image gives another answer.
@@ -278,6 +275,5 @@ def _example(source: Source) -> tuple[Tensor, ...]:
 
 
 def _require() -> None:
-    reason = missing()
-    if reason:
-        raise SonoforgeError(reason)
+    if why := missing():
+        raise SonoforgeError(why)

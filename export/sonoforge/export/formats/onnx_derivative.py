@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 
 from sonoforge.export.formats.onnx_graph import OPSET
-from sonoforge.runtime.errors import GateError
-from sonoforge.runtime.inference.onnx_session import session_options
+from sonoforge.runtime.errors import GateError, reason
+from sonoforge.runtime.inference.onnx_session import load_session
 
 _SMALL = 4096  # values up to which a stored input is copied: biases and numbers, not weights
 
@@ -56,16 +56,13 @@ def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str,
     try:
         onnx.checker.check_model(changed, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise GateError(f"conversion: the changed ONNX model is not valid ({reason}); report this") from error
+        raise GateError(f"conversion: the changed ONNX model is not valid ({reason(error)}); report this") from error
     data: bytes = changed.SerializeToString(deterministic=True)
     return data
 
 
 def answers_of(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArray[np.float32]:
     """Run an ONNX file on images (N, 3, S, S), one at a time, and return one of its outputs (N, ...)."""
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_session
-
-    session = onnxruntime.InferenceSession(model, session_options(threads=1), providers=["CPUExecutionProvider"])
+    session = load_session(model, "the ONNX file")
     name = session.get_inputs()[0].name
     return np.concatenate([session.run([output], {name: image[None]})[0] for image in inputs])

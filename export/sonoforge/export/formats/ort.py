@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from sonoforge.export.formats.source import Source
-from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.errors import GateError, reason
 from sonoforge.runtime.inference.onnx_session import session_options
 
 
@@ -33,8 +33,8 @@ def to_ort(model: bytes) -> bytes:
                 model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["NchwcTransformer"]
             )
         except Exception as error:  # onnxruntime raises a family of its own that has no common base
-            reason = " ".join(str(error).split())[:160]
-            raise GateError(f"model.ort: onnxruntime could not write it ({reason}); check the ONNX file") from error
+            found = f"onnxruntime could not write it ({reason(error)})"
+            raise GateError(f"model.ort: {found}; check the ONNX file") from error
         return target.read_bytes()
 
 

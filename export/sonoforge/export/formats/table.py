@@ -65,13 +65,13 @@ class Format:
         return f"{', '.join(absent)} is not installed; pip install {install}" if absent else ""
 
 
-def choose(formats: Sequence[str], task: str, cannot_have: Callable[[str], str]) -> list[str]:
+def choose(formats: Sequence[str], task: str, unsuitable: Callable[[str], str]) -> list[str]:
     """Return rows of the table in its order, ``onnx`` always among them.
 
     Args:
         formats: Names, or ``all``.
         task: Of the bundle.
-        cannot_have: Says why a format cannot be written here; nothing if it can.
+        unsuitable: Says why a network does not suit a format; nothing if it does.
 
     Raises:
         SonoforgeError: An unknown name, or one given by name that cannot be written.
@@ -81,8 +81,7 @@ def choose(formats: Sequence[str], task: str, cannot_have: Callable[[str], str])
         if name not in (*known, "all"):
             hint = did_you_mean(name, known)
             raise SonoforgeError(f"formats: found {name!r}, expected all or any of {', '.join(known)}{hint}")
-        reason = cannot_have(name) if name != "all" else ""
-        if reason:
+        if name != "all" and (reason := unsuitable(name) or FORMATS[name].missing()):
             raise SonoforgeError(f"formats: {name}: {reason}")
     return [name for name in known if name in formats or "all" in formats or name == "onnx"]
 

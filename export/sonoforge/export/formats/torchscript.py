@@ -23,7 +23,7 @@ from torch.jit.mobile import _load_for_lite_interpreter
 
 from sonoforge.export.formats.onnx_graph import folded
 from sonoforge.export.formats.source import Source
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, reason
 
 if TYPE_CHECKING:
     from sonoforge.runtime.inference.runners import Answer
@@ -89,8 +89,8 @@ def open_file(path: Path, threads: int = 1) -> Answer:
             load: Any = _load_for_lite_interpreter if lite else torch.jit.load
             module = load(str(path), map_location=torch.device("cpu"))
     except (RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise SonoforgeError(f"{path}: torch cannot load it as TorchScript ({reason}); write it again") from error
+        found = f"torch cannot load it as TorchScript ({reason(error)})"
+        raise SonoforgeError(f"{path}: {found}; write it again") from error
 
     def answer(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         with torch.inference_mode():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bench.results import Batch, Figures, Record, Task
-from sonoforge.runtime.inference.runners import run_module
+from sonoforge.runtime.inference.runners import how_it_ended, run_module
 
 TOLERANCE = 1e-3
 """Largest difference from the golden logits of a float32 file, as in ``sonoforge verify``."""
@@ -132,10 +132,8 @@ def _turn(file: ModelFile, plan: Plan, batches: Sequence[int], work: Path) -> tu
     except subprocess.TimeoutExpired:
         ended = f"the program that runs it did not end within {_LONGEST} seconds"
     else:
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        last = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())
-        last = last.replace(f"{file.path.parent}{os.sep}", "")[:200]  # the name of a temporary folder helps nobody
-        ended = f"the program that runs it ended with {how}: {last}" if done.returncode else ""
+        how = how_it_ended(done).replace(f"{file.path.parent}{os.sep}", "")  # a temporary folder's name helps nobody
+        ended = f"the program that runs it ended with {how[:220]}" if how else ""
     return [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()], ended
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sonoforge.runtime import machine
 from sonoforge.runtime.bench.results import Task, Timing
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.inference import runners
 
 # By the first part of a format's name: the package that runs its files.
@@ -54,7 +54,7 @@ def main(task: Task) -> None:
             try:
                 record(batch=batch, **time_runs(lambda rows=rows: answer([rows]), seconds))  # type: ignore[misc]
             except Exception as error:  # many formats fix the batch, each program says so in its own way
-                record(batch=batch, error=" ".join(str(error).split())[:160] or type(error).__name__)
+                record(batch=batch, error=reason(error))
 
 
 def time_runs(run: Callable[[], object], seconds: float) -> Timing:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, reason
 from sonoforge.runtime.temporary import temporary_folder
 
 Answer = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
@@ -64,9 +64,9 @@ def runner(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise SonoforgeError(f"{name}: {error.name} is not installed; pip install 'sonoforge[export]'") from error
     except Exception as error:  # a broken torch ends in OSError, ImportError and others
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise SonoforgeError(
-            f"{name}: what runs it cannot be imported ({reason}); pip install --force-reinstall 'sonoforge[export]'"
+            f"{name}: what runs it cannot be imported ({reason(error)}); pip install --force-reinstall "
+            "'sonoforge[export]'"
         ) from error
 
 
@@ -82,8 +82,7 @@ def missing(name: str) -> str:
     except SonoforgeError as error:
         return str(error)
     except Exception as error:  # the optional packages behind it fail in ways of their own
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        return f"{name}: what runs it is broken ({reason}); install it again"
+        return f"{name}: what runs it is broken ({reason(error)}); install it again"
 
 
 def open_file(name: str, path: Path, threads: int = 1) -> Answer:
@@ -97,9 +96,8 @@ def open_file(name: str, path: Path, threads: int = 1) -> Answer:
     Raises:
         SonoforgeError: The file cannot be run here.
     """
-    reason = missing(name)
-    if reason:
-        raise SonoforgeError(f"{path}: {reason}")
+    if why := missing(name):
+        raise SonoforgeError(f"{path}: {why}")
     answer: Answer = runner(name).open_file(path, threads)
     return answer
 
@@ -132,11 +130,9 @@ def run_in_subprocess(
         except subprocess.TimeoutExpired as error:
             found = f"the program that runs it did not end within {_LONGEST} seconds"
             raise GateError(f"{path}: {found}; try fewer images, or leave this format out") from error
-        if done.returncode != 0:
-            ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-            reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())
-            reason = reason.replace(f"{path.absolute()}: ", "").replace(str(path.absolute()), str(path))[:300]
-            raise GateError(f"{path}: the program that runs it ended with {ended}: {reason}")
+        if ended := how_it_ended(done):
+            ended = ended.replace(f"{path.absolute()}: ", "").replace(str(path.absolute()), str(path))[:300]
+            raise GateError(f"{path}: the program that runs it ended with {ended}")
         with np.load(task_folder / "outputs.npz", allow_pickle=False) as archive:
             return [archive[f"output-{index}"] for index in range(len(archive.files))]
 
@@ -168,6 +164,14 @@ def run_module(
         cwd=folder,
         timeout=limit,
     )
+
+
+def how_it_ended(done: subprocess.CompletedProcess[str]) -> str:
+    """Say how a process ended and what it printed last; nothing if it ended well."""
+    if done.returncode == 0:
+        return ""
+    ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+    return f"{ended}: {' '.join((done.stderr.strip().splitlines() or ['no message'])[-1].split())}"
 
 
 def module_environment() -> dict[str, str]:

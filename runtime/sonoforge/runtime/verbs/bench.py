@@ -49,7 +49,7 @@ def main(config: BenchConfig) -> Outcome:
     _check_formats(sides[""], config.formats)
     report: Report = {
         "bundle": config.bundle or "shipped",
-        "model": _model(sides[""]),
+        "model": sides[""].manifest.identity,
         "machine": {
             "cpu": machine.cpu_model(),
             "instructions": machine.cpu_instructions(),
@@ -69,7 +69,11 @@ def main(config: BenchConfig) -> Outcome:
     report["files"] = rows[""]
     report["energy"] = "read" if any(joules(row) is not None for row in rows[""]) else "not readable"
     if config.against:
-        report["against"] = {"bundle": config.against, "model": _model(sides["against"]), "files": rows["against"]}
+        report["against"] = {
+            "bundle": config.against,
+            "model": sides["against"].manifest.identity,
+            "files": rows["against"],
+        }
         report["ratios"] = _ratios(rows[""], rows["against"])
     table.print_figures(report)
     written = _write(report, config.out)
@@ -134,11 +138,6 @@ def _inputs(bundle: Bundle[ClassifierManifest], image: str) -> Inputs:
     pixels = prepare.resize(read_image(image))[None] if image else golden["pixels"]
     tensors = (prepare.normalise(golden["pixels"]), prepare.normalise(pixels))
     return Inputs((golden["pixels"], pixels), tensors, golden["logits"])
-
-
-def _model(bundle: Bundle[ClassifierManifest]) -> dict[str, str]:
-    manifest = bundle.manifest
-    return {"name": manifest.name, "version": manifest.version, "sha256": manifest.files["model.onnx"].sha256}
 
 
 def _ratios(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[str, Ratio]:

@@ -27,7 +27,7 @@ from sonoforge.export.formats.tensorrt.engine import gpu_capability
 from sonoforge.export.formats.tensorrt.record import FORMAT_VERSION, PORTABLE, SUFFIXES, Record, parse_record, to_json
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference.runners import leave_with_parent, run_module
+from sonoforge.runtime.inference.runners import how_it_ended, leave_with_parent, run_module
 from sonoforge.training.data.cache_settings import default_folder
 
 if TYPE_CHECKING:
@@ -156,9 +156,8 @@ def _build_in_process(onnx: bytes, task: _Task, title: str, timing_cache: Path |
         (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
         done = run_module("sonoforge.export.formats.tensorrt.build", folder, folder)
         if not (folder / "result.json").is_file():
-            ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-            reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())[:200]
-            raise GateError(f"{title}: {task['module']} ended with {ended} while it built an engine: {reason}")
+            ended = (how_it_ended(done) or "no result")[:220]
+            raise GateError(f"{title}: {task['module']}, while it built an engine, ended with {ended}")
         result: _Result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if result["error"]:
             remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
