@@ -243,7 +243,9 @@ def test_a_build_that_ends_without_a_word_fails_the_gate(monkeypatch: pytest.Mon
     silent.chmod(0o755)
     monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(sys, "executable", str(silent))
-    with pytest.raises(GateError, match=r"model.onnx .fp32.: tensorrt_rtx ended with signal 11 while it built"):
+    with pytest.raises(
+        GateError, match=r"model.onnx .fp32.: tensorrt_rtx, while it built an engine, ended with signal 11"
+    ):
         build_engine(model_bytes(), "model.onnx", "fp32", Target("tensorrt_rtx"))
 
 

@@ -142,7 +142,7 @@ def everything(request: pytest.FixtureRequest, generators: Any) -> ExportedGener
 def test_all_formats_are_those_that_a_generator_can_have(everything: ExportedGenerator) -> None:
     _, folder, manifest = everything
     recipe, rows = manifest["recipe"], everything.rows
-    names = [name for name, form in FORMATS.items() if form.serves("generation")]
+    names = [name for name, form in FORMATS.items() if "generation" in form.writers]
     assert list(rows) == names
     expected = dict.fromkeys(names, "passed")
     if recipe == "stylegan3-t":
@@ -252,7 +252,9 @@ def test_a_format_that_fails_is_left_out_and_the_others_go_in(
             raise GateError("torchscript: found something, expected another")
         return write_torchscript(source._replace(generator=other)) if spoilt == "other network" else b"no program"
 
-    monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], generator=write))
+    monkeypatch.setitem(
+        FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], writers={"generation": write})
+    )
     code = cli._run(
         ["export", str(run), "--checkpoint", "last", "--formats", "torchscript,onnx-fp16", "--zip", "--json", "--quiet"]
     )
@@ -275,7 +277,7 @@ def test_a_format_that_fails_is_left_out_and_the_others_go_in(
 def test_a_program_that_ends_with_a_signal_fails_its_format_alone(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any
 ) -> None:
-    form = dataclasses.replace(FORMATS["executorch"], generator=lambda source: b"a program")
+    form = dataclasses.replace(FORMATS["executorch"], writers={"generation": lambda source: b"a program"})
     monkeypatch.setitem(FORMATS, "executorch", form)
     # Python imports this at its start; what runs the file finds it in place of executorch's own part.
     (tmp_path / "sitecustomize.py").write_text(
@@ -296,7 +298,9 @@ def test_a_generator_that_fails_the_gate_leaves_what_was_there(
 ) -> None:
     # The file of another network of the same shapes: began's latents are as long, its images as large.
     other = (generators("began").bundle / "generator.onnx").read_bytes()
-    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], generator=lambda source: other))
+    monkeypatch.setitem(
+        FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], writers={"generation": lambda source: other})
+    )
     before = {file.name: file.read_bytes() for file in bundle.iterdir()}
     for target in (bundle, tmp_path / "new"):
         with pytest.raises(

@@ -169,7 +169,7 @@ def again(exported: tuple[Outcome, Path], tmp_path_factory: pytest.TempPathFacto
         for name, change in (
             ("ort", {"packages": ("no_such_package",)}),
             ("onnx-fp16", {"tolerance": Tolerance(1e-9, 1.0)}),
-            ("onnx-uint8", {"classifier": fail}),
+            ("onnx-uint8", {"writers": {"classification": fail}}),
         ):
             patch.setitem(FORMATS, name, dataclasses.replace(FORMATS[name], **change))
         out = folder.parent / "out"
