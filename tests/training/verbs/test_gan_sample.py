@@ -108,7 +108,7 @@ def test_strips_run_from_one_image_to_the_next(conditional: Path, tmp_path: Path
 def test_truncation_is_refused_where_it_is_not_defined(pictures: Path, tmp_path: Path) -> None:
     run = _trained(pictures, tmp_path / "runs", "--recipe", "began", "--class-name", "benign")
     command = ["gan", "sample", run, "--truncation", 1, "--count", 2, "--out", tmp_path / "x"]
-    assert "latents are uniform" in refused(*command)
+    assert "uniform" in refused(*command)
     succeed("gan", "sample", run, "--count", 2, "--out", tmp_path / "y")
 
 
