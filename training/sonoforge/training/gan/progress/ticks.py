@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ def make_reference(images: TrainingSet, generator: nn.Module, seed: int) -> Refe
     return Reference(real, mean_pairwise_distance(real), latents, labels)
 
 
-def measure(average: nn.Module, reference: Reference, image_channels: int) -> tuple[Tensor, dict[str, Any]]:
+def measure(average: nn.Module, reference: Reference, image_channels: int) -> tuple[Tensor, dict[str, float]]:
     """Assess the averaged generator: the grid's images (GRID, C, S, S), and its figures by name.
 
     ``diversity`` and ``distance``: see `diversity`.  For KID and FID see `tick_metrics`.
@@ -117,7 +118,7 @@ def training_cost(run: Path, step: int) -> dict[str, float | None]:
     }
 
 
-def stalled(rows: list[dict[str, Any]], patience: int, interval: int) -> bool:
+def stalled(rows: Sequence[Mapping[str, Any]], patience: int, interval: int) -> bool:
     """Whether KID has not fallen below its lowest value for ``patience`` measurements.
 
     Those on an interruption, at a step that is no multiple of ``interval``, do not count: a training that is
