@@ -1,7 +1,4 @@
-"""Activation functions by name, for the networks whose paper's choice may be changed.
-
-Each is exported to ONNX as one operator, and has the second derivative that gradient penalties take.
-"""
+"""Layers that several networks share: activations and normalisations by name, conditional norm, self-attention."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ from torch.nn.functional import max_pool2d
 
 from sonoforge.models.spectral import convolution, normalised
 
+# For networks whose paper's choice may be changed.  Each activation is exported to ONNX as one operator, and has the
+# second derivative that gradient penalties take.
 SLOPE = 0.2  # of leaky ReLU: Radford, Metz, Chintala, ICLR 2016, section 4
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -35,9 +34,9 @@ def make_activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-# The normalisations that networks of DCGAN's kind take between a convolution and its activation.  Batch
-# renormalisation:
-# Ioffe, "Batch Renormalization: Towards Reducing Minibatch Dependence in Batch-Normalized Models", NeurIPS 2017.
+# The normalisations that networks of DCGAN's kind take between a convolution and its activation.
+# Batch renormalisation: Ioffe, "Batch Renormalization: Towards Reducing Minibatch Dependence in Batch-Normalized
+# Models", NeurIPS 2017.
 
 NORMS = ("batch", "batch-renorm", "none")
 MOST_SCALE, MOST_SHIFT = 3.0, 5.0  # r_max and d_max once they are fully relaxed: section 4
