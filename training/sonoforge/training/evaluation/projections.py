@@ -7,6 +7,8 @@ one stray image can stretch a hull, so it decides nothing here.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from scipy.spatial import ConvexHull, QhullError
 from sonoforge.runtime.distances.embeddings import check_pair
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.evaluation.tasks import EmbeddedSets
 
 PCA_SIDE = 224  # the images' side in the publication: Ryspayeva, Salykova 2025 (PCA of real and generated images)
 PERPLEXITY = 30.0  # sklearn's and van der Maaten's default (JMLR 2008: 5 to 50)
@@ -152,6 +155,38 @@ def embedding_map(real: NDArray[Any], fake: NDArray[Any], method: str, seed: int
     points = np.asarray(points, dtype=np.float64)
     protocol = f"{settings}, seed {seed}, fitted on {len(given)} real and {len(generated)} generated images together"
     return Projection(method, points[: len(given)], points[len(given) :], None, protocol)
+
+
+Maps = dict[str, tuple[Projection, HullOverlap | None]]
+"""Projections by method; of ``pca`` with the overlap of the hulls."""
+
+
+def project_sets(
+    methods: Sequence[str], pixels: tuple[NDArray[Any], NDArray[Any]], embedded: EmbeddedSets, seed: int
+) -> Maps:
+    """Map both sets, real and generated, to the plane: pixels by ``pca``, embeddings by ``tsne`` and ``umap``."""
+    maps: Maps = {}
+    for method in methods:
+        if method == "pca":
+            projection = pca_projection(*pixels)
+            maps[method] = projection, hull_overlap(projection.real, projection.fake)
+        else:
+            maps[method] = embedding_map(embedded.real.features, embedded.fake.features, method, seed), None
+    return maps
+
+
+def record_maps(maps: Maps, space: str) -> dict[str, dict[str, Any]]:
+    """Return what ``results.json`` holds: protocols; of ``pca`` also explained variance and overlap of the hulls."""
+    return {
+        method: {"protocol": f"{projection.protocol}; {space}"}
+        if overlap is None
+        else {
+            "protocol": projection.protocol,
+            "explained": [] if projection.explained is None else projection.explained.tolist(),
+            **dataclasses.asdict(overlap),
+        }
+        for method, (projection, overlap) in maps.items()
+    }
 
 
 def hull_vertices(points: NDArray[np.float64]) -> NDArray[np.float64] | None:

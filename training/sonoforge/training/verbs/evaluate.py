@@ -27,18 +27,21 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
+from sonoforge.training.evaluation import verdict
+from sonoforge.training.evaluation.copy_test import find_tested_copies
 from sonoforge.training.evaluation.inputs import EvaluationInput, is_run, read_held_out, read_image_sets
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
 from sonoforge.training.evaluation.own_images import EvaluatedSets, read_own_images, seen_by_discriminator
+from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.results import METRICS, CopyResult, EvaluationResults
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
 from sonoforge.training.metrics.spaces import Space
 from sonoforge.training.metrics.suited_space import choose_space
-from sonoforge.training.pages.evaluation import answers, gallery
+from sonoforge.training.pages.evaluation import gallery
 from sonoforge.training.pages.evaluation.page import write_evaluation
-from sonoforge.training.statistics.wording import bracket, figure, times
+from sonoforge.training.pages.terminal.evaluation import log_evaluation, log_side_by_side
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
 log = logging.getLogger(__name__)
@@ -84,14 +87,15 @@ def main(config: EvaluateConfig) -> Outcome:
         figures: gallery.Figures = {}
         if "copies" in config.metrics:
             try:
-                copies, figures = gallery.find_and_draw_copies(sets.trained, fake, sets.held_out, config.seed)
+                tested = find_tested_copies(sets.trained, fake, sets.held_out, config.seed)
+                copies, figures = tested.result, gallery.draw_copies(tested, sets.trained.pixels, fake.pixels)
             except SonoforgeError as error:
                 not_measured.append({"name": "Copy test", "why": str(error)})
         if not rows and copies is None:
             raise SonoforgeError(f"{fake.source}: nothing that was asked for can be measured; {not_measured[0]['why']}")
-        pixels, vectors = (real.pixels, fake.pixels), (embedded[0].real, embedded[0].fake)
-        projections, maps = gallery.draw_projections(config.plots, pixels, vectors, embedded[0].space, config.seed)
-        figures = {**figures, **maps, **gallery.draw_sets(pixels, rows, Path(fake.source))}
+        pixels = (real.pixels, fake.pixels)
+        maps = project_sets(config.plots, pixels, embedded[0], config.seed)
+        figures = {**figures, **gallery.draw_maps(maps), **gallery.draw_sets(pixels, rows, Path(fake.source))}
 
         results: EvaluationResults = {
             "real": {"source": real.source, "class": real.class_name, "images": len(real), "groups": groups},
@@ -107,17 +111,17 @@ def main(config: EvaluateConfig) -> Outcome:
             "protocol_id": protocol_id(protocol),
             "metrics": rows,
             "copies": copies,
-            "projections": projections,
+            "projections": record_maps(maps, embedded[0].space),
             "not_measured": not_measured,
             "warnings": [*_warnings(spaces), *_flattered(spaces, drawn_by), *_chosen(config.checkpoint)],
             "notice": NOTICE,
-            "verdicts": answers.judge(rows, copies, matched),
+            "verdicts": verdict.judge(rows, copies, matched),
             "seconds": round(time.monotonic() - started, 1),
         }
         run_folder.write_table(folder / TABLE, list(rows[0]) if rows else ["name"], rows)
         page = write_evaluation(folder, results, figures)
         run_folder.write_results(folder, results)
-        _print(results)
+        log_evaluation(results)
         say("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
     if not config.fake:
         return Outcome(
@@ -227,33 +231,6 @@ def _chosen(checkpoint: str) -> list[str]:
     ]
 
 
-def _print(results: EvaluationResults) -> None:
-    """Print the figures as a table, and the answers."""
-    say("")
-    say("%-30s %17s  %-27s %-27s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
-    space = None
-    for row in results["metrics"]:
-        if row["space"] != space:
-            space = row["space"]
-            say("in %s:", space)
-        ends = (
-            (row["matched"], row["matched_low"], row["matched_high"]),
-            (row["floor"], row["floor_low"], row["floor_high"]),
-        )
-        figures = [f"{figure(value)} {bracket(figure(low), figure(high))}" for value, low, high in ends]
-        error = "" if row["standard_error"] is None else f" ± {figure(row['standard_error'])}"
-        value = figure(row["value"]) + error
-        say("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, times(row["ratio"]))
-    for item in results["not_measured"]:
-        say("  %-28s not measured: %s", item["name"], item["why"])
-    say("protocol %s.  Ratio up to 1: within what real images score.", results["protocol_id"])
-    for warning in answers.warnings(results["metrics"], results["copies"], results["n"], results["warnings"]):
-        say("%s", warning)
-    for question, verdict in results["verdicts"].items():
-        say("%s: %s. %s", question, verdict["answer"], verdict["text"])
-    say("%s", NOTICE)
-
-
 def _compare(config: EvaluateConfig) -> Outcome:
     if config.real or config.fake:
         raise SonoforgeError(
@@ -262,17 +239,5 @@ def _compare(config: EvaluateConfig) -> Outcome:
         )
     results = [read_result(Path(run)) for run in config.compare]
     rows = compare(results)
-    for number, row in enumerate(rows, start=1):
-        say("(%d) %s in %s", number, row["fake"].get("source", ""), row["run"])
-    names = list(rows[0]["metrics"])
-    width = max(map(len, names), default=6)
-    say("%s", "  ".join([f"{'':<{width}}", *(f"{f'({number})':<22}" for number in range(1, len(rows) + 1))]))
-    for name in names:
-        cells = []
-        for row in rows:
-            found = row["metrics"][name]
-            text = "-" if found is None else f"{figure(found['value'])}  (ratio {times(found['ratio'])})"
-            cells.append(f"{text:<22}")
-        say("%s", "  ".join([f"{name:<{width}}", *cells]))
-    say("one protocol: %s.  %s", results[0]["protocol_id"], NOTICE)
+    log_side_by_side(rows, results[0]["protocol_id"])
     return Outcome({"protocol_id": results[0]["protocol_id"], "rows": rows})

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sonoforge.runtime.distances.spectrum import FINE, ring_levels
 from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_vertices
 from sonoforge.training.evaluation.results import MetricRow
+from sonoforge.training.evaluation.verdict import full_name, stands
 from sonoforge.training.pages.charts import INK, PAPER, SERIES, SOFT, new_chart, new_row_chart, percent_axis, styled
-from sonoforge.training.pages.evaluation.answers import full_name, stands
 from sonoforge.training.statistics.wording import share
 
 REAL, FAKE = SERIES[:2]

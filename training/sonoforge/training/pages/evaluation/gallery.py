@@ -1,143 +1,40 @@
-"""The pictures of one evaluation by the names that the page knows, and the figures drawn in them."""
+"""The pictures of one evaluation by the names that the page knows."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sonoforge.training import run_folder
-from sonoforge.training.copies.generated import FoundCopies, find_copies, stands
-from sonoforge.training.copies.nearest_training import (
-    Nearest,
-    data_copying,
-    nearest_few,
-    nearest_other_group,
-    nearest_training,
-)
-from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
-from sonoforge.training.evaluation.projections import embedding_map, hull_overlap, pca_projection
-from sonoforge.training.evaluation.results import CopyResult, KindRecall, MetricRow
+from sonoforge.training.evaluation.copy_test import TestedCopies
+from sonoforge.training.evaluation.projections import HullOverlap, Projection
+from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan.checkpoint import DESCRIPTION
 from sonoforge.training.gan.progress.curves import draw_curves
 from sonoforge.training.gan.progress.ticks import read_stats
-from sonoforge.training.metrics.spaces import Embedded
 from sonoforge.training.pages.evaluation import charts, sheets
-
-SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images beside each
 
 Figures = dict[str, Figure]
 
 
-def find_and_draw_copies(
-    real: ImageSet, fake: ImageSet, held_out: tuple[ImageSet, NDArray[np.int64]] | None, seed: int
-) -> tuple[CopyResult, Figures]:
-    """Run the copy test and draw ``scores``, ``distances`` and ``nearest``; ``seed`` is of the planted copies.
-
-    Raises:
-        SonoforgeError: Too few groups to calibrate with.
-    """
-    groups, calibrating = real.groups, None
-    if held_out is not None:
-        groups = joined_sets(real, held_out[0]).groups[: len(real)]
-        calibrating = (held_out[0].pixels, held_out[1])
-    found = find_copies(fake.pixels, real.pixels, groups, calibrating, seed=seed)
-    distance = nearest_training(fake.pixels, real.pixels).distance
-    if calibrating is None:
-        compared = nearest_other_group(real.pixels, groups).distance
-    else:
-        compared = nearest_training(calibrating[0], real.pixels).distance
-    test, score = found.test, np.where(found.best.score > found.test.threshold, found.best.score, 0.0)
-    order = np.lexsort((distance, -score))  # copies first, then those nearest to a training image
-    shown, flagged = order[:SHOWN_COPIES], order[: test.copies]
-    few = _matched_first(nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST), found, shown)
-    figures = {
-        "scores": charts.copy_histogram(
-            found.best.score, found.real.score, test.calibration, "score of the best match", test.threshold
-        ),
-        "distances": charts.copy_histogram(
-            distance, compared, test.calibration, "distance to the closest training image"
-        ),
-        "nearest": sheets.nearest_sheet(fake.pixels[shown], real.pixels, few, score[shown]),
+def draw_copies(tested: TestedCopies, real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Figures:
+    """Draw ``scores``, ``distances`` and ``nearest`` of a copy test on training and generated images (N, S, S, C)."""
+    source, threshold = tested.result["calibration"], tested.result["threshold"]
+    scores, distances = "score of the best match", "distance to the closest training image"
+    return {
+        "scores": charts.copy_histogram(*tested.scores, source, scores, threshold),
+        "distances": charts.copy_histogram(*tested.distances, source, distances),
+        "nearest": sheets.nearest_sheet(fake[tested.shown], real, tested.nearest, tested.shown_scores),
     }
-    result = CopyResult(
-        calibration=test.calibration,
-        calibrating=test.calibrating,
-        alpha=test.alpha,
-        false_alarm=test.level,
-        threshold=test.threshold,
-        images=test.generated,
-        copies=test.copies,
-        share=test.share.value,
-        low=test.share.low,
-        high=test.share.high,
-        memorised=test.memorised,
-        p_value=test.p_value,
-        data_copying_z=data_copying(distance, compared),
-        flagged=[fake.names[index] for index in flagged],
-        nearest=[real.names[found.best.training_index[index]] for index in flagged],
-        scores=score[flagged].tolist(),
-        recall=[
-            KindRecall(
-                kind=row.kind,
-                planted=row.planted,
-                found=row.found,
-                recall=row.recall.value,
-                low=row.recall.low,
-                high=row.recall.high,
-                holds=stands(row),
-            )
-            for row in found.recall
-        ],
-    )
-    return result, figures
 
 
-def _matched_first(nearest: Nearest, found: FoundCopies, shown: NDArray[np.intp]) -> Nearest:
-    """Put the training image that a copy was found to be of before the nearest ones, (N, k) of images ``shown``."""
-    result = Nearest(nearest.distance.copy(), nearest.training_index.copy(), nearest.mirrored.copy())
-    for row, index in enumerate(shown.tolist()):
-        matched = int(found.best.training_index[index])
-        if found.best.score[index] <= found.test.threshold:
-            continue
-        kept = np.flatnonzero(nearest.training_index[row] != matched)[: nearest.training_index.shape[1] - 1]
-        result.training_index[row] = [matched, *nearest.training_index[row, kept]]
-        result.mirrored[row] = [found.best.mirrored[index], *nearest.mirrored[row, kept]]
-        result.distance[row] = [0.0, *nearest.distance[row, kept]]
-    return result
-
-
-def draw_projections(
-    methods: Sequence[str],
-    pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-    embedded: tuple[Embedded, Embedded],
-    space: str,
-    seed: int,
-) -> tuple[dict[str, Any], Figures]:
-    """Map both sets to the plane: pixels by ``pca``, embeddings by ``tsne`` and ``umap``.
-
-    Returns:
-        By method its protocol, with the explained variance and the overlap of the hulls for ``pca``; and the pictures.
-    """
-    found: dict[str, Any] = {}
-    figures: Figures = {}
-    for method in methods:
-        if method == "pca":
-            projection = pca_projection(*pixels)
-            overlap = hull_overlap(projection.real, projection.fake)
-            explained = [] if projection.explained is None else projection.explained.tolist()
-            found[method] = {"protocol": projection.protocol, "explained": explained, **dataclasses.asdict(overlap)}
-            figures[method] = charts.draw_projection(projection, overlap)
-        else:
-            projection = embedding_map(embedded[0].features, embedded[1].features, method, seed)
-            found[method] = {"protocol": f"{projection.protocol}; {space}"}
-            figures[method] = charts.draw_projection(projection)
-    return found, figures
+def draw_maps(maps: Mapping[str, tuple[Projection, HullOverlap | None]]) -> Figures:
+    """Draw each map of both sets by its method."""
+    return {method: charts.draw_projection(*found) for method, found in maps.items()}
 
 
 def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[MetricRow], run: Path) -> Figures:

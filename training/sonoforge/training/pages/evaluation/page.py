@@ -7,21 +7,41 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from PIL import Image
 
 from sonoforge.runtime import atomic
 from sonoforge.training.copies.generated import HELD_OUT
-from sonoforge.training.evaluation.results import EvaluationResults
+from sonoforge.training.evaluation import verdict
+from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, KindRecall, MetricRow
+from sonoforge.training.pages.blocks import (
+    NO_DEVICE,
+    Answer,
+    Block,
+    Bullets,
+    Cell,
+    Figure,
+    Grid,
+    Heading,
+    Page,
+    Row,
+    Section,
+    Table,
+    Text,
+    bold,
+    code,
+    image,
+    soft,
+)
 from sonoforge.training.pages.charts import png_bytes, svg
-from sonoforge.training.pages.embedding import Picture, embed
-from sonoforge.training.pages.evaluation import answers
-from sonoforge.training.pages.shell import write_page
+from sonoforge.training.pages.embedding import embed
+from sonoforge.training.pages.shell import render
+from sonoforge.training.statistics.wording import bracket, counted, duration, figure, p_value, share, times
 
 REPORT = "report.html"
 ALTS = {
@@ -40,14 +60,43 @@ ALTS = {
     "curves": "Curves of the generator's training by step",
 }
 """The pictures a page can show, and how a screen reader describes each."""
+CAPTIONS = {
+    "samples": "Real images above generated ones; none was picked by hand.",
+    "ratios": "Every metric in multiples of the limit of real against real: right of 1 is worse than among real "
+    "images. Grey: real against real, 95 % interval. Marks: generated against real, mean and 95 % interval; open where "
+    "worse than real images.",
+    "spectrum": "How much contrast lies at which fineness. A generated line below the real one on the right is texture "
+    "that is too smooth; above it, noise or a grid.",
+    "scores": "Score of the best match with a training image; 0 where nothing matches.",
+    "distances": "Distance to the closest training image, whether it is a copy or not: what data-copying z compares.",
+    "nearest": "Copies first, each beside the training image that it matches; then the generated images that lie "
+    "closest to a training image, with the distance.",
+    "pca": "PCA of pixels, fitted on real images, as in published studies.",
+    "tsne": "t-SNE of the embeddings, fitted on both sets.",
+    "umap": "UMAP of the embeddings, fitted on both sets.",
+    "curves": "The training's figures over the number of images shown.",
+}
 ABOUT = "synthetic images shown; research use, not a medical device"
 _SHEETS = ("samples", "nearest")  # of images; all others are charts
 _SIDE = 1600  # pixels of a sheet, at most: as JPEG, the page stays below 10 MB
 _LEVELS = {"yes": "yes", "no": "no", "partly": "open", "unknown": "open"}
 _NAMES = 40  # flagged files listed; the rest is counted
+_MAPS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+_OF_HULLS = {
+    "explained": "variance explained by each axis",
+    "real_area": "area of the real hull",
+    "fake_area": "area of the generated hull",
+    "intersection_area": "area of the intersection",
+    "iou": "hulls: intersection over union",
+    "fakes_inside": "generated inside the real hull",
+    "real_inside": "real inside the generated hull",
+}
+_BETTER = {"near": "near real"}
+
+Pictures = Mapping[str, Markup]
 
 
-def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[str, Figure]) -> Path:
+def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[str, matplotlib.figure.Figure]) -> Path:
     """Write ``FOLDER/report.html`` and return its path, and each picture as a PNG file beside it.
 
     Raises:
@@ -56,53 +105,273 @@ def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[
     unknown = set(figures) - set(ALTS)
     if unknown:
         raise ValueError(f"figures: found {sorted(unknown)}, expected any of {list(ALTS)}")
-    pictures: dict[str, Picture | Markup] = {}
-    for name, figure in figures.items():
-        content = png_bytes(figure, ABOUT)
+    pictures: dict[str, Markup] = {}
+    for name, drawn in figures.items():
+        content = png_bytes(drawn, ABOUT)
         atomic.write_bytes(folder / f"{name}.png", content)
         if name in _SHEETS:
-            with Image.open(io.BytesIO(content)) as image:
-                pictures[name] = embed(image, _SIDE, ALTS[name])
+            with Image.open(io.BytesIO(content)) as opened:
+                pictures[name] = image(embed(opened, _SIDE, ALTS[name]))
         else:
-            pictures[name] = svg(figure, ALTS[name])
-    return write_page(folder / REPORT, "evaluation/page.html.j2", _context(results, pictures))
+            pictures[name] = svg(drawn, ALTS[name])
+    return _page(results, pictures).write(folder / REPORT)
 
 
-def _context(results: EvaluationResults, pictures: Mapping[str, Picture | Markup]) -> dict[str, Any]:
-    metrics, copies, n = results["metrics"], results["copies"], results["n"]
-    flagged = copies["flagged"] if copies else []
-    return {
-        "real": results["real"],
-        "fake": results["fake"],
-        "n": n,
-        "warnings": answers.warnings(metrics, copies, n, results["warnings"]),
-        "answers": [
-            (title, results["verdicts"][name], _level(name, results["verdicts"][name]["answer"]))
-            for name, title in answers.QUESTIONS.items()
-        ],
-        "rows": {
-            title: [row for row in metrics if row["question"] == name] for name, title in answers.QUESTIONS.items()
-        },
-        "stands": answers.stands,
-        "meaning": answers.meaning,
-        "not_measured": results["not_measured"],
-        "copies": copies,
-        "held_out": copies is not None and copies["calibration"] == HELD_OUT,
-        "flagged": flagged[:_NAMES],
-        "unlisted": len(flagged[_NAMES:]),
-        "projections": results["projections"],
-        "has_maps": bool(results["projections"]),
-        "protocol": {name: _setting(value) for name, value in results["protocol"].items()},
-        "protocol_id": results["protocol_id"],
-        "seconds": results["seconds"],
-        "pictures": pictures,
-    }
+def _page(results: EvaluationResults, pictures: Pictures) -> Page:
+    fake = results["fake"]
+    of_class = f" of class {fake['class']}" if fake["class"] else ""
+    sections = [
+        Section("metrics", "All metrics", list(_metrics(results, pictures))),
+        Section("copies", "Copies of training images", list(_copies(results["copies"], pictures))),
+    ]
+    if results["projections"]:
+        sections.append(Section("maps", "Maps", list(_maps(results["projections"], pictures))))
+    if "curves" in pictures:
+        sections.append(Section("training", "Training of the generator", list(_picture("curves", pictures))))
+    glossary = Markup(render("evaluation/glossary.html.j2", {}))  # noqa: S704 - our own page
+    sections += [
+        Section("protocol", "Protocol", list(_protocol(results))),
+        Section("glossary", "Metrics and terms", [glossary]),
+    ]
+    return Page(
+        title=f"Generated images{of_class}: evaluation",
+        meta=f"sonoforge evaluation · {fake['source']}",
+        heading=f"Generated images{of_class}, measured against real ones",
+        summary=list(_summary(results, pictures)),
+        sections=sections,
+        made="All images called generated are synthetic.",
+        use=f"{NO_DEVICE} Generated images are synthetic.",
+    )
+
+
+def _picture(name: str, pictures: Pictures) -> Iterator[Figure]:
+    if name in pictures:
+        yield Figure("", CAPTIONS[name], pictures[name], "plot")
+
+
+def _summary(results: EvaluationResults, pictures: Pictures) -> Iterator[Block]:
+    real, fake, n, groups = results["real"], results["fake"], results["n"], results["real"]["groups"]
+    of_groups = ""
+    if groups is not None and groups != real["images"]:
+        of_groups = f" in {counted(groups, 'group')} of independent scans"
+    at = f", at {counted(n, 'image')} per set" if n else ""
+    yield Text(
+        f"{counted(fake['images'], 'generated image')} against {counted(real['images'], 'real image')}{of_groups}. "
+        "Every answer compares how close the generated images are to the real ones with how close two halves of the "
+        f"real images are to each other{at}."
+    )
+    warnings = verdict.warnings(results["metrics"], results["copies"], n, results["warnings"])
+    if warnings:
+        yield Answer("failed", "Read first", "", [Text(bold(sentence)) for sentence in warnings], "Read first")
+    answers = []
+    for name, title in verdict.QUESTIONS.items():
+        own = results["verdicts"][name]
+        detail = f"{own['figure']}; {own['detail']}" if own["detail"] else own["figure"]
+        grounds = [Text(own["value"], "value"), Text(detail, "detail"), Text(own["text"], "text")]
+        answers.append(Answer(_level(name, own["answer"]), title, own["headline"], grounds, title))
+    yield Grid(answers, "answers")
+    yield from _picture("samples", pictures)
 
 
 def _level(question: str, answer: str) -> str:
     """Return the colour of an answer: a copy found is bad news, a realistic image good."""
     level = _LEVELS[answer]
     return {"yes": "no", "no": "yes"}.get(level, level) if question == "copied" else level
+
+
+def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[Block]:
+    yield Text(
+        "With few images, a figure on its own says little. Compare it with its floor: what two halves of the real "
+        "images score against each other at the same number of images. A ratio of up to 1 cannot be told apart from "
+        "real images; above 1, it says how many times the value exceeds their limit. Where a figure should be close to "
+        "that of real images, both ends of the floor are limits."
+    )
+    yield from _picture("ratios", pictures)
+    at = f" at {counted(results['n'], 'image')} per set" if results["n"] else ""
+    groups = []
+    for name, title in verdict.QUESTIONS.items():
+        rows = [_metric(row) for row in results["metrics"] if row["question"] == name]
+        groups += [Row("group", (title,)), *rows] if rows else []
+    yield Table(
+        "All metrics",
+        ("metric", "better when", "full sets", "matched", "floor: real against real", "ratio", "what it means"),
+        groups,
+        "All metrics. Full sets: all images, not comparable between sets of different size. Matched and floor: mean "
+        f"and 95 % interval{at}.",
+        words=(1,),
+        wide=(6,),
+        kind="metrics",
+    )
+    yield Text(
+        "± is the standard error on the full sets. n/a: not measured, or no limit above 0 to divide by.", "note-text"
+    )
+    yield from _picture("spectrum", pictures)
+    if results["not_measured"]:
+        yield Heading("Not measured")
+        yield Bullets([bold(row["name"]) + f": {row['why']}" for row in results["not_measured"]])
+
+
+def _metric(row: MetricRow) -> tuple[object, ...]:
+    state = verdict.stands(row)
+    meaning = _with_note(Markup('<span class="{}">{}</span>'), row["note"], _colour(state), verdict.meaning(row))
+    value = figure(row["value"])
+    return (
+        _with_note(Markup("{}"), row["space"], row["title"]),
+        _BETTER.get(row["better"], row["better"]),
+        value if row["standard_error"] is None else soft(value, f"± {figure(row['standard_error'])}"),
+        _with_ends(row["matched"], row["matched_low"], row["matched_high"]),
+        _with_ends(row["floor"], row["floor_low"], row["floor_high"]),
+        Cell(times(row["ratio"]), "bad" if state == "outside" else ""),
+        meaning,
+    )
+
+
+def _colour(state: str) -> str:
+    return {"outside": "bad", "within": "ok"}.get(state, "")
+
+
+def _with_note(text: Markup, note: str, *parts: str) -> Markup:
+    return text.format(*parts) + (Markup("<small>{}</small>").format(note) if note else "")
+
+
+def _with_ends(value: float | None, low: float | None, high: float | None) -> object:
+    return figure(value) if low is None else soft(figure(value), bracket(figure(low), figure(high)))
+
+
+def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[Block]:
+    if copies is None:
+        yield Text(bold("Not tested.") + " Whether images were copied is not known.")
+        return
+    against = "real images that were not trained on"
+    if copies["calibration"] != HELD_OUT:
+        against = (
+            "training images with those of other groups: no held-out real images were given, so the threshold rests on "
+            "the training images themselves"
+        )
+    yield Text(
+        "Each generated image is looked for among the training images: equal, shifted, turned, zoomed, cropped, "
+        "mirrored, as a negative, or as a part. The score of its best match is compared with that of "
+        f"{against}."
+    )
+    yield Table(
+        "Copy test", (), _of_test(copies), f"Copy test on {counted(copies['images'], 'generated image')}", wide=(2,)
+    )
+    planted = [sum(row[key] for row in copies["recall"]) for key in ("planted", "found")]
+    rows: list[Any] = [
+        (
+            row["kind"],
+            row["planted"],
+            row["found"],
+            _interval(row),
+            "holds" if row["holds"] else "cannot say",
+        )
+        for row in copies["recall"]
+    ]
+    if rows:
+        rows.append(Row("sum", ("all kinds", *planted, share(planted[1] / planted[0]), "")))
+    yield Table(
+        "Planted copies found",
+        ("kind of copy", "planted", "found", "interval", "found no copies of this kind: does it hold?"),
+        rows,
+        "Copies of the training images themselves, at the generated images' size, planted to measure what the test "
+        "finds. Where it finds fewer than 95 %, finding none says nothing. Interval: Wilson, 95 %.",
+        words=(4,),
+    )
+    for name in ("scores", "distances", "nearest"):
+        yield from _picture(name, pictures)
+    flagged = copies["flagged"]
+    if flagged:
+        more = f" and {len(flagged[_NAMES:])} more" if flagged[_NAMES:] else ""
+        yield Heading("Files that match a training image")
+        yield Text(Markup(", ").join(map(code, flagged[:_NAMES])) + more, "meta")
+
+
+def _interval(row: CopyResult | KindRecall) -> str:
+    return f"{share(row['low'])} to {share(row['high'])}"
+
+
+def _of_test(copies: CopyResult) -> list[tuple[str, str, str]]:
+    return [
+        (
+            "threshold",
+            figure(copies["threshold"]),
+            f"score above which an image counts as a copy; calibrated on {copies['calibration']}",
+        ),
+        (
+            "generated images that match",
+            share(copies["share"]),
+            f"95 % interval {_interval(copies)}",
+        ),
+        (
+            "real images that match",
+            share(copies["false_alarm"]),
+            "false alarms: at most this share of real images, which are no copies, is expected above the threshold",
+        ),
+        (
+            "beyond chance",
+            share(copies["memorised"]),
+            "share of generated images that false alarms do not explain",
+        ),
+        (
+            "p value",
+            p_value(copies["p_value"]),
+            "probability of at least as many matches by false alarms alone",
+        ),
+        (
+            "data-copying z",
+            figure(copies["data_copying_z"]),
+            "below 0: generated images lie closer to training images than real ones do",
+        ),
+    ]
+
+
+def _maps(projections: Mapping[str, Mapping[str, Any]], pictures: Pictures) -> Iterator[Block]:
+    yield Text(
+        "Pictures to look at, not measures: no answer above rests on them. Sets that overlap in a two-dimensional "
+        "picture may be far apart in other dimensions, and a single outlier can stretch an outline."
+    )
+    yield Grid([own for name in _MAPS for own in _picture(name, pictures)])
+    for method, found in projections.items():
+        if found.get("protocol"):
+            yield Text(f"{found['protocol']}.", "note-text")
+        rows = [(title, _of_hull(name, found[name])) for name, title in _OF_HULLS.items() if name in found]
+        if rows:
+            title = _MAPS.get(method, method)
+            yield Table(
+                f"Figures of {title}", (), rows, f"{title} and its convex hulls; areas in squared units of the map"
+            )
+
+
+def _of_hull(name: str, value: Any) -> str:
+    if name == "explained":
+        return ", ".join(map(share, value)) if value else "n/a"
+    return share(value) if name in ("fakes_inside", "real_inside") else figure(value)
+
+
+def _protocol(results: EvaluationResults) -> Iterator[Block]:
+    real, fake = results["real"], results["fake"]
+    yield Text(
+        bold("Not comparable with figures of another protocol.")
+        + " Distances depend on the network, on the size of the images and how they are resized, and on their number. "
+        "Compare only evaluations with this protocol: "
+        + Markup('<span class="hash">{}</span>').format(results["protocol_id"])
+    )
+    marked = "marked as synthetic in the files" if fake["synthetic"] else "not marked as synthetic in the files"
+    groups = "" if real["groups"] is None else counted(real["groups"], "group")
+    yield Table(
+        "The two sets",
+        ("set", "source", "class", "images", "remark"),
+        [
+            ("real", Cell(real["source"], "hash"), real["class"], real["images"], groups),
+            ("generated", Cell(fake["source"], "hash"), fake["class"], fake["images"], marked),
+        ],
+        words=(2, 4),
+        wide=(1,),
+    )
+    rows = [(name, Cell(_setting(value), "hash")) for name, value in results["protocol"].items()]
+    yield Table("Protocol", (), rows, "Every setting that the figures depend on", words=(1,), kind="long")
+    if results["seconds"]:
+        yield Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
 
 
 def _setting(value: Any) -> str:

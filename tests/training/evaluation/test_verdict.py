@@ -1,4 +1,4 @@
-"""An evaluation's answers follow its figures, by the rules that `answers` states."""
+"""An evaluation's answers follow its figures, by the rules that `verdict` states."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from evaluation_results import answered, change, good, planted, row
 from sonoforge.training.copies.generated import OTHER_GROUPS
-from sonoforge.training.pages.evaluation.answers import FEW
+from sonoforge.training.evaluation.verdict import FEW
 from sonoforge.training.statistics.wording import share
 
 

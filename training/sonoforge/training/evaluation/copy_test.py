@@ -1,0 +1,102 @@
+"""The copy test of an evaluation: which generated images are copies, and what a picture of it needs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.training.copies.generated import FoundCopies, find_copies, stands
+from sonoforge.training.copies.nearest_training import (
+    Nearest,
+    data_copying,
+    nearest_few,
+    nearest_other_group,
+    nearest_training,
+)
+from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
+from sonoforge.training.evaluation.results import CopyResult, KindRecall
+
+SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images beside each
+
+
+class TestedCopies(NamedTuple):
+    """The result, and the scores and neighbours that it follows from."""
+
+    result: CopyResult
+    scores: tuple[NDArray[np.floating], NDArray[np.floating]]  # best match of generated and of calibrating images
+    distances: tuple[NDArray[np.floating], NDArray[np.floating]]  # of both to the closest training image
+    shown: NDArray[np.intp]  # generated images: copies first, then those nearest to a training image
+    nearest: Nearest  # training images of each of those, (N, k)
+    shown_scores: NDArray[np.float64]  # (N,) score of the match; 0 for an image that is no copy
+
+
+def find_tested_copies(
+    real: ImageSet, fake: ImageSet, held_out: tuple[ImageSet, NDArray[np.int64]] | None, seed: int
+) -> TestedCopies:
+    """Run the copy test; ``seed`` is of the planted copies.
+
+    Raises:
+        SonoforgeError: Too few groups to calibrate with.
+    """
+    groups, calibrating = real.groups, None
+    if held_out is not None:
+        groups = joined_sets(real, held_out[0]).groups[: len(real)]
+        calibrating = (held_out[0].pixels, held_out[1])
+    found = find_copies(fake.pixels, real.pixels, groups, calibrating, seed=seed)
+    distance = nearest_training(fake.pixels, real.pixels).distance
+    if calibrating is None:
+        compared = nearest_other_group(real.pixels, groups).distance
+    else:
+        compared = nearest_training(calibrating[0], real.pixels).distance
+    score = np.where(found.best.score > found.test.threshold, found.best.score, 0.0)
+    order = np.lexsort((distance, -score))  # copies first, then those nearest to a training image
+    shown, flagged = order[:SHOWN_COPIES], order[: found.test.copies]
+    few = _matched_first(nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST), found, shown)
+    test = found.test
+    result = CopyResult(
+        calibration=test.calibration,
+        calibrating=test.calibrating,
+        alpha=test.alpha,
+        false_alarm=test.level,
+        threshold=test.threshold,
+        images=test.generated,
+        copies=test.copies,
+        share=test.share.value,
+        low=test.share.low,
+        high=test.share.high,
+        memorised=test.memorised,
+        p_value=test.p_value,
+        data_copying_z=data_copying(distance, compared),
+        flagged=[fake.names[index] for index in flagged],
+        nearest=[real.names[found.best.training_index[index]] for index in flagged],
+        scores=score[flagged].tolist(),
+        recall=[
+            KindRecall(
+                kind=row.kind,
+                planted=row.planted,
+                found=row.found,
+                recall=row.recall.value,
+                low=row.recall.low,
+                high=row.recall.high,
+                holds=stands(row),
+            )
+            for row in found.recall
+        ],
+    )
+    return TestedCopies(result, (found.best.score, found.real.score), (distance, compared), shown, few, score[shown])
+
+
+def _matched_first(nearest: Nearest, found: FoundCopies, shown: NDArray[np.intp]) -> Nearest:
+    """Put the training image that a copy was found to be of before the nearest ones, (N, k) of images ``shown``."""
+    result = Nearest(nearest.distance.copy(), nearest.training_index.copy(), nearest.mirrored.copy())
+    for row, index in enumerate(shown.tolist()):
+        matched = int(found.best.training_index[index])
+        if found.best.score[index] <= found.test.threshold:
+            continue
+        kept = np.flatnonzero(nearest.training_index[row] != matched)[: nearest.training_index.shape[1] - 1]
+        result.training_index[row] = [matched, *nearest.training_index[row, kept]]
+        result.mirrored[row] = [found.best.mirrored[index], *nearest.mirrored[row, kept]]
+        result.distance[row] = [0.0, *nearest.distance[row, kept]]
+    return result
