@@ -1,5 +1,5 @@
 /**
- * How good an image is: the seven numbers of `sonoforge.runtime.images.quality_metrics`, and flags against the range
+ * How good an image is: the numbers of `sonoforge.runtime.images.quality_metrics`, and flags against the range
  * of the training images that the bundle records.
  */
 
@@ -54,6 +54,7 @@ export function measureQuality(pixels, width, height) {
     brightness,
     saturated: between(SATURATED_FROM, 256),
     black: between(0, BLACK_UP_TO + 1),
+    evenness: evenness(grey, side),
     resolution: Math.min(width, height),
   };
 }
@@ -77,6 +78,22 @@ export function qualityFlags(values, limits) {
 export function inWords(flags) {
   const english = (flag) => METRICS[flag.replace(/_[a-z]+$/, "")][flag.match(/[a-z]+$/)[0]];
   return flags.map((flag) => say(`flag ${flag}`, {}, english(flag))).join(", ");
+}
+
+/** The darkest band of a sixth of the width, below the upper quarter, against the darker of its neighbours. */
+function evenness(grey, side) {
+  const top = side >> 2;
+  const width = Math.floor(side / 6);
+  const below = new Float64Array(side);
+  for (let i = top * side; i < grey.length; i++) below[i % side] += grey[i];
+  let sum = width * (side - top);
+  const bands = [];
+  for (let x = 0; x < side; x++) {
+    sum += below[x] - (x >= width ? below[x - width] : 0);
+    if (x >= width - 1) bands.push(sum);
+  }
+  const beside = (i) => Math.min(bands[i - width], bands[i + width]);
+  return Math.min(...bands.slice(width, -width).map((band, i) => band / beside(i + width)));
 }
 
 /** The one channel of a grey image, or luma (ITU-R BT.601) in 32 bits, rounded to even. */

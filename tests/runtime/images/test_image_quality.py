@@ -43,6 +43,12 @@ def scale(image: Image.Image, factor: float) -> Image.Image:
     return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BILINEAR)
 
 
+def shadow(image: Image.Image, left: float) -> Image.Image:
+    levels = np.asarray(image).astype(float)
+    levels[:, 5 * image.width // 12 : 7 * image.width // 12] *= left
+    return Image.fromarray(levels.astype(np.uint8))
+
+
 CORRUPTIONS = {
     "sharpness": (lambda image, step: image.filter(ImageFilter.GaussianBlur(step)), (0, 1, 2, 4, 8), -1),
     "noise": (add_noise, (0, 5, 10, 20, 40), 1),
@@ -50,6 +56,7 @@ CORRUPTIONS = {
     "brightness": (gain, (0.4, 0.7, 1, 1.4, 2), 1),
     "saturated": (gain, (1.6, 2, 3, 5, 9), 1),
     "black": (gain, (0.3, 0.2, 0.1, 0.05, 0.02), 1),
+    "evenness": (shadow, (1, 0.4, 0.2, 0.1, 0), -1),
     "resolution": (scale, (1, 0.8, 0.5, 0.3, 0.1), -1),
 }
 
@@ -125,5 +132,12 @@ def test_flags_name_the_faulty_side_only() -> None:
     assert image_quality.flags(dict.fromkeys(image_quality.METRICS, 20.0), limits) == []
     low = image_quality.flags(dict.fromkeys(image_quality.METRICS, 9.0), limits)
     high = image_quality.flags(dict.fromkeys(image_quality.METRICS, 21.0), limits)
-    assert low == ["sharpness_low", "contrast_low", "brightness_low", "resolution_low"]
+    assert low == ["sharpness_low", "contrast_low", "brightness_low", "evenness_low", "resolution_low"]
     assert high == ["noise_high", "brightness_high", "saturated_high", "black_high"]
+
+
+def test_evenness_is_the_darkest_band_beside_its_neighbour() -> None:
+    grey = np.full((60, 60), 99)
+    grey[:, 20:30] = 49  # a band of a sixth of the width
+    grey[:15] = 0  # the upper quarter does not count
+    assert image_quality.measure(pixels(grey.astype(float)), 60, 60)["evenness"] == 0.5

@@ -1,4 +1,4 @@
-"""How good an image is, without a reference picture: seven numbers and flags against the training images.
+"""How good an image is, without a reference picture: eight numbers and flags against the training images.
 
 All but ``resolution`` are measured on the network's own view of the image, so they cost the same for every file
 and say what the network could see.
@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
     "brightness": Metric("bright.", ".1f", low="too dark", high="too bright"),
     "saturated": Metric("satur.", ".3f", high="large areas are white"),
     "black": Metric("black", ".3f", high="large areas are black"),
+    "evenness": Metric("even", ".2f", low="a dark band runs down the scan, as below a shadow"),
     "resolution": Metric("pixels", ".0f", low="few pixels"),
 }
 
@@ -60,6 +61,7 @@ class Quality:
         brightness: Grey level, 0..255.
         saturated: Share of pixels at the white end, 0..1.
         black: Share of pixels at the black end, 0..1.
+        evenness: Ratio of grey levels, 0 and above; falls with a shadow.
         resolution: The shorter side of the original, in pixels.
         flags: Metrics beyond the faulty side of the training images' range, as ``sharpness_low``.
     """
@@ -70,6 +72,7 @@ class Quality:
     brightness: float
     saturated: float
     black: float
+    evenness: float
     resolution: float
     flags: tuple[str, ...]
 
@@ -94,6 +97,8 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
         ``brightness``: mean grey level (follows the gain);
         ``saturated``: share of pixels at the white end (rises with too much gain);
         ``black``: share at the black end (rises with too little gain, lost contact or cut-off);
+        ``evenness``: below the upper quarter, mean grey level of a band of a sixth of the width over that of the darker
+        of its neighbours, both plus one, where that is least (falls with a shadow); our own;
         ``resolution``: the shorter side of the original, in pixels.
 
     Sources: Pech-Pacheco et al., ICPR 2000 (variance of Laplacian); J. Immerkær, Fast noise variance estimation,
@@ -117,6 +122,7 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
         "brightness": float(share @ np.arange(256)),
         "saturated": float(share[_SATURATED_FROM:].sum()),
         "black": float(share[: _BLACK_UP_TO + 1].sum()),
+        "evenness": _evenness(grey),
         "resolution": float(min(width, height)),
     }
 
@@ -141,6 +147,15 @@ def flags(values: Mapping[str, float], limits: Mapping[str, Band]) -> list[str]:
         if metric.high and values[name] > limits[name].high:
             found.append(f"{name}_high")
     return found
+
+
+def _evenness(grey: NDArray[np.uint8]) -> float:
+    """See `measure`; of grey levels (S, S)."""
+    below = grey[len(grey) // 4 :].sum(axis=0, dtype=np.int64)
+    width = len(below) // 6
+    sums = np.concatenate([[0], np.cumsum(below)])
+    bands = sums[width:] - sums[:-width] + width * (len(grey) - len(grey) // 4)
+    return float((bands[width:-width] / np.minimum(bands[: -2 * width], bands[2 * width :])).min())
 
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
