@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from image_files import COLOUR, GREY, RNG, png_chunk, tiff
-from sonoforge.runtime.images import decoding
+from sonoforge.runtime.images import decoding, limits
 from sonoforge.runtime.images.decoding import read_image
 
 # EXIF 2.32, tag 274: which side of the stored picture is the upper and the left one.
@@ -207,5 +207,5 @@ def test_a_conversion_in_strips_gives_the_pixels_of_one_at_once(
     whole = np.asarray(read_image(path))
     monkeypatch.setattr(decoding, "_STRIP_PIXELS", 37 * 7)
     assert (np.asarray(read_image(path)) == whole).all()
-    monkeypatch.setattr(decoding, "_LARGE_PIXELS", 10)
+    monkeypatch.setattr(limits, "_LARGE_PIXELS", 10)
     assert (np.asarray(read_image(path)) == whole).all()

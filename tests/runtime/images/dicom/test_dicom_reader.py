@@ -23,7 +23,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 
 from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan, with_jpeg
 from program import sonoforge
-from sonoforge.runtime.images import decoding
+from sonoforge.runtime.images import limits
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.dicom import header, opening, reader
 from sonoforge.runtime.images.dicom.reader import open_dicom
@@ -321,7 +321,7 @@ def test_the_classes_without_a_picture_are_those_that_the_standard_names_so() ->
 def test_large_frames_are_decoded_one_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int, most: int, patience: float
 ) -> None:
-    monkeypatch.setattr(decoding, "_LARGE_PIXELS", large)
+    monkeypatch.setattr(limits, "_LARGE_PIXELS", large)
     path, both = save(data_set(scan(4)), tmp_path / "x.dcm"), threading.Barrier(2)
     convert, going, at_once = reader.Levels.convert, [], []
 
