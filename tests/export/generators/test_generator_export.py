@@ -23,7 +23,6 @@ from sonoforge.export.generators.graph import (
     load_contiguous,
     trace_generator,
 )
-from sonoforge.export.generators.latency import generator_latency
 from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
@@ -84,10 +83,6 @@ def test_the_file_says_what_it_is_and_nothing_of_the_host(exported: tuple[str, E
 def test_not_a_number_is_no_agreement(generators: Any) -> None:
     generator = load_generator(generators("dcgan").checkpoint)
     assert np.isnan(largest_difference(generator, lambda fed: [np.full((len(fed[0]), 1, 32, 32), np.nan, np.float32)]))
-
-
-def test_the_latency_is_that_of_the_exported_file(generators: Any) -> None:
-    assert 0 < generator_latency(generators("dcgan").checkpoint) < 60_000
 
 
 @pytest.mark.parametrize("recipe", [*PLAIN, *STYLED])

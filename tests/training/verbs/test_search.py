@@ -67,7 +67,7 @@ def assert_each_child_was_trained_once(run: Path, stage: str, count: int) -> Non
 def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shorten(monkeypatch, {CURVES: None, LATENCY: 1.5})
+    shorten(monkeypatch, {CURVES: None})
     options = ["--population", "2", "--children", "1", "--sample", "2", "--pruner", "none", "--jobs", "1", *SMALL]
     done = succeed("search", "--data", pictures, *options, "--out", tmp_path).json
     run, stages = Path(done["run"]), done["studies"]
@@ -83,7 +83,7 @@ def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
             assert (row["parent"] == "") == (int(row["trial"]) < 2)
             assert row["heir_of"] == row["parent"]
             assert float(row["parameters"]) > 0
-            assert (float(row["latency_ms"]) == 1.5) if stage == "generator" else row["latency_ms"] == ""
+            assert (float(row["latency_ms"]) > 0) if stage == "generator" else row["latency_ms"] == ""
     text = (run / "report.html").read_text()
     assert "chosen on the very 8 held-out images" in text and "10 images that no trial has read" in text
     assert text.count("Genealogy") == 2 and "KID of generator against latency_ms" in text
