@@ -49,7 +49,7 @@ def coverage(world: World, share: float, grouping: Grouping, repeats: int) -> fl
 def significant(pair: tuple[Bools, Bools, Ints], grouping: Grouping) -> bool:
     """Whether the test calls the arms different at 5 %."""
     first, second, groups = pair
-    return sign_flip_test(first, second, grouping(groups)).p_value < 0.05
+    return sign_flip_test(first, second, grouping(groups))["p_value"] < 0.05
 
 
 def rejections(world: World, difference: float, grouping: Grouping, repeats: int) -> float:

@@ -151,7 +151,7 @@ def _print_errors(rows: Floats, part: Predictions) -> None:
         )
     print(f"area under risk {area_under_risk(wrong, sure):.4f}; -k {area_under_risk(wrong, -rows[:, 1]):.4f}")
     for cut in cuts(wrong, sure, part.groups):
-        print(f"at most {cut.error:.0%} wrong: abstain {cut.abstained}")
+        print(f"at most {cut['error']:.0%} wrong: abstain {cut['abstained']}")
 
 
 if __name__ == "__main__":

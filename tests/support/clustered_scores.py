@@ -89,9 +89,9 @@ def coverage(datasets: int, correlation: float, rng: np.random.Generator) -> dic
         positive, scores, groups, folds = drawn.positive, drawn.arms, drawn.groups, drawn.folds
         note("AUC", group_bootstrap(weighted_auc, positive, scores[0], groups), true_auc(first))
         for aim, point in zip((0.90, 0.95), operating_points(positive, scores[0], folds, groups), strict=True):
-            note(f"sensitivity at {100 * aim:.0f} %", point.sensitivity, true_sensitivity(first, aim))
+            note(f"sensitivity at {100 * aim:.0f} %", Interval(**point["sensitivity"]), true_sensitivity(first, aim))
         curve = decision_curve(positive, posterior(scores[0], first), groups)
-        benefit = Interval(curve.net_benefit[AT], curve.low[AT], curve.high[AT])
+        benefit = Interval(curve["net_benefit"][AT], curve["low"][AT], curve["high"][AT])
         note("net benefit", benefit, true_net_benefit(first, THRESHOLDS[AT]))
         change = paired_bootstrap(weighted_auc, positive, scores[0], scores[1], groups)
         note("AUC difference", change, true_auc(second) - true_auc(first))

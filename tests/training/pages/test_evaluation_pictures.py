@@ -11,8 +11,14 @@ from evaluation_results import good, row
 from sonoforge.training.copies.nearest_training import Nearest
 from sonoforge.training.evaluation.projections import Projection, hull_overlap
 from sonoforge.training.pages.charts import PAPER, png_bytes, svg
-from sonoforge.training.pages.evaluation.charts import copy_histogram, draw_projection, draw_ratios, draw_spectrum
-from sonoforge.training.pages.evaluation.sheets import nearest_sheet, sample_sheet
+from sonoforge.training.pages.evaluation.pictures import (
+    copy_histogram,
+    draw_projection,
+    draw_ratios,
+    draw_spectrum,
+    nearest_sheet,
+    sample_sheet,
+)
 from sonoforge.training.statistics.wording import share
 
 

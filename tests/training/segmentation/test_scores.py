@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from disc_volumes import draw_pair
-from sonoforge.training.segmentation.scores import hausdorff_95, score_case
+from sonoforge.training.segmentation.scoring import hausdorff_95, score_case
 
 metrics = pytest.importorskip("monai.metrics")
 

@@ -97,14 +97,14 @@ def test_the_exact_p_value_is_scipys_over_all_signs(seed: int) -> None:
         (sums, np.zeros_like(sums)), lambda a, b: abs(np.sum(a - b)), permutation_type="samples",
         alternative="greater", n_resamples=np.inf,
     )  # fmt: skip
-    assert found.p_value == pytest.approx(expected.pvalue, abs=1e-12)
-    assert (found.first_only, found.second_only) == ((first & ~second).sum(), (~first & second).sum())
+    assert found["p_value"] == pytest.approx(expected.pvalue, abs=1e-12)
+    assert (found["first_only"], found["second_only"]) == ((first & ~second).sum(), (~first & second).sum())
 
 
 @pytest.mark.parametrize("groups", [1, 30, 400])
 def test_the_p_value_is_counted_alike_in_whole_numbers(groups: int) -> None:
     first, second, group = pairs(groups, groups)
-    found = sign_flip_test(first, second, group).p_value
+    found = sign_flip_test(first, second, group)["p_value"]
     assert found == pytest.approx(sign_flip_p(group_sums(first, second, group)), rel=1e-9)
 
 
@@ -112,14 +112,14 @@ def test_single_images_have_mcnemars_exact_test() -> None:
     first = np.array([True] * 10 + [False] * 2 + [True] * 50)
     second = np.array([False] * 10 + [True] * 2 + [True] * 50)
     found = sign_flip_test(first, second, np.arange(62))
-    assert found == (10, 2, pytest.approx(stats.binomtest(10, 12).pvalue))
-    assert sign_flip_test(first, first, np.arange(62)) == (0, 0, 1.0)
+    assert tuple(found.values()) == (10, 2, pytest.approx(stats.binomtest(10, 12).pvalue))
+    assert tuple(sign_flip_test(first, first, np.arange(62)).values()) == (0, 0, 1.0)
 
 
 def test_images_of_one_group_are_one_piece_of_evidence() -> None:
     first, second = np.zeros(20, bool), np.ones(20, bool)
-    assert sign_flip_test(first, second, np.zeros(20, np.int64)).p_value == 1.0
-    assert sign_flip_test(first, second, np.arange(20) // 4).p_value == pytest.approx(2 / 2**5)
+    assert sign_flip_test(first, second, np.zeros(20, np.int64))["p_value"] == 1.0
+    assert sign_flip_test(first, second, np.arange(20) // 4)["p_value"] == pytest.approx(2 / 2**5)
 
 
 def test_many_groups_give_obuchowskis_chi_square() -> None:
@@ -133,7 +133,7 @@ def test_many_groups_give_obuchowskis_chi_square() -> None:
         x, y, size = first[group == g].sum(), second[group == g].sum(), (group == g).sum()
         variance += (x - size * p) ** 2 + (y - size * p) ** 2 - 2 * (x - size * p) * (y - size * p)
     chi = (second.mean() - first.mean() - 1 / n) ** 2 / (k / (k - 1) * variance / n**2)  # continuity: one image
-    found = sign_flip_test(first, second, group).p_value
+    found = sign_flip_test(first, second, group)["p_value"]
     assert 0.001 < found < 0.2
     assert found == pytest.approx(stats.chi2.sf(chi, 1), rel=0.1)
 
@@ -186,9 +186,9 @@ def test_the_test_errs_as_seldom_as_it_says_and_finds_what_it_states() -> None:
     for _ in range(400):
         first, second, group = draw_pair(world, 0.08, 0.0, rng)
         stated.append(minimum_detectable_difference(first, second, group))
-        wrong += [sign_flip_test(first, second, own).p_value < 0.05 for own in (group, np.arange(len(group)))]
+        wrong += [sign_flip_test(first, second, own)["p_value"] < 0.05 for own in (group, np.arange(len(group)))]
     assert 0.02 < wrong[0] / 400 < 0.06
     assert wrong[1] / 400 > 0.08
     difference = float(np.mean(stated))
-    found = sum(sign_flip_test(*draw_pair(world, 0.08, difference, rng)).p_value < 0.05 for _ in range(400))
+    found = sum(sign_flip_test(*draw_pair(world, 0.08, difference, rng))["p_value"] < 0.05 for _ in range(400))
     assert 0.75 < found / 400 < 0.86

@@ -68,14 +68,14 @@ def test_many_images_give_the_sensitivity_of_the_normal_law() -> None:
 def test_intervals_hold_their_value_and_differences_are_paired() -> None:
     drawn = draw_scores((1.5, 2.5), 0.5, np.random.default_rng(10))
     points = operating_points(drawn.positive, drawn.arms[0], drawn.folds, drawn.groups)
-    assert [point.aim for point in points] == list(SPECIFICITIES)
+    assert [point["aim"] for point in points] == list(SPECIFICITIES)
     for point in points:
-        assert point.sensitivity.low < point.sensitivity.value < point.sensitivity.high
+        assert point["sensitivity"]["low"] < point["sensitivity"]["value"] < point["sensitivity"]["high"]
     others = operating_points(drawn.positive, drawn.arms[1], drawn.folds, drawn.groups)
     both = (drawn.folds, drawn.folds)
     changes = sensitivity_differences(drawn.positive, drawn.arms, both, drawn.groups)
     for change, first, second in zip(changes, points, others, strict=True):
-        assert change.value == pytest.approx(second.sensitivity.value - first.sensitivity.value)
+        assert change.value == pytest.approx(second["sensitivity"]["value"] - first["sensitivity"]["value"])
         assert change.low > 0
     same = sensitivity_differences(drawn.positive, (drawn.arms[0],) * 2, both, drawn.groups)
     assert same == [(0.0, 0.0, 0.0)] * 2

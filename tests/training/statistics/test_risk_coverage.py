@@ -23,20 +23,20 @@ def test_the_cut_keeps_as_many_as_the_target_allows() -> None:
     confidence = rng.uniform(0.4, 1, 600)
     wrong = rng.uniform(size=600) < (1 - confidence) * 0.8
     found = cuts(wrong, confidence, np.arange(600))
-    assert [cut.error for cut in found] == list(TARGETS)
+    assert [cut["error"] for cut in found] == list(TARGETS)
     for cut in found:
-        kept = confidence >= cut.least_probability
-        assert wrong[kept].mean() <= cut.error
-        assert cut.abstained.value == pytest.approx(1 - kept.mean())
-        assert cut.abstained.low <= cut.abstained.value <= cut.abstained.high
-        more = [limit for limit in confidence if limit < cut.least_probability]
-        assert all(wrong[confidence >= limit].mean() > cut.error for limit in more)
-    assert found[0].abstained.value < found[1].abstained.value < found[2].abstained.value
+        kept = confidence >= cut["least_probability"]
+        assert wrong[kept].mean() <= cut["error"]
+        assert cut["abstained"]["value"] == pytest.approx(1 - kept.mean())
+        assert cut["abstained"]["low"] <= cut["abstained"]["value"] <= cut["abstained"]["high"]
+        more = [limit for limit in confidence if limit < cut["least_probability"]]
+        assert all(wrong[confidence >= limit].mean() > cut["error"] for limit in more)
+    assert found[0]["abstained"]["value"] < found[1]["abstained"]["value"] < found[2]["abstained"]["value"]
 
 
 def test_a_network_that_is_never_right_keeps_nothing() -> None:
     found = cuts(np.ones(20, bool), np.linspace(0.5, 1, 20), np.arange(20))
-    assert [cut.abstained.value for cut in found] == [1.0, 1.0, 1.0]
+    assert [cut["abstained"]["value"] for cut in found] == [1.0, 1.0, 1.0]
 
 
 def test_whole_groups_make_wider_intervals() -> None:
@@ -44,5 +44,5 @@ def test_whole_groups_make_wider_intervals() -> None:
     confidence = np.repeat(rng.uniform(0.4, 1, 100), 6)
     wrong = np.repeat(rng.uniform(size=100) < (1 - np.unique(confidence)[::-1]) * 0.2 + 0.1, 6)
     images = np.arange(600)
-    alone, together = (cuts(wrong, confidence, groups)[0].abstained for groups in (images, images // 6))
-    assert together.high - together.low > alone.high - alone.low
+    alone, together = (cuts(wrong, confidence, groups)[0]["abstained"] for groups in (images, images // 6))
+    assert together["high"] - together["low"] > alone["high"] - alone["low"]

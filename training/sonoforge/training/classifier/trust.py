@@ -173,7 +173,7 @@ def record_trust(
         "policy": {
             "always": False,
             "error": ERROR,
-            "least_probability": next(cut.least_probability for cut in cuts if cut.error == ERROR),
+            "least_probability": next(cut["least_probability"] for cut in cuts if cut["error"] == ERROR),
         },
         "source": (
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "

@@ -23,6 +23,7 @@ from sonoforge.training.pages.blocks import (
     Text,
     class_colour,
     code,
+    fingerprint,
 )
 from sonoforge.training.pages.clusters import cluster_blocks
 from sonoforge.training.statistics.wording import counted, share
@@ -106,11 +107,6 @@ def _repeated(audit: Audit, cache: ImageCache) -> Section:
 
 
 # ---- what the report of a run shows, too
-
-
-def fingerprint(text: str) -> Markup:
-    """Print a hash."""
-    return Markup('<span class="hash">{}</span>').format(text)
 
 
 def class_table(head: Sequence[str], rows: Sequence[Cells]) -> Table:

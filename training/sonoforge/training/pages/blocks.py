@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from sonoforge.training.pages.embedding import Picture
 from sonoforge.training.pages.shell import macros, write_page
 from sonoforge.training.statistics.results import IntervalResult
 from sonoforge.training.statistics.wording import bracket, number, points, share
@@ -287,6 +286,11 @@ def bold(text: object) -> Markup:
     return Markup("<b>{}</b>").format(text)
 
 
+def fingerprint(text: str) -> Markup:
+    """Print a hash."""
+    return Markup('<span class="hash">{}</span>').format(text)
+
+
 def label(name: str, number: int) -> Markup:
     """Print the name of a class in its colour."""
     return Markup('<span class="label" style="background: {}">{}</span>').format(class_colour(number), name)
@@ -295,11 +299,6 @@ def label(name: str, number: int) -> Markup:
 def class_colour(number: int) -> str:
     """Return the colour of a class."""
     return f"var(--s{CLASS_COLOURS[number % len(CLASS_COLOURS)]})"
-
-
-def image(picture: Picture) -> Markup:
-    """Embed a picture."""
-    return Markup('<img src="{}" width="{}" height="{}" alt="{}">').format(*picture)
 
 
 def areas(found: Mapping[str, IntervalResult], alone: str = "one class alone") -> Markup:

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
 QUALITY = 82
 
 
-class Picture(NamedTuple):
-    """A picture ready for ``<img>``."""
-
-    source: str
-    width: int
-    height: int
-    alt: str
-
-
-def embed(image: Image.Image, side: int, alt: str) -> Picture:
-    """Reduce a picture to at most ``side`` pixels and encode it as JPEG."""
-    small = image.convert("RGB")
+def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Markup:
+    """Return a picture, or that of a file, reduced to at most ``side`` pixels and encoded as JPEG, as an element."""
+    if not isinstance(picture, Image.Image):
+        with Image.open(picture) as opened:
+            return embed(opened, side, alt)
+    small = picture.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     pixels: NDArray[np.uint8] = np.asarray(small)
     if (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=QUALITY, optimize=True)
-    return Picture(data_url(stream.getvalue(), "jpeg"), small.width, small.height, alt)
+    element = Markup('<img src="{}" width="{}" height="{}" alt="{}">')
+    return element.format(data_url(stream.getvalue(), "jpeg"), small.width, small.height, alt)
 
 
 def data_url(content: bytes, kind: str) -> str:

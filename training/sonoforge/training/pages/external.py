@@ -36,7 +36,6 @@ from sonoforge.training.pages.blocks import (
     area,
     areas,
     code,
-    image,
     interval,
     label,
     ratio,
@@ -338,4 +337,4 @@ def _wrong_scan(own: Answered, index: int) -> Figure:
         causes,
         file,
     )
-    return Figure("", about, image(embed(read_image(own.dataset.file(file)), _SIDE, alt)), below=True)
+    return Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)

@@ -11,7 +11,6 @@ import matplotlib.figure
 import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.pages.blocks import (
@@ -26,7 +25,6 @@ from sonoforge.training.pages.blocks import (
     Text,
     bold,
     code,
-    image,
 )
 from sonoforge.training.pages.charts import (
     INK,
@@ -261,9 +259,7 @@ def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[Fi
         path = trial_folder(folder, own.name, trial.number) / "samples" / "latest.png"
         if path.is_file():
             tried = described(own, trial)
-            with Image.open(path) as opened:
-                alt = f"Synthetic images of {own.name}, trial {trial.number}: {tried}"
-                picture = image(embed(opened, _SIDE, alt))
+            picture = embed(path, _SIDE, f"Synthetic images of {own.name}, trial {trial.number}: {tried}")
             about = Markup(", {}: synthetic images, {} {}").format(
                 code(tried), own.metric.upper(), figure(trial.metric)
             )

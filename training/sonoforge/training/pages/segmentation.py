@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
-from PIL import Image
 
 from sonoforge.training.data.pixels import STRUCTURE_COLOURS
 from sonoforge.training.pages.blocks import (
@@ -25,7 +24,6 @@ from sonoforge.training.pages.blocks import (
     Table,
     Text,
     area,
-    image,
     soft,
 )
 from sonoforge.training.pages.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
@@ -335,5 +333,4 @@ def _sheet(folder: Path, title: str, name: str, alt: str, text: str = "") -> Ite
     """Show a sheet of pictures, if there is one."""
     path = folder / sheet_name(name)
     if path.is_file():
-        with Image.open(path) as opened:
-            yield Figure(title, text, image(embed(opened, _SIDE, f"{title} {alt}")), "sheet")
+        yield Figure(title, text, embed(path, _SIDE, f"{title} {alt}"), "sheet")

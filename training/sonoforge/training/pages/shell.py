@@ -1,8 +1,7 @@
 """What every page shares: the template environment and the writing of one file that loads nothing else.
 
-A page is a template in ``templates/`` that extends ``base.html.j2``; ``macros.html.j2`` holds its building blocks,
-``style.css`` of `sonoforge.runtime.pages` its look, `statistics.wording` the way figures are
-printed, and `charts` its charts.
+A page is a template in ``templates/`` that extends ``base.html.j2``; ``blocks.html.j2`` prints its `blocks`,
+``style.css`` of `sonoforge.runtime.pages` gives its look, and `statistics.wording` says how figures are printed.
 """
 
 from __future__ import annotations
@@ -34,10 +33,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("share", "points", "number", "tiny", "figure", "times", "p_value", "duration", "size"):
-        environment.filters[name] = getattr(wording, name)
-    environment.filters["listed"] = wording.listed
-    environment.globals |= {"counted": wording.counted, "bracket": wording.bracket}
+    environment.globals["counted"] = wording.counted
     return environment
 
 

@@ -22,7 +22,7 @@ from sonoforge.training.reading.results import (
 from sonoforge.training.statistics.agreement import agreement
 from sonoforge.training.statistics.auc import weighted_auc
 from sonoforge.training.statistics.binomial import against_chance, exact_interval, noticeable_share
-from sonoforge.training.statistics.intervals import Floats, Interval, group_weights, percentile_interval
+from sonoforge.training.statistics.intervals import Floats, group_bootstrap, group_weights, percentile_interval
 from sonoforge.training.statistics.results import interval_result
 
 CHANCE = 0.5
@@ -34,7 +34,7 @@ def score_reader(reader: Reader, key: Key) -> ReaderResult:
     both = [(key.entries[number - 1], answer) for number, answer in sorted(reader.answers.items())]
     right = [entry.kind == answer.kind for entry, answer in both]
     truth = np.array([entry.kind == "generated" for entry, _ in both])
-    hits = np.array(right)
+    hits, each = np.array(right), np.arange(len(both))
     scores = _scores([answer for _, answer in both])
     if not truth.any() or truth.all():
         scores = None  # nothing to rank against
@@ -50,18 +50,12 @@ def score_reader(reader: Reader, key: Key) -> ReaderResult:
         "noticeable": noticeable_share(len(both), CHANCE),
         "sensitivity": _share(hits[truth]),
         "specificity": _share(hits[~truth]),
-        "auc": None if scores is None else interval_result(_area(truth, scores)),
+        "auc": None if scores is None else interval_result(group_bootstrap(weighted_auc, truth, scores, each)),
         "roc": None if scores is None else roc_curve(truth, scores),
         "seconds": _seconds(both),
         "marks": sum(answer.mark is not None for _, answer in both),
         "classes": _classes(both) if key.classes else None,
     }
-
-
-def _area(truth: NDArray[np.bool_], scores: Floats) -> Interval:
-    each = np.arange(len(truth))
-    (value,) = weighted_auc(truth, scores, np.ones((1, len(truth))))
-    return percentile_interval(float(value), weighted_auc(truth, scores, group_weights(each)))
 
 
 def roc_curve(truth: NDArray[np.bool_], scores: Floats) -> list[tuple[float, float]]:
@@ -93,16 +87,9 @@ def score_together(readers: Sequence[Reader], key: Key) -> TogetherResult | None
         means: Floats = shares.mean(axis=0)  # nan where a reader has no such answer
         return means
 
-    parts = {
-        name: mean(chosen)
-        for name, chosen in (
-            ("accuracy", np.ones_like(generated)),
-            ("sensitivity", generated),
-            ("specificity", ~generated),
-        )
-    }
     accuracy, sensitivity, specificity = (
-        interval_result(percentile_interval(float(part[0]), part[1:])) for part in parts.values()
+        interval_result(percentile_interval(float(part[0]), part[1:]))
+        for part in map(mean, (np.ones_like(generated), generated, ~generated))
     )
     return {"accuracy": accuracy, "sensitivity": sensitivity, "specificity": specificity}
 

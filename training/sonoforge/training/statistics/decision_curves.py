@@ -8,33 +8,14 @@ the class is among the images.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.statistics.intervals import PERCENTILES, Floats, Labels, group_weights
+from sonoforge.training.statistics.results import DecisionCurve
 
 THRESHOLDS = np.arange(2, 51) / 100
 """From 2 %, from which on BI-RADS advises a biopsy (ACR BI-RADS Atlas, 5th edition, 2013), to even odds."""
-
-
-class DecisionCurve(NamedTuple):
-    """Net benefit at each of the `THRESHOLDS`, (T,) each; that of acting on nobody is 0.
-
-    Attributes:
-        net_benefit: Of acting from this probability on.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-        treat_all: Of acting on all.
-        gain_low: Lower end of the 95 % interval of what it is above the better of all and nobody.
-    """
-
-    net_benefit: Floats
-    low: Floats
-    high: Floats
-    treat_all: Floats
-    gain_low: Floats
 
 
 def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Floats) -> Floats:
@@ -62,4 +43,11 @@ def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: L
     (value,), (all_value,) = (net_benefit(positive, own, once) for own in (probabilities, everybody))
     low, high = np.percentile(drawn, PERCENTILES, axis=0)
     gain_low = np.percentile(drawn - np.maximum(drawn_all, 0), PERCENTILES[0], axis=0)
-    return DecisionCurve(value, low, high, all_value, gain_low)
+    return DecisionCurve(
+        thresholds=THRESHOLDS.tolist(),
+        net_benefit=value.tolist(),
+        low=low.tolist(),
+        high=high.tolist(),
+        treat_all=all_value.tolist(),
+        gain_low=gain_low.tolist(),
+    )

@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.statistics.auc import delong_test, weighted_auc
-from sonoforge.training.statistics.decision_curves import THRESHOLDS, decision_curve
+from sonoforge.training.statistics.decision_curves import decision_curve
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap
 from sonoforge.training.statistics.operating_point import SPECIFICITIES, operating_points, sensitivity_differences
 from sonoforge.training.statistics.paired import paired_bootstrap
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import (
     ClassDifference,
-    DecisionCurveResult,
     OneAgainstRest,
     SensitivityAt,
     SensitivityDifference,
@@ -37,32 +36,17 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
         label: Number of the class.
     """
     positive, scores = part.labels == label, part.probabilities[:, label]
-    curve = decision_curve(positive, calibrated[:, label], part.groups)
     return OneAgainstRest(
         auc=interval_result(group_bootstrap(weighted_auc, positive, scores, part.groups)),
         sensitivity_at=sensitivity_at(part, label),
-        decision_curve=DecisionCurveResult(
-            thresholds=THRESHOLDS.tolist(),
-            net_benefit=curve.net_benefit.tolist(),
-            low=curve.low.tolist(),
-            high=curve.high.tolist(),
-            treat_all=curve.treat_all.tolist(),
-            gain_low=curve.gain_low.tolist(),
-        ),
+        decision_curve=decision_curve(positive, calibrated[:, label], part.groups),
     )
 
 
 def sensitivity_at(part: Predictions, label: int, counted: NDArray[np.bool_] | None = None) -> list[SensitivityAt]:
     """Measure the sensitivity to a class at fixed specificities, see `operating_point.operating_points`."""
     positive, scores = part.labels == label, part.probabilities[:, label]
-    return [
-        SensitivityAt(
-            aim=point.aim,
-            sensitivity=interval_result(point.sensitivity),
-            specificity=interval_result(point.specificity),
-        )
-        for point in operating_points(positive, scores, part.parts, part.groups, counted)
-    ]
+    return operating_points(positive, scores, part.parts, part.groups, counted)
 
 
 def compare_one_against_rest(first: Predictions, second: Predictions, label: int) -> ClassDifference:

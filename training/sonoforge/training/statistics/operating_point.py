@@ -13,17 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.statistics.intervals import Floats, Interval, Labels, group_weights, percentile_interval
+from sonoforge.training.statistics.results import SensitivityAt, interval_result
 
 SPECIFICITIES = (0.90, 0.95)
 """Specificities aimed at."""
-
-
-class OperatingPoint(NamedTuple):
-    """Sensitivity and the specificity reached, where the threshold was set for ``aim`` on the other folds."""
-
-    aim: float
-    sensitivity: Interval
-    specificity: Interval
 
 
 class Called(NamedTuple):
@@ -82,7 +75,7 @@ def operating_points(
     folds: Labels,
     groups: Labels,
     counted: NDArray[np.bool_] | None = None,
-) -> list[OperatingPoint]:
+) -> list[SensitivityAt]:
     """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by resampling groups (N,).
 
     Each draw of groups sets its own thresholds, so the intervals include how uncertain these are.  With ``counted``
@@ -91,10 +84,10 @@ def operating_points(
     value = called(positive, scores, folds, np.ones((1, len(scores))), counted)
     drawn = called(positive, scores, folds, group_weights(groups), counted)
     return [
-        OperatingPoint(
-            aim,
-            percentile_interval(float(value.sensitivity[0, i]), drawn.sensitivity[:, i]),
-            percentile_interval(float(value.specificity[0, i]), drawn.specificity[:, i]),
+        SensitivityAt(
+            aim=aim,
+            sensitivity=interval_result(percentile_interval(float(value.sensitivity[0, i]), drawn.sensitivity[:, i])),
+            specificity=interval_result(percentile_interval(float(value.specificity[0, i]), drawn.specificity[:, i])),
         )
         for i, aim in enumerate(SPECIFICITIES)
     ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
@@ -17,6 +15,7 @@ from sonoforge.training.statistics.intervals import (
     group_weights,
     percentile_interval,
 )
+from sonoforge.training.statistics.results import SignFlipTest
 
 POWER = 0.8
 LEVEL = 0.05
@@ -29,14 +28,6 @@ def paired_bootstrap(figure: Figure[Truth], truth: Truth, first: Floats, second:
         for weights in (np.ones((1, len(truth))), group_weights(groups))
     )
     return percentile_interval(float(value), drawn)
-
-
-class SignFlipTest(NamedTuple):
-    """Images that only the first arm, or only the second, got right; the exact two-sided p value by group."""
-
-    first_only: int
-    second_only: int
-    p_value: float
 
 
 def sign_flip_test(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_], groups: Labels) -> SignFlipTest:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-if TYPE_CHECKING:  # it needs SciPy, which reading the results does not
+if TYPE_CHECKING:  # the first is of Python 3.11, the second needs SciPy, which reading the results does not
+    from typing_extensions import NotRequired
+
     from sonoforge.training.statistics.intervals import Interval
 
 
@@ -52,29 +54,23 @@ class ConformalResult(TypedDict):
     mean_set_size: float
 
 
-class HandedBack(TypedDict):
-    """See `risk_coverage.Cut`."""
+class Cut(TypedDict):
+    """What it takes for an error rate among the scans that keep their label."""
 
-    error: float
-    least_probability: float
-    abstained: IntervalResult
+    error: float  # that must not be exceeded
+    least_probability: float  # a label at least so probable is kept
+    abstained: IntervalResult  # share that loses its label; 1 where not even the surest are right often enough
 
 
 class RiskCoverage(TypedDict):
     """Abstention by probability: what each target takes, area, and the curve: share kept, error rate."""
 
-    targets: list[HandedBack]
+    targets: list[Cut]
     area: float
     curve: list[tuple[float, float]]
 
 
-class _FlagsOfCollections(TypedDict, total=False):
-    """Where images are of several collections: the share of each that is flagged."""
-
-    by_collection: dict[str, IntervalResult]
-
-
-class FlagResult(_FlagsOfCollections):
+class FlagResult(TypedDict):
     """Held-out images with a flag: how many, error rates of these and of the others, and their ratio.
 
     ``ratio`` is None where it cannot be computed: too few are flagged, or no other image is answered wrongly.
@@ -85,25 +81,26 @@ class FlagResult(_FlagsOfCollections):
     errors: IntervalResult
     errors_of_others: IntervalResult
     ratio: IntervalResult | None
+    by_collection: NotRequired[dict[str, IntervalResult]]  # share that is flagged of each, where there are several
 
 
 class SensitivityAt(TypedDict):
-    """See `operating_point.OperatingPoint`; ``aim`` is the specificity aimed at, ``specificity`` the one reached."""
+    """Sensitivity and the specificity reached, where the threshold was set for ``aim`` on the other folds."""
 
-    aim: float
+    aim: float  # specificity
     sensitivity: IntervalResult
     specificity: IntervalResult
 
 
-class DecisionCurveResult(TypedDict):
-    """See `decision_curves.DecisionCurve`; one value for each of the ``thresholds``."""
+class DecisionCurve(TypedDict):
+    """Net benefit by threshold, one value for each; that of acting on nobody is 0."""
 
     thresholds: list[float]
-    net_benefit: list[float]
-    low: list[float]
+    net_benefit: list[float]  # of acting from this probability on
+    low: list[float]  # ends of its 95 % interval
     high: list[float]
-    treat_all: list[float]
-    gain_low: list[float]
+    treat_all: list[float]  # of acting on all
+    gain_low: list[float]  # lower end of the 95 % interval of what it is above the better of all and nobody
 
 
 class OneAgainstRest(TypedDict):
@@ -111,7 +108,7 @@ class OneAgainstRest(TypedDict):
 
     auc: IntervalResult
     sensitivity_at: list[SensitivityAt]
-    decision_curve: DecisionCurveResult
+    decision_curve: DecisionCurve
 
 
 class SourceFigures(TypedDict):
@@ -133,14 +130,7 @@ class SourceFigures(TypedDict):
     coverage: IntervalResult
 
 
-class _FiguresOfSome(TypedDict, total=False):
-    """Figures that need more than the answers."""
-
-    flags: list[FlagResult]  # where every fold measured what its images are judged by
-    by_source: list[SourceFigures]  # where images are of several collections, or their devices are known
-
-
-class ArmFigures(_FiguresOfSome):
+class ArmFigures(TypedDict):
     """All figures of one arm with one seed; ``sensitivity`` and ``specificity`` by class."""
 
     images: int
@@ -161,6 +151,8 @@ class ArmFigures(_FiguresOfSome):
     conformal: ConformalResult
     risk_coverage: RiskCoverage
     one_against_rest: dict[str, OneAgainstRest]  # by class
+    flags: NotRequired[list[FlagResult]]  # where every fold measured what its images are judged by
+    by_source: NotRequired[list[SourceFigures]]  # where images are of several collections, or devices are known
 
 
 class SeedFigures(TypedDict):
@@ -191,8 +183,8 @@ class ArmResult(EvaluatedArm):
     trust: dict[str, list[float]] | None  # `trust.HeldOutTrust` by name, None where a fold lacks it
 
 
-class SignFlipResult(TypedDict):
-    """See `paired.SignFlipTest`."""
+class SignFlipTest(TypedDict):
+    """Images that only the first arm, or only the second, got right; the exact two-sided p value by group."""
 
     first_only: int
     second_only: int
@@ -222,7 +214,7 @@ class ComparisonRow(TypedDict):
     seed: int
     accuracy_difference: IntervalResult
     macro_auc_difference: IntervalResult
-    sign_flip_test: SignFlipResult
+    sign_flip_test: SignFlipTest
     minimum_detectable_difference: float | None  # NaN, or None as read from JSON, where it cannot be computed
     one_against_rest: dict[str, ClassDifference]  # by class
 
@@ -283,13 +275,7 @@ class LearningCurve(TypedDict):
     worth: list[RealWorth]
 
 
-class _CurvesOfShares(TypedDict, total=False):
-    """What is there only where arms were run with several shares of the real images."""
-
-    learning_curves: list[LearningCurve]
-
-
-class Evaluation(_CurvesOfShares):
+class Evaluation(TypedDict):
     """What follows from ``predictions.csv`` alone.
 
     Arms by name, each arm against the first one with as many real images, what no arm can.
@@ -298,6 +284,7 @@ class Evaluation(_CurvesOfShares):
     arms: dict[str, EvaluatedArm]
     comparisons: list[ComparisonRow]
     never_right: NeverRight
+    learning_curves: NotRequired[list[LearningCurve]]  # where arms were run with several shares of the real images
 
 
 class SecondOpinionPair(TypedDict):
@@ -351,13 +338,7 @@ class FoldChoiceResult(TypedDict):
     seconds: float
 
 
-class _FinalChoice(TypedDict, total=False):
-    """What ``run`` has, whose final model is chosen on inner folds of all images."""
-
-    final: FoldChoiceResult
-
-
-class ChoiceResult(_FinalChoice):
+class ChoiceResult(TypedDict):
     """Settings of the classifier that were chosen inside each fold, see `crossval.nested_choice`.
 
     ``folds`` has each arm's choices by seed and fold; ``trainings`` and ``seconds`` count all inner ones.
@@ -369,15 +350,10 @@ class ChoiceResult(_FinalChoice):
     folds: dict[str, list[list[FoldChoiceResult]]]
     trainings: int
     seconds: float
+    final: NotRequired[FoldChoiceResult]  # of ``run``, whose final model is chosen on inner folds of all images
 
 
-class _ChoiceIfAsked(_CurvesOfShares, total=False):
-    """What is there only where settings were chosen inside the folds."""
-
-    choice: ChoiceResult
-
-
-class ComparisonResults(_ChoiceIfAsked):
+class ComparisonResults(TypedDict):
     """``results.json`` of ``crossval``: how the comparison was made, and what it found.
 
     ``classifier`` and ``gan`` hold the fields of `ClassifierSettings` and `GanSettings`.
@@ -395,6 +371,8 @@ class ComparisonResults(_ChoiceIfAsked):
     comparisons: list[ComparisonRow]
     never_right: NeverRight
     split: SplitResult
+    learning_curves: NotRequired[list[LearningCurve]]  # as in `Evaluation`
+    choice: NotRequired[ChoiceResult]  # where settings were chosen inside the folds
 
 
 class RunResults(ComparisonResults):

@@ -8,29 +8,14 @@ made a better curve (``runtime/docs/trust.md``).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics.intervals import PERCENTILES, Floats, Interval, Labels, resample_groups
+from sonoforge.training.statistics.intervals import PERCENTILES, Floats, Labels, resample_groups
+from sonoforge.training.statistics.results import Cut, IntervalResult
 
 TARGETS = (0.10, 0.05, 0.02)
 """Error rates among the scans that keep their label."""
-
-
-class Cut(NamedTuple):
-    """What it takes for an error rate.
-
-    Attributes:
-        error: The error rate that the scans which keep their label must not exceed.
-        least_probability: A label at least so probable is kept.
-        abstained: Share of the scans that lose theirs; 1 where not even the surest are right often enough.
-    """
-
-    error: float
-    least_probability: float
-    abstained: Interval
 
 
 def risks(wrong: NDArray[np.bool_], confidence: Floats) -> tuple[Floats, NDArray[np.int64], Floats]:
@@ -66,7 +51,8 @@ def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[C
         share, least = _least_abstained(risks(wrong, confidence), len(wrong), error)
         shares = [_least_abstained(own, count, error)[0] for own, count in zip(drawn, counts, strict=True)]
         low, high = np.percentile(shares, PERCENTILES)
-        found.append(Cut(error, least, Interval(share, float(low), float(high))))
+        abstained = IntervalResult(value=share, low=float(low), high=float(high))
+        found.append(Cut(error=error, least_probability=least, abstained=abstained))
     return found
 
 

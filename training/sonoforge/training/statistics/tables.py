@@ -21,10 +21,8 @@ from sonoforge.training.statistics.results import (
     EvaluatedArm,
     Evaluation,
     FoldAccuracy,
-    HandedBack,
     RiskCoverage,
     SeedFigures,
-    SignFlipResult,
     interval_result,
 )
 
@@ -90,12 +88,7 @@ def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:
     risk, kept, _ = risk_coverage.risks(wrong, sure)
     shown = np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).astype(int)
     return RiskCoverage(
-        targets=[
-            HandedBack(
-                error=cut.error, least_probability=cut.least_probability, abstained=interval_result(cut.abstained)
-            )
-            for cut in risk_coverage.cuts(wrong, sure, part.groups)
-        ],
+        targets=risk_coverage.cuts(wrong, sure, part.groups),
         area=risk_coverage.area_under_risk(wrong, sure),
         curve=[(float(kept[i]) / len(wrong), float(risk[i])) for i in shown],
     )
@@ -112,7 +105,6 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
         raise SonoforgeError(f"arms {first.arm} and {second.arm} did not predict the same images: cannot be paired")
     second = paired_with
     first_right, second_right = (part.predicted == first.labels for part in (first, second))
-    test = paired.sign_flip_test(first_right, second_right, first.groups)
     accuracy, macro_auc = (
         interval_result(
             paired.paired_bootstrap(
@@ -127,7 +119,7 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
         seed=first.seed,
         accuracy_difference=accuracy,
         macro_auc_difference=macro_auc,
-        sign_flip_test=SignFlipResult(first_only=test.first_only, second_only=test.second_only, p_value=test.p_value),
+        sign_flip_test=paired.sign_flip_test(first_right, second_right, first.groups),
         minimum_detectable_difference=paired.minimum_detectable_difference(first_right, second_right, first.groups),
         one_against_rest={name: compare_one_against_rest(first, second, label) for label, name in enumerate(classes)},
     )

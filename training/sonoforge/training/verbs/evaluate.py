@@ -39,7 +39,7 @@ from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
 from sonoforge.training.metrics.spaces import Space
 from sonoforge.training.metrics.suited_space import choose_space
-from sonoforge.training.pages.evaluation import gallery
+from sonoforge.training.pages.evaluation import pictures
 from sonoforge.training.pages.evaluation.page import write_evaluation
 from sonoforge.training.pages.terminal.evaluation import log_evaluation, log_side_by_side
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
@@ -84,18 +84,18 @@ def main(config: EvaluateConfig) -> Outcome:
 
         rows, not_measured, embedded = measure_sets(evaluation, real, fake)
         copies: CopyResult | None = None
-        figures: gallery.Figures = {}
+        figures: pictures.Figures = {}
         if "copies" in config.metrics:
             try:
                 tested = find_tested_copies(sets.trained, fake, sets.held_out, config.seed)
-                copies, figures = tested.result, gallery.draw_copies(tested, sets.trained.pixels, fake.pixels)
+                copies, figures = tested.result, pictures.draw_copies(tested, sets.trained.pixels, fake.pixels)
             except SonoforgeError as error:
                 not_measured.append({"name": "Copy test", "why": str(error)})
         if not rows and copies is None:
             raise SonoforgeError(f"{fake.source}: nothing that was asked for can be measured; {not_measured[0]['why']}")
         pixels = (real.pixels, fake.pixels)
         maps = project_sets(config.plots, pixels, embedded[0], config.seed)
-        figures = {**figures, **gallery.draw_maps(maps), **gallery.draw_sets(pixels, rows, Path(fake.source))}
+        figures = {**figures, **pictures.draw_maps(maps), **pictures.draw_sets(pixels, rows, Path(fake.source))}
 
         results: EvaluationResults = {
             "real": {"source": real.source, "class": real.class_name, "images": len(real), "groups": groups},

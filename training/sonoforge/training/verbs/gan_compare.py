@@ -41,7 +41,7 @@ from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.metrics.lpips import Lpips, open_lpips
 from sonoforge.training.pages.gan_comparison import pictures, tables
-from sonoforge.training.pages.gan_comparison.kept import read_comparison
+from sonoforge.training.pages.gan_comparison.tables import read_comparison
 from sonoforge.training.progress import is_shown
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.search.command import format_value

@@ -13,7 +13,6 @@ from typing import Any
 
 import matplotlib.figure
 from markupsafe import Markup
-from PIL import Image
 
 from sonoforge.runtime import atomic
 from sonoforge.training.copies.generated import HELD_OUT
@@ -35,7 +34,7 @@ from sonoforge.training.pages.blocks import (
     Text,
     bold,
     code,
-    image,
+    fingerprint,
     soft,
 )
 from sonoforge.training.pages.charts import png_bytes, svg
@@ -110,8 +109,7 @@ def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[
         content = png_bytes(drawn, ABOUT)
         atomic.write_bytes(folder / f"{name}.png", content)
         if name in _SHEETS:
-            with Image.open(io.BytesIO(content)) as opened:
-                pictures[name] = image(embed(opened, _SIDE, ALTS[name]))
+            pictures[name] = embed(io.BytesIO(content), _SIDE, ALTS[name])
         else:
             pictures[name] = svg(drawn, ALTS[name])
     return _page(results, pictures).write(folder / REPORT)
@@ -258,13 +256,7 @@ def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[Block]:
     )
     planted = [sum(row[key] for row in copies["recall"]) for key in ("planted", "found")]
     rows: list[Any] = [
-        (
-            row["kind"],
-            row["planted"],
-            row["found"],
-            _interval(row),
-            "holds" if row["holds"] else "cannot say",
-        )
+        (row["kind"], row["planted"], row["found"], _interval(row), "holds" if row["holds"] else "cannot say")
         for row in copies["recall"]
     ]
     if rows:
@@ -297,26 +289,14 @@ def _of_test(copies: CopyResult) -> list[tuple[str, str, str]]:
             figure(copies["threshold"]),
             f"score above which an image counts as a copy; calibrated on {copies['calibration']}",
         ),
-        (
-            "generated images that match",
-            share(copies["share"]),
-            f"95 % interval {_interval(copies)}",
-        ),
+        ("generated images that match", share(copies["share"]), f"95 % interval {_interval(copies)}"),
         (
             "real images that match",
             share(copies["false_alarm"]),
             "false alarms: at most this share of real images, which are no copies, is expected above the threshold",
         ),
-        (
-            "beyond chance",
-            share(copies["memorised"]),
-            "share of generated images that false alarms do not explain",
-        ),
-        (
-            "p value",
-            p_value(copies["p_value"]),
-            "probability of at least as many matches by false alarms alone",
-        ),
+        ("beyond chance", share(copies["memorised"]), "share of generated images that false alarms do not explain"),
+        ("p value", p_value(copies["p_value"]), "probability of at least as many matches by false alarms alone"),
         (
             "data-copying z",
             figure(copies["data_copying_z"]),
@@ -353,8 +333,7 @@ def _protocol(results: EvaluationResults) -> Iterator[Block]:
     yield Text(
         bold("Not comparable with figures of another protocol.")
         + " Distances depend on the network, on the size of the images and how they are resized, and on their number. "
-        "Compare only evaluations with this protocol: "
-        + Markup('<span class="hash">{}</span>').format(results["protocol_id"])
+        "Compare only evaluations with this protocol: " + fingerprint(results["protocol_id"])
     )
     marked = "marked as synthetic in the files" if fake["synthetic"] else "not marked as synthetic in the files"
     groups = "" if real["groups"] is None else counted(real["groups"], "group")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ PCA = "pca.png"
 CURVES = "quality-over-time.png"
 _APART = 3.0  # lengths of trainings, from which on the curves' minutes are on a logarithmic axis
 _POINT = 6.0  # area of a point of the PCA picture, points squared
+_styled = mpl.rc_context({"font.size": 8})
 
 
 class Shown(NamedTuple):
@@ -38,65 +38,63 @@ class Shown(NamedTuple):
     measured: Milestone
 
 
+@_styled
 def write_curves(path: Path, rows: Sequence[Row]) -> None:
     """Draw each recipe's KID, as a multiple of what real images score among themselves, over minutes of training."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mpl.rc_context({"font.size": 8}))
-        canvas = Figure(figsize=(7, 4.2), layout="constrained")
-        axis = canvas.add_subplot()
-        for number, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
-            own = [row for row in rows if row["recipe"] == recipe]
-            # Eighteen recipes before a line comes again, 36 before one comes again with the same marker.
-            cycle, place = divmod(number, len(SERIES))
-            style: dict[str, Any] = {"color": SERIES[place], "marker": MARKERS[(place + cycle) % len(MARKERS)]}
-            line = ("-", "--", ":")[cycle % 3]
-            minutes, ratios = [60 * row["hours"] for row in own], [row["kid_ratio"] for row in own]
-            axis.plot(minutes, ratios, line, label=recipe, markersize=4, **style)
-        axis.axhline(1, color="0.4", linewidth=0.8)
-        axis.annotate(
-            "cannot be told from real images",
-            (0, 1),
-            (2, 2),
-            xycoords=axis.get_yaxis_transform(),
-            textcoords="offset points",
-            color="0.4",
-        )
-        axis.set_yscale("log")
-        lengths = [row["hours"] for row in {row["recipe"]: row for row in rows}.values()]
-        if max(lengths) > _APART * min(lengths):  # short trainings beside long ones would be a dash at the left
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter("{x:g}")
-        else:
-            axis.set_xlim(left=0)
-        axis.set_xlabel(f"minutes of training ({rows[0]['device']})")
-        axis.set_ylabel("KID / KID of real images (log)")
-        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        one = rows[0]
-        against = "held-out" if one["reference"] != "training" else "training"
-        _save(
-            canvas,
-            path,
-            f"{one['data']}, {one['images']} images at {one['image_size']} x {one['image_size']}; KID in "
-            f"{one['features']} against {one['real']} {against} images",
-        )
+    canvas = Figure(figsize=(7, 4.2), layout="constrained")
+    axis = canvas.add_subplot()
+    for number, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
+        own = [row for row in rows if row["recipe"] == recipe]
+        # Eighteen recipes before a line comes again, 36 before one comes again with the same marker.
+        cycle, place = divmod(number, len(SERIES))
+        style: dict[str, Any] = {"color": SERIES[place], "marker": MARKERS[(place + cycle) % len(MARKERS)]}
+        line = ("-", "--", ":")[cycle % 3]
+        minutes, ratios = [60 * row["hours"] for row in own], [row["kid_ratio"] for row in own]
+        axis.plot(minutes, ratios, line, label=recipe, markersize=4, **style)
+    axis.axhline(1, color="0.4", linewidth=0.8)
+    axis.annotate(
+        "cannot be told from real images",
+        (0, 1),
+        (2, 2),
+        xycoords=axis.get_yaxis_transform(),
+        textcoords="offset points",
+        color="0.4",
+    )
+    axis.set_yscale("log")
+    lengths = [row["hours"] for row in {row["recipe"]: row for row in rows}.values()]
+    if max(lengths) > _APART * min(lengths):  # short trainings beside long ones would be a dash at the left
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+    else:
+        axis.set_xlim(left=0)
+    axis.set_xlabel(f"minutes of training ({rows[0]['device']})")
+    axis.set_ylabel("KID / KID of real images (log)")
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    one = rows[0]
+    against = "held-out" if one["reference"] != "training" else "training"
+    _save(
+        canvas,
+        path,
+        f"{one['data']}, {one['images']} images at {one['image_size']} x {one['image_size']}; KID in "
+        f"{one['features']} against {one['real']} {against} images",
+    )
 
 
+@_styled
 def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:
     """Draw some real images, then the same latents at each milestone of each training; real: (N, S, S, C) uint8."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mpl.rc_context({"font.size": 8}))
-        canvas = Figure(figsize=(9, 0.4 + 1.2 * (len(shown) + 1)), layout="constrained")
-        axes = canvas.subplots(len(shown) + 1, 1)
-        show_row(axes[0], real[evenly_spaced(len(real), SHOWN)], "real")
-        for axis, (row, checkpoint, _) in zip(axes[1:], shown, strict=True):
-            title = f"{row['recipe']}, {when(row)}: FID {figure(row['fid'])}, KID {figure(row['kid'])}"
-            show_row(axis, _drawn(checkpoint), title)
-        space = shown[0].row["features"]
-        _save(
-            canvas,
-            path,
-            f"Synthetic images below the row of real ones. FID and KID in {space}. Research use, not a medical device.",
-        )
+    canvas = Figure(figsize=(9, 0.4 + 1.2 * (len(shown) + 1)), layout="constrained")
+    axes = canvas.subplots(len(shown) + 1, 1)
+    show_row(axes[0], real[evenly_spaced(len(real), SHOWN)], "real")
+    for axis, (row, checkpoint, _) in zip(axes[1:], shown, strict=True):
+        title = f"{row['recipe']}, {when(row)}: FID {figure(row['fid'])}, KID {figure(row['kid'])}"
+        show_row(axis, _drawn(checkpoint), title)
+    space = shown[0].row["features"]
+    _save(
+        canvas,
+        path,
+        f"Synthetic images below the row of real ones. FID and KID in {space}. Research use, not a medical device.",
+    )
 
 
 def show_row(axis: Any, pixels: Pixels, title: str) -> None:
@@ -118,30 +116,29 @@ def _drawn(checkpoint: Path) -> Pixels:
     return np.stack(own, axis=1).reshape(-1, *own[0].shape[1:])[:SHOWN]
 
 
+@_styled
 def write_pca(path: Path, shown: Sequence[Shown]) -> None:
     """Draw real and generated images in the plane of the real ones' first two components, a panel a milestone."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mpl.rc_context({"font.size": 8}))
-        recipes = list(dict.fromkeys(item.row["recipe"] for item in shown))
-        most = max(sum(item.row["recipe"] == recipe for item in shown) for recipe in recipes)
-        canvas = Figure(figsize=(3 * most, 0.5 + 2.8 * len(recipes)), layout="constrained")
-        panels = canvas.subplots(len(recipes), most, squeeze=False, sharex="row", sharey="row")
-        for across, recipe in zip(panels, recipes, strict=True):
-            own = [item for item in shown if item.row["recipe"] == recipe]
-            for axis in across[len(own) :]:
-                axis.set_axis_off()
-            for axis, (row, _, measured) in zip(across, own, strict=False):
-                for name, marker, colour in (("real", "o", SERIES[0]), ("fake", "^", SERIES[1])):
-                    points = np.array(measured["pca"][name])
-                    label = "real" if name == "real" else "generated (synthetic)"
-                    axis.scatter(*points.T, _POINT, marker=marker, color=colour, alpha=0.6, label=label)
-                axis.set_title(f"{row['recipe']}, {when(row)}")
-                parts = enumerate(measured["pca"]["explained"], 1)
-                first, second = [f"component {i}: {share(part)} of real variance" for i, part in parts]
-                axis.set_xlabel(first)
-                axis.set_ylabel(second if axis is across[0] else "")
-        canvas.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
-        _save(canvas, path, shown[0].measured["pca"]["protocol"])
+    recipes = list(dict.fromkeys(item.row["recipe"] for item in shown))
+    most = max(sum(item.row["recipe"] == recipe for item in shown) for recipe in recipes)
+    canvas = Figure(figsize=(3 * most, 0.5 + 2.8 * len(recipes)), layout="constrained")
+    panels = canvas.subplots(len(recipes), most, squeeze=False, sharex="row", sharey="row")
+    for across, recipe in zip(panels, recipes, strict=True):
+        own = [item for item in shown if item.row["recipe"] == recipe]
+        for axis in across[len(own) :]:
+            axis.set_axis_off()
+        for axis, (row, _, measured) in zip(across, own, strict=False):
+            for name, marker, colour in (("real", "o", SERIES[0]), ("fake", "^", SERIES[1])):
+                points = np.array(measured["pca"][name])
+                label = "real" if name == "real" else "generated (synthetic)"
+                axis.scatter(*points.T, _POINT, marker=marker, color=colour, alpha=0.6, label=label)
+            axis.set_title(f"{row['recipe']}, {when(row)}")
+            parts = enumerate(measured["pca"]["explained"], 1)
+            first, second = [f"component {i}: {share(part)} of real variance" for i, part in parts]
+            axis.set_xlabel(first)
+            axis.set_ylabel(second if axis is across[0] else "")
+    canvas.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+    _save(canvas, path, shown[0].measured["pca"]["protocol"])
 
 
 def _save(canvas: Figure, path: Path, title: str) -> None:

@@ -30,7 +30,7 @@ from sonoforge.training.pages.charts import (
     styled,
     svg,
 )
-from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult, LearningCurve
+from sonoforge.training.statistics.results import ArmResult, IntervalResult, LearningCurve
 from sonoforge.training.statistics.wording import is_number, points, share
 
 _MARKS = 8  # at most, about, on a line
@@ -62,11 +62,6 @@ class Difference(NamedTuple):
     name: str
     change: IntervalResult
     band: float | None = None
-
-
-def name_difference(row: ComparisonRow, titles: Mapping[str, str]) -> str:
-    """Name a comparison: what is subtracted from what."""
-    return f"{titles[row['second']]} \u2212 {titles[row['first']]}"
 
 
 @styled
@@ -130,10 +125,7 @@ def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> M
         mean = _draw_curves(axes, [(range(1, len(fold) + 1), fold) for fold in curves], series, first)
         axes.lines[-1].set_label(figures["title"])
         said += [f"{figures['title']}: {value:.3f} at the end" for value in mean[-1:]]
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    if name == "accuracy":
-        axes.yaxis.set_major_formatter(percent_axis())
-    axes.set(xlabel="epoch", ylabel=y_label)
+    _label_epochs(axes, name, y_label)
     figure.legend(loc="outside lower left")
     return svg(figure, f"{y_label} by epoch. {'; '.join(said)}")
 
@@ -154,12 +146,16 @@ def train_and_test(figures: ArmResult, name: str, y_label: str) -> Markup:
         mean = _draw_curves(axes, curves, series)
         axes.lines[-1].set_label(label)
         said.append(f"{label} {mean[-1]:.3f} at the end")
+    _label_epochs(axes, name, y_label)
+    figure.legend(loc="outside lower left", ncols=2)
+    return svg(figure, f"{y_label} by epoch, {figures['title']}: {'; '.join(said)}")
+
+
+def _label_epochs(axes: Axes, name: str, y_label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     if name == "accuracy":
         axes.yaxis.set_major_formatter(percent_axis())
     axes.set(xlabel="epoch", ylabel=y_label)
-    figure.legend(loc="outside lower left", ncols=2)
-    return svg(figure, f"{y_label} by epoch, {figures['title']}: {'; '.join(said)}")
 
 
 @styled

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from sonoforge.training import run_folder
 from sonoforge.training.data.datasets import BUSI_CLASSES
-from sonoforge.training.pages.audit import fingerprint
 from sonoforge.training.pages.blocks import (
     Block,
     Bullets,
@@ -23,6 +22,7 @@ from sonoforge.training.pages.blocks import (
     Table,
     Text,
     bold,
+    fingerprint,
     interval,
     soft,
 )

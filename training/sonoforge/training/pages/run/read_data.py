@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from sonoforge.training.crossval.evidence import class_counts
 from sonoforge.training.data.audit import Cluster
-from sonoforge.training.pages.audit import alike, class_table, file_table, fingerprint, search_blocks
+from sonoforge.training.pages.audit import alike, class_table, file_table, search_blocks
 from sonoforge.training.pages.blocks import (
     Block,
     Bullets,
@@ -22,6 +22,7 @@ from sonoforge.training.pages.blocks import (
     Text,
     bold,
     code,
+    fingerprint,
 )
 from sonoforge.training.pages.clusters import cluster_blocks
 from sonoforge.training.pages.run import statements

@@ -20,28 +20,33 @@ from sonoforge.training.pages.blocks import (
     Section,
     Table,
     Text,
-    area,
-    areas,
     bold,
-    change,
     code,
     interval,
-    lines,
-    ratio,
-    soft,
 )
 from sonoforge.training.pages.clusters import wrong_cards
 from sonoforge.training.pages.run import charts, statements
-from sonoforge.training.pages.run.one_class import class_blocks
+from sonoforge.training.pages.run.tables import (
+    FIGURE_WORDS,
+    arm_table,
+    benefit_table,
+    chosen_table,
+    class_tables,
+    comparison_table,
+    describe_cost,
+    describe_worth,
+    flag_table,
+    name_difference,
+    source_table,
+    spread_table,
+)
 from sonoforge.training.pages.run.whole_run import WholeRun
-from sonoforge.training.pages.terminal.comparison import FIGURE_WORDS, count_chosen, describe_cost, describe_worth
-from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.learning_curve import split_share
-from sonoforge.training.statistics.results import ArmResult, LearningCurve, SourceFigures
-from sonoforge.training.statistics.verdict import judge
-from sonoforge.training.statistics.wording import counted, is_number, p_value, points, share
+from sonoforge.training.statistics.one_against_rest import classes_of_interest
+from sonoforge.training.statistics.results import ArmResult, LearningCurve
+from sonoforge.training.statistics.wording import counted, share
 
-_READINGS = {"better": "higher", "worse": "lower", "undecided": "not shown"}
+_CHARTED = 4  # classes of a data set without a class `malignant`; the others are in `results.json`
 _COLUMNS = 10  # of a confusion matrix, with their names and shares
 _CELLS = 32  # of a table that does not scroll
 
@@ -50,15 +55,17 @@ def results_section(run: WholeRun) -> Section:
     """Show all figures on test images."""
     blocks = [
         _origin(run),
-        _arms(run),
+        arm_table(run.titles, run.arms),
         _classes(run),
         *_confusion(run),
         *_compared(run),
         *_learning_curves(run),
-        _spread(run),
+        spread_table(
+            run.titles, run.arms, run.arms, chosen_seeds(run.results["budget"], run.results["split"]["chosen_on"])
+        ),
         *_chosen(run),
         *_sources(run),
-        *class_blocks(run),
+        *_one_class(run),
         *_abstained(run),
         Heading("Flags and errors"),
         *map(_flags, run.arms.items()),
@@ -88,26 +95,6 @@ def _origin(run: WholeRun) -> Text:
         + ". "
         + bold("What was chosen, and on which images:")
         + f" {choice} {statements.explain_parts(run.facts)}"
-    )
-
-
-def _arms(run: WholeRun) -> Table:
-    rows = [
-        (
-            own["title"],
-            interval(own["accuracy"]),
-            interval(own["balanced_accuracy"]),
-            area(own["macro_f1"]),
-            area(own["macro_auc"]),
-        )
-        for own in run.arms.values()
-    ]
-    caption = (
-        f"Results of {'all arms' if len(rows) > 1 else 'the arm'}. Intervals by group: Wilson's with the effective "
-        "number of images for accuracy, bootstrap with 1000 resamples for the others."
-    )
-    return Table(
-        "Results of all arms", ("arm", "accuracy", "balanced accuracy", "macro-F1", "macro-AUC"), rows, caption
     )
 
 
@@ -184,29 +171,9 @@ def _compared(run: WholeRun) -> list[Block]:
         "counts as shown if its interval (bootstrap by group) excludes zero <em>and</em> the exact sign-flip test by "
         "group gives p below 0.05."
     ) + (luck if several else "")
-    rows = []
-    for row in run.comparisons:
-        test, smallest = row["sign_flip_test"], row["minimum_detectable_difference"]
-        rows.append(
-            (
-                charts.name_difference(row, run.titles),
-                change(row["accuracy_difference"]),
-                area(row["macro_auc_difference"], "+"),
-                test["first_only"],
-                test["second_only"],
-                p_value(test["p_value"]).removeprefix("= "),
-                points(smallest, sign="") if is_number(smallest) else "cannot be computed",
-                _READINGS[judge(row)],
-            )
-        )
-    head = (
-        *("comparison", "accuracy", "macro-AUC", "only first correct", "only second correct", "p by group"),
-        *("minimum detectable", "reading"),
-    )
-    caption = "Differences, in percentage points for accuracy"
     differences = [
         charts.Difference(
-            charts.name_difference(row, run.titles), row["accuracy_difference"], row["minimum_detectable_difference"]
+            name_difference(row, run.titles), row["accuracy_difference"], row["minimum_detectable_difference"]
         )
         for row in run.comparisons
     ]
@@ -215,8 +182,8 @@ def _compared(run: WholeRun) -> list[Block]:
         " with 95 % intervals. Grey band: differences too small to be detected reliably with this number of images.",
         charts.difference_forest(differences, "accuracy"),
     )
-    table = Table("Paired comparisons", head, rows, caption, words=(7,), kind="long")
-    return [Heading("Paired comparisons"), Text(said), table, Grid([folds, forest])]
+    table = comparison_table(run.titles, run.comparisons)
+    return [Heading(table.label), Text(said), table, Grid([folds, forest])]
 
 
 def _learning_curves(run: WholeRun) -> list[Block]:
@@ -244,38 +211,6 @@ def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> Figure:
     return Figure(title, text, charts.images_curve(curve, what, titles))
 
 
-def _spread(run: WholeRun) -> Table:
-    several = len(run.plans) > 1
-    chosen = chosen_seeds(run.results["budget"], run.results["split"]["chosen_on"])
-    head = ["arm", "mean of folds ± SD", "accuracy on training images", "accuracy on test images"]
-    rows = []
-    for own in run.arms.values():
-        folds, seeds = own["fold_accuracy"], own["seeds"]
-        trained = [value for each in own["train_accuracy_by_seed"] for value in each]
-        ends = f"{share(min(trained))} to {share(max(trained))}" if len(trained) > 1 else ""
-        deviation = folds["sd"]
-        row: list[str] = [
-            own["title"],
-            soft(share(folds["mean"]), f"± {points(deviation, sign='')}")
-            if is_number(deviation)
-            else share(folds["mean"]),
-            soft(share(own["train_accuracy"]), ends) if ends else share(own["train_accuracy"]),
-            share(own["accuracy"]["value"]),
-        ]
-        if several:
-            mean = sum(seeds["accuracy"]) / len(seeds["accuracy"])
-            each = [
-                share(value) + (f" (seed {seed}, chosen with)" if seed in chosen else "")
-                for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)
-            ]
-            row += [soft(share(mean), f"± {points(seeds['accuracy_sd'], sign='')}"), ", ".join(each)]
-        rows.append(row)
-    if several:
-        head += [f"mean of {len(run.plans)} seeds ± SD", "accuracy by seed"]
-    caption = f"Spread over folds{' and seeds' if several else ''}, and the gap to the training images (over-fitting)"
-    return Table("Accuracy over folds and seeds", head, rows, caption, wide=(5,))
-
-
 def _chosen(run: WholeRun) -> list[Block]:
     nested = run.results.get("choice")
     if nested is None:
@@ -291,25 +226,13 @@ def _chosen(run: WholeRun) -> list[Block]:
         said += (
             f" The final model has {name_values(nested['final']['settings'])}, chosen in the same way on all images."
         )
-    groups = [
-        Group(
-            run.titles[name],
-            [(name_values(own), count, share(right)) for own, count, right in count_chosen(nested, name)],
-        )
-        for name in nested["folds"]
-    ]
-    title = "Settings chosen inside each fold"
-    caption = (
-        "How often each value was chosen, and its accuracy on the inner folds: not on test images, and with fewer "
-        "training images than the folds have"
-    )
-    head = ("arm", "value", "chosen in folds", "accuracy on inner folds")
-    return [Heading(title), Text(said), Table(title, head, groups, caption, words=(1,))]
+    table = chosen_table(run.titles, nested)
+    return [Heading(table.label), Text(said), table]
 
 
 def _sources(run: WholeRun) -> list[Block]:
     tables: list[Block] = [
-        _of_sources(own["title"], own["by_source"]) for own in run.arms.values() if "by_source" in own
+        source_table(own["title"], own["by_source"]) for own in run.arms.values() if "by_source" in own
     ]
     if not tables:
         return []
@@ -322,39 +245,46 @@ def _sources(run: WholeRun) -> list[Block]:
     return [Heading("By collection and device"), Text(said), *tables]
 
 
-def _of_sources(title: str, sources: Sequence[SourceFigures]) -> Table:
-    named = list(sources[0]["sensitivity_at"])
-    rows = []
-    for own in sources:
-        found = [
-            [
-                interval(point["sensitivity"]) + " at " + interval(point["specificity"])
-                for point in own["sensitivity_at"].get(name, ())
-            ]
-            for name in named
-        ]
-        rows.append(
-            (
-                f"{own['kind']} {own['name']}",
-                lines([f"{count}\u00a0{name}" for name, count in own["images"].items() if count]),
-                own["groups"],
-                interval(own["accuracy"]),
-                areas(own["auc"]),
-                *(lines(points, ";") or "–" for points in found),
-                area(own["ece"]),
-                interval(own["coverage"]),
-            )
+def _one_class(run: WholeRun) -> list[Block]:
+    """Show each class of interest against the rest."""
+    said = (
+        "The class is called where its probability is above a threshold. The threshold was chosen, for each fold, on "
+        "the images of the other folds, so that the specificity aimed at is held there; none was chosen on the "
+        "images that it is measured on. The specificity reached stands beside it."
+    )
+    if run.facts.near_duplicates:
+        said += (
+            " Near-duplicates of test images lie in other folds here, so the thresholds have seen something like them."
         )
-    head = (
-        *("images of", "how many", "groups", "accuracy", "AUC", *(f"sensitivity to {name}" for name in named)),
-        *("ECE, calibrated", "coverage of the sets"),
+    names = classes_of_interest(run.results["classes"])[:_CHARTED]
+    counts = dict(zip(run.results["classes"], run.results["class_counts"], strict=True))
+    frequent = ", ".join(f"{share(counts[name] / sum(counts.values()))} of the images are {name}" for name in names)
+    last = (
+        f"Net benefit depends on how frequent the class is: here {frequent}; where it is rarer, the benefit is "
+        "smaller. Probabilities are after temperature scaling, fitted on the other folds."
     )
-    caption = (
-        f"{title}: images of each collection and device, accuracy, and how well the classes are told apart (area under "
-        "the ROC curve). Intervals by group."
+    shown = [block for name in names for block in _of_class(run, name)]
+    return [Heading("One class against the rest"), Text(said), *shown, Text(last, "note-text")]
+
+
+def _of_class(run: WholeRun, name: str) -> Iterator[Block]:
+    yield from class_tables(run.titles, run.arms, run.comparisons, name)
+    forest: list[Block] = []
+    if run.comparisons:
+        first = [(row, row["one_against_rest"][name]["sensitivity_at"][0]) for row in run.comparisons]
+        rows = [charts.Difference(name_difference(row, run.titles), own["difference"]) for row, own in first]
+        drawn = charts.difference_forest(rows, f"the sensitivity to {name}")
+        said = f" at {share(first[0][1]['aim'], 0)} specificity, with 95 % intervals by group."
+        forest.append(Figure(f"Differences in the sensitivity to {name}", said, drawn))
+    curves = Figure(
+        f"Decision curves of {name}",
+        ": the good done by acting (a biopsy, a recall) on every image whose probability reaches a threshold, less the "
+        "needless acts, weighted by the threshold's odds. A useful classifier lies above both other lines. Bands: 95 % "
+        "intervals by group.",
+        charts.decision_curves(run.arms, name),
     )
-    words = (1, 4, *range(5, 5 + len(named)))
-    return Table(f"{title}, by collection and device", head, rows, caption, words=words)
+    yield Grid([*forest, curves])
+    yield benefit_table(run.titles, run.arms, name)
 
 
 def _abstained(run: WholeRun) -> list[Block]:
@@ -380,26 +310,9 @@ def _abstained(run: WholeRun) -> list[Block]:
 
 def _flags(named: tuple[str, ArmResult]) -> Block:
     arm, own = named
-    title = f"Flags and errors of {own['title']}"
     if statements.is_comparator(arm):
         return Text(f"{own['title']}: no trust is judged of a comparator.")
-    rows = []
-    for row in own["flags"]:
-        shares = [interval(found) + f" of {name}" for name, found in row.get("by_collection", {}).items()]
-        rows.append(
-            (
-                row["flag"],
-                lines([str(row["images"]), *shares], ""),
-                interval(row["errors"]),
-                interval(row["errors_of_others"]),
-                ratio(row["ratio"]),
-            )
-        )
-    caption = (
-        f"{title}: images with each flag that may be shown beside an answer, and the others. No limit was set on the "
-        f"images it is counted on. A ratio below {ENOUGH} is no reason to doubt the label."
-    )
-    return Table(title, ("flag", "images", "wrong", "wrong of the others", "ratio"), rows, caption)
+    return flag_table(own["title"], own["flags"])
 
 
 def _never_right(run: WholeRun) -> list[Block]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from sonoforge.training.crossval.choice_grid import name_grid
 from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
@@ -22,7 +20,6 @@ from sonoforge.training.pages.blocks import (
     Table,
     Text,
     code,
-    image,
 )
 from sonoforge.training.pages.charts import reliability_diagram
 from sonoforge.training.pages.embedding import embed
@@ -168,9 +165,8 @@ def _samples(run: WholeRun, sampled: Sequence[str]) -> list[Block]:
     for name in sampled[:_SAMPLED_CLASSES]:
         pair = []
         for kind, words in (("real", "real training"), ("generated", "generated")):
-            with Image.open(_sheet(run.folder, kind, name)) as opened:
-                picture = embed(opened, _GRID, f"Grid of {words} images of class {name}")
-            pair.append(Figure(name, f", {kind}", image(picture)))
+            picture = embed(_sheet(run.folder, kind, name), _GRID, f"Grid of {words} images of class {name}")
+            pair.append(Figure(name, f", {kind}", picture))
         blocks.append(Grid(pair, "pair"))
     if len(sampled) > _SAMPLED_CLASSES:
         rest = f"Not shown, but in {code('samples/')}: " + listed(sampled[_SAMPLED_CLASSES:], 12) + "."

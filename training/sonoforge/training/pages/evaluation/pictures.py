@@ -1,21 +1,72 @@
-"""The charts of an evaluation, readable without colour."""
+"""The pictures of an evaluation: charts that can be read without colour, and sheets of images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from sonoforge.runtime.distances.spectrum import FINE, ring_levels
+from sonoforge.training import run_folder
+from sonoforge.training.copies.nearest_training import Nearest
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.evaluation.copy_test import TestedCopies
 from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_vertices
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.evaluation.verdict import full_name, stands
+from sonoforge.training.gan.checkpoint import DESCRIPTION
+from sonoforge.training.gan.progress.curves import draw_curves
+from sonoforge.training.gan.progress.ticks import read_stats
 from sonoforge.training.pages.charts import INK, PAPER, SERIES, SOFT, new_chart, new_row_chart, percent_axis, styled
 from sonoforge.training.statistics.wording import share
+
+Figures = dict[str, Figure]
+
+
+def draw_copies(tested: TestedCopies, real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Figures:
+    """Draw ``scores``, ``distances`` and ``nearest`` of a copy test on training and generated images (N, S, S, C)."""
+    source, threshold = tested.result["calibration"], tested.result["threshold"]
+    scores, distances = "score of the best match", "distance to the closest training image"
+    return {
+        "scores": copy_histogram(*tested.scores, source, scores, threshold),
+        "distances": copy_histogram(*tested.distances, source, distances),
+        "nearest": nearest_sheet(fake[tested.shown], real, tested.nearest, tested.shown_scores),
+    }
+
+
+def draw_maps(maps: Mapping[str, tuple[Projection, HullOverlap | None]]) -> Figures:
+    """Draw each map of both sets by its method."""
+    return {method: draw_projection(*found) for method, found in maps.items()}
+
+
+def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[MetricRow], run: Path) -> Figures:
+    """Draw ``samples``, ``ratios``, ``spectrum`` if it was measured, and ``curves`` of a run of ``gan train``."""
+    figures = {"samples": sample_sheet(*pixels)}
+    if rows:
+        figures["ratios"] = draw_ratios(rows)
+    if any(row["name"] == "spectrum" for row in rows):
+        figures["spectrum"] = draw_spectrum(*pixels)
+    curves = _training_curves(run)
+    return figures | ({"curves": curves} if curves is not None else {})
+
+
+def _training_curves(run: Path) -> Figure | None:
+    folder = run.resolve().parent.parent if (run / DESCRIPTION).is_file() else run  # of a checkpoint, or of a run
+    rows = read_stats(folder, 2**62) if (folder / "stats.jsonl").is_file() else []
+    if not rows:
+        return None
+    best = run_folder.read_results(folder).get("best_step") if run_folder.is_finished(folder) else None
+    return draw_curves(rows, best)
+
 
 REAL, FAKE = SERIES[:2]
 _NAMES = {"pca": "component", "tsne": "t-SNE", "umap": "UMAP"}
@@ -174,3 +225,93 @@ def copy_histogram(
     axes.yaxis.set_major_formatter(percent_axis())
     figure.legend(loc="outside lower left")
     return figure
+
+
+_FLAGGED = "#c00000"
+_GAP = 2  # pixels between images
+_styled = mpl.rc_context({"font.size": 9, "axes.titlesize": 9.5, "text.parse_math": False})
+
+
+@_styled
+def sample_sheet(real: NDArray[np.uint8], fake: NDArray[np.uint8], columns: int = 8, rows: int = 2) -> Figure:
+    """Draw rows of real images above rows of generated ones: evenly spaced in each set, none picked by hand."""
+    chosen = [images[evenly_spaced(len(images), rows * columns)] for images in (real, fake)]
+    sheets = [_sheet(images, columns) for images in chosen]
+    heights = [len(sheet) / sheet.shape[1] for sheet in sheets]
+    figure = Figure(figsize=(10, 10 * sum(heights) + 0.75), layout="constrained")
+    titles = (
+        f"Real: {len(chosen[0])} of {len(real)}, evenly spaced",
+        f"Generated (synthetic): {len(chosen[1])} of {len(fake)}, evenly spaced",
+    )
+    parts = figure.subplots(2, 1, gridspec_kw={"height_ratios": heights})
+    for axes, sheet, title in zip(parts, sheets, titles, strict=True):
+        _show(axes, sheet)
+        axes.set_title(title, loc="left")
+    return figure
+
+
+@_styled
+def nearest_sheet(
+    fakes: NDArray[np.uint8], training: NDArray[np.uint8], nearest: Nearest, score: NDArray[np.float64]
+) -> Figure:
+    """Draw generated images (N, S, S, C), in their order, each beside its closest training images.
+
+    A training image that is closest as its mirror image is shown mirrored, and marked so.  With one training image
+    for each, two pairs share a line.
+
+    Args:
+        fakes: The generated images, N >= 1.
+        training: (M, S, S, C) all training images.
+        nearest: Fields (N, k); of a copy, the first is the one that it is a copy of.
+        score: (N,) score of the match with that one; 0 for an image that is no copy.
+    """
+    width = nearest.distance.shape[1] + 1
+    across = max(1, 5 // width)
+    lines = math.ceil(len(fakes) / across)
+    size = (1.45 * width * across, 1.72 * lines + 0.7)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.03, hspace=0.03))
+    grid = figure.subplots(lines, width * across, squeeze=False)
+    cells = grid.reshape(lines * across, width)
+    for axes in cells[len(fakes) :].flat:
+        axes.set_axis_off()
+    for fake, line in enumerate(cells[: len(fakes)]):
+        copied = bool(score[fake] > 0)
+        _show(line[0], fakes[fake], framed=copied)
+        line[0].set_xlabel("generated: a copy" if copied else "generated", fontsize=8, labelpad=2)
+        for rank, axes in enumerate(line[1:]):
+            near, mirrored = training[nearest.training_index[fake, rank]], nearest.mirrored[fake, rank]
+            _show(axes, near[:, ::-1] if mirrored else near, framed=copied and rank == 0)
+            figure_of_it = f"{round(float(nearest.distance[fake, rank]), 6):.3g}"
+            if copied and rank == 0:
+                figure_of_it = f"score {score[fake]:.3g}"
+            axes.set_xlabel(f"{figure_of_it}{', mirrored' if mirrored else ''}", fontsize=8, labelpad=2)
+    ordinals = ["closest training", *(f"{rank}." for rank in range(2, width))]
+    for axes, title in zip(grid[0], ["synthetic", *ordinals] * across, strict=True):
+        axes.set_title(title, fontsize=8.5)
+    figure.supxlabel(
+        "Copies first, then the generated images that are closest to a training image, with the distances.\n"
+        "Framed: found to be a copy of the training image beside it, with the score of the match.",
+        fontsize=8,
+    )
+    return figure
+
+
+def _sheet(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Arrange (N, S, S, C) in rows, white between them: (H, W, 3) uint8."""
+    side = images.shape[1]
+    lines = math.ceil(len(images) / columns)
+    step = side + _GAP
+    sheet = np.full((lines * step - _GAP, columns * step - _GAP, 3), 255, dtype=np.uint8)
+    for number, pixels in enumerate(images):
+        top, left = number // columns * step, number % columns * step
+        sheet[top : top + side, left : left + side] = pixels
+    return sheet
+
+
+def _show(axes: Axes, pixels: NDArray[Any], framed: bool = False) -> None:
+    """Show one picture (H, W, 1 or 3) without ticks, in a thick frame if ``framed``."""
+    axes.imshow(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), interpolation="antialiased")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(visible=framed, color=_FLAGGED, linewidth=3)
