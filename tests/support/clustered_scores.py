@@ -10,9 +10,13 @@ from scipy import stats
 
 from clustered import BUSI
 from sonoforge.training.statistics.auc import delong_test, weighted_auc
-from sonoforge.training.statistics.decision_curves import THRESHOLDS, decision_curve
 from sonoforge.training.statistics.intervals import Interval, group_bootstrap
-from sonoforge.training.statistics.operating_point import operating_points, sensitivity_differences
+from sonoforge.training.statistics.one_against_rest import (
+    THRESHOLDS,
+    decision_curve,
+    operating_points,
+    sensitivity_differences,
+)
 from sonoforge.training.statistics.paired import paired_bootstrap
 
 SEPARATIONS = (2.0, 2.5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clustered_scores import KINDS, coverage, draw_scores, posterior, true_net_benefit
-from sonoforge.training.statistics.decision_curves import THRESHOLDS, decision_curve, net_benefit
+from sonoforge.training.statistics.one_against_rest import THRESHOLDS, decision_curve, net_benefit
 
 
 def once(count: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clustered_scores import draw_scores, true_sensitivity
-from sonoforge.training.statistics.operating_point import (
+from sonoforge.training.statistics.one_against_rest import (
     SPECIFICITIES,
     called,
     operating_points,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.external.disturbances import DISTURBANCES
-from sonoforge.training.external.robustness import DisturbedFigures, Robustness
+from sonoforge.training.external.figures import DisturbedFigures, Robustness
 from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
 
 

@@ -27,7 +27,7 @@ from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.statistics.results import ArmFigures, SourceFigures
 
 if TYPE_CHECKING:
-    from sonoforge.training.external.robustness import Robustness
+    from sonoforge.training.external.figures import Robustness
 
 SIGNATURES = "image-signatures.npz"
 HASH_PREFIX = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,48 @@ class ExternalFigures(TypedDict):
     mean_set_size: float
     flags: list[FlagResult]
     devices: list[PlaceFigures]
+
+
+class DisturbedFigures(TypedDict):
+    """The same images disturbed in one way at one strength; ``change`` is that of the AUC, paired by image."""
+
+    kind: str
+    strength: float
+    auc: IntervalResult
+    change: IntervalResult
+    noticed: IntervalResult
+
+
+class Robustness(TypedDict):
+    """All disturbances of one collection: which two labels the AUC is of, and the figures of the untouched images."""
+
+    pair: str
+    images: int
+    auc: IntervalResult
+    noticed: IntervalResult
+    disturbed: list[DisturbedFigures]
+
+
+RECIPE = ("data", "arm", "weights", "settings")
+"""What is kept of a bundle's training: on which images, and how."""
+
+
+class Collection(ExternalFigures):
+    """The figures of a collection, and what of it was left out."""
+
+    unreadable: dict[str, str]  # message by file
+    trained_on: dict[str, str]  # what the image shows of the model's training, by file
+    robustness: Robustness | None  # None: not measured
+
+
+class Validation(TypedDict):
+    """``results.json``."""
+
+    model: dict[str, str]
+    training: dict[str, Any]  # what the bundle records of it: data, arm, weights, settings
+    classes: list[str]
+    collections: list[Collection]
+    notice: str
 
 
 def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> ExternalFigures:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +17,15 @@ from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.external.collections import Meanings
 from sonoforge.training.external.disturbances import DISTURBANCES, disturb
-from sonoforge.training.external.figures import Answers, collapse
+from sonoforge.training.external.figures import Answers, DisturbedFigures, Robustness, collapse
 from sonoforge.training.statistics.auc import weighted_auc
 from sonoforge.training.statistics.by_source import second_of_two
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.paired import paired_bootstrap
-from sonoforge.training.statistics.results import IntervalResult, interval_result
+from sonoforge.training.statistics.results import interval_result
 
 FOREIGN = (Cause.NOT_ULTRASOUND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING)
 """Causes that speak of the scan, not of an answer between two classes."""
-
-
-class DisturbedFigures(TypedDict):
-    """The same images disturbed in one way at one strength; ``change`` is that of the AUC, paired by image."""
-
-    kind: str
-    strength: float
-    auc: IntervalResult
-    change: IntervalResult
-    noticed: IntervalResult
-
-
-class Robustness(TypedDict):
-    """All disturbances of one collection: which two labels the AUC is of, and the figures of the untouched images."""
-
-    pair: str
-    images: int
-    auc: IntervalResult
-    noticed: IntervalResult
-    disturbed: list[DisturbedFigures]
 
 
 def measure_robustness(

@@ -19,9 +19,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.external.collections import Meanings, name_meaning
 from sonoforge.training.external.disturbances import DISTURBANCES
-from sonoforge.training.external.figures import Answers, collapse
-from sonoforge.training.external.results import Collection, Validation
-from sonoforge.training.external.robustness import Robustness
+from sonoforge.training.external.figures import Answers, Collection, Robustness, Validation, collapse
 from sonoforge.training.pages.blocks import (
     Block,
     Fact,

@@ -1,20 +1,40 @@
-"""One class against the rest, by its probability: AUC, sensitivity at fixed specificity, decision curve."""
+"""One class against the rest, by its probability: AUC, sensitivity at fixed specificity, decision curve.
+
+*Sensitivity at a fixed specificity*: how many images of the class are found when few of the others may be called so.
+The threshold that gives a specificity is chosen, for each fold, on the images of the other folds: on the very images
+that it is measured on it would fit their noise, too.  So the specificity reached differs from the one aimed at, and is
+stated beside it.
+
+*Decision curves*: whether acting on a classifier's probabilities does more good than acting on all, or on nobody.
+Vickers & Elkin, Decision curve analysis: a novel method for evaluating prediction models, Med. Decis. Making 26 (2006).
+Whoever acts from a probability t on holds one needless action for t / (1 - t) of the harm of one missed case.  Net
+benefit is the share of cases acted on minus, so weighted, the share of needless actions.  It depends on how frequent
+the class is among the images.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.statistics.auc import delong_test, weighted_auc
-from sonoforge.training.statistics.decision_curves import decision_curve
-from sonoforge.training.statistics.intervals import Floats, group_bootstrap
-from sonoforge.training.statistics.operating_point import SPECIFICITIES, operating_points, sensitivity_differences
+from sonoforge.training.statistics.intervals import (
+    PERCENTILES,
+    Floats,
+    Interval,
+    Labels,
+    group_bootstrap,
+    group_weights,
+    percentile_interval,
+)
 from sonoforge.training.statistics.paired import paired_bootstrap
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import (
     ClassDifference,
+    DecisionCurve,
     OneAgainstRest,
     SensitivityAt,
     SensitivityDifference,
@@ -44,7 +64,7 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
 
 
 def sensitivity_at(part: Predictions, label: int, counted: NDArray[np.bool_] | None = None) -> list[SensitivityAt]:
-    """Measure the sensitivity to a class at fixed specificities, see `operating_point.operating_points`."""
+    """Measure the sensitivity to a class at fixed specificities, see `operating_points`."""
     positive, scores = part.labels == label, part.probabilities[:, label]
     return operating_points(positive, scores, part.parts, part.groups, counted)
 
@@ -62,4 +82,133 @@ def compare_one_against_rest(first: Predictions, second: Predictions, label: int
             SensitivityDifference(aim=aim, difference=interval_result(change))
             for aim, change in zip(SPECIFICITIES, changes, strict=True)
         ],
+    )
+
+
+SPECIFICITIES = (0.90, 0.95)
+"""Specificities aimed at."""
+
+
+class Called(NamedTuple):
+    """Sensitivity and specificity, (R, len(SPECIFICITIES)) each; nan where no image of the kind has a weight."""
+
+    sensitivity: Floats
+    specificity: Floats
+
+
+def called(
+    positive: NDArray[np.bool_],
+    scores: Floats,
+    folds: Labels,
+    weights: Floats,
+    counted: NDArray[np.bool_] | None = None,
+) -> Called:
+    """Call each image positive whose score is above the threshold of its fold.
+
+    The threshold is the smallest score of another fold at which at least the aimed share of the other folds' images
+    that are not of the class lie at or below it.  Where no such image has a weight, nothing is called positive.
+
+    Args:
+        positive: (N,) whether the image is of the class.
+        scores: (N,) higher for that class.
+        folds: (N,) fold that tested the image.
+        weights: (R, N) how often each image counts, in choosing thresholds as in counting.
+        counted: (N,) the images to count, though thresholds are chosen on all; None: all.
+    """
+    shown = np.ones(len(scores), bool) if counted is None else counted
+    order = np.argsort(scores, kind="stable")
+    negative = order[~positive[order]]
+    levels = np.append(scores[negative], np.inf)
+    right = np.zeros((2, len(SPECIFICITIES), len(weights)))  # weight of images called rightly: of the class, the rest
+    for fold in np.unique(folds):
+        own = folds == fold
+        cumulative = np.cumsum(np.where(own[negative], 0.0, weights[:, negative]), axis=1)
+        total = cumulative[:, -1] if len(negative) else np.zeros(len(weights))
+        for i, aim in enumerate(SPECIFICITIES):
+            # Weights are whole numbers; the small allowance is for the product's rounding.
+            below = (cumulative < (aim * total - 1e-6)[:, None]).sum(axis=1)
+            thresholds = np.where(total > 0, levels[below], np.inf)[:, None]
+            found, spared = own & shown & positive, own & shown & ~positive
+            right[0, i] += np.where(scores[found] > thresholds, weights[:, found], 0.0).sum(axis=1)
+            right[1, i] += np.where(scores[spared] <= thresholds, weights[:, spared], 0.0).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        sensitivity, specificity = (
+            (own / weights[:, kind & shown].sum(axis=1)).T
+            for own, kind in zip(right, (positive, ~positive), strict=True)
+        )
+    return Called(sensitivity, specificity)
+
+
+def operating_points(
+    positive: NDArray[np.bool_],
+    scores: Floats,
+    folds: Labels,
+    groups: Labels,
+    counted: NDArray[np.bool_] | None = None,
+) -> list[SensitivityAt]:
+    """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by resampling groups (N,).
+
+    Each draw of groups sets its own thresholds, so the intervals include how uncertain these are.  With ``counted``
+    (N,), only those images are counted, though thresholds are set on all of the other folds.
+    """
+    value = called(positive, scores, folds, np.ones((1, len(scores))), counted)
+    drawn = called(positive, scores, folds, group_weights(groups), counted)
+    return [
+        SensitivityAt(
+            aim=aim,
+            sensitivity=interval_result(percentile_interval(float(value.sensitivity[0, i]), drawn.sensitivity[:, i])),
+            specificity=interval_result(percentile_interval(float(value.specificity[0, i]), drawn.specificity[:, i])),
+        )
+        for i, aim in enumerate(SPECIFICITIES)
+    ]
+
+
+def sensitivity_differences(
+    positive: NDArray[np.bool_], scores: tuple[Floats, Floats], folds: tuple[Labels, Labels], groups: Labels
+) -> list[Interval]:
+    """Sensitivity of the second arm minus the first's at each of the `SPECIFICITIES`, on the same images and draws."""
+    drawn, value = (
+        [called(positive, own, of, weights).sensitivity for own, of in zip(scores, folds, strict=True)]
+        for weights in (group_weights(groups), np.ones((1, len(positive))))
+    )
+    change, drawn_change = value[1] - value[0], drawn[1] - drawn[0]
+    return [percentile_interval(float(change[0, i]), drawn_change[:, i]) for i in range(len(SPECIFICITIES))]
+
+
+THRESHOLDS = np.arange(2, 51) / 100
+"""From 2 %, from which on BI-RADS advises a biopsy (ACR BI-RADS Atlas, 5th edition, 2013), to even odds."""
+
+
+def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Floats) -> Floats:
+    """Net benefit at each of the `THRESHOLDS`.
+
+    Args:
+        positive: (N,) whether the image is of the class.
+        probabilities: (N,) of the class.
+        weights: (R, N) how often each image counts.
+
+    Returns:
+        (R, T), in cases an image.
+    """
+    worth = np.where(positive[:, None], 1.0, -THRESHOLDS / (1 - THRESHOLDS))
+    acted = np.where(probabilities[:, None] >= THRESHOLDS, worth, 0.0)
+    benefit: Floats = weights @ acted / weights.sum(axis=1, keepdims=True)
+    return benefit
+
+
+def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: Labels) -> DecisionCurve:
+    """Compute the curve of one arm, with intervals by resampling groups (N,); probabilities must be calibrated."""
+    everybody, weights = np.ones(len(positive)), group_weights(groups)
+    once = np.ones((1, len(positive)))
+    drawn, drawn_all = (net_benefit(positive, own, weights) for own in (probabilities, everybody))
+    (value,), (all_value,) = (net_benefit(positive, own, once) for own in (probabilities, everybody))
+    low, high = np.percentile(drawn, PERCENTILES, axis=0)
+    gain_low = np.percentile(drawn - np.maximum(drawn_all, 0), PERCENTILES[0], axis=0)
+    return DecisionCurve(
+        thresholds=THRESHOLDS.tolist(),
+        net_benefit=value.tolist(),
+        low=low.tolist(),
+        high=high.tolist(),
+        treat_all=all_value.tolist(),
+        gain_low=gain_low.tolist(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.external.collections import name_meaning
-from sonoforge.training.external.results import Collection
+from sonoforge.training.external.figures import Collection
 from sonoforge.training.pages.external import area_tables, disturbed_table, flag_tables, label_tables
 from sonoforge.training.pages.terminal.tables import table_text
 from sonoforge.training.statistics.results import interval_text, share_text
