@@ -29,11 +29,7 @@ FOREIGN = (Cause.NOT_ULTRASOUND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING)
 
 
 def measure_robustness(
-    classifier: Classifier,
-    dataset: Dataset,
-    clean: Answers,
-    meanings: Meanings,
-    advance: Callable[[int], None],
+    classifier: Classifier, dataset: Dataset, clean: Answers, meanings: Meanings, advance: Callable[[int], None]
 ) -> Robustness:
     """Answer for the images again under every disturbance.
 

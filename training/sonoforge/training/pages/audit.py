@@ -9,22 +9,7 @@ from markupsafe import Markup
 
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.pages.blocks import (
-    Block,
-    Bullets,
-    Cells,
-    Fact,
-    Facts,
-    Grid,
-    Page,
-    Row,
-    Section,
-    Table,
-    Text,
-    class_colour,
-    code,
-    fingerprint,
-)
+from sonoforge.training.pages import blocks
 from sonoforge.training.pages.clusters import cluster_blocks
 from sonoforge.training.statistics.wording import counted, share
 
@@ -37,46 +22,48 @@ def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
     """Write the whole audit as a page that can be sent to whoever knows the data."""
     found, unreadable = audit["duplicates"], len(audit["unreadable"])
     facts = (
-        Fact("Different scans", found["groups"], "near-duplicates count once"),
-        Fact(
+        blocks.Fact("Different scans", found["groups"], "near-duplicates count once"),
+        blocks.Fact(
             "Images in clusters of repeated scans",
             found["images_in_clusters"],
             f"in {counted(found['clusters'], 'cluster')}",
         ),
-        Fact(
+        blocks.Fact(
             "Clusters with mixed labels",
             found["mixed_label_clusters"],
             "one scan, different labels",
             found["mixed_label_clusters"] > 0,
         ),
-        Fact("Unreadable files", unreadable, "left out", unreadable > 0),
-        Fact("Masks", audit["masks"], "outlines of lesions"),
+        blocks.Fact("Unreadable files", unreadable, "left out", unreadable > 0),
+        blocks.Fact("Masks", audit["masks"], "outlines of lesions"),
     )
     sections = [_contents(audit), _repeated(audit, cache)]
     if unreadable:
-        sections.insert(0, Section("unreadable", "Unreadable files", [Bullets(list(audit["unreadable"].values()))]))
-    page = Page(
+        sections.insert(
+            0, blocks.Section("unreadable", "Unreadable files", [blocks.Bullets(list(audit["unreadable"].values()))])
+        )
+    page = blocks.Page(
         title=f"Data audit: {audit['name']}",
         meta=f"sonoforge data audit · {audit['root']}",
         heading=f"{audit['name']}: {counted(audit['images'], 'image')} in "
         + counted(len(audit["classes"]), "class", "classes"),
-        summary=[Facts(facts)],
+        summary=[blocks.Facts(facts)],
         sections=sections,
     )
     return page.write(path)
 
 
-def _contents(audit: Audit) -> Section:
-    said = Markup("Fingerprint of all contents and labels: {}").format(fingerprint(audit["fingerprint"]))
-    tables = Grid([count_table(audit), file_table(audit)])
-    return Section("contents", "What the set contains", [Text(said, "meta"), tables])
+def _contents(audit: Audit) -> blocks.Section:
+    said = Markup("Fingerprint of all contents and labels: {}").format(blocks.fingerprint(audit["fingerprint"]))
+    tables = blocks.Grid([count_table(audit), file_table(audit)])
+    return blocks.Section("contents", "What the set contains", [blocks.Text(said, "meta"), tables])
 
 
-def count_table(audit: Audit) -> Table:
+def count_table(audit: Audit) -> blocks.Table:
     """Show all that is counted of each class."""
     rows = [
         (
-            _BAR.format(name, class_colour(number), 100 * own["images"] / audit["images"]),
+            _BAR.format(name, blocks.class_colour(number), 100 * own["images"] / audit["images"]),
             own["images"],
             share(own["images"] / audit["images"]),
             own["groups"],
@@ -89,7 +76,7 @@ def count_table(audit: Audit) -> Table:
     return class_table(head, rows)
 
 
-def _repeated(audit: Audit, cache: ImageCache) -> Section:
+def _repeated(audit: Audit, cache: ImageCache) -> blocks.Section:
     found = audit["duplicates"]
     said = (
         Markup(
@@ -102,20 +89,20 @@ def _repeated(audit: Audit, cache: ImageCache) -> Section:
         "contains" if found["same_pixels"] == 1 else "contain",
         counted(found["largest_cluster"], "image"),
     )
-    cards = cluster_blocks(audit["clusters"], cache) or [Text("No repeated scans were found.")]
-    return Section("repeated", "Repeated scans", [Text(said), *search_blocks(audit), *cards])
+    cards = cluster_blocks(audit["clusters"], cache) or [blocks.Text("No repeated scans were found.")]
+    return blocks.Section("repeated", "Repeated scans", [blocks.Text(said), *search_blocks(audit), *cards])
 
 
 # ---- what the report of a run shows, too
 
 
-def class_table(head: Sequence[str], rows: Sequence[Cells]) -> Table:
+def class_table(head: Sequence[str], rows: Sequence[blocks.Cells]) -> blocks.Table:
     """Show what there is of each class."""
     caption = "Images by class. Different scans: near-duplicates and given groups count once."
-    return Table("Images by class", head, rows, caption, tall=len(rows) > _MANY)
+    return blocks.Table("Images by class", head, rows, caption, tall=len(rows) > _MANY)
 
 
-def file_table(audit: Audit) -> Table:
+def file_table(audit: Audit) -> blocks.Table:
     """Show sizes and kinds of the files."""
     sizes = audit["sizes"]
     ends = {"smallest": sizes["smallest"], "median": sizes["median"], "largest": sizes["largest"]}
@@ -123,7 +110,7 @@ def file_table(audit: Audit) -> Table:
     rows += [("different sizes", str(sizes["different"]))]
     rows += [(f"stored as {_MODES.get(mode, mode)}", str(count)) for mode, count in audit["modes"].items()]
     rows += [("groups given with the data", str(audit["given_groups"] or "none"))]
-    return Table("Sizes and kinds of the files", (), rows)
+    return blocks.Table("Sizes and kinds of the files", (), rows)
 
 
 def alike(audit: Audit) -> str:
@@ -136,19 +123,19 @@ def alike(audit: Audit) -> str:
     )
 
 
-def search_blocks(audit: Audit) -> list[Block]:
+def search_blocks(audit: Audit) -> list[blocks.Block]:
     """Show what the search for repeated scans finds of planted copies, and the counts at other thresholds."""
-    missing = Text(
+    missing = blocks.Text(
         "How many copies of each kind are found in this set was not measured: "
-        + code("sonoforge data audit --data FOLDER --plant 30")
+        + blocks.code("sonoforge data audit --data FOLDER --plant 30")
         + " measures it.",
         "note-text",
     )
-    planted: list[Block] = [*planted_tables(audit)]
+    planted: list[blocks.Block] = [*planted_tables(audit)]
     return [*(planted or [missing]), threshold_table(audit)]
 
 
-def planted_tables(audit: Audit) -> list[Table]:
+def planted_tables(audit: Audit) -> list[blocks.Table]:
     """Show how many planted copies were found, if any were planted."""
     rows = []
     for row in audit["planted"]:
@@ -157,17 +144,17 @@ def planted_tables(audit: Audit) -> list[Table]:
         rows.append((row["kind"], row["planted"], row["found"], f"{share_found['value']:.2f}", ends))
     caption = "Copies of this set's own images, planted to measure what is found. Interval: Wilson, 95 %."
     head = ("kind of copy", "planted", "found", "share", "interval")
-    return [Table("Planted copies found", head, rows, caption)] * bool(rows)
+    return [blocks.Table("Planted copies found", head, rows, caption)] * bool(rows)
 
 
-def threshold_table(audit: Audit) -> Table:
+def threshold_table(audit: Audit) -> blocks.Table:
     """Show the counts of repeated scans at other thresholds."""
     used = audit["duplicates"]["threshold"]
     rows = []
     for row in audit["duplicates"]["sensitivity"]:
         ours = row["threshold"] == used
         counts = [row[name] for name in ("groups", "clusters", "images", "largest", "mixed")]
-        rows.append(Row("ours" if ours else "", (f"{row['threshold']}{' (used)' if ours else ''}", *counts)))
+        rows.append(blocks.Row("ours" if ours else "", (f"{row['threshold']}{' (used)' if ours else ''}", *counts)))
     head = ("score at least", "groups", "clusters", "images in clusters", "largest", "mixed labels")
     caption = "The same counts at other thresholds; if they barely change, the choice of threshold does not matter."
-    return Table("Repeated scans at other thresholds", head, rows, caption)
+    return blocks.Table("Repeated scans at other thresholds", head, rows, caption)

@@ -20,24 +20,7 @@ from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.external.collections import Meanings, name_meaning
 from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.figures import Answers, Collection, Robustness, Validation, collapse
-from sonoforge.training.pages.blocks import (
-    Block,
-    Fact,
-    Facts,
-    Figure,
-    Grid,
-    Heading,
-    Page,
-    Section,
-    Table,
-    Text,
-    area,
-    areas,
-    code,
-    interval,
-    label,
-    ratio,
-)
+from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import (
     INK,
     SERIES,
@@ -113,13 +96,13 @@ def write_report(folder: Path, results: Validation, answered: Sequence[Answered]
         "Nothing was fitted on these images: temperature, prediction sets and causes of distrust are the bundle's own. "
         "Images that its model was trained on, or other versions of them, were left out. An AUC of 0.5 is chance."
     )
-    page = Page(
+    page = blocks.Page(
         title=f"External validation of {results['model']['name']}",
         meta=f"sonoforge validate · {results['model']['name']} {results['model']['version']}",
         heading="How does this model do on images from elsewhere?",
-        summary=[*[Facts(facts)] * bool(facts), Text(said)],
+        summary=[*[blocks.Facts(facts)] * bool(facts), blocks.Text(said)],
         sections=[
-            Section(f"collection-{place}", figures["name"], list(_blocks(figures, own)))
+            blocks.Section(f"collection-{place}", figures["name"], list(_blocks(figures, own)))
             for place, (figures, own) in enumerate(both, start=1)
         ],
         style=_STYLE,
@@ -127,40 +110,42 @@ def write_report(folder: Path, results: Validation, answered: Sequence[Answered]
     return page.write(folder / REPORT)
 
 
-def _headline(figures: Collection, own: Answered) -> Iterator[Fact]:
+def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
     """Yield the area of the last two labels that occur; nothing where there is one label alone."""
     pairs = [kinds.name for kinds in told_apart(own.answers.labels, own.names) if "the rest" not in kinds.name]
     if pairs:
         found = figures["auc"][pairs[-1]]
         ends = bracket(number(found["low"]), number(found["high"]))
         many = f"{counted(sum(figures['images'].values()), 'image')} in {counted(figures['groups'], 'group')}"
-        yield Fact(f"{figures['name']}: AUC, {pairs[-1]}", number(found["value"]), f"95 % {ends}, {many}")
+        yield blocks.Fact(f"{figures['name']}: AUC, {pairs[-1]}", number(found["value"]), f"95 % {ends}, {many}")
 
 
-def _blocks(figures: Collection, own: Answered) -> Iterator[Block]:
+def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
     name, labels = figures["name"], figures["labels"]
     counts = ", ".join(f"{count} {name_meaning(own, labels[own])}" for own, count in figures["images"].items())
-    yield Text(
+    yield blocks.Text(
         f"{counted(sum(figures['images'].values()), 'image')} ({counts}) in {counted(figures['groups'], 'group')} of "
-        "patients and near-duplicates. Accuracy " + interval(figures["accuracy"]) + "."
+        "patients and near-duplicates. Accuracy " + blocks.interval(figures["accuracy"]) + "."
     )
     for key, why in _LEFT_OUT.items():
         files = list(figures[key])  # type: ignore[literal-required]
         if files:
-            yield Text(Markup("<b>Left out:</b> ") + f"{counted(len(files), 'image')} that {why}: {listed(files, 4)}.")
+            yield blocks.Text(
+                Markup("<b>Left out:</b> ") + f"{counted(len(files), 'image')} that {why}: {listed(files, 4)}."
+            )
     yield from label_tables(figures)
-    yield Grid(list(_charts(figures, own)))
+    yield blocks.Grid(list(_charts(figures, own)))
     yield from area_tables(figures)
-    yield Heading("Does it know when not to answer?")
-    flags: list[Block] = [*flag_tables(figures)]
-    yield from flags or [Text("No cause was named for some of the images alone.")]
-    yield Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
+    yield blocks.Heading("Does it know when not to answer?")
+    flags: list[blocks.Block] = [*flag_tables(figures)]
+    yield from flags or [blocks.Text("No cause was named for some of the images alone.")]
+    yield blocks.Text(f"A prediction set has {number(figures['mean_set_size'], 2)} classes on average.")
     if figures["robustness"]:
         yield from _disturbed(name, figures["robustness"])
     yield from _wrong_scans(own)
 
 
-def label_tables(figures: Collection) -> Iterator[Table]:
+def label_tables(figures: Collection) -> Iterator[blocks.Table]:
     """Yield what the images of each label were called."""
     name, images = figures["name"], figures["images"]
     kinds = ("sensitivity", "specificity", "coverage")
@@ -168,7 +153,7 @@ def label_tables(figures: Collection) -> Iterator[Table]:
         (
             name_meaning(own, figures["labels"][own]),
             images[own],
-            *(interval(figures[kind][own]) for kind in kinds),  # type: ignore[literal-required]
+            *(blocks.interval(figures[kind][own]) for kind in kinds),  # type: ignore[literal-required]
         )
         for own in figures["sensitivity"]
     ]
@@ -177,21 +162,21 @@ def label_tables(figures: Collection) -> Iterator[Table]:
         "95 % intervals by group."
     )
     head = ("label", "images", "sensitivity", "specificity", "coverage of the sets")
-    yield Table(f"Labels of {name}", head, rows, caption)
+    yield blocks.Table(f"Labels of {name}", head, rows, caption)
     confusion = [(own, *counts) for own, counts in zip(images, figures["confusion"], strict=True)]
     called = f"{name}: what the images of each label were called."
-    yield Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
+    yield blocks.Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
 
 
-def area_tables(figures: Collection) -> Iterator[Table]:
+def area_tables(figures: Collection) -> Iterator[blocks.Table]:
     """Yield how well labels are told apart: everywhere, at a fixed specificity, and on each device."""
     name = figures["name"]
-    pairs = [(pair, area(found)) for pair, found in figures["auc"].items()]
+    pairs = [(pair, blocks.area(found)) for pair, found in figures["auc"].items()]
     if pairs:
         caption = f"{name}: area under the ROC curve; 95 % intervals by group."
-        yield Table(f"Areas of {name}", ("classes", "AUC"), pairs, caption)
+        yield blocks.Table(f"Areas of {name}", ("classes", "AUC"), pairs, caption)
     fixed = [
-        (own, share(point["aim"], 0), interval(point["sensitivity"]), interval(point["specificity"]))
+        (own, share(point["aim"], 0), blocks.interval(point["sensitivity"]), blocks.interval(point["specificity"]))
         for own, points in figures["sensitivity_at"].items()
         for point in points
     ]
@@ -201,26 +186,34 @@ def area_tables(figures: Collection) -> Iterator[Table]:
             "was chosen on the other half of the patients; the specificity that it reached stands beside."
         )
         head = ("label", "aim", "sensitivity", "specificity reached")
-        yield Table(f"Sensitivity of {name} at fixed specificity", head, fixed, caption)
+        yield blocks.Table(f"Sensitivity of {name} at fixed specificity", head, fixed, caption)
     devices = [
         (
             place["name"],
             ", ".join(f"{count}\u00a0{own}" for own, count in place["images"].items()),
-            interval(place["accuracy"]),
-            areas(place["auc"], "one label alone"),
+            blocks.interval(place["accuracy"]),
+            blocks.areas(place["auc"], "one label alone"),
         )
         for place in figures["devices"]
     ]
     if devices:
         caption = f"{name}: accuracy in percent and areas by device; 95 % intervals by group."
-        yield Table(f"Devices of {name}", ("device", "images", "accuracy", "AUC"), devices, caption, words=(1, 3))
+        yield blocks.Table(
+            f"Devices of {name}", ("device", "images", "accuracy", "AUC"), devices, caption, words=(1, 3)
+        )
 
 
-def flag_tables(figures: Collection) -> Iterator[Table]:
+def flag_tables(figures: Collection) -> Iterator[blocks.Table]:
     """Yield how often the answers to images with each cause of distrust are wrong, if one was named."""
     name = figures["name"]
     rows = [
-        (row["flag"], row["images"], interval(row["errors"]), interval(row["errors_of_others"]), ratio(row["ratio"]))
+        (
+            row["flag"],
+            row["images"],
+            blocks.interval(row["errors"]),
+            blocks.interval(row["errors_of_others"]),
+            blocks.ratio(row["ratio"]),
+        )
         for row in figures["flags"]
     ]
     if rows:
@@ -229,22 +222,22 @@ def flag_tables(figures: Collection) -> Iterator[Table]:
             f"percent. A ratio below {ENOUGH} is no reason to doubt the label."
         )
         head = ("cause", "images", "wrong", "wrong of the others", "ratio")
-        yield Table(f"Causes of distrust in {name}", head, rows, caption)
+        yield blocks.Table(f"Causes of distrust in {name}", head, rows, caption)
 
 
-def _charts(figures: Collection, own: Answered) -> Iterator[Figure]:
+def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
     curves = []
     for kinds in told_apart(own.answers.labels, own.names):
         across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
         curves.append(_Curve(kinds.name, across, up, figures["auc"][kinds.name]["value"]))
     if curves:
         said = ", on the images of these two alone; the area of each curve. 0.5 is chance."
-        yield Figure("How well two classes are told apart", said, _draw_roc(curves, figures["name"]))
+        yield blocks.Figure("How well two classes are told apart", said, _draw_roc(curves, figures["name"]))
     bins = reliability(own.answers.labels, own.probabilities, own.answers.groups)
-    yield Figure(
+    yield blocks.Figure(
         "Can the probability be believed?",
         " On the dashed line, as many answers are right as was said. Calibration error "
-        + area(figures["ece"])
+        + blocks.area(figures["ece"])
         + f", Brier score {number(figures['brier'])}. Bars: numbers of images.",
         reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
     )
@@ -264,33 +257,35 @@ def _draw_roc(curves: Sequence[_Curve], title: str) -> Markup:
     return svg(figure, f"ROC curves of {title}. {said}")
 
 
-def _disturbed(name: str, found: Robustness) -> Iterator[Block]:
-    yield Heading("Disturbed scans")
-    yield Text(
+def _disturbed(name: str, found: Robustness) -> Iterator[blocks.Block]:
+    yield blocks.Heading("Disturbed scans")
+    yield blocks.Text(
         f"{counted(found['images'], 'image')}, disturbed as another scanner, setting or hand would. AUC of "
         f"{found['pair']} "
-        + area(found["auc"])
+        + blocks.area(found["auc"])
         + " as they are, of which "
-        + interval(found["noticed"])
+        + blocks.interval(found["noticed"])
         + " are called foreign or poor. A model may fail on disturbed scans, but should not do so unnoticed."
     )
     said = " under each disturbance: a small mark is the weakest, a large one the strongest."
-    yield Grid([Figure("How far the AUC falls", said, _draw_robustness(found, name))])
+    yield blocks.Grid([blocks.Figure("How far the AUC falls", said, _draw_robustness(found, name))])
     yield disturbed_table(name, found)
 
 
-def disturbed_table(name: str, found: Robustness) -> Table:
+def disturbed_table(name: str, found: Robustness) -> blocks.Table:
     """Show how far the AUC falls under each disturbance, and how often the scan is called foreign or poor."""
     rows = []
     for row in found["disturbed"]:
         kind = DISTURBANCES[row["kind"]]
-        change, noticed = area(row["change"], "+"), interval(row["noticed"])
-        rows.append((kind.title, f"{row['strength']} {kind.unit}", area(row["auc"]), change, noticed))
+        change, noticed = blocks.area(row["change"], "+"), blocks.interval(row["noticed"])
+        rows.append((kind.title, f"{row['strength']} {kind.unit}", blocks.area(row["auc"]), change, noticed))
     caption = (
         f"{name}: AUC and its change, paired by image, and the share of images called foreign or poor, in percent; "
         "95 % intervals by group."
     )
-    return Table(f"Disturbed scans of {name}", ("disturbance", "strength", "AUC", "change", "noticed"), rows, caption)
+    return blocks.Table(
+        f"Disturbed scans of {name}", ("disturbance", "strength", "AUC", "change", "noticed"), rows, caption
+    )
 
 
 @styled
@@ -309,30 +304,32 @@ def _draw_robustness(found: Robustness, title: str) -> Markup:
     return svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
 
 
-def _wrong_scans(own: Answered) -> Iterator[Block]:
-    yield Heading("Scans that were answered wrongly")
+def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
+    yield blocks.Heading("Scans that were answered wrongly")
     wrong = np.flatnonzero(own.probabilities.argmax(axis=1) != own.answers.labels)
     if not len(wrong):
-        yield Text("None.")
+        yield blocks.Text("None.")
         return
     surest = wrong[np.argsort(-own.probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
     some = f", of which the {len(surest)} answered most surely are shown" if len(wrong) > len(surest) else ""
-    yield Text(
+    yield blocks.Text(
         f"{counted(len(wrong), 'image')}{some}. Such scans are unlike those that the model learned from, or their "
-        "label is wrong; someone who knows the patients should look at them. All answers: " + code("answers.csv") + "."
+        "label is wrong; someone who knows the patients should look at them. All answers: "
+        + blocks.code("answers.csv")
+        + "."
     )
-    yield Grid([_wrong_scan(own, index) for index in surest.tolist()], "wrong")
+    yield blocks.Grid([_wrong_scan(own, index) for index in surest.tolist()], "wrong")
 
 
-def _wrong_scan(own: Answered, index: int) -> Figure:
+def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
     file, truth, said = own.answers.files[index], int(own.answers.labels[index]), own.probabilities[index].argmax()
     alt = f"{file}, labelled {own.names[truth]}, called {own.names[said]}"
     causes = listed([cause.value for cause in own.answers.causes[index]]) or "no cause for doubt was named"
     about = Markup("{} called {}, {}<small>{}</small><small>{}</small>").format(
-        label(own.names[truth], truth),
+        blocks.label(own.names[truth], truth),
         own.names[said],
         number(float(own.probabilities[index, said]), 2),
         causes,
         file,
     )
-    return Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
+    return blocks.Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)

@@ -13,19 +13,7 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from sonoforge.runtime.atomic import write_bytes
-from sonoforge.training.pages.blocks import (
-    Block,
-    Fact,
-    Facts,
-    Figure,
-    Grid,
-    Page,
-    Section,
-    Table,
-    Text,
-    bold,
-    code,
-)
+from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import (
     INK,
     LINE,
@@ -93,19 +81,23 @@ def write_report(
     """
     pictures = folder if finished else None
     metric = about.metric.upper()
-    sections = [Section(f"study-{own.name}", own.name, list(_blocks(folder, own, about, pictures))) for own in searched]
+    sections = [
+        blocks.Section(f"study-{own.name}", own.name, list(_blocks(folder, own, about, pictures))) for own in searched
+    ]
     if len(searched) > 1 and about.searched == "settings":
-        sections.insert(0, Section("spread", "How far do trials spread?", list(_spread(searched, about, pictures))))
+        sections.insert(
+            0, blocks.Section("spread", "How far do trials spread?", list(_spread(searched, about, pictures)))
+        )
     if command:
         said = "For as long as published, which a GPU takes hours for; --kimg for less:"
-        sections.append(Section("train", "Train the best pair", [Text(said), _typed(command)]))
-    page = Page(
+        sections.append(blocks.Section("train", "Train the best pair", [blocks.Text(said), _typed(command)]))
+    page = blocks.Page(
         title=f"{about.searched.title()} searched for {about.name}",
         meta=f"sonoforge {about.verb} · {about.name}{'' if finished else ' · under way, the page loads itself again'}",
         heading=f"Which {about.searched} give the lowest {metric}?",
         summary=[
-            Facts(list(_facts(searched, about))),
-            Text(Markup(" ").join([bold(f"The lowest {metric} is optimistic."), *_warnings(about)])),
+            blocks.Facts(list(_facts(searched, about))),
+            blocks.Text(Markup(" ").join([blocks.bold(f"The lowest {metric} is optimistic."), *_warnings(about)])),
         ],
         sections=sections,
         made=f"All trials: {TABLE}; the studies, for Optuna's own tools: study.db.",
@@ -119,17 +111,17 @@ def _typed(command: str) -> Markup:
     return Markup("<pre>{}</pre>").format(command)
 
 
-def _facts(searched: Sequence[Searched], about: About) -> Iterator[Fact]:
+def _facts(searched: Sequence[Searched], about: About) -> Iterator[blocks.Fact]:
     for own in searched:
         if own.best is None:
-            yield Fact(own.name, "none", "no trial was measured")
+            yield blocks.Fact(own.name, "none", "no trial was measured")
             continue
         apart = f"; {figure(own.apart[about.metric])} against images that chose nothing" if own.apart else ""
         what = f"best of {counted(len(own.ended), 'trial')}, so optimistic{apart}"
-        yield Fact(f"{own.name}: lowest {about.metric.upper()}", figure(own.best.metric), what)
+        yield blocks.Fact(f"{own.name}: lowest {about.metric.upper()}", figure(own.best.metric), what)
     seconds = sum(trial.details.get("seconds") or 0.0 for own in searched for trial in own.ended)
     if seconds:
-        yield Fact("Training time", duration(seconds), "of all trials together, one after the other")
+        yield blocks.Fact("Training time", duration(seconds), "of all trials together, one after the other")
 
 
 def _warnings(about: About) -> Iterator[str]:
@@ -151,16 +143,16 @@ def _warnings(about: About) -> Iterator[str]:
     yield "Whether the images are of use is another question, which only the task that they are made for can answer."
 
 
-def _spread(searched: Sequence[Searched], about: About, pictures: Path | None) -> Iterator[Block]:
-    yield Text(
+def _spread(searched: Sequence[Searched], about: About, pictures: Path | None) -> Iterator[blocks.Block]:
+    yield blocks.Text(
         "Each mark is one complete trial; the box holds the middle half, its line is the median. Trials that were "
         "given up are not among them, so a box looks better than the settings that were tried. Where boxes overlap, "
         f"which recipe is ahead depends on its settings. {_measured(about)}"
     )
     biased = {"fid": "; of so few images, FID is biased upwards: compare it within this picture alone"}
-    yield Grid(
+    yield blocks.Grid(
         [
-            Figure(
+            blocks.Figure(
                 name.upper(),
                 f" of the trials of each study{biased.get(name, '')}.",
                 _drawn(pictures, f"spread-{name}", draw_spread(searched, name), f"{name.upper()} by study"),
@@ -177,16 +169,16 @@ def _measured(about: About) -> str:
     )
 
 
-def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) -> Iterator[Block | Markup]:
-    yield Text(" ".join(_found(own, about)))
+def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) -> Iterator[blocks.Block | Markup]:
+    yield blocks.Text(" ".join(_found(own, about)))
     if own.command:
-        yield Text("Train with these settings, for longer if you like (--kimg):")
+        yield blocks.Text("Train with these settings, for longer if you like (--kimg):")
         yield _typed(own.command)
-    yield Grid(list(_charts(own, pictures)))
+    yield blocks.Grid(list(_charts(own, pictures)))
     if own.no_importances:
-        yield Text(f"Which parameters mattered is not shown: {own.no_importances}.")
+        yield blocks.Text(f"Which parameters mattered is not shown: {own.no_importances}.")
     order = ranked(own.trials)
-    yield Grid(list(_samples(folder, own, order)))
+    yield blocks.Grid(list(_samples(folder, own, order)))
     yield _table(own, order)
 
 
@@ -219,18 +211,18 @@ def described(own: Searched, trial: Trial) -> str:
     return ", ".join(f"{name} {format_value(trial.values[name])}" for name in names)
 
 
-def _charts(own: Searched, pictures: Path | None) -> Iterator[Figure]:
+def _charts(own: Searched, pictures: Path | None) -> Iterator[blocks.Figure]:
     metric = own.metric.upper()
     drawing = _drawn(pictures, f"history-{own.name}", draw_history(own), f"Trials of {own.name}")
     parents = any(trial.values.get("parent") is not None for trial in own.ended)
     line = "a line from the parent that it is a mutation of" if parents else "the lowest so far"
-    yield Figure(
+    yield blocks.Figure(
         "Genealogy" if parents else "Trials in their order", f": each at its last measurement, and {line}.", drawing
     )
     if own.importances:
         drawn = draw_importances(own.importances, own.metric)
         label = f"Importances of the parameters of {own.name}"
-        yield Figure(
+        yield blocks.Figure(
             "Which parameters mattered",
             f": share of each in the variance of {metric} over the complete trials (fANOVA, Hutter 2014). With few "
             "trials this is a hint at most; parameters that only some trials have are left out.",
@@ -245,7 +237,7 @@ def _charts(own: Searched, pictures: Path | None) -> Iterator[Figure]:
         label = f"{metric} of {own.name} against {cost}"
         drawing = _drawn(pictures, f"{cost}-{own.name}", draw_front(own, cost), label)
         about = f": what a lower {metric} costs{how}. Numbers are trials."
-        yield Figure(f"{metric} against {LABELS[cost]}", about, drawing)
+        yield blocks.Figure(f"{metric} against {LABELS[cost]}", about, drawing)
 
 
 def _drawn(pictures: Path | None, name: str, drawn: matplotlib.figure.Figure, label: str) -> Markup:
@@ -254,19 +246,19 @@ def _drawn(pictures: Path | None, name: str, drawn: matplotlib.figure.Figure, la
     return svg(drawn, label)
 
 
-def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[Figure]:
+def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[blocks.Figure]:
     for trial in order[:SHOWN]:
         path = trial_folder(folder, own.name, trial.number) / "samples" / "latest.png"
         if path.is_file():
             tried = described(own, trial)
             picture = embed(path, _SIDE, f"Synthetic images of {own.name}, trial {trial.number}: {tried}")
             about = Markup(", {}: synthetic images, {} {}").format(
-                code(tried), own.metric.upper(), figure(trial.metric)
+                blocks.code(tried), own.metric.upper(), figure(trial.metric)
             )
-            yield Figure(f"Trial {trial.number}", about, picture, "sheet")
+            yield blocks.Figure(f"Trial {trial.number}", about, picture, "sheet")
 
 
-def _table(own: Searched, order: Sequence[Trial]) -> Table:
+def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
     """Show all trials that have ended, the best first."""
     costs = [cost for cost in COSTS if any(trial.details.get(cost) is not None for trial in order)]
     head = ["trial", "ended", "KID", "FID", "kimg", "time", *own.names, *(LABELS[cost] for cost in costs)]
@@ -278,7 +270,7 @@ def _table(own: Searched, order: Sequence[Trial]) -> Table:
         dear = [figure(details[cost] * UNITS[cost]) if details.get(cost) is not None else "-" for cost in costs]
         rows.append([trial.number, trial.state, *figures, duration(details["seconds"]), *tried, *dear])
     caption = f"{own.name}: every trial; those that came further first, then the lowest {own.metric.upper()}."
-    return Table(f"Trials of {own.name}", head, rows, caption, words=(1,), tall=len(rows) > _TALL)
+    return blocks.Table(f"Trials of {own.name}", head, rows, caption, words=(1,), tall=len(rows) > _TALL)
 
 
 def _cell(value: object) -> str:

@@ -12,20 +12,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.training.data.pixels import STRUCTURE_COLOURS
-from sonoforge.training.pages.blocks import (
-    Answer,
-    Block,
-    Figure,
-    Grid,
-    Heading,
-    Page,
-    Row,
-    Section,
-    Table,
-    Text,
-    area,
-    soft,
-)
+from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
 from sonoforge.training.pages.embedding import embed
 from sonoforge.training.segmentation.experiment import PERTURBED, REAL
@@ -86,16 +73,16 @@ def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str
         "hours where its pairs help more than augmentation of the real ones, which costs none."
     )
     verdicts = [
-        Answer("open", own["name"], "", [*map(Text, own["verdict"] or ["No generator was asked for."])])
+        blocks.Answer("open", own["name"], "", [*map(blocks.Text, own["verdict"] or ["No generator was asked for."])])
         for own in results
     ]
-    page = Page(
+    page = blocks.Page(
         title="Which generator helps segmentation?",
         meta="sonoforge segment",
         heading="Which generator helps segmentation?",
-        summary=[Text(said), *verdicts],
+        summary=[blocks.Text(said), *verdicts],
         sections=[
-            Section(f"set-{place}", own["name"], list(_blocks(folder, own, facts[own["name"]])))
+            blocks.Section(f"set-{place}", own["name"], list(_blocks(folder, own, facts[own["name"]])))
             for place, own in enumerate(results, start=1)
         ],
         made="Images below a generator's name are synthetic.",
@@ -104,24 +91,24 @@ def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str
     return page.write(folder / REPORT)
 
 
-def _blocks(folder: Path, own: SetResults, facts: SetFacts) -> Iterator[Block | Markup]:
-    yield Text(_describe(own, facts))
+def _blocks(folder: Path, own: SetResults, facts: SetFacts) -> Iterator[blocks.Block | Markup]:
+    yield blocks.Text(_describe(own, facts))
     yield arm_table(own)
     if own["claims"]:
-        yield Text(f"* {CLAIM}: not comparable with the rows above.", "note-text")
-    yield Grid(list(_charts(own)))
+        yield blocks.Text(f"* {CLAIM}: not comparable with the rows above.", "note-text")
+    yield blocks.Grid(list(_charts(own)))
     yield from _correlations(own)
-    yield Heading("Each structure")
+    yield blocks.Heading("Each structure")
     yield structure_table(own)
     without = (
         f"{counted(facts.without, 'image')} show no structure. They are trained on and tested like all others; a case "
         "without a structure has no Dice of it, and counts as invented where it is predicted."
     )
-    yield Text(without if facts.without else "Every image shows some structure.")
+    yield blocks.Text(without if facts.without else "Every image shows some structure.")
     if own["generators"]:
-        yield Heading("What each generator took and made")
+        yield blocks.Heading("What each generator took and made")
         yield generator_table(own)
-        yield Text(
+        yield blocks.Text(
             "Generators without maps make image and masks as channels of one sample; each pixel goes to the "
             "structure with the highest level, or to none. Pieces of a generated structure below "
             f"{share(SMALLEST_PIECE, 0)} of its largest one are cleared; nothing is filled or smoothed. SPADE drew "
@@ -146,10 +133,10 @@ def _describe(own: SetResults, facts: SetFacts) -> str:
     )
 
 
-def arm_table(own: SetResults) -> Table:
+def arm_table(own: SetResults) -> blocks.Table:
     """Show the Dice of each arm with each generator, the paper's rows below."""
     rows = [
-        _row(row, area(row["dice"]), *(_change(row[name]) for name in ("against_real", "against_augmented")))
+        _row(row, blocks.area(row["dice"]), *(_change(row[name]) for name in ("against_real", "against_augmented")))
         for row in own["rows"]
     ]
     claimed = [
@@ -167,26 +154,26 @@ def arm_table(own: SetResults) -> Table:
         "are paired by patient."
     )
     head = ("trained on", "generator", "Dice", "against real", "against augmented")
-    return Table(f"Dice on {own['name']}", head, [*rows, *claimed], caption, words=(1,))
+    return blocks.Table(f"Dice on {own['name']}", head, [*rows, *claimed], caption, words=(1,))
 
 
-def _row(row: ArmResult, *cells: object) -> Row:
-    return Row("" if row["recipe"] else "ours", (row["arm"], row["recipe"] or "none", *cells))
+def _row(row: ArmResult, *cells: object) -> blocks.Row:
+    return blocks.Row("" if row["recipe"] else "ours", (row["arm"], row["recipe"] or "none", *cells))
 
 
 def _change(change: IntervalResult | None) -> str:
-    return NOTHING if change is None else area(change, "+")
+    return NOTHING if change is None else blocks.area(change, "+")
 
 
-def structure_table(own: SetResults) -> Table:
+def structure_table(own: SetResults) -> blocks.Table:
     """Show how well each structure is found."""
     rows = [
         _row(
             row,
             name,
-            area(part["dice"]),
-            area(part["iou"]),
-            area(part["hd95"], digits=1) + f"\u00a0{part['unit']}",
+            blocks.area(part["dice"]),
+            blocks.area(part["iou"]),
+            blocks.area(part["hd95"], digits=1) + f"\u00a0{part['unit']}",
             f"{part['missed']:g} of {part['cases']}",
             f"{part['invented']:g} of {part['without']}",
         )
@@ -199,10 +186,10 @@ def structure_table(own: SetResults) -> Table:
         "and in the prediction, which have no HD95. Invented: cases without it in which it was predicted."
     )
     head = ("trained on", "generator", "structure", "Dice", "IoU", "HD95", "missed", "invented")
-    return Table(f"Structures of {own['name']}", head, rows, caption, words=(1, 2))
+    return blocks.Table(f"Structures of {own['name']}", head, rows, caption, words=(1, 2))
 
 
-def generator_table(own: SetResults) -> Table:
+def generator_table(own: SetResults) -> blocks.Table:
     """Show what each generator took, and how like real images its own are."""
     first = own["generators"][0]
     structures = list(first["structures"])
@@ -222,7 +209,7 @@ def generator_table(own: SetResults) -> Table:
         *("thousand images shown", *(f"pairs with {name}" for name in structures)),
     )
     rows = [*map(_generator, own["generators"]), *claimed]
-    return Table(f"Generators of {own['name']}", head, rows, caption)
+    return blocks.Table(f"Generators of {own['name']}", head, rows, caption)
 
 
 def _generator(own: GeneratorResult) -> tuple[str, ...]:
@@ -230,20 +217,20 @@ def _generator(own: GeneratorResult) -> tuple[str, ...]:
     memory = own["memory_gib"]
     return (
         own["recipe"],
-        *(NOTHING if one is None else soft(figure(one["value"]), f"({times(one['ratio'])})") for one in found),
+        *(NOTHING if one is None else blocks.soft(figure(one["value"]), f"({times(one['ratio'])})") for one in found),
         figure(own["seconds_per_epoch"]),
         "not measured" if memory is None else f"{number(memory, 2)}\u00a0GiB",
         f"{number(own['weights'] / 1e6, 1)}\u00a0million",
         number(own["steps"], 0),
         figure(own["kimg"]),
         *(
-            soft(share(part, 0), f"(real {share(own['real_structures'][name], 0)})")
+            blocks.soft(share(part, 0), f"(real {share(own['real_structures'][name], 0)})")
             for name, part in own["structures"].items()
         ),
     )
 
 
-def _correlations(own: SetResults) -> Iterator[Table]:
+def _correlations(own: SetResults) -> Iterator[blocks.Table]:
     claimed = own["claimed_correlation"]
     named = [(found["metric"].upper(), found) for found in own["correlations"]]
     named += [("FID, of the claimed figures *", claimed)] if claimed else []
@@ -256,17 +243,17 @@ def _correlations(own: SetResults) -> Iterator[Table]:
             "generated pairs alone; -1: the lowest metric is the most useful. P values by permutation."
         )
         head = ("metric", "generators", "correlation", "p")
-        yield Table(f"Metric and usefulness on {own['name']}", head, rows, caption)
+        yield blocks.Table(f"Metric and usefulness on {own['name']}", head, rows, caption)
 
 
-def _charts(own: SetResults) -> Iterator[Figure]:
+def _charts(own: SetResults) -> Iterator[blocks.Figure]:
     said = ", with 95 % intervals. Squares: no generator; the line: real pairs as they are."
-    yield Figure("Dice on real test patients", said, _draw_dice(own["rows"], own["name"]))
+    yield blocks.Figure("Dice on real test patients", said, _draw_dice(own["rows"], own["name"]))
     for metric in METRICS:
         drawn = _draw_usefulness(own, metric)
         if drawn:
             said = " Each generator by its metric and by the Dice of a U-Net that saw its pairs alone."
-            yield Figure("Does the metric tell what is useful?", said, drawn)
+            yield blocks.Figure("Does the metric tell what is useful?", said, drawn)
 
 
 @styled
@@ -307,7 +294,7 @@ def _draw_usefulness(own: SetResults, metric: str) -> Markup:
     return svg(canvas, f"Dice against {metric.upper()} on {own['name']}: {said}")
 
 
-def _sheets(folder: Path, own: SetResults, structures: Sequence[str]) -> Iterator[Block | Markup]:
+def _sheets(folder: Path, own: SetResults, structures: Sequence[str]) -> Iterator[blocks.Block | Markup]:
     colours = [
         "#{:02x}{:02x}{:02x}".format(*STRUCTURE_COLOURS[k % len(STRUCTURE_COLOURS)]) for k in range(len(structures))
     ]
@@ -315,22 +302,22 @@ def _sheets(folder: Path, own: SetResults, structures: Sequence[str]) -> Iterato
         Markup('<span style="background: {}"></span>{}').format(shown, name)
         for shown, name in zip(colours, structures, strict=True)
     ]
-    yield Heading("Pairs")
-    yield Text(Markup("").join(key), "key")
+    yield blocks.Heading("Pairs")
+    yield blocks.Text(Markup("").join(key), "key")
     about = f"of {own['name']}: above the images, below the same with their structures"
     yield from _sheet(folder, "real training images", "real", about)
     for generator in own["generators"]:
         yield from _sheet(folder, generator["recipe"], generator["recipe"], about, ": synthetic images")
-    yield Heading("Predictions on test patients")
-    yield Text("Of the first fold: above the reference, below what the U-Net says.")
+    yield blocks.Heading("Predictions on test patients")
+    yield blocks.Text("Of the first fold: above the reference, below what the U-Net says.")
     about = f"on {own['name']}: above the reference, below what the U-Net says"
     for row in own["rows"]:
         parts = [part for part in (row["arm"], row["recipe"]) if part]
         yield from _sheet(folder, " ".join(parts), "-".join(["predicted", *parts]), about)
 
 
-def _sheet(folder: Path, title: str, name: str, alt: str, text: str = "") -> Iterator[Figure]:
+def _sheet(folder: Path, title: str, name: str, alt: str, text: str = "") -> Iterator[blocks.Figure]:
     """Show a sheet of pictures, if there is one."""
     path = folder / sheet_name(name)
     if path.is_file():
-        yield Figure(title, text, embed(path, _SIDE, f"{title} {alt}"), "sheet")
+        yield blocks.Figure(title, text, embed(path, _SIDE, f"{title} {alt}"), "sheet")

@@ -33,7 +33,7 @@ def score_reader(reader: Reader, key: Key) -> ReaderResult:
     """Return the figures of one reader, on the images that were answered."""
     both = [(key.entries[number - 1], answer) for number, answer in sorted(reader.answers.items())]
     right = [entry.kind == answer.kind for entry, answer in both]
-    truth = np.array([entry.kind == "generated" for entry, _ in both])
+    truth: NDArray[np.bool_] = np.array([entry.kind == "generated" for entry, _ in both])
     hits, each = np.array(right), np.arange(len(both))
     scores = _scores([answer for _, answer in both])
     if not truth.any() or truth.all():

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sonoforge.training.segmentation.results import (
-    AUGMENTED_ARM,
-    GENERATED_ARM,
-    REAL_ARM,
-    ArmResult,
-    RankCorrelation,
-)
+from sonoforge.training.segmentation.results import AUGMENTED_ARM, GENERATED_ARM, REAL_ARM, ArmResult, RankCorrelation
 from sonoforge.training.statistics.results import IntervalResult
 
 SURE = 0.05  # level of a test

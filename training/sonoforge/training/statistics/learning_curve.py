@@ -41,10 +41,7 @@ LARGEST_RATIO = 32.0
 """Of k; an interval that reaches it, or its inverse, has no end there."""
 _STEPS = 401  # of log k: steps of 1.7 %
 
-FIGURES: dict[str, Figure[Labels]] = {
-    "accuracy": classification.accuracies,
-    "macro_auc": classification.macro_aucs,
-}
+FIGURES: dict[str, Figure[Labels]] = {"accuracy": classification.accuracies, "macro_auc": classification.macro_aucs}
 """Figures whose distance from 1 is the error."""
 
 
@@ -85,9 +82,7 @@ def real_ratio(lines: Lines) -> Interval:
         return Interval(value, 0.0, math.inf) if math.isnan(value) else Interval(value, value, value)
     first, last = int(held[0]), int(held[-1])
     return Interval(
-        value,
-        0.0 if first == 0 else math.exp(tried[first]),
-        math.inf if last == _STEPS - 1 else math.exp(tried[last]),
+        value, 0.0 if first == 0 else math.exp(tried[first]), math.inf if last == _STEPS - 1 else math.exp(tried[last])
     )
 
 

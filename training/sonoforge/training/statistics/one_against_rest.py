@@ -140,11 +140,7 @@ def called(
 
 
 def operating_points(
-    positive: NDArray[np.bool_],
-    scores: Floats,
-    folds: Labels,
-    groups: Labels,
-    counted: NDArray[np.bool_] | None = None,
+    positive: NDArray[np.bool_], scores: Floats, folds: Labels, groups: Labels, counted: NDArray[np.bool_] | None = None
 ) -> list[SensitivityAt]:
     """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by resampling groups (N,).
 

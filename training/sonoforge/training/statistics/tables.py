@@ -68,9 +68,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         brier_calibrated=calibration.brier_score(labels, calibrated),
         temperature=calibration.fit_temperature(labels, raw),
         conformal=ConformalResult(
-            alpha=ALPHA,
-            coverage=dict(zip(classes, coverage.tolist(), strict=True)),
-            mean_set_size=set_size,
+            alpha=ALPHA, coverage=dict(zip(classes, coverage.tolist(), strict=True)), mean_set_size=set_size
         ),
         risk_coverage=_risk_coverage(part, calibrated),
         one_against_rest={

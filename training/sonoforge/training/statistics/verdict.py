@@ -60,10 +60,7 @@ def gan_comparison(comparisons: Sequence[ComparisonRow]) -> ComparisonRow | None
 
 
 def judge_gan(
-    comparison: ComparisonRow,
-    placebo: ComparisonRow | None,
-    arms: Mapping[str, ArmResult],
-    leaks: str,
+    comparison: ComparisonRow, placebo: ComparisonRow | None, arms: Mapping[str, ArmResult], leaks: str
 ) -> Verdict:
     """Answer "does the GAN help?" from the paired interval and the sign-flip test, and from nothing else.
 

@@ -44,10 +44,9 @@ def _design(run: FinishedRun) -> dict[str, Answer]:
     results, split = run.results, run.results["split"]
     arms = listed([figures["title"] for figures in run.arms.values()])
     near_duplicates, tested = sum(split["test_images_with_near_duplicate_in_training"]), sum(split["fold_sizes"])
-    validation = {
-        "single": "one plain split",
-        LEAVE_ONE_OUT: f"leaving out each of {split['folds']} collections",
-    }.get(results["protocol"], f"{split['folds']}-fold cross-validation")
+    validation = {"single": "one plain split", LEAVE_ONE_OUT: f"leaving out each of {split['folds']} collections"}.get(
+        results["protocol"], f"{split['folds']}-fold cross-validation"
+    )
     seeds = next(iter(run.arms.values()))["seeds"]["seeds"]
     second = split["second_opinion"]
     return {

@@ -18,25 +18,7 @@ from sonoforge.runtime import atomic
 from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, KindRecall, MetricRow
-from sonoforge.training.pages.blocks import (
-    NO_DEVICE,
-    Answer,
-    Block,
-    Bullets,
-    Cell,
-    Figure,
-    Grid,
-    Heading,
-    Page,
-    Row,
-    Section,
-    Table,
-    Text,
-    bold,
-    code,
-    fingerprint,
-    soft,
-)
+from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import png_bytes, svg
 from sonoforge.training.pages.embedding import embed
 from sonoforge.training.pages.shell import render
@@ -115,59 +97,61 @@ def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[
     return _page(results, pictures).write(folder / REPORT)
 
 
-def _page(results: EvaluationResults, pictures: Pictures) -> Page:
+def _page(results: EvaluationResults, pictures: Pictures) -> blocks.Page:
     fake = results["fake"]
     of_class = f" of class {fake['class']}" if fake["class"] else ""
     sections = [
-        Section("metrics", "All metrics", list(_metrics(results, pictures))),
-        Section("copies", "Copies of training images", list(_copies(results["copies"], pictures))),
+        blocks.Section("metrics", "All metrics", list(_metrics(results, pictures))),
+        blocks.Section("copies", "Copies of training images", list(_copies(results["copies"], pictures))),
     ]
     if results["projections"]:
-        sections.append(Section("maps", "Maps", list(_maps(results["projections"], pictures))))
+        sections.append(blocks.Section("maps", "Maps", list(_maps(results["projections"], pictures))))
     if "curves" in pictures:
-        sections.append(Section("training", "Training of the generator", list(_picture("curves", pictures))))
+        sections.append(blocks.Section("training", "Training of the generator", list(_picture("curves", pictures))))
     glossary = Markup(render("evaluation/glossary.html.j2", {}))  # noqa: S704 - our own page
     sections += [
-        Section("protocol", "Protocol", list(_protocol(results))),
-        Section("glossary", "Metrics and terms", [glossary]),
+        blocks.Section("protocol", "Protocol", list(_protocol(results))),
+        blocks.Section("glossary", "Metrics and terms", [glossary]),
     ]
-    return Page(
+    return blocks.Page(
         title=f"Generated images{of_class}: evaluation",
         meta=f"sonoforge evaluation · {fake['source']}",
         heading=f"Generated images{of_class}, measured against real ones",
         summary=list(_summary(results, pictures)),
         sections=sections,
         made="All images called generated are synthetic.",
-        use=f"{NO_DEVICE} Generated images are synthetic.",
+        use=f"{blocks.NO_DEVICE} Generated images are synthetic.",
     )
 
 
-def _picture(name: str, pictures: Pictures) -> Iterator[Figure]:
+def _picture(name: str, pictures: Pictures) -> Iterator[blocks.Figure]:
     if name in pictures:
-        yield Figure("", CAPTIONS[name], pictures[name], "plot")
+        yield blocks.Figure("", CAPTIONS[name], pictures[name], "plot")
 
 
-def _summary(results: EvaluationResults, pictures: Pictures) -> Iterator[Block]:
+def _summary(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.Block]:
     real, fake, n, groups = results["real"], results["fake"], results["n"], results["real"]["groups"]
     of_groups = ""
     if groups is not None and groups != real["images"]:
         of_groups = f" in {counted(groups, 'group')} of independent scans"
     at = f", at {counted(n, 'image')} per set" if n else ""
-    yield Text(
+    yield blocks.Text(
         f"{counted(fake['images'], 'generated image')} against {counted(real['images'], 'real image')}{of_groups}. "
         "Every answer compares how close the generated images are to the real ones with how close two halves of the "
         f"real images are to each other{at}."
     )
     warnings = verdict.warnings(results["metrics"], results["copies"], n, results["warnings"])
     if warnings:
-        yield Answer("failed", "Read first", "", [Text(bold(sentence)) for sentence in warnings], "Read first")
+        yield blocks.Answer(
+            "failed", "Read first", "", [blocks.Text(blocks.bold(sentence)) for sentence in warnings], "Read first"
+        )
     answers = []
     for name, title in verdict.QUESTIONS.items():
         own = results["verdicts"][name]
         detail = f"{own['figure']}; {own['detail']}" if own["detail"] else own["figure"]
-        grounds = [Text(own["value"], "value"), Text(detail, "detail"), Text(own["text"], "text")]
-        answers.append(Answer(_level(name, own["answer"]), title, own["headline"], grounds, title))
-    yield Grid(answers, "answers")
+        grounds = [blocks.Text(own["value"], "value"), blocks.Text(detail, "detail"), blocks.Text(own["text"], "text")]
+        answers.append(blocks.Answer(_level(name, own["answer"]), title, own["headline"], grounds, title))
+    yield blocks.Grid(answers, "answers")
     yield from _picture("samples", pictures)
 
 
@@ -177,8 +161,8 @@ def _level(question: str, answer: str) -> str:
     return {"yes": "no", "no": "yes"}.get(level, level) if question == "copied" else level
 
 
-def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[Block]:
-    yield Text(
+def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.Block]:
+    yield blocks.Text(
         "With few images, a figure on its own says little. Compare it with its floor: what two halves of the real "
         "images score against each other at the same number of images. A ratio of up to 1 cannot be told apart from "
         "real images; above 1, it says how many times the value exceeds their limit. Where a figure should be close to "
@@ -189,8 +173,8 @@ def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[Block]:
     groups = []
     for name, title in verdict.QUESTIONS.items():
         rows = [_metric(row) for row in results["metrics"] if row["question"] == name]
-        groups += [Row("group", (title,)), *rows] if rows else []
-    yield Table(
+        groups += [blocks.Row("group", (title,)), *rows] if rows else []
+    yield blocks.Table(
         "All metrics",
         ("metric", "better when", "full sets", "matched", "floor: real against real", "ratio", "what it means"),
         groups,
@@ -200,13 +184,13 @@ def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[Block]:
         wide=(6,),
         kind="metrics",
     )
-    yield Text(
+    yield blocks.Text(
         "± is the standard error on the full sets. n/a: not measured, or no limit above 0 to divide by.", "note-text"
     )
     yield from _picture("spectrum", pictures)
     if results["not_measured"]:
-        yield Heading("Not measured")
-        yield Bullets([bold(row["name"]) + f": {row['why']}" for row in results["not_measured"]])
+        yield blocks.Heading("Not measured")
+        yield blocks.Bullets([blocks.bold(row["name"]) + f": {row['why']}" for row in results["not_measured"]])
 
 
 def _metric(row: MetricRow) -> tuple[object, ...]:
@@ -216,10 +200,10 @@ def _metric(row: MetricRow) -> tuple[object, ...]:
     return (
         _with_note(Markup("{}"), row["space"], row["title"]),
         _BETTER.get(row["better"], row["better"]),
-        value if row["standard_error"] is None else soft(value, f"± {figure(row['standard_error'])}"),
+        value if row["standard_error"] is None else blocks.soft(value, f"± {figure(row['standard_error'])}"),
         _with_ends(row["matched"], row["matched_low"], row["matched_high"]),
         _with_ends(row["floor"], row["floor_low"], row["floor_high"]),
-        Cell(times(row["ratio"]), "bad" if state == "outside" else ""),
+        blocks.Cell(times(row["ratio"]), "bad" if state == "outside" else ""),
         meaning,
     )
 
@@ -233,12 +217,12 @@ def _with_note(text: Markup, note: str, *parts: str) -> Markup:
 
 
 def _with_ends(value: float | None, low: float | None, high: float | None) -> object:
-    return figure(value) if low is None else soft(figure(value), bracket(figure(low), figure(high)))
+    return figure(value) if low is None else blocks.soft(figure(value), bracket(figure(low), figure(high)))
 
 
-def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[Block]:
+def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[blocks.Block]:
     if copies is None:
-        yield Text(bold("Not tested.") + " Whether images were copied is not known.")
+        yield blocks.Text(blocks.bold("Not tested.") + " Whether images were copied is not known.")
         return
     against = "real images that were not trained on"
     if copies["calibration"] != HELD_OUT:
@@ -246,12 +230,12 @@ def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[Block]:
             "training images with those of other groups: no held-out real images were given, so the threshold rests on "
             "the training images themselves"
         )
-    yield Text(
+    yield blocks.Text(
         "Each generated image is looked for among the training images: equal, shifted, turned, zoomed, cropped, "
         "mirrored, as a negative, or as a part. The score of its best match is compared with that of "
         f"{against}."
     )
-    yield Table(
+    yield blocks.Table(
         "Copy test", (), _of_test(copies), f"Copy test on {counted(copies['images'], 'generated image')}", wide=(2,)
     )
     planted = [sum(row[key] for row in copies["recall"]) for key in ("planted", "found")]
@@ -260,8 +244,8 @@ def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[Block]:
         for row in copies["recall"]
     ]
     if rows:
-        rows.append(Row("sum", ("all kinds", *planted, share(planted[1] / planted[0]), "")))
-    yield Table(
+        rows.append(blocks.Row("sum", ("all kinds", *planted, share(planted[1] / planted[0]), "")))
+    yield blocks.Table(
         "Planted copies found",
         ("kind of copy", "planted", "found", "interval", "found no copies of this kind: does it hold?"),
         rows,
@@ -274,8 +258,8 @@ def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[Block]:
     flagged = copies["flagged"]
     if flagged:
         more = f" and {len(flagged[_NAMES:])} more" if flagged[_NAMES:] else ""
-        yield Heading("Files that match a training image")
-        yield Text(Markup(", ").join(map(code, flagged[:_NAMES])) + more, "meta")
+        yield blocks.Heading("Files that match a training image")
+        yield blocks.Text(Markup(", ").join(map(blocks.code, flagged[:_NAMES])) + more, "meta")
 
 
 def _interval(row: CopyResult | KindRecall) -> str:
@@ -305,19 +289,19 @@ def _of_test(copies: CopyResult) -> list[tuple[str, str, str]]:
     ]
 
 
-def _maps(projections: Mapping[str, Mapping[str, Any]], pictures: Pictures) -> Iterator[Block]:
-    yield Text(
+def _maps(projections: Mapping[str, Mapping[str, Any]], pictures: Pictures) -> Iterator[blocks.Block]:
+    yield blocks.Text(
         "Pictures to look at, not measures: no answer above rests on them. Sets that overlap in a two-dimensional "
         "picture may be far apart in other dimensions, and a single outlier can stretch an outline."
     )
-    yield Grid([own for name in _MAPS for own in _picture(name, pictures)])
+    yield blocks.Grid([own for name in _MAPS for own in _picture(name, pictures)])
     for method, found in projections.items():
         if found.get("protocol"):
-            yield Text(f"{found['protocol']}.", "note-text")
+            yield blocks.Text(f"{found['protocol']}.", "note-text")
         rows = [(title, _of_hull(name, found[name])) for name, title in _OF_HULLS.items() if name in found]
         if rows:
             title = _MAPS.get(method, method)
-            yield Table(
+            yield blocks.Table(
                 f"Figures of {title}", (), rows, f"{title} and its convex hulls; areas in squared units of the map"
             )
 
@@ -328,29 +312,29 @@ def _of_hull(name: str, value: Any) -> str:
     return share(value) if name in ("fakes_inside", "real_inside") else figure(value)
 
 
-def _protocol(results: EvaluationResults) -> Iterator[Block]:
+def _protocol(results: EvaluationResults) -> Iterator[blocks.Block]:
     real, fake = results["real"], results["fake"]
-    yield Text(
-        bold("Not comparable with figures of another protocol.")
+    yield blocks.Text(
+        blocks.bold("Not comparable with figures of another protocol.")
         + " Distances depend on the network, on the size of the images and how they are resized, and on their number. "
-        "Compare only evaluations with this protocol: " + fingerprint(results["protocol_id"])
+        "Compare only evaluations with this protocol: " + blocks.fingerprint(results["protocol_id"])
     )
     marked = "marked as synthetic in the files" if fake["synthetic"] else "not marked as synthetic in the files"
     groups = "" if real["groups"] is None else counted(real["groups"], "group")
-    yield Table(
+    yield blocks.Table(
         "The two sets",
         ("set", "source", "class", "images", "remark"),
         [
-            ("real", Cell(real["source"], "hash"), real["class"], real["images"], groups),
-            ("generated", Cell(fake["source"], "hash"), fake["class"], fake["images"], marked),
+            ("real", blocks.Cell(real["source"], "hash"), real["class"], real["images"], groups),
+            ("generated", blocks.Cell(fake["source"], "hash"), fake["class"], fake["images"], marked),
         ],
         words=(2, 4),
         wide=(1,),
     )
-    rows = [(name, Cell(_setting(value), "hash")) for name, value in results["protocol"].items()]
-    yield Table("Protocol", (), rows, "Every setting that the figures depend on", words=(1,), kind="long")
+    rows = [(name, blocks.Cell(_setting(value), "hash")) for name, value in results["protocol"].items()]
+    yield blocks.Table("Protocol", (), rows, "Every setting that the figures depend on", words=(1,), kind="long")
     if results["seconds"]:
-        yield Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
+        yield blocks.Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
 
 
 def _setting(value: Any) -> str:

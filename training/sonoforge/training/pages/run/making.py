@@ -10,22 +10,7 @@ from markupsafe import Markup
 
 from sonoforge.training import run_folder
 from sonoforge.training.data.datasets import BUSI_CLASSES
-from sonoforge.training.pages.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Cells,
-    Grid,
-    Heading,
-    Row,
-    Section,
-    Table,
-    Text,
-    bold,
-    fingerprint,
-    interval,
-    soft,
-)
+from sonoforge.training.pages import blocks
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.pages.shell import render
@@ -44,29 +29,29 @@ _BESIDE = (
 """Files in the run folder."""
 
 
-def glossary() -> Section:
+def glossary() -> blocks.Section:
     """Explain the words."""
-    return Section("glossary", "Glossary", [Markup(render("run/glossary.html.j2", {}))])  # noqa: S704 - our own page
+    return blocks.Section("glossary", "Glossary", [Markup(render("run/glossary.html.j2", {}))])  # noqa: S704 - our own page
 
 
-def published(run: WholeRun) -> Section | None:
+def published(run: WholeRun) -> blocks.Section | None:
     """Show papers' figures beside ours; None where the images are not those of the papers."""
     if not run.busi:
         return None
     claims = (
         "Published rows are "
-        + bold("claims of the papers, on BUSI, under their own protocols")
+        + blocks.bold("claims of the papers, on BUSI, under their own protocols")
         + ". Plain folds and single splits let near-duplicates fall on both sides. These rows are not targets, and "
         "only rows with the same protocol can be compared."
     )
     ours = [
-        Row(
+        blocks.Row(
             "ours",
             (
                 own["title"],
                 f"this run, {run.results['data']}, budget {run.results['budget']}",
                 statements.name_validation(run.facts),
-                interval(own["accuracy"]),
+                blocks.interval(own["accuracy"]),
                 "the same",
                 share(own["train_accuracy"]),
                 *(_both(own["sensitivity"][name]["value"], own["specificity"][name]["value"]) for name in BUSI_CLASSES),
@@ -84,17 +69,17 @@ def published(run: WholeRun) -> Section | None:
         "digits leaves open, those of ours 95 % intervals."
     )
     title = "Published figures beside ours"
-    table = Table(title, head, [*map(_published, PUBLISHED), *ours], caption, words=(1, 2))
-    return Section("published", title, [Text(claims), table, *_contradicted()])
+    table = blocks.Table(title, head, [*map(_published, PUBLISHED), *ours], caption, words=(1, 2))
+    return blocks.Section("published", title, [blocks.Text(claims), table, *_contradicted()])
 
 
-def _published(row: PublishedRow) -> tuple[str | Cell, ...]:
+def _published(row: PublishedRow) -> tuple[str | blocks.Cell, ...]:
     both = [_both(*pair) for pair in zip(row.sensitivity or (), row.specificity or (), strict=True)]
     return (
         row.name,
         row.source,
         row.validation,
-        Cell(share(row.accuracy), "bad" if row.contradiction else ""),
+        blocks.Cell(share(row.accuracy), "bad" if row.contradiction else ""),
         _implied(row.by_sensitivity),
         "–" if row.train_accuracy is None else share(row.train_accuracy),
         *(both or ["–"] * len(BUSI_CLASSES)),
@@ -111,23 +96,23 @@ def _implied(figure: Implied | None) -> str:
     return (
         share(figure.value)
         if figure.low == figure.high
-        else interval(IntervalResult(value=figure.value, low=figure.low, high=figure.high))
+        else blocks.interval(IntervalResult(value=figure.value, low=figure.low, high=figure.high))
     )
 
 
-def _contradicted() -> list[Block]:
+def _contradicted() -> list[blocks.Block]:
     rows = [row.contradiction for row in PUBLISHED if row.contradiction]
     themselves = "contradicts itself" if len(rows) == 1 else "contradict themselves"
-    said = bold(f"{len(rows)} of these papers' rows {themselves}:")
+    said = blocks.bold(f"{len(rows)} of these papers' rows {themselves}:")
     compare = (
         "Our accuracy and our sensitivities are of the same answers. So compare ours with the accuracy that a paper's "
         "sensitivities imply, not with the one it states."
     )
     stated = " the accuracy stated is not that of the figures stated beside it."
-    return [Text(said + stated), Bullets([f"{row}." for row in rows]), Text(compare)]
+    return [blocks.Text(said + stated), blocks.Bullets([f"{row}." for row in rows]), blocks.Text(compare)]
 
 
-def bundle(run: WholeRun) -> Section:
+def bundle(run: WholeRun) -> blocks.Section:
     """Show what was exported, and that it answers as the network does."""
     results, manifest = run.results, run.manifest
     parity, verified = results["parity"], results["verify"]
@@ -153,11 +138,11 @@ def bundle(run: WholeRun) -> Section:
         "the bundle through the runtime on this machine and compares the answers with those stored beside them."
     )
     found = {
-        "logits": soft(tiny(parity["max_abs_logits"]), f"(allowed {tiny(allowed['logits'])})"),
-        "probabilities": soft(tiny(parity["max_abs"]), f"(allowed {tiny(allowed['probability'])})"),
+        "logits": blocks.soft(tiny(parity["max_abs_logits"]), f"(allowed {tiny(allowed['logits'])})"),
+        "probabilities": blocks.soft(tiny(parity["max_abs"]), f"(allowed {tiny(allowed['probability'])})"),
     }
     for name, worst in parity["max_relative"].items():
-        found[name] = soft(tiny(worst), f"of its largest value (allowed {tiny(allowed['relative'])})")
+        found[name] = blocks.soft(tiny(worst), f"of its largest value (allowed {tiny(allowed['relative'])})")
     rows: list[tuple[str, Markup | str, str]] = [
         (name, worst, tiny(golden["max_abs_difference"][name])) for name, worst in found.items()
     ]
@@ -175,54 +160,56 @@ def bundle(run: WholeRun) -> Section:
     whole = Markup('Verification of the whole bundle on this machine: <b class="{}">{}</b>{}.').format(
         "ok" if ok else "bad", "passed" if ok else "FAILED", problems
     )
-    files = [(name, size(own["bytes"]), Cell(own["sha256"], "hash")) for name, own in results["bundle_files"].items()]
-    blocks = [
-        Text(made),
-        Text(manifest["intended_use"]),
-        Text(how),
-        Table("Parity of the exported model", head, rows, caption),
-        Text(whole),
-        Table("Files of the bundle", ("file", "size", "SHA-256"), files, wide=(2,)),
+    files = [
+        (name, size(own["bytes"]), blocks.Cell(own["sha256"], "hash")) for name, own in results["bundle_files"].items()
     ]
-    return Section("bundle", "Bundle and parity", blocks)
+    content = [
+        blocks.Text(made),
+        blocks.Text(manifest["intended_use"]),
+        blocks.Text(how),
+        blocks.Table("Parity of the exported model", head, rows, caption),
+        blocks.Text(whole),
+        blocks.Table("Files of the bundle", ("file", "size", "SHA-256"), files, wide=(2,)),
+    ]
+    return blocks.Section("bundle", "Bundle and parity", content)
 
 
-def making(run: WholeRun) -> Section:
+def making(run: WholeRun) -> blocks.Section:
     """Show the command, the settings, the time and the software."""
     config = (run.folder / run_folder.CONFIG).read_text(encoding="utf-8")
     details = "<details>\n<summary>All settings, as resolved (config.yaml)</summary>\n<pre>{}</pre>\n</details>"
-    blocks: list[Block | Markup] = [
-        Heading("Command"),
-        Text("The same command with the same data, package versions and number of threads repeats the run:"),
+    content: list[blocks.Block | Markup] = [
+        blocks.Heading("Command"),
+        blocks.Text("The same command with the same data, package versions and number of threads repeats the run:"),
         Markup("<pre>{}</pre>").format(command_line(run.environment["command"])),
         Markup(details).format(config),  # noqa: S704 - our own text
-        Grid([_times(run), _environment(run)]),
-        Heading("Files beside this page"),
-        Bullets([*map(Markup, _BESIDE)]),
+        blocks.Grid([_times(run), _environment(run)]),
+        blocks.Heading("Files beside this page"),
+        blocks.Bullets([*map(Markup, _BESIDE)]),
     ]
-    return Section("making", "How it was made", blocks)
+    return blocks.Section("making", "How it was made", content)
 
 
-def _times(run: WholeRun) -> Table:
+def _times(run: WholeRun) -> blocks.Table:
     spent = run.results["seconds"]
-    rows: list[Cells] = [(name, duration(seconds)) for name, seconds in spent.items()]
-    rows.append(Row("sum", ("until this page", duration(sum(spent.values())))))
+    rows: list[blocks.Cells] = [(name, duration(seconds)) for name, seconds in spent.items()]
+    rows.append(blocks.Row("sum", ("until this page", duration(sum(spent.values())))))
     rows += [(f"all folds of: {own['title']}", duration(own["seconds"])) for own in run.arms.values()]
     starts = f" by the last of {len(run.starts)} sessions; the run was interrupted and continued"
     caption = "Time taken" + (starts if len(run.starts) > 1 else "")
-    return Table("Time taken", ("step", "time"), rows, caption)
+    return blocks.Table("Time taken", ("step", "time"), rows, caption)
 
 
-def _environment(run: WholeRun) -> Table:
+def _environment(run: WholeRun) -> blocks.Table:
     own, seeds = run.environment, len(run.plans)
     revision = own["git_revision"] or "not in a checkout"
     rows = [
         *((name, own[key]) for name, key in (("device", "device"), ("platform", "platform"), ("Python", "python"))),
         *own["versions"].items(),
-        ("revision", fingerprint(revision)),
+        ("revision", blocks.fingerprint(revision)),
         ("seed", f"{own['seed']}{f' and the next {seeds - 1}' if seeds > 1 else ''}"),
     ]
-    return Table("Environment", (), rows, words=(1,))
+    return blocks.Table("Environment", (), rows, words=(1,))
 
 
 def command_line(arguments: Sequence[str]) -> str:

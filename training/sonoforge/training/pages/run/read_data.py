@@ -8,22 +8,8 @@ from markupsafe import Markup
 
 from sonoforge.training.crossval.evidence import class_counts
 from sonoforge.training.data.audit import Cluster
+from sonoforge.training.pages import blocks
 from sonoforge.training.pages.audit import alike, class_table, file_table, search_blocks
-from sonoforge.training.pages.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Cells,
-    Grid,
-    Heading,
-    Row,
-    Section,
-    Table,
-    Text,
-    bold,
-    code,
-    fingerprint,
-)
 from sonoforge.training.pages.clusters import cluster_blocks
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.whole_run import WholeRun
@@ -36,7 +22,7 @@ _UNREADABLE = 10
 _MANY_FOLDS, _MANY_CLASSES, _COLUMNS = 20, 16, 10  # of a table that scrolls; of one with a column for each class
 
 
-def data(run: WholeRun) -> Section:
+def data(run: WholeRun) -> blocks.Section:
     """Show what the images are."""
     audit, masks = run.audit, run.audit["masks"]
     unreadable = list(audit["unreadable"].values())
@@ -49,19 +35,23 @@ def data(run: WholeRun) -> Section:
         + (f" with {counted(masks, 'mask')}" if masks else "")
         + f"; {left_out}. Fingerprint of all contents and labels: "
     )
-    blocks: list[Block] = [Text(said + fingerprint(audit["fingerprint"]) + ".")]
+    content: list[blocks.Block] = [blocks.Text(said + blocks.fingerprint(audit["fingerprint"]) + ".")]
     if unreadable:
         shown = unreadable[:_UNREADABLE]
         if len(unreadable) > _UNREADABLE:
-            shown.append(f"and {len(unreadable) - _UNREADABLE} more, listed in " + code("audit.json"))
-        blocks.append(Bullets(shown))
+            shown.append(f"and {len(unreadable) - _UNREADABLE} more, listed in " + blocks.code("audit.json"))
+        content.append(blocks.Bullets(shown))
     head = ["class", "images", "share", "different scans", *["masks"] * bool(masks)]
     rows = [
         (name, own["images"], share(own["images"] / audit["images"]), own["groups"], *[own["masks"]] * bool(masks))
         for name, own in audit["classes"].items()
     ]
-    blocks += [Grid([class_table(head, rows), file_table(audit)]), Heading("Repeated scans"), Text(_repeated(run))]
-    return Section("data", "Data", [*blocks, *search_blocks(audit), *_clusters(run)])
+    content += [
+        blocks.Grid([class_table(head, rows), file_table(audit)]),
+        blocks.Heading("Repeated scans"),
+        blocks.Text(_repeated(run)),
+    ]
+    return blocks.Section("data", "Data", [*content, *search_blocks(audit), *_clusters(run)])
 
 
 def _repeated(run: WholeRun) -> str:
@@ -73,12 +63,12 @@ def _repeated(run: WholeRun) -> str:
         f"{counted(found['images_in_clusters'], 'image')} belong to {counted(found['clusters'], 'cluster')} of "
         f"repeated scans (the largest has {found['largest_cluster']}); {found['same_pixels']} "
         f"{'cluster contains' if found['same_pixels'] == 1 else 'clusters contain'} files with equal pixels, and "
-        + bold(f"{mixed or 'none'} {'carry' if mixed > 1 else 'carries'} more than one label")
+        + blocks.bold(f"{mixed or 'none'} {'carry' if mixed > 1 else 'carries'} more than one label")
         + f". {alike(run.audit)}"
     )
 
 
-def _clusters(run: WholeRun) -> list[Block]:
+def _clusters(run: WholeRun) -> list[blocks.Block]:
     """Show a few clusters: those with mixed labels first, then the largest of one label."""
     small = [cluster for cluster in run.audit["clusters"] if len(cluster["files"]) <= _CLUSTER_IMAGES]
     mixed: list[Cluster] = [cluster for cluster in small if cluster["mixed"]][:_MIXED_CLUSTERS]
@@ -90,19 +80,19 @@ def _clusters(run: WholeRun) -> list[Block]:
     some = f"{len(mixed)} of {counted(all_mixed, 'cluster')} with mixed labels and " if all_mixed else ""
     said = (
         f"Shown below: {some}{len(plain)} of {counted(all_plain, 'cluster')} with one label. All of them: "
-        + code("sonoforge data audit --data FOLDER --html audit.html")
+        + blocks.code("sonoforge data audit --data FOLDER --html audit.html")
         + "."
     )
-    return [Text(said, "note-text"), *cluster_blocks([*mixed, *plain], run.cache)]
+    return [blocks.Text(said, "note-text"), *cluster_blocks([*mixed, *plain], run.cache)]
 
 
-def split(run: WholeRun) -> Section:
+def split(run: WholeRun) -> blocks.Section:
     """Show how the images were divided, and what every training read of them."""
     reads = [
         (f"{kind}s", own.runs, own.images, len(own.same_content), len(own.same_group))
         for kind, own in run.reads.items()
     ]
-    read = Table(
+    read = blocks.Table(
         "What the trainings read, against their test folds",
         (
             *("training runs of", "number", "image reads compared", "test images read"),
@@ -112,16 +102,16 @@ def split(run: WholeRun) -> Section:
         "What the training runs read, compared with the test fold that each was kept from",
     )
     checked = [
-        (check.what, check.found, Cell("passed", "ok") if check.passed else Cell("FAILED", "bad"))
+        (check.what, check.found, blocks.Cell("passed", "ok") if check.passed else blocks.Cell("FAILED", "bad"))
         for check in run.checks
     ]
     title = "Checks made while this page was written"
-    blocks = [
+    content = [
         *_divided(run),
         read,
-        Table(title, ("check", "found", "result"), checked, words=(1, 2)),
+        blocks.Table(title, ("check", "found", "result"), checked, words=(1, 2)),
         _folds(run),
-        Text(
+        blocks.Text(
             Markup(
                 "The whole plan, with the fold, group and content hash of every image: <code>splits.json</code>{} in "
                 'the run folder. Made for the data with fingerprint <span class="hash">{}…</span>'
@@ -132,10 +122,10 @@ def split(run: WholeRun) -> Section:
             "note-text",
         ),
     ]
-    return Section("split", "Split and proof", blocks)
+    return blocks.Section("split", "Split and proof", content)
 
 
-def _divided(run: WholeRun) -> list[Text]:
+def _divided(run: WholeRun) -> list[blocks.Text]:
     facts, kept, opinion = run.facts, run.results["split"], run.results["split"]["second_opinion"]
     generators = f" Generators: {statements.place_generators(facts)}" if run.generators else ""
     sealed = (
@@ -146,11 +136,11 @@ def _divided(run: WholeRun) -> list[Text]:
         "Before any training, a second search, which shares no step with the one that shapes the folds, compared "
         f"{opinion['compared']} pairs of images of different groups at every pose: "
     )
-    sheet = code("second-opinion.png")
+    sheet = blocks.code("second-opinion.png")
     leaks, views, distinct = (opinion[name] for name in ("leaks", "possible_second_views", "distinct_by_hand"))
     if leaks:
         show = "shows" if len(leaks) == 1 else "show"
-        second += bold(f"{counted(len(leaks), 'pair')} in different folds {show} one scan") + " (" + sheet + ")."
+        second += blocks.bold(f"{counted(len(leaks), 'pair')} in different folds {show} one scan") + " (" + sheet + ")."
     else:
         second += "no pair in different folds shows one scan."
     if views:
@@ -161,10 +151,10 @@ def _divided(run: WholeRun) -> list[Text]:
         )
     if distinct:
         were = "was" if len(distinct) == 1 else "were"
-        found = bold(f"{counted(len(distinct), 'pair')} that it found {were} declared distinct by hand")
-        second += " " + found + " (" + code("distinct.csv") + f"): {_named(distinct)}."
+        found = blocks.bold(f"{counted(len(distinct), 'pair')} that it found {were} declared distinct by hand")
+        second += " " + found + " (" + blocks.code("distinct.csv") + f"): {_named(distinct)}."
     return [
-        Text(
+        blocks.Text(
             Markup("Protocol <code>{}</code>: {} in {} (joined: {}) were divided into {}.{}").format(
                 facts.protocol,
                 counted(kept["images"], "image"),
@@ -174,15 +164,15 @@ def _divided(run: WholeRun) -> list[Text]:
                 generators,
             )
         ),
-        Text(
-            bold(statements.count_near_duplicates(facts))
+        blocks.Text(
+            blocks.bold(statements.count_near_duplicates(facts))
             + f"{sealed} Each training run recorded the content hash of every image it read ("
-            + code("folds/*.json")
+            + blocks.code("folds/*.json")
             + "); while this page was written, all these records were compared again with the test folds in "
-            + code("splits.json")
+            + blocks.code("splits.json")
             + ":"
         ),
-        Text(second),
+        blocks.Text(second),
     ]
 
 
@@ -190,7 +180,7 @@ def _named(pairs: Sequence[SecondOpinionPair]) -> str:
     return ", ".join(f"{pair['file']} and {pair['other']} (r = {number(pair['correlation'], 2)})" for pair in pairs)
 
 
-def _folds(run: WholeRun) -> Table:
+def _folds(run: WholeRun) -> blocks.Table:
     plan, classes = next(iter(run.plans.values())), run.classes
     counts = class_counts(plan, len(classes)).tolist()
     near_duplicates = run.results["split"]["test_images_with_near_duplicate_in_training"]
@@ -198,14 +188,14 @@ def _folds(run: WholeRun) -> Table:
     head: list[str]
     if len(classes) <= _COLUMNS:
         head = ["fold", *classes, "all", near]
-        rows: list[Cells] = [
+        rows: list[blocks.Cells] = [
             (fold, *row, sum(row), own) for fold, (row, own) in enumerate(zip(counts, near_duplicates, strict=True), 1)
         ]
     else:
         head = ["class", *(f"fold {fold}" for fold in range(1, len(counts) + 1))]
         rows = [(name, *column) for name, column in zip(classes, zip(*counts, strict=True), strict=True)]
-        rows += [Row("sum", ("all", *map(sum, counts))), (near, *near_duplicates)]
-    return Table(
+        rows += [blocks.Row("sum", ("all", *map(sum, counts))), (near, *near_duplicates)]
+    return blocks.Table(
         label,
         head,
         rows,

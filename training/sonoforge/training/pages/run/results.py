@@ -9,21 +9,7 @@ from markupsafe import Markup
 from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.crossval.budget_choice import chosen_seeds, describe_choice
 from sonoforge.training.crossval.choice_grid import choosing_of, name_grid, name_values
-from sonoforge.training.pages.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Figure,
-    Grid,
-    Group,
-    Heading,
-    Section,
-    Table,
-    Text,
-    bold,
-    code,
-    interval,
-)
+from sonoforge.training.pages import blocks
 from sonoforge.training.pages.clusters import wrong_cards
 from sonoforge.training.pages.run import charts, statements
 from sonoforge.training.pages.run.tables import (
@@ -51,9 +37,9 @@ _COLUMNS = 10  # of a confusion matrix, with their names and shares
 _CELLS = 32  # of a table that does not scroll
 
 
-def results_section(run: WholeRun) -> Section:
+def results_section(run: WholeRun) -> blocks.Section:
     """Show all figures on test images."""
-    blocks = [
+    content = [
         _origin(run),
         arm_table(run.titles, run.arms),
         _classes(run),
@@ -67,16 +53,16 @@ def results_section(run: WholeRun) -> Section:
         *_sources(run),
         *_one_class(run),
         *_abstained(run),
-        Heading("Flags and errors"),
+        blocks.Heading("Flags and errors"),
         *map(_flags, run.arms.items()),
         *_never_right(run),
-        Heading("What these figures cannot say"),
-        Bullets(list(_limits(run))),
+        blocks.Heading("What these figures cannot say"),
+        blocks.Bullets(list(_limits(run))),
     ]
-    return Section("results", "Results", blocks)
+    return blocks.Section("results", "Results", content)
 
 
-def _origin(run: WholeRun) -> Text:
+def _origin(run: WholeRun) -> blocks.Text:
     results, kept = run.results, run.results["split"]
     choice = describe_choice(
         results["budget"],
@@ -87,35 +73,35 @@ def _origin(run: WholeRun) -> Text:
         choosing_of(results),
     )
     pooled = "test folds, pooled over the cross-validation"
-    return Text(
+    return blocks.Text(
         f"All figures come from the {'test images of one split' if run.facts.protocol == 'single' else pooled}"
         f"{', first seed (further seeds below)' if len(run.plans) > 1 else ''}; brackets are 95 % intervals. Every "
         "figure of test images can be recomputed from "
-        + code("predictions.csv")
+        + blocks.code("predictions.csv")
         + ". "
-        + bold("What was chosen, and on which images:")
+        + blocks.bold("What was chosen, and on which images:")
         + f" {choice} {statements.explain_parts(run.facts)}"
     )
 
 
-def _classes(run: WholeRun) -> Table:
+def _classes(run: WholeRun) -> blocks.Table:
     title = "Sensitivity and specificity of each class"
     caption = f"{title}, one against the rest. Intervals by group: Wilson's with the effective number of images."
     arms, tall = list(run.arms.values()), len(run.classes) * len(run.arms) > _CELLS
 
     def both(own: ArmResult, name: str) -> list[Markup]:
-        return [interval(own[figure][name]) for figure in ("sensitivity", "specificity")]
+        return [blocks.interval(own[figure][name]) for figure in ("sensitivity", "specificity")]
 
     if len(arms) <= 2:
         rows = [[name, *(cell for own in arms for cell in both(own, name))] for name in run.classes]
         over = [own["title"] for own in arms] if len(arms) > 1 else ()
         head = ["class", *["sensitivity", "specificity"] * len(arms)]
-        return Table(title, head, rows, caption, over=over, tall=tall)
-    groups = [Group(name, [[own["title"], *both(own, name)] for own in arms]) for name in run.classes]
-    return Table(title, ("class", "arm", "sensitivity", "specificity"), groups, caption, words=(1,), tall=tall)
+        return blocks.Table(title, head, rows, caption, over=over, tall=tall)
+    groups = [blocks.Group(name, [[own["title"], *both(own, name)] for own in arms]) for name in run.classes]
+    return blocks.Table(title, ("class", "arm", "sensitivity", "specificity"), groups, caption, words=(1,), tall=tall)
 
 
-def _confusion(run: WholeRun) -> list[Block]:
+def _confusion(run: WholeRun) -> list[blocks.Block]:
     few = len(run.classes) <= _COLUMNS
     how = (
         "below each count is its share of the row"
@@ -124,22 +110,22 @@ def _confusion(run: WholeRun) -> list[Block]:
     )
     said = f"Rows are true classes, columns the answers; {how}. Correct answers are outlined."
     matrices = [_matrix(own, run.classes, few=few) for own in run.arms.values()]
-    shown = [Grid(matrices)] if few else matrices
-    return [Heading("Confusion matrices"), Text(said, "note-text"), *shown]
+    shown = [blocks.Grid(matrices)] if few else matrices
+    return [blocks.Heading("Confusion matrices"), blocks.Text(said, "note-text"), *shown]
 
 
-def _matrix(own: ArmResult, classes: Sequence[str], *, few: bool) -> Table:
-    heads = classes if few else [Cell(place, title=name) for place, name in enumerate(classes, 1)]
+def _matrix(own: ArmResult, classes: Sequence[str], *, few: bool) -> blocks.Table:
+    heads = classes if few else [blocks.Cell(place, title=name) for place, name in enumerate(classes, 1)]
     rows = []
     for place, (name, counts) in enumerate(zip(classes, own["confusion"], strict=True)):
-        head = name if few else Cell(f"{place + 1} {name}", title=name)
+        head = name if few else blocks.Cell(f"{place + 1} {name}", title=name)
         rows.append(
             [head, *(_count(count, sum(counts), right=column == place, few=few) for column, count in enumerate(counts))]
         )
     title = f"{own['title']}, {counted(own['images'], 'image')}"
     kind = "confusion" if few else "confusion many"
     every = range(len(classes) + 1)
-    return Table(
+    return blocks.Table(
         f"Confusion matrix of {own['title']}",
         ["true \\ answer", *heads],
         rows,
@@ -150,20 +136,20 @@ def _matrix(own: ArmResult, classes: Sequence[str], *, few: bool) -> Table:
     )
 
 
-def _count(count: int, total: int, *, right: bool, few: bool) -> Cell:
+def _count(count: int, total: int, *, right: bool, few: bool) -> blocks.Cell:
     part = count / (total or 1)
     text = Markup("{}<small>{}</small>").format(count, share(part) if total else "") if few else str(count or "")
-    return Cell(text, "right" if right else "", style=f"--r:{part:.3f}" if count else "")
+    return blocks.Cell(text, "right" if right else "", style=f"--r:{part:.3f}" if count else "")
 
 
-def _compared(run: WholeRun) -> list[Block]:
-    folds = Figure(
+def _compared(run: WholeRun) -> list[blocks.Block]:
+    folds = blocks.Figure(
         "Accuracy of each fold",
         " (points) and of all folds together (line) with its 95 % interval (bar).",
         charts.fold_strip(run.arms),
     )
     if not run.comparisons:
-        return [Grid([folds])]
+        return [blocks.Grid([folds])]
     several = len(run.comparisons) > 1
     luck = f" With {len(run.comparisons)} comparisons, one may pass by chance; the p values are not corrected for that."
     said = Markup(
@@ -177,16 +163,16 @@ def _compared(run: WholeRun) -> list[Block]:
         )
         for row in run.comparisons
     ]
-    forest = Figure(
+    forest = blocks.Figure(
         "Differences in accuracy",
         " with 95 % intervals. Grey band: differences too small to be detected reliably with this number of images.",
         charts.difference_forest(differences, "accuracy"),
     )
     table = comparison_table(run.titles, run.comparisons)
-    return [Heading(table.label), Text(said), table, Grid([folds, forest])]
+    return [blocks.Heading(table.label), blocks.Text(said), table, blocks.Grid([folds, forest])]
 
 
-def _learning_curves(run: WholeRun) -> list[Block]:
+def _learning_curves(run: WholeRun) -> list[blocks.Block]:
     curves = run.results.get("learning_curves", [])
     if not curves:
         return []
@@ -196,10 +182,10 @@ def _learning_curves(run: WholeRun) -> list[Block]:
         "taken to multiply the real ones by one number at every size; intervals draw whole groups of test images."
     )
     figures = [figure_of(curve, titles) for curve in curves]
-    return [Heading("The same number of real images instead"), Text(said), Grid(figures)]
+    return [blocks.Heading("The same number of real images instead"), blocks.Text(said), blocks.Grid(figures)]
 
 
-def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> Figure:
+def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> blocks.Figure:
     """Draw a learning curve, and say what the images that each arm adds are worth."""
     what = FIGURE_WORDS[curve["figure"]]
     worth = [f" {titles[row['arm']]}: {describe_worth(row, what)}." for row in curve["worth"]]
@@ -208,10 +194,10 @@ def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> Figure:
         + "".join(worth)
     )
     title = f"{what[0].upper()}{what[1:]} by the number of real images"
-    return Figure(title, text, charts.images_curve(curve, what, titles))
+    return blocks.Figure(title, text, charts.images_curve(curve, what, titles))
 
 
-def _chosen(run: WholeRun) -> list[Block]:
+def _chosen(run: WholeRun) -> list[blocks.Block]:
     nested = run.results.get("choice")
     if nested is None:
         return []
@@ -227,11 +213,11 @@ def _chosen(run: WholeRun) -> list[Block]:
             f" The final model has {name_values(nested['final']['settings'])}, chosen in the same way on all images."
         )
     table = chosen_table(run.titles, nested)
-    return [Heading(table.label), Text(said), table]
+    return [blocks.Heading(table.label), blocks.Text(said), table]
 
 
-def _sources(run: WholeRun) -> list[Block]:
-    tables: list[Block] = [
+def _sources(run: WholeRun) -> list[blocks.Block]:
+    tables: list[blocks.Block] = [
         source_table(own["title"], own["by_source"]) for own in run.arms.values() if "by_source" in own
     ]
     if not tables:
@@ -242,10 +228,10 @@ def _sources(run: WholeRun) -> list[Block]:
         "Sensitivity is given at the specificity that was reached, where thresholds were set for 90 % and 95 % on the "
         "images of the other folds; temperature and sets were fitted on these, too."
     )
-    return [Heading("By collection and device"), Text(said), *tables]
+    return [blocks.Heading("By collection and device"), blocks.Text(said), *tables]
 
 
-def _one_class(run: WholeRun) -> list[Block]:
+def _one_class(run: WholeRun) -> list[blocks.Block]:
     """Show each class of interest against the rest."""
     said = (
         "The class is called where its probability is above a threshold. The threshold was chosen, for each fold, on "
@@ -264,61 +250,62 @@ def _one_class(run: WholeRun) -> list[Block]:
         "smaller. Probabilities are after temperature scaling, fitted on the other folds."
     )
     shown = [block for name in names for block in _of_class(run, name)]
-    return [Heading("One class against the rest"), Text(said), *shown, Text(last, "note-text")]
+    return [blocks.Heading("One class against the rest"), blocks.Text(said), *shown, blocks.Text(last, "note-text")]
 
 
-def _of_class(run: WholeRun, name: str) -> Iterator[Block]:
+def _of_class(run: WholeRun, name: str) -> Iterator[blocks.Block]:
     yield from class_tables(run.titles, run.arms, run.comparisons, name)
-    forest: list[Block] = []
+    forest: list[blocks.Block] = []
     if run.comparisons:
         first = [(row, row["one_against_rest"][name]["sensitivity_at"][0]) for row in run.comparisons]
         rows = [charts.Difference(name_difference(row, run.titles), own["difference"]) for row, own in first]
         drawn = charts.difference_forest(rows, f"the sensitivity to {name}")
         said = f" at {share(first[0][1]['aim'], 0)} specificity, with 95 % intervals by group."
-        forest.append(Figure(f"Differences in the sensitivity to {name}", said, drawn))
-    curves = Figure(
+        forest.append(blocks.Figure(f"Differences in the sensitivity to {name}", said, drawn))
+    curves = blocks.Figure(
         f"Decision curves of {name}",
         ": the good done by acting (a biopsy, a recall) on every image whose probability reaches a threshold, less the "
         "needless acts, weighted by the threshold's odds. A useful classifier lies above both other lines. Bands: 95 % "
         "intervals by group.",
         charts.decision_curves(run.arms, name),
     )
-    yield Grid([*forest, curves])
+    yield blocks.Grid([*forest, curves])
     yield benefit_table(run.titles, run.arms, name)
 
 
-def _abstained(run: WholeRun) -> list[Block]:
+def _abstained(run: WholeRun) -> list[blocks.Block]:
     arms = list(run.arms.values())
     said = (
         "Where the label is not probable enough, a reader should get the scan back without one. How many that takes, "
-        "so that few of the others are wrong; " + code("sonoforge classify --abstain") + " does it."
+        "so that few of the others are wrong; " + blocks.code("sonoforge classify --abstain") + " does it."
     )
     targets = zip(*(own["risk_coverage"]["targets"] for own in arms), strict=True)
     rows = [
-        (f"at most {share(row[0]['error'], 0)}", *(interval(target["abstained"]) for target in row)) for row in targets
+        (f"at most {share(row[0]['error'], 0)}", *(blocks.interval(target["abstained"]) for target in row))
+        for row in targets
     ]
     title = "Abstention"
     caption = "Share of scans without a label, the least probable labels first. Intervals by group."
     head = ("wrong among the others", *(own["title"] for own in arms))
-    chart = Figure(
+    chart = blocks.Figure(
         "Risk and coverage",
         ": how many of the scans that keep their label are wrong, when only the surest keep it.",
         charts.risk_coverage(run.arms),
     )
-    return [Heading(title), Text(said), Table(title, head, rows, caption), chart]
+    return [blocks.Heading(title), blocks.Text(said), blocks.Table(title, head, rows, caption), chart]
 
 
-def _flags(named: tuple[str, ArmResult]) -> Block:
+def _flags(named: tuple[str, ArmResult]) -> blocks.Block:
     arm, own = named
     if statements.is_comparator(arm):
-        return Text(f"{own['title']}: no trust is judged of a comparator.")
+        return blocks.Text(f"{own['title']}: no trust is judged of a comparator.")
     return flag_table(own["title"], own["flags"])
 
 
-def _never_right(run: WholeRun) -> list[Block]:
-    found, title = run.results["never_right"], Heading("Scans that were never answered rightly")
+def _never_right(run: WholeRun) -> list[blocks.Block]:
+    found, title = run.results["never_right"], blocks.Heading("Scans that were never answered rightly")
     if not found["groups"]:
-        return [title, Text("None: each group of images was answered rightly at least once.")]
+        return [title, blocks.Text("None: each group of images was answered rightly at least once.")]
     cards, one = wrong_cards(found["worst"], run.cache), found["images"] == 1
     which = f"Shown are {len(cards.cards)}, the" if found["groups"] > len(cards.cards) else "The"
     said = (
@@ -327,9 +314,9 @@ def _never_right(run: WholeRun) -> list[Block]:
         f"{'every arm' if len(run.arms) > 1 else 'the arm'}{' with every seed' if len(run.plans) > 1 else ''}, "
         f"together with all {'its' if one else 'their'} near-duplicates. Such scans are hard, or their label is "
         f"wrong; someone who knows the patients should look at them. {which} largest groups first, then those whose "
-        "label was thought the least probable. All answers: " + code("predictions.csv") + "."
+        "label was thought the least probable. All answers: " + blocks.code("predictions.csv") + "."
     )
-    return [title, Text(said), cards]
+    return [title, blocks.Text(said), cards]
 
 
 def _limits(run: WholeRun) -> Iterator[str]:
