@@ -107,7 +107,7 @@ def test_the_choice_follows_from_the_inner_answers_and_is_recorded(nested: Watch
         assert fold.choice == chosen
         # One-cycle ends at the peak over 25 and 10 000, as torch has it.
         assert fold.history[-1]["learning_rate"] == pytest.approx(chosen["settings"]["learning_rate"] / 25e4)
-    assert "Settings chosen inside each fold" in nested.done.said and "chosen in folds" in nested.done.said
+    assert "How often each value was chosen" in nested.done.said and "chosen in folds" in nested.done.said
     assert "no test image had a part in the choice; it cost 8 trainings on 2 inner folds" in nested.done.said
 
 

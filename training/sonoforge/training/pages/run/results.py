@@ -247,7 +247,8 @@ def _one_class(run: WholeRun) -> list[blocks.Block]:
     frequent = ", ".join(f"{share(counts[name] / sum(counts.values()))} of the images are {name}" for name in names)
     last = (
         f"Net benefit depends on how frequent the class is: here {frequent}; where it is rarer, the benefit is "
-        "smaller. Probabilities are after temperature scaling, fitted on the other folds."
+        "smaller. In bold: above the better of all and nobody, by the 95 % interval of the difference. Probabilities "
+        "are after temperature scaling, fitted on the other folds."
     )
     shown = [block for name in names for block in _of_class(run, name)]
     return [blocks.Heading("One class against the rest"), blocks.Text(said), *shown, blocks.Text(last, "note-text")]

@@ -223,7 +223,7 @@ def benefit_table(titles: Titles, arms: Mapping[str, EvaluatedArm], name: str) -
     ]
     caption = (
         f"Net benefit for {name} in cases found for 100 images, needless acts deducted (Vickers and Elkin 2006); "
-        "acting on nobody: 0. In bold: above the better of all and nobody, by the 95 % interval of the difference."
+        "acting on nobody: 0"
     )
     return Table(f"Net benefit for {name}", ("acting from", "on all", *curves), rows, caption)
 

@@ -70,7 +70,7 @@ def log_figures(
 
 def _log(table: Table) -> None:
     say("")
-    say("%s", table.label)
+    say("%s", table.caption or table.label)
     say("%s", table_text(table))
 
 
