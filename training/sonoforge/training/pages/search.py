@@ -183,7 +183,8 @@ def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) ->
 
 
 def _found(own: Searched, about: About) -> Iterator[str]:
-    yield f"{len(own.ended)} of {own.total} trials ({_states(own)})."
+    states = ", ".join(f"{count} {name}" for name, count in own.states.items()) or "none over yet"
+    yield f"{len(own.ended)} of {own.total} trials ({states})."
     yield _measured(about)
     best = own.best
     if best is None:
@@ -199,10 +200,6 @@ def _found(own: Searched, about: About) -> Iterator[str]:
             f"Against the images that chose nothing KID {figure(own.apart['kid'])} (standard error "
             f"{figure(own.apart['kid_standard_error'])}), FID {figure(own.apart['fid'])}."
         )
-
-
-def _states(own: Searched) -> str:
-    return ", ".join(f"{count} {name}" for name, count in own.states.items()) or "none over yet"
 
 
 def described(own: Searched, trial: Trial) -> str:
@@ -266,15 +263,12 @@ def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
     for trial in order:
         details = trial.details
         figures = [figure(details.get(name)) for name in ("kid", "fid", "kimg")]
-        tried = [_cell(trial.values.get(name)) for name in own.names]
+        values = (trial.values.get(name) for name in own.names)
+        tried = ["-" if value is None else format_value(value) for value in values]
         dear = [figure(details[cost] * UNITS[cost]) if details.get(cost) is not None else "-" for cost in costs]
         rows.append([trial.number, trial.state, *figures, duration(details["seconds"]), *tried, *dear])
     caption = f"{own.name}: every trial; those that came further first, then the lowest {own.metric.upper()}."
     return blocks.Table(f"Trials of {own.name}", head, rows, caption, words=(1,), tall=len(rows) > _TALL)
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else format_value(value)
 
 
 @styled

@@ -22,7 +22,6 @@ from sonoforge.training.segmentation.pairs import SMALLEST_PIECE
 from sonoforge.training.segmentation.results import GENERATED_ARM, ArmResult, GeneratorResult, SetResults
 from sonoforge.training.segmentation.tables import CLAIM
 from sonoforge.training.segmentation.unet import UnetSettings
-from sonoforge.training.statistics.results import IntervalResult
 from sonoforge.training.statistics.wording import counted, figure, listed, number, p_value, share, times
 
 REPORT = "report.html"
@@ -135,10 +134,11 @@ def _describe(own: SetResults, facts: SetFacts) -> str:
 
 def arm_table(own: SetResults) -> blocks.Table:
     """Show the Dice of each arm with each generator, the paper's rows below."""
-    rows = [
-        _row(row, blocks.area(row["dice"]), *(_change(row[name]) for name in ("against_real", "against_augmented")))
-        for row in own["rows"]
-    ]
+    rows = []
+    for row in own["rows"]:
+        changes = (row["against_real"], row["against_augmented"])
+        cells = (NOTHING if change is None else blocks.area(change, "+") for change in changes)
+        rows.append(_row(row, blocks.area(row["dice"]), *cells))
     claimed = [
         (
             "generated" if claim["recipe"] else "real",
@@ -159,10 +159,6 @@ def arm_table(own: SetResults) -> blocks.Table:
 
 def _row(row: ArmResult, *cells: object) -> blocks.Row:
     return blocks.Row("" if row["recipe"] else "ours", (row["arm"], row["recipe"] or "none", *cells))
-
-
-def _change(change: IntervalResult | None) -> str:
-    return NOTHING if change is None else blocks.area(change, "+")
 
 
 def structure_table(own: SetResults) -> blocks.Table:

@@ -130,7 +130,14 @@ class SourceFigures(TypedDict):
     coverage: IntervalResult
 
 
-class ArmFigures(TypedDict):
+class _FiguresOfSome(TypedDict, total=False):
+    """Figures that need more than the answers; no `NotRequired`, as `model_folder` asks for the required keys."""
+
+    flags: list[FlagResult]  # where every fold measured what its images are judged by
+    by_source: list[SourceFigures]  # where images are of several collections, or their devices are known
+
+
+class ArmFigures(_FiguresOfSome):
     """All figures of one arm with one seed; ``sensitivity`` and ``specificity`` by class."""
 
     images: int
@@ -151,8 +158,6 @@ class ArmFigures(TypedDict):
     conformal: ConformalResult
     risk_coverage: RiskCoverage
     one_against_rest: dict[str, OneAgainstRest]  # by class
-    flags: NotRequired[list[FlagResult]]  # where every fold measured what its images are judged by
-    by_source: NotRequired[list[SourceFigures]]  # where images are of several collections, or devices are known
 
 
 class SeedFigures(TypedDict):

@@ -73,6 +73,7 @@ _OF_HULLS = {
     "real_inside": "real inside the generated hull",
 }
 _BETTER = {"near": "near real"}
+_COLOURS = {"outside": "bad", "within": "ok"}
 
 Pictures = Mapping[str, Markup]
 
@@ -195,7 +196,9 @@ def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.
 
 def _metric(row: MetricRow) -> tuple[object, ...]:
     state = verdict.stands(row)
-    meaning = _with_note(Markup('<span class="{}">{}</span>'), row["note"], _colour(state), verdict.meaning(row))
+    meaning = _with_note(
+        Markup('<span class="{}">{}</span>'), row["note"], _COLOURS.get(state, ""), verdict.meaning(row)
+    )
     value = figure(row["value"])
     return (
         _with_note(Markup("{}"), row["space"], row["title"]),
@@ -206,10 +209,6 @@ def _metric(row: MetricRow) -> tuple[object, ...]:
         blocks.Cell(times(row["ratio"]), "bad" if state == "outside" else ""),
         meaning,
     )
-
-
-def _colour(state: str) -> str:
-    return {"outside": "bad", "within": "ok"}.get(state, "")
 
 
 def _with_note(text: Markup, note: str, *parts: str) -> Markup:
@@ -331,11 +330,10 @@ def _protocol(results: EvaluationResults) -> Iterator[blocks.Block]:
         words=(2, 4),
         wide=(1,),
     )
-    rows = [(name, blocks.Cell(_setting(value), "hash")) for name, value in results["protocol"].items()]
+    rows = []
+    for name, value in results["protocol"].items():
+        said = value if isinstance(value, str) else json.dumps(atomic.plain(value), ensure_ascii=False)
+        rows.append((name, blocks.Cell(said, "hash")))
     yield blocks.Table("Protocol", (), rows, "Every setting that the figures depend on", words=(1,), kind="long")
     if results["seconds"]:
         yield blocks.Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
-
-
-def _setting(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(atomic.plain(value), ensure_ascii=False)
