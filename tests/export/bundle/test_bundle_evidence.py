@@ -114,7 +114,6 @@ def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_pat
             (record, left_out(record, epochs=99), "epochs: found 99, expected 2"),
             (record, {**left_out(record), "weights": "none"}, "weights: found 'none'"),
             (other, left_out(record), "found arms real, expected gan"),
-            (record, validated(record, "Rio", settings=None), "found None, expected"),
             (record, validated(record, "Rio", arm="gan"), "arm: found 'gan', expected 'real'"),
             (record, {"collections": [{"name": "Rio", "robustness": None}]}, "found no disturbed images"),
             (record, {"protocol": "thesis"}, "found neither sealed folds"),
