@@ -10,8 +10,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from sonoforge.training.statistics.by_source import describe_sources
-from sonoforge.training.statistics.calibration import cross_fitted_temperature, expected_calibration_error
-from sonoforge.training.statistics.conformal import conformal_thresholds
+from sonoforge.training.statistics.calibration import (
+    conformal_thresholds,
+    cross_fitted_temperature,
+    expected_calibration_error,
+)
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.tables import evaluate
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from sonoforge.training.statistics.never_right import WORST, never_right
 from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.tables import WORST, never_right
 
 CLASSES = ("a", "b")
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from sonoforge.training.statistics import calibration, classification, conformal, intervals, paired
+from sonoforge.training.statistics import calibration, classification, intervals, paired
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_conformal_sets_cover_each_class_as_promised() -> None:
         labels = rng.integers(0, 2, 240)
         score = np.clip(rng.normal(0.3 + 0.4 * labels, 0.2), 0.01, 0.99)
         probabilities = np.stack([1 - score, score], axis=1)
-        thresholds = conformal.conformal_thresholds(labels[:120], probabilities[:120], 0.1)
+        thresholds = calibration.conformal_thresholds(labels[:120], probabilities[:120], 0.1)
         inside = probabilities[120:] >= thresholds
         covered = inside[np.arange(120), labels[120:]]
         shares.append([covered[labels[120:] == c].mean() for c in (0, 1)])
@@ -124,7 +124,7 @@ def test_conformal_sets_cover_each_class_as_promised() -> None:
 
 
 def test_conformal_threshold_with_too_few_images_lets_the_class_in() -> None:
-    thresholds = conformal.conformal_thresholds(np.array([0] * 5 + [1] * 50), np.full((55, 2), 0.5), 0.1)
+    thresholds = calibration.conformal_thresholds(np.array([0] * 5 + [1] * 50), np.full((55, 2), 0.5), 0.1)
     assert thresholds.tolist() == [0.0, 0.5]
 
 

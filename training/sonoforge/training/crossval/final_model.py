@@ -48,7 +48,7 @@ from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import is_shown, progress_bar
-from sonoforge.training.statistics import calibration, conformal
+from sonoforge.training.statistics import calibration
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
@@ -205,9 +205,9 @@ def _prediction_sets(held_out: Predictions, classes: tuple[str, ...]) -> Conform
     """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds."""
     labels, raw = held_out.labels, held_out.probabilities
     calibrated = calibration.cross_fitted_temperature(labels, raw, held_out.parts)
-    coverage, set_size = conformal.conformal_coverage(labels, calibrated, held_out.parts, ALPHA)
+    coverage, set_size = calibration.conformal_coverage(labels, calibrated, held_out.parts, ALPHA)
     scaled = calibration.apply_temperature(raw, calibration.fit_temperature(labels, raw))
-    thresholds = conformal.conformal_thresholds(labels, scaled, ALPHA)
+    thresholds = calibration.conformal_thresholds(labels, scaled, ALPHA)
     return ConformalRecord(
         alpha=ALPHA,
         thresholds=dict(zip(classes, thresholds.tolist(), strict=True)),

@@ -1,24 +1,60 @@
 """Pages as values: sections of finished texts, tables and figures, which `blocks.html.j2` prints as they stand.
 
-A text that is not `Markup` is escaped, whatever files and classes are called.
+A text that is not `Markup` is escaped, whatever files and classes are called.  A page is a template in ``templates/``
+that extends ``base.html.j2``; ``style.css`` of `sonoforge.runtime.pages` gives its look, and `statistics.wording` says
+how figures are printed.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import jinja2
 from markupsafe import Markup
 
-from sonoforge.training.pages.shell import macros, write_page
+from sonoforge.runtime import atomic
+from sonoforge.runtime.pages import STYLE
 from sonoforge.training.statistics.results import IntervalResult
-from sonoforge.training.statistics.wording import bracket, number, points, share
+from sonoforge.training.statistics.wording import bracket, counted, number, points, share, size
+
+log = logging.getLogger(__name__)
 
 CLASS_COLOURS = (0, 2, 1, 3, 4, 5)
 """Series of the classes: benign, the second class of BUSI, should not look like a warning."""
 NO_DEVICE = "Research use, not a medical device."
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("sonoforge.training.pages"), jinja2.FileSystemLoader(STYLE.parent)]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["counted"] = counted
+    return environment
+
+
+def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path:
+    """Render a page into one self-contained file, and return its path; all that is not `Markup` is escaped."""
+    atomic.write_text(path, _environment().get_template(template).render(context))
+    log.info("report: %s in one self-contained page", size(path.stat().st_size))
+    return path
+
+
+def glossary(title: str, template: str) -> Section:
+    """Explain the words of a page."""
+    explained = _environment().get_template(template).render()
+    return Section("glossary", title, [Markup(explained)])  # noqa: S704 - our own page
 
 
 class Block:
@@ -26,7 +62,7 @@ class Block:
 
     def __html__(self) -> str:
         """Return it as HTML."""
-        return str(getattr(macros("blocks.html.j2"), type(self).__name__.lower())(self))
+        return str(getattr(_environment().get_template("blocks.html.j2").module, type(self).__name__.lower())(self))
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,7 @@ from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.external.collections import Meanings, name_meaning
 from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.figures import Answers, Collection, Robustness, Validation, collapse
-from sonoforge.training.pages import blocks
-from sonoforge.training.pages.charts import (
-    INK,
-    SERIES,
-    colour,
-    marker,
-    new_roc_chart,
-    new_row_chart,
-    reliability_diagram,
-    styled,
-    svg,
-)
+from sonoforge.training.pages import blocks, charts
 from sonoforge.training.pages.embedding import embed
 from sonoforge.training.statistics.by_source import told_apart
 from sonoforge.training.statistics.calibration import reliability
@@ -239,22 +228,22 @@ def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
         " On the dashed line, as many answers are right as was said. Calibration error "
         + blocks.area(figures["ece"])
         + f", Brier score {number(figures['brier'])}. Bars: numbers of images.",
-        reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
+        charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
     )
 
 
-@styled
+@charts.styled
 def _draw_roc(curves: Sequence[_Curve], title: str) -> Markup:
     """Draw how well each two classes are told apart."""
-    figure, axes = new_roc_chart(320 + 20 * len(curves))
+    figure, axes = charts.new_roc_chart(320 + 20 * len(curves))
     for series, curve in enumerate(curves):
         every, name = (series, max(1, len(curve.across) // _MARKS)), f"{curve.name}, {number(curve.area)}"
-        look: dict[str, Any] = {"color": colour(series), "markevery": every, "label": name, "clip_on": False}
-        axes.plot(curve.across, curve.up, marker(series) + "-", **look)
+        look: dict[str, Any] = {"color": charts.colour(series), "markevery": every, "label": name, "clip_on": False}
+        axes.plot(curve.across, curve.up, charts.marker(series) + "-", **look)
     axes.set(xlabel="share of the second class called the first", ylabel="share of the first that is found")
     figure.legend(loc="outside lower left")
     said = "; ".join(f"{curve.name}: area {number(curve.area)}" for curve in curves)
-    return svg(figure, f"ROC curves of {title}. {said}")
+    return charts.svg(figure, f"ROC curves of {title}. {said}")
 
 
 def _disturbed(name: str, found: Robustness) -> Iterator[blocks.Block]:
@@ -288,20 +277,20 @@ def disturbed_table(name: str, found: Robustness) -> blocks.Table:
     )
 
 
-@styled
+@charts.styled
 def _draw_robustness(found: Robustness, title: str) -> Markup:
     """Draw the change of the AUC under each disturbance; larger marks are stronger ones."""
     kinds = list(dict.fromkeys(row["kind"] for row in found["disturbed"]))
-    figure, axes, heights = new_row_chart([DISTURBANCES[kind].title for kind in kinds], "change of the AUC")
+    figure, axes, heights = charts.new_row_chart([DISTURBANCES[kind].title for kind in kinds], "change of the AUC")
     for kind, height in zip(kinds, heights, strict=True):
         changes = [row["change"]["value"] for row in found["disturbed"] if row["kind"] == kind]
-        axes.plot(changes, [height] * len(changes), "-", color=SERIES[0], linewidth=1, alpha=0.5)
+        axes.plot(changes, [height] * len(changes), "-", color=charts.SERIES[0], linewidth=1, alpha=0.5)
         for change, size in zip(changes, _SIZES, strict=False):
-            axes.plot(change, height, "o", color=SERIES[0], markersize=size)
-    axes.axvline(0, color=INK, linewidth=1.2, zorder=0.5)
+            axes.plot(change, height, "o", color=charts.SERIES[0], markersize=size)
+    axes.axvline(0, color=charts.INK, linewidth=1.2, zorder=0.5)
     worst = min(found["disturbed"], key=lambda row: row["change"]["value"])
     said = f"the largest fall is {number(worst['change']['value'])}, under {DISTURBANCES[worst['kind']].title}"
-    return svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
+    return charts.svg(figure, f"Change of the AUC on disturbed images of {title}: {said}")
 
 
 def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:

@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.pages.shell import write_page
+from sonoforge.training.pages.blocks import write_page
 from sonoforge.training.reading.answers import FORMAT
 from sonoforge.training.reading.key import Key
 from sonoforge.training.reading.sheet import Sheet

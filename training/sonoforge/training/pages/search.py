@@ -13,21 +13,7 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from sonoforge.runtime.atomic import write_bytes
-from sonoforge.training.pages import blocks
-from sonoforge.training.pages.charts import (
-    INK,
-    LINE,
-    PAPER,
-    SERIES,
-    SOFT,
-    colour,
-    marker,
-    new_chart,
-    new_row_chart,
-    png_bytes,
-    styled,
-    svg,
-)
+from sonoforge.training.pages import blocks, charts
 from sonoforge.training.pages.embedding import embed
 from sonoforge.training.search.command import format_value
 from sonoforge.training.search.results import COSTS, Searched, pareto_front
@@ -239,8 +225,8 @@ def _charts(own: Searched, pictures: Path | None) -> Iterator[blocks.Figure]:
 
 def _drawn(pictures: Path | None, name: str, drawn: matplotlib.figure.Figure, label: str) -> Markup:
     if pictures is not None:
-        write_bytes(pictures / f"{name}.png", png_bytes(drawn, json.dumps({"about": label})))
-    return svg(drawn, label)
+        write_bytes(pictures / f"{name}.png", charts.png_bytes(drawn, json.dumps({"about": label})))
+    return charts.svg(drawn, label)
 
 
 def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[blocks.Figure]:
@@ -271,7 +257,7 @@ def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
     return blocks.Table(f"Trials of {own.name}", head, rows, caption, words=(1,), tall=len(rows) > _TALL)
 
 
-@styled
+@charts.styled
 def draw_spread(searched: Sequence[Searched], figure: str) -> matplotlib.figure.Figure:
     """Draw a figure of every complete trial by study, with quartiles: figure 1 of Thakur and Thakur.
 
@@ -285,26 +271,26 @@ def draw_spread(searched: Sequence[Searched], figure: str) -> matplotlib.figure.
     ]
     top, beyond = _top([value for found in values for value in found])
     label = f"{figure.upper()} at the end of a trial; lower is better"
-    chart, axes, heights = new_row_chart(
+    chart, axes, heights = charts.new_row_chart(
         labels, label + (f"\n({beyond} to the right, drawn at the edge)" if beyond else "")
     )
     for series, (found, height) in enumerate(zip(values, heights, strict=True)):
         if not found:
             continue
-        own_colour = colour(series)
+        own_colour = charts.colour(series)
         low, middle, high = np.minimum(np.percentile(found, [25, 50, 75]), top)
         axes.fill_betweenx([height - _BOX, height + _BOX], low, high, color=own_colour, alpha=0.2, linewidth=0)
         axes.plot([middle, middle], [height - _BOX, height + _BOX], color=own_colour, linewidth=2)
         # Neighbours in the order of values lie on different lines; the same values are drawn alike each time.
         moved = height + _SCATTER * np.resize([0, -1, 1], len(found))
-        axes.plot(np.minimum(found, top), moved, marker(series), color=own_colour, markersize=5.5, alpha=0.8)
+        axes.plot(np.minimum(found, top), moved, charts.marker(series), color=own_colour, markersize=5.5, alpha=0.8)
     return chart
 
 
-@styled
+@charts.styled
 def draw_history(own: Searched) -> matplotlib.figure.Figure:
     """Draw the trials in their order, with a line from the parent of each that has one, and the best so far."""
-    chart, axes = new_chart(310)
+    chart, axes = charts.new_chart(310)
     shown = {trial.number: trial.metric for trial in own.ended if trial.metric is not None}
     top, beyond = _top(list(shown.values()))
     heights = {number: min(value, top) for number, value in shown.items()}
@@ -312,26 +298,26 @@ def draw_history(own: Searched) -> matplotlib.figure.Figure:
         parent = trial.values.get("parent")
         if isinstance(parent, int) and trial.number in heights and parent in heights:
             ends = [heights[parent], heights[trial.number]]
-            axes.plot([parent, trial.number], ends, color=LINE, linewidth=1.4, zorder=1)
+            axes.plot([parent, trial.number], ends, color=charts.LINE, linewidth=1.4, zorder=1)
     line = [number for number in _line_of_the_best(own) if number in heights]
     if len(line) > 1:
         label = "line of the best"
-        axes.plot(line, [heights[at] for at in line], color=INK, linewidth=1.8, zorder=2, label=label)
+        axes.plot(line, [heights[at] for at in line], color=charts.INK, linewidth=1.8, zorder=2, label=label)
     complete = [trial.number for trial in own.ended if trial.complete and trial.number in heights]
     if complete and not line[1:]:
         lowest = np.minimum.accumulate([heights[number] for number in complete])
         steps = [*complete, own.ended[-1].number], [*lowest, lowest[-1]]
-        axes.step(*steps, where="post", color=INK, linewidth=1.4, label="lowest so far")
-    axes.plot(complete, [heights[number] for number in complete], "o", color=SERIES[0], label="came to its end")
+        axes.step(*steps, where="post", color=charts.INK, linewidth=1.4, label="lowest so far")
+    axes.plot(complete, [heights[number] for number in complete], "o", color=charts.SERIES[0], label="came to its end")
     given_up = [number for number in heights if number not in complete]
     if given_up:
         label = "given up, at its last measurement"
         values = [heights[number] for number in given_up]
-        axes.plot(given_up, values, "s", label=label, mfc=PAPER, mec=SERIES[1], mew=1.4)
+        axes.plot(given_up, values, "s", label=label, mfc=charts.PAPER, mec=charts.SERIES[1], mew=1.4)
     diverged = [trial.number for trial in own.ended if trial.state == DIVERGED]
     for number in diverged:
         label = "diverged" if number == diverged[0] else "_"
-        axes.axvline(number, color=SOFT, linewidth=1, linestyle=(0, (2, 3)), label=label)
+        axes.axvline(number, color=charts.SOFT, linewidth=1, linestyle=(0, (2, 3)), label=label)
     note = f" ({beyond} above the picture, drawn at its edge)" if beyond else ""
     axes.set(xlabel=f"trial{note}", ylabel=own.metric.upper(), xlim=(-0.6, max(own.total, 2) - 0.4))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -347,16 +333,16 @@ def _line_of_the_best(own: Searched) -> list[int]:
     return line[::-1]
 
 
-@styled
+@charts.styled
 def draw_importances(importances: Mapping[str, float], metric: str) -> matplotlib.figure.Figure:
     """Draw the share of each parameter in the variance of the metric."""
-    chart, axes, heights = new_row_chart(list(importances), f"share of the variance of {metric.upper()}")
-    axes.barh(heights, list(importances.values()), height=2 * _BOX, color=SERIES[0])
+    chart, axes, heights = charts.new_row_chart(list(importances), f"share of the variance of {metric.upper()}")
+    axes.barh(heights, list(importances.values()), height=2 * _BOX, color=charts.SERIES[0])
     axes.set_xlim(0, max([*importances.values(), 0.01]) * 1.05)
     return chart
 
 
-@styled
+@charts.styled
 def draw_front(own: Searched, cost: str) -> matplotlib.figure.Figure:
     """Draw the metric of the trials that came to their end against a cost, and those that none beats in both.
 
@@ -364,7 +350,7 @@ def draw_front(own: Searched, cost: str) -> matplotlib.figure.Figure:
         own: A study.
         cost: Of `results.COSTS`.
     """
-    chart, axes = new_chart(290)
+    chart, axes = charts.new_chart(290)
     front = pareto_front(own.trials, own.metric, cost)
     compared = [trial for trial in own.trials if trial.complete and trial.details.get(cost) is not None]
     top, _ = _top([trial.details[own.metric] for trial in compared])
@@ -373,11 +359,11 @@ def draw_front(own: Searched, cost: str) -> matplotlib.figure.Figure:
         return trial.details[cost] * UNITS[cost], min(trial.details[own.metric], top)
 
     others = [place(trial) for trial in compared if trial not in front]
-    axes.plot(*np.reshape(others, (-1, 2)).T, "o", mfc=SOFT, alpha=0.6, label="another is as good and cheaper")
+    axes.plot(*np.reshape(others, (-1, 2)).T, "o", mfc=charts.SOFT, alpha=0.6, label="another is as good and cheaper")
     best = np.reshape([place(trial) for trial in front], (-1, 2)).T
-    axes.plot(*best, "o-", color=SERIES[0], drawstyle="steps-post", label="Pareto front")
+    axes.plot(*best, "o-", color=charts.SERIES[0], drawstyle="steps-post", label="Pareto front")
     for trial in front:
-        axes.annotate(str(trial.number), place(trial), (5, 5), textcoords="offset points", color=SOFT)
+        axes.annotate(str(trial.number), place(trial), (5, 5), textcoords="offset points", color=charts.SOFT)
     axes.set(xlabel=LABELS[cost], ylabel=own.metric.upper())
     chart.legend(loc="outside lower left", ncols=2)
     return chart

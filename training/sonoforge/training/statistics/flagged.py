@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics.calibration import cross_fitted_temperature
-from sonoforge.training.statistics.conformal import in_sets
+from sonoforge.training.statistics.calibration import cross_fitted_temperature, in_sets
 from sonoforge.training.statistics.intervals import (
     PERCENTILES,
     Floats,

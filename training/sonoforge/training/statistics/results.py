@@ -237,7 +237,7 @@ class WrongCluster(TypedDict):
 
 
 class NeverRight(TypedDict):
-    """All such groups in numbers, and the worst of them, see `never_right`."""
+    """All such groups in numbers, and the worst of them, see `tables.never_right`."""
 
     groups: int
     images: int

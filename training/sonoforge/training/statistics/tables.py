@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.statistics import calibration, classification, conformal, paired, risk_coverage
+from sonoforge.training.statistics import calibration, classification, paired, risk_coverage
 from sonoforge.training.statistics.by_source import describe_sources
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.learning_curve import learning_curves, split_share
-from sonoforge.training.statistics.never_right import never_right
 from sonoforge.training.statistics.one_against_rest import compare_one_against_rest, describe_one_against_rest
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import (
@@ -21,8 +20,10 @@ from sonoforge.training.statistics.results import (
     EvaluatedArm,
     Evaluation,
     FoldAccuracy,
+    NeverRight,
     RiskCoverage,
     SeedFigures,
+    WrongCluster,
     interval_result,
 )
 
@@ -38,7 +39,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     calibrated = calibration.cross_fitted_temperature(labels, raw, part.parts)
     confusion = classification.confusion_matrix(labels, part.predicted, len(classes))
     by_fold = [classification.accuracy(labels[part.folds == f], raw[part.folds == f]) for f in np.unique(part.folds)]
-    coverage, set_size = conformal.conformal_coverage(labels, calibrated, part.parts, ALPHA)
+    coverage, set_size = calibration.conformal_coverage(labels, calibrated, part.parts, ALPHA)
     balanced_accuracy, macro_f1, macro_auc = (
         interval_result(group_bootstrap(figure, labels, raw, part.groups))
         for figure in (classification.balanced_accuracies, classification.macro_f1s, classification.macro_aucs)
@@ -148,3 +149,48 @@ def evaluate(predictions: Sequence[Predictions], classes: Sequence[str]) -> Eval
     if curves:
         evaluation["learning_curves"] = curves
     return evaluation
+
+
+WORST = 12
+"""Groups described, at most."""
+
+
+def never_right(predictions: Sequence[Predictions], classes: Sequence[str]) -> NeverRight:
+    """Find the groups in which every image was answered wrongly by every arm with every seed.
+
+    The worst come first: those of the most images (near-duplicates that all fail are no accident), and among these the
+    ones whose true class is thought the least probable.  An image that some arm did not predict is left out.
+    """
+    first = predictions[0]
+    orders = [{file: i for i, file in enumerate(part.files)} for part in predictions]
+    kept = [i for i, file in enumerate(first.files) if all(file in order for order in orders)]
+    parts = [
+        part.reordered(np.array([order[first.files[i]] for i in kept], np.int64))
+        for part, order in zip(predictions, orders, strict=True)
+    ]
+    first = parts[0]
+    answers = np.stack([part.predicted for part in parts])
+    rows = np.arange(len(kept))
+    probability = np.mean([part.probabilities[rows, part.labels] for part in parts], axis=0)
+    wrong = (answers != first.labels).all(axis=0)
+    _, group = np.unique(first.groups, return_inverse=True)
+    sizes = np.bincount(group)
+    found = np.flatnonzero(np.bincount(group, weights=wrong) == sizes)
+    mean = np.bincount(group, weights=probability) / sizes
+    worst = sorted(found.tolist(), key=lambda own: (-sizes[own], mean[own]))[:WORST]
+    return NeverRight(
+        groups=len(found),
+        images=int(sizes[found].sum()),
+        of_groups=len(sizes),
+        of_images=len(kept),
+        worst=[
+            WrongCluster(
+                files=[first.files[i] for i in members],
+                labels=[classes[first.labels[i]] for i in members],
+                answers=[classes[int(np.bincount(answers[:, i]).argmax())] for i in members],
+                probability=float(mean[own]),
+            )
+            for own in worst
+            for members in [np.flatnonzero(group == own)]
+        ],
+    )

@@ -21,7 +21,6 @@ from sonoforge.training.evaluation.results import CopyResult, EvaluationResults,
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import png_bytes, svg
 from sonoforge.training.pages.embedding import embed
-from sonoforge.training.pages.shell import render
 from sonoforge.training.statistics.wording import bracket, counted, duration, figure, p_value, share, times
 
 REPORT = "report.html"
@@ -109,10 +108,9 @@ def _page(results: EvaluationResults, pictures: Pictures) -> blocks.Page:
         sections.append(blocks.Section("maps", "Maps", list(_maps(results["projections"], pictures))))
     if "curves" in pictures:
         sections.append(blocks.Section("training", "Training of the generator", list(_picture("curves", pictures))))
-    glossary = Markup(render("evaluation/glossary.html.j2", {}))  # noqa: S704 - our own page
     sections += [
         blocks.Section("protocol", "Protocol", list(_protocol(results))),
-        blocks.Section("glossary", "Metrics and terms", [glossary]),
+        blocks.glossary("Metrics and terms", "evaluation/glossary.html.j2"),
     ]
     return blocks.Page(
         title=f"Generated images{of_class}: evaluation",

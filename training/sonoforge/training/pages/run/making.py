@@ -13,7 +13,6 @@ from sonoforge.training.data.datasets import BUSI_CLASSES
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.whole_run import WholeRun
-from sonoforge.training.pages.shell import render
 from sonoforge.training.statistics.published import PUBLISHED, Implied, PublishedRow
 from sonoforge.training.statistics.results import IntervalResult
 from sonoforge.training.statistics.wording import counted, duration, share, size, tiny
@@ -27,11 +26,6 @@ _BESIDE = (
     "ran on, and its log",
 )
 """Files in the run folder."""
-
-
-def glossary() -> blocks.Section:
-    """Explain the words."""
-    return blocks.Section("glossary", "Glossary", [Markup(render("run/glossary.html.j2", {}))])  # noqa: S704 - our own page
 
 
 def published(run: WholeRun) -> blocks.Section | None:

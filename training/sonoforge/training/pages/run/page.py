@@ -14,9 +14,9 @@ from markupsafe import Markup
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.pages.blocks import Answer, Block, Bullets, Fact, Facts, Page, Text, bold, code
+from sonoforge.training.pages.blocks import Answer, Block, Bullets, Fact, Facts, Page, Text, bold, code, glossary
 from sonoforge.training.pages.run import statements
-from sonoforge.training.pages.run.making import bundle, glossary, making, published
+from sonoforge.training.pages.run.making import bundle, making, published
 from sonoforge.training.pages.run.read_data import data, split
 from sonoforge.training.pages.run.results import results_section
 from sonoforge.training.pages.run.training import generators_section, training
@@ -61,7 +61,7 @@ def report(run: WholeRun) -> Page:
     simulated = " (simulated images)" if facts.simulated == facts.images else ""
     named = listed(classes) if len("".join(classes)) <= _LONGEST else counted(len(classes), "class", "classes")
     sections = [data(run), split(run), results_section(run), training(run), generators_section(run)]
-    sections += [published(run), bundle(run), making(run), glossary()]
+    sections += [published(run), bundle(run), making(run), glossary("Glossary", "run/glossary.html.j2")]
     return Page(
         title=f"{run.results['data']}: evidence report",
         meta=f"sonoforge evidence report · {run.name}",
