@@ -1,8 +1,7 @@
 // node draw_numbers.mjs QUESTIONS.json: latents, distances and pixels as the drawing page computes them, as JSON.
 import { readFileSync } from "node:fs";
-import { toPixels } from "./js/draw_generator.js";
+import { drawLatent, toPixels } from "./js/draw_generator.js";
 import { kernelDistance } from "./js/draw_kid.js";
-import { drawLatent } from "./js/draw_latents.js";
 
 const { latents, sets, levels } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const flat = (rows) => Float32Array.from(rows.flat());

@@ -1,9 +1,8 @@
 // node look_at_files.mjs LIST.json: what the page finds in each PNG file besides the network's answer.
 import { readFileSync } from "node:fs";
-import { brightestTenth } from "./js/activation_map.js";
+import { brightestTenth, mapContrast } from "./js/activation_map.js";
 import { findMarks } from "./js/burned_in_marks.js";
 import { greyLevels } from "./js/grey.js";
-import { mapContrast } from "./js/lesion_contrast.js";
 import { decodePng } from "./js/png.js";
 import { networkView } from "./js/preprocess.js";
 import { findRepeat, fingerprint } from "./js/repeats.js";

@@ -22,9 +22,10 @@ from bundle_factory import scan
 from places import CHECKOUT
 from program import refused, succeed
 from sonoforge.mobile import android_app, android_tools, npm_package, signing_key
+from sonoforge.mobile.android_app import ANDROID
 from sonoforge.mobile.android_tools import find_tools
 from sonoforge.mobile.server import _TYPES
-from sonoforge.mobile.sources import ANDROID, WWW
+from sonoforge.mobile.web_app import WWW
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
@@ -252,9 +253,10 @@ def test_what_java_and_the_page_call_of_each_other_exists() -> None:
 
 BRIDGE = """
 window.saved = [];
-window.waiting = [{ address: "shared/0", name: "first.png" }, { address: "shared/1", name: "gone.png" }];
+window.waiting = [["shared/0", "first.png"], ["shared/1", "gone.png"]];
+window.textOf = (base64) => new TextDecoder().decode(Uint8Array.from(atob(base64), (one) => one.charCodeAt(0)));
 window.sonoforgeAndroid = {
-  save: (...given) => window.saved.push(given),
+  save: (name, type, base64) => window.saved.push([name, type, window.textOf(base64)]),
   shared: () => JSON.stringify(window.waiting.splice(0)),
 };
 """
@@ -277,10 +279,11 @@ def test_the_page_answers_shared_pictures_and_saves_through_the_app(
         page.add_init_script(BRIDGE)
         page.goto(ORIGIN if at_home else f"{server}/")
         page.wait_for_selector(".card:nth-child(2)", timeout=300_000)
-        page.evaluate("waiting.push({ address: 'shared/2', name: 'later.png' }); sonoforgeTakeShared()")
+        page.evaluate("waiting.push(['shared/2', 'later.png']); sonoforgeTakeShared()")
         page.wait_for_selector(".card:nth-child(3)", timeout=300_000)
         page.click("#save-json")
         page.click("#save-csv")
+        page.wait_for_function("saved.length === 2")
         (name, kind, text), (_, _, table) = page.evaluate("saved")
         assert page.evaluate("navigator.serviceWorker.getRegistrations().then((all) => all.length)") == 0
         assert page.evaluate("sonoforgeBack()") is False

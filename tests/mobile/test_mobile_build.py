@@ -16,7 +16,7 @@ from places import CHECKOUT
 from program import refused
 from sonoforge.mobile import npm_package, web_app
 from sonoforge.mobile.npm_package import NpmPackage
-from sonoforge.mobile.sources import WWW
+from sonoforge.mobile.web_app import WWW
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.quality_metrics import METRICS

@@ -12,7 +12,7 @@ from typing import Any
 
 from places import CHECKOUT
 from sonoforge.mobile import constants
-from sonoforge.mobile.sources import WWW
+from sonoforge.mobile.web_app import WWW
 
 
 @functools.cache

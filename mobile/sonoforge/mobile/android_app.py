@@ -19,10 +19,13 @@ from xml.sax.saxutils import escape
 from sonoforge.mobile.android_tools import AndroidTools
 from sonoforge.mobile.npm_package import BUNDLETOOL, read_files
 from sonoforge.mobile.signing_key import PASSWORD, SigningKey
-from sonoforge.mobile.sources import ANDROID, PWA
+from sonoforge.mobile.web_app import PWA, source_folder
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.temporary import temporary_folder
+
+ANDROID = source_folder("android")
+"""Manifest, resources and Java of the Android app."""
 
 MIN_SDK = 24
 """Android 7.0 (2016): the first that checks signatures of the whole file (v2)."""

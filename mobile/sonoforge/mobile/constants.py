@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime.images import (
-    burned_in_marks,
-    calipers,
-    colour,
-    lesion_contrast,
-    lettering,
-    limits,
-    quality_metrics,
-    repeats,
-    scan_area,
-    scan_pose,
-    speckle_grain,
-    synthetic,
-)
-from sonoforge.runtime.inference import activation_map, golden, nearest_training, trust
+from sonoforge.runtime.inference.trust import Cause
 
-_MODULES: tuple[ModuleType, ...] = (
-    activation_map,
-    burned_in_marks,
-    calipers,
-    colour,
-    golden,
-    lesion_contrast,
-    lettering,
-    limits,
-    nearest_training,
-    quality_metrics,
-    repeats,
-    scan_area,
-    scan_pose,
-    speckle_grain,
-    synthetic,
-    trust,
+_IMAGES = (
+    "burned_in_marks calipers colour lesion_contrast lettering limits quality_metrics repeats scan_area scan_pose "
+    "speckle_grain synthetic"
 )
+_INFERENCE = "activation_map golden nearest_training trust"
 
 _KINDS = (int, float, str, tuple, dict, np.ndarray)
 
 
 def constants() -> dict[str, dict[str, Any]]:
     """Return each module's constants by its name and theirs, without the underscore of private ones."""
-    found = {module.__name__.rpartition(".")[2]: _of(module) for module in _MODULES}
-    found["trust"]["CAUSES"] = {cause.name: cause.value for cause in trust.Cause}
+    rooms = {"images": _IMAGES, "inference": _INFERENCE}
+    named = [(room, name) for room, names in rooms.items() for name in names.split()]
+    found = {name: _of(import_module(f"sonoforge.runtime.{room}.{name}")) for room, name in named}
+    found["trust"]["CAUSES"] = {cause.name: cause.value for cause in Cause}
     return found
 
 

@@ -108,12 +108,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server_version, sys_version = "sonoforge", ""
     timeout = _SECONDS
 
-    def do_GET(self) -> None:
-        self._file(with_content=True)
-
-    def do_HEAD(self) -> None:
-        self._file(with_content=False)
-
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
         if path != "/classify":
@@ -123,7 +117,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if data is not None:
                 self._classify(data)
 
-    def _file(self, with_content: bool) -> None:
+    def do_GET(self) -> None:
         if not self._is_called_rightly():
             return
         name = urlsplit(self.path).path.removeprefix("/") or "index.html"
@@ -134,7 +128,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "not_found", "found no such address; / is the page")
         else:
             kind = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
-            self._send(HTTPStatus.OK, kind, content, with_content)
+            self._send(HTTPStatus.OK, kind, content)
+
+    do_HEAD = do_GET  # noqa: N815 - as the base class calls it
 
     def _is_called_rightly(self) -> bool:
         """Whether the request is for this server, and not from another site's page; else refuse it."""
@@ -153,14 +149,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _upload(self) -> bytes | None:
         """Read the body; None once it is refused."""
         most = self.server.site.most_bytes
-        if self.headers.get("Transfer-Encoding"):
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "length", "found no Content-Length; send the image in one piece")
-            return None
         text = self.headers.get("Content-Length") or ""
-        if not (text.isascii() and text.isdigit() and len(text) < 16):
-            self._refuse(
-                HTTPStatus.LENGTH_REQUIRED, "length", "found no Content-Length; send the image's bytes as body"
-            )
+        is_length = text.isascii() and text.isdigit() and len(text) < 16
+        if not is_length or self.headers.get("Transfer-Encoding"):
+            found = "found no Content-Length; send the image's bytes as body, in one piece"
+            self._refuse(HTTPStatus.LENGTH_REQUIRED, "length", found)
             return None
         if int(text) > most:
             found = f"found {int(text) / 1e6:.0f} MB, expected at most {most / 1e6:.0f} MB; save it smaller"
@@ -195,7 +188,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         content = json.dumps(plain({**entry, "notice": NOTICE}), allow_nan=False).encode()
         self._send(status, "application/json", content)
 
-    def _send(self, status: HTTPStatus, kind: str, content: bytes, with_content: bool = True) -> None:
+    def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -207,7 +200,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        if with_content:
+        if self.command != "HEAD":
             self.wfile.write(content)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:

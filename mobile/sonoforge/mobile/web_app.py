@@ -3,72 +3,86 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator
+import platform
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from sonoforge.mobile import constants
-from sonoforge.mobile.drawing import generator_files, without_page
 from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, ONNXRUNTIME_WEBGPU, read_files
-from sonoforge.mobile.own_golden import record_golden
-from sonoforge.mobile.sources import PWA, WWW
-from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.generation import REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle
-from sonoforge.runtime.cli.answer_files import settings_in_words
+from sonoforge.runtime.cli.answer_files import csv_format, settings_in_words
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations.colours import heat
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.generator import Generator
+from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, PROBABILITY_TOLERANCES, golden_difference
 
+ALLOWED = {"fp16": 0.02, "int8": 0.05}
+"""Largest difference of a probability, on the device, from what the same file answered at the build.
+
+int8: WebAssembly's rounding flips single 8-bit levels, which moved golden probabilities by up to 0.010 (Chromium,
+against AVX2); 8-bit sums that overflow, as on x86 without VNNI, moved them by 0.06 to 0.09 and must be noticed.
+"""
+
+_PACKAGE = Path(__file__).parent
 _WORKER = "service-worker.js"
 _OF_THE_BUNDLE = ("reference.npz", "MODEL_CARD.md")
+_DRAWING_PAGE = "draw"  # what the names of its files begin with
 
 
-class Additions(NamedTuple):
-    """What an app may carry beside its classifier.
-
-    Attributes:
-        generator: What draws on the page of synthetic images; None for an app without that page.
-        webgpu: Whether the page offers to compute on a graphics processor.
-    """
-
-    generator: Bundle[GeneratorManifest] | None = None
-    webgpu: bool = False
+def source_folder(name: str) -> Path:
+    """Return a folder of the app's own files: in the checkout beside this package, in an installed wheel inside it."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parents[1] / name
 
 
-NOTHING_MORE = Additions()
+WWW = source_folder("www")
+"""Page, style, scripts and words."""
+
+PWA = source_folder("pwa")
+"""Web manifest, service worker and icons."""
 
 
 def app_files(
-    classifier: Classifier, archive: Path | None = None, additions: Additions = NOTHING_MORE
+    classifier: Classifier,
+    generator: Bundle[GeneratorManifest] | None = None,
+    *,
+    webgpu: bool = False,
+    archive: Path | None = None,
 ) -> dict[str, bytes]:
     """Return every file of the app by its path.
 
     Args:
         classifier: What the page answers as: with the same file of the same bundle, cropping and abstaining as it does.
+        generator: What draws on the page of synthetic images; None for an app without that page.
+        webgpu: Whether the page offers to compute on a graphics processor.
         archive: onnxruntime-web's ``.tgz``, see `read_files`.
-        additions: What the app carries beside the classifier.
 
     Raises:
         SonoforgeError: The page cannot answer with this file, or a file cannot be had.
     """
     bundle, model = classifier.bundle, classifier.file
-    own = record_golden(classifier)
-    golden = {"golden.npz": own.content} if own else {"bundle/golden.npz": bundle.read("golden.npz")}
-    page, generator = _folder(WWW), additions.generator
-    packages = [ONNXRUNTIME_WEB, *([ONNXRUNTIME_WEBGPU] if additions.webgpu else [])]
+    golden, own = _golden(classifier)
+    packages = [ONNXRUNTIME_WEB, *([ONNXRUNTIME_WEBGPU] if webgpu else [])]
     settings = {
         "model": model,
-        "golden": own.record if own else None,
+        "golden": own,
         "generator": generator is not None,
-        "webgpu": additions.webgpu,
+        "webgpu": webgpu,
         "crop": classifier.crop,
         "abstain": classifier.abstains,
         "settings": settings_in_words(classifier),
+        "columns": csv_format(bundle.manifest.classes).columns,
         "colours": heat().tolist(),
     }
     files = {
-        **({**page, **generator_files(generator)} if generator else without_page(page)),
+        **_page(generator),
         "js/constants.js": constants.script(),
         **_folder(PWA),
         **{f"vendor/{name}": data for one in packages for name, data in read_files(one, archive).items()},
@@ -92,13 +106,82 @@ def write_files(files: dict[str, bytes], folder: Path) -> None:
 
 
 def _folder(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in _sorted(folder)}
-
-
-def _sorted(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise SonoforgeError(f"{folder}: the app's files are missing; install sonoforge again")
-    yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def _page(generator: Bundle[GeneratorManifest] | None) -> dict[str, bytes]:
+    """Return the page's files; those of the page that draws only with what the generator's bundle adds.
+
+    Raises:
+        SonoforgeError: The bundle is damaged, or does not draw its golden images on this machine.
+    """
+    page = _folder(WWW)
+    if generator is None:
+        return {name: data for name, data in page.items() if not Path(name).name.startswith(_DRAWING_PAGE)}
+    difference, allowed = golden_difference(Generator(generator)), IMAGE_TOLERANCES["fp32"]
+    if not difference <= allowed:
+        raise SonoforgeError(
+            f"{generator.path}: its golden images differ by {difference:.2g}, expected at most {allowed:g}; export it "
+            "again"
+        )
+    names = [name for name in (*GeneratorManifest.required, REFERENCE) if name in generator.manifest.files]
+    page["generator/manifest.json"] = json.dumps(generator.manifest.raw).encode()
+    return page | {f"generator/{name}": generator.read(name) for name in names}
+
+
+def _golden(classifier: Classifier) -> tuple[dict[str, bytes], dict[str, Any] | None]:
+    """Return the golden answers that the page compares itself with, and, if the bundle has none of this file, a record.
+
+    A bundle's ``golden.npz`` holds what ``model.onnx`` answers.  An int8 or fp16 file answers otherwise, so a page that
+    compared itself with these would have to allow so much that it could not notice a broken device.  Such a file's own
+    answers are recorded here: ``file``, ``sha256``, ``bytes``, ``tolerance``, ``recorded`` (by what).
+
+    Raises:
+        SonoforgeError: The file does not answer here as it should.
+    """
+    bundle, model = classifier.bundle, classifier.file
+    precision = bundle.manifest.files[model].precision
+    if precision == "fp32":
+        return {"bundle/golden.npz": bundle.read("golden.npz")}, None
+    golden = bundle.golden()
+    answers = classifier.predict(golden["pixels"])
+    difference = float(np.abs(answers["probabilities"] - golden["probabilities"]).max())
+    allowed = PROBABILITY_TOLERANCES[precision]
+    if not difference <= allowed:
+        raise SonoforgeError(
+            f"{bundle.path}: {model}: its probabilities of golden images differ by {difference:.2g} from those of "
+            f"{ClassifierManifest.model}, expected at most {allowed:g}; export it again, or give another --file"
+        )
+    stream = io.BytesIO()
+    np.savez_compressed(stream, pixels=golden["pixels"], **answers)  # type: ignore[arg-type]
+    content = stream.getvalue()
+    record = {
+        "file": "golden.npz",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "tolerance": ALLOWED[precision],
+        "recorded": f"{model}, {classifier.provider} on {platform.machine()}",
+    }
+    return {"golden.npz": content}, record
+
+
+def about_distance(generator: Bundle[GeneratorManifest], answers: str) -> str:
+    """Say in a line whether the page can measure KID.
+
+    Args:
+        generator: The generator.
+        answers: SHA-256 of the classifier's file that answers.
+    """
+    reference = generator.manifest.reference
+    if reference is None:
+        return "no KID: the bundle records no training images; export it again with --reference"
+    if reference.model["sha256"] != answers:
+        name = f"{reference.model['name']} {reference.model['version']}, model.onnx {reference.model['sha256'][:16]}"
+        return f"no KID: its training images are recorded in the features of {name}, which does not answer here"
+    return f"KID against {sum(reference.images.values())} training images"
 
 
 def summary(files: dict[str, bytes]) -> dict[str, Any]:

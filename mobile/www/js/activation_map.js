@@ -5,8 +5,11 @@
  */
 
 import constants from "./constants.js";
+import { boundsOf, greyLevels } from "./grey.js";
 
 const { GRID, BRIGHTEST_POINTS } = constants.activation_map;
+const { BINS, FEWEST } = constants.lesion_contrast;
+const MOST_OPAQUE = 0.55; // of the drawn map
 
 /** @typedef {{values: Float32Array, rows: number, columns: number}} ActivationMap */
 
@@ -14,8 +17,6 @@ const { GRID, BRIGHTEST_POINTS } = constants.activation_map;
  * Enlarge a map bilinearly; constant outside the outermost centres of cells.
  *
  * @param {ActivationMap} map
- * @param {number} width
- * @param {number} height
  * @returns {Float32Array} (height, width).
  */
 export function atSize({ values, rows, columns }, width, height) {
@@ -50,8 +51,6 @@ function weights(cells, length) {
  * The strongest cell of a map laid over a picture, the first in reading order of several.
  *
  * @param {ActivationMap} map
- * @param {number} width
- * @param {number} height
  * @returns {{x: number, y: number, value: number}} The pixel at the cell's centre.
  */
 export function peak({ values, rows, columns }, width, height) {
@@ -76,4 +75,81 @@ export function brightestTenth(map) {
   const total = positive(ordered);
   const first = ordered.length - BRIGHTEST_POINTS;
   return { share: total > 0 ? positive(ordered.subarray(first)) / total : null, from: ordered[first] };
+}
+
+/**
+ * gCNR of the map's brightest tenth against the tissue round it (Rodriguez-Molares et al. 2020, equation 5), as
+ * `sonoforge.runtime.images.lesion_contrast` measures a mask.  A figure of the map's area, not of a lesion.
+ *
+ * @param {ActivationMap} map
+ * @param {number} limit - From which a place belongs to the brightest tenth.
+ * @param {Uint8Array} view - (S, S, 3).
+ * @returns {number | null} 0..1; null where either part has too few pixels.
+ */
+export function mapContrast(map, limit, view) {
+  const side = Math.sqrt(view.length / 3);
+  const { data: levels } = greyLevels({ width: side, height: side, channels: 3, data: view });
+  const values = atSize(map, side, side);
+  const [left, top, right, bottom] = boundsOf(values.map((value) => value >= limit), side);
+  const tall = (bottom - top) >> 1;
+  const wide = (right - left) >> 1;
+  const counts = [new Float64Array(BINS), new Float64Array(BINS)];
+  for (let y = Math.max(0, top - tall); y < Math.min(side, bottom + tall); y++) {
+    for (let x = Math.max(0, left - wide); x < Math.min(side, right + wide); x++) {
+      const i = y * side + x;
+      counts[values[i] >= limit ? 1 : 0][Math.floor((levels[i] * BINS) / 256)] += 1;
+    }
+  }
+  const [surround, area] = counts.map((bins) => bins.reduce((sum, count) => sum + count, 0));
+  if (Math.min(surround, area) < FEWEST) return null;
+  return 1 - counts[0].reduce((sum, count, bin) => sum + Math.min(count / surround, counts[1][bin] / area), 0);
+}
+
+/**
+ * Draw a scan and, over it, where the evidence for its class lies; the look of `sonoforge.runtime.explanations`.
+ *
+ * @param {HTMLCanvasElement} canvas - Gets the picture's size.
+ * @param {{map: ActivationMap, box: number[]}} evidence - The map, and where it lies: left,
+ *   top, right and bottom as shares of the picture.
+ * @param {number[][]} colours - (256, 3), from little to much: `colours` of `app.json`.
+ * @param {number} opacity - 0 (the scan alone) to 1.
+ */
+export function drawHeatMap(canvas, picture, { map, box }, colours, opacity) {
+  canvas.width = picture.width;
+  canvas.height = picture.height;
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  const most = Math.max(...map.values);
+  if (most <= 0 || opacity === 0) return;
+  const [left, top, right, bottom] = box.map((share, i) => Math.round(share * (i % 2 ? picture.height : picture.width)));
+  const [width, height] = [right - left, bottom - top];
+  const values = atSize(map, width, height);
+  const limit = Math.max(brightestTenth(map).from, Number.MIN_VALUE);
+  const image = context.getImageData(left, top, width, height);
+  const { data } = image;
+  for (let i = 0; i < values.length; i++) {
+    const level = Math.round(Math.min(Math.max(values[i] / most, 0), 1) * 255);
+    const share = opacity * MOST_OPAQUE * Math.sqrt(level / 255);
+    for (let k = 0; k < 3; k++) data[4 * i + k] = (1 - share) * data[4 * i + k] + share * colours[level][k];
+  }
+  outline(data, values, width, height, limit);
+  context.putImageData(image, left, top);
+}
+
+/** White inside black, so that it shows on every ground. */
+function outline(data, values, width, height, limit) {
+  const line = Math.max(1, Math.round(Math.min(width, height) / 350));
+  const inside = new Uint8Array(values.length);
+  for (let i = 0; i < inside.length; i++) inside[i] = values[i] >= limit ? 1 : 0;
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const own = inside[i];
+      const edge =
+        (x >= line && inside[i - line] !== own) ||
+        (x + line < width && inside[i + line] !== own) ||
+        (y >= line && inside[i - line * width] !== own) ||
+        (y + line < height && inside[i + line * width] !== own);
+      if (edge) data.fill(own ? 255 : 0, 4 * i, 4 * i + 3);
+    }
+  }
 }

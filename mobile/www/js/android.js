@@ -6,21 +6,13 @@ const app = globalThis.sonoforgeAndroid;
 export const inAndroidApp = app !== undefined;
 
 /**
- * Have Android ask where to save a text, or bytes; a web view saves no download by itself.
- *
- * @param {string} name
- * @param {string} type
- * @param {string | Uint8Array | Blob} content
+ * Have Android ask where to save a text, or bytes, which it gets in Base64; a web view saves no download by itself.
  */
 export async function saveWithAndroid(name, type, content) {
-  if (typeof content === "string") {
-    app.save(name, type, content);
-    return;
-  }
   const bytes = new Uint8Array(await new Blob([content]).arrayBuffer());
   let text = "";
   for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
-  app.saveBytes(name, type, btoa(text));
+  app.save(name, type, btoa(text));
 }
 
 /**
@@ -36,7 +28,7 @@ export function connectAndroidApp(add) {
 }
 
 /** What cannot be read becomes an empty file, which is answered with that reason. */
-async function read({ address, name }) {
+async function read([address, name]) {
   const answer = await fetch(address);
   return new File(answer.ok ? [await answer.blob()] : [], name);
 }

@@ -15,7 +15,6 @@ export class Answers {
   unsaved = false;
 
   /**
-   * @param {HTMLElement} list
    * @param {HTMLElement} section - Shown while there are answers.
    * @param {() => {colours: number[][], enlarge: Function}} around - What cards need.
    */

@@ -3,15 +3,13 @@
 import { connectAndroidApp } from "./android.js";
 import { Answers } from "./answers.js";
 import { connect } from "./ask.js";
-import { terms } from "./elements.js";
-import { rendered } from "./markdown.js";
+import { $, terms } from "./elements.js";
 import { offerUpdates } from "./offline.js";
+import { largestDifference, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { startNetwork } from "./remote_network.js";
 import { download, toCsv, toJson } from "./save.js";
-import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
+import { className, say } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";
-
-const $ = (id) => document.getElementById(id);
 
 const ask = connect("engine.js");
 
@@ -26,9 +24,7 @@ let total = 0;
 let done = 0;
 
 async function start() {
-  offerLanguages($("language"), inOtherWords);
-  await loadWords($("language").value);
-  $("state").textContent = say("starting");
+  await openPage("bundle", inOtherWords);
   try {
     ({ manifest, settings } = await ask("start", { network: startNetwork() }));
     describe();
@@ -40,10 +36,9 @@ async function start() {
 
 async function check() {
   checked = await ask("selfTest");
-  showCheck();
+  showCheck(checked, settings.model);
   if (!checked.passed) {
-    const values = { difference: largestDifference(checked), tolerance: checked.tolerance };
-    block(say("blocked", { reason: say("blocked differs", values) }));
+    block(say("blocked", { reason: say("blocked differs", largestDifference(checked)) }));
     return;
   }
   state = "ready";
@@ -62,11 +57,10 @@ async function useGpu() {
   tell("gpu testing");
   try {
     const found = await ask("useGpu", { network: startNetwork() });
-    const values = { difference: largestDifference(found), tolerance: found.tolerance };
-    tell(found.passed ? "gpu used" : "gpu differs", values);
+    tell(found.passed ? "gpu used" : "gpu differs", largestDifference(found));
     if (!found.passed) return;
     checked = found;
-    showCheck();
+    showCheck(checked, settings.model);
   } catch (error) {
     tell(error.code === "no gpu" ? "gpu missing" : "gpu failed", { reason: error.message });
   }
@@ -74,22 +68,14 @@ async function useGpu() {
 
 function block(text) {
   state = "blocked";
-  document.body.dataset.state = state;
-  $("state").textContent = "";
-  $("blocked").textContent = text;
-  $("blocked").hidden = false;
-  for (const id of ["files", "camera"]) $(id).disabled = true;
+  showBlocked(text, [$("files"), $("camera")]);
 }
-
-const largestDifference = ({ differences }) => Math.max(...Object.values(differences)).toExponential(1);
 
 function describe() {
   const classes = manifest.classes.map(className);
   const key = classes.length === 3 && manifest.classes.includes("malignant") ? "lead" : "lead any";
   $("lead").textContent = say(key, { classes: listed(classes) });
-  const hash = manifest.files[settings.model].sha256.slice(0, 16);
-  $("about-model").textContent = say("about", { name: manifest.name, version: manifest.version, hash });
-  $("unreviewed").hidden = reviewed();
+  showModel(manifest, settings.model);
   $("draw-link").hidden = !settings.generator;
   $("gpu").hidden = !settings.webgpu;
   const coverage = Math.round(100 * (1 - manifest.conformal.alpha));
@@ -159,25 +145,9 @@ async function enlarge({ file, source, picture, result }, opacity) {
   openZoom({ picture: whole.bitmap, evidence, colours: settings.colours, title: file }, opacity);
 }
 
-function showCheck() {
-  const { passed, differences, tolerance, images, milliseconds, browser, model, golden } = checked;
-  const facts = [
-    ["result", say(passed ? "passed" : "failed")],
-    ...Object.entries(differences).map(([name, value]) => [
-      name, say("allowed", { value: value.toExponential(1), tolerance }),
-    ]),
-    ["images", images],
-    ["recorded answers", golden],
-    ["time an image", say("milliseconds", { ms: Math.round(milliseconds) })],
-    ["browser", browser],
-    ["model file", `${settings.model}, SHA-256 ${model}`],
-  ];
-  $("check-list").replaceChildren(...terms(facts.map(([name, value]) => [say(name), value])));
-}
-
 function inOtherWords() {
   if (manifest) describe();
-  if (checked) showCheck();
+  if (checked) showCheck(checked, settings.model);
   answers.redraw();
 }
 
@@ -196,7 +166,7 @@ function save(ending, type, text) {
   answers.unsaved = false;
 }
 
-const saveCsv = () => save("csv", "text/csv", toCsv(answers.all, manifest.classes, origin()));
+const saveCsv = () => save("csv", "text/csv", toCsv(answers.all, settings.columns, origin()));
 
 $("save-csv").addEventListener("click", saveCsv);
 $("save-json").addEventListener("click", () => save("json", "application/json", toJson(answers.all, say("notice"))));
@@ -206,11 +176,6 @@ $("clear").addEventListener("click", () => {
   $("add").focus();
 });
 $("stop").addEventListener("click", () => queue.splice(0));
-$("open-model").addEventListener("click", async () => {
-  $("card").replaceChildren(rendered(await (await fetch("bundle/MODEL_CARD.md")).text()));
-  $("model").showModal();
-});
-$("open-check").addEventListener("click", () => $("check").showModal());
 $("run-check").addEventListener("click", check);
 $("use-gpu").addEventListener("click", useGpu);
 $("save-check").addEventListener("click", () =>

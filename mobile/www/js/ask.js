@@ -5,14 +5,10 @@
  * a question that takes long also `{id, progress}`.
  */
 
-/**
- * @param {string} script - Name of the worker's module in this folder.
- * @returns {ReturnType<typeof asking>}
- */
+/** @param {string} script - Name of the worker's module in this folder. */
 export const connect = (script) => asking(new Worker(new URL(script, import.meta.url), { type: "module" }));
 
 /**
- * @param {Worker | MessagePort} other
  * @returns {(action: string, given?: object, onProgress?: (value: any) => void) => Promise<any>} A Float32Array or a port
  *   that is given is handed over, not copied.
  */

@@ -8,33 +8,19 @@ import { readNpz } from "./npz.js";
  * @property {Record<string, import("./npz.js").Matrix>} golden - `golden.npz`.
  * @property {Uint8Array} model - The model file that answers.
  * @property {string} file - Its name.
- * @property {Golden | null} own - Whose answers `golden` holds, where they are not the bundle's.
- */
-
-/**
- * @typedef {object} Golden - Golden answers of the very file that answers, recorded when the app was built.
- * @property {string} file - Path in the app.
- * @property {string} sha256
- * @property {number} bytes
- * @property {number} tolerance - Largest difference of a probability.
- * @property {string} recorded - By what.
+ * @property {any} own - `golden` of `app.json`: whose answers `golden` holds, where they are not the bundle's.
  */
 
 /**
  * Fetch a bundle's files and compare each with the manifest.
  *
  * @param {string} app - Address of the app's folder, with a slash at its end.
- * @param {{model: string, golden: Golden | null}} settings - `app.json`: the model file to answer with.
+ * @param {{model: string, golden: any}} settings - `app.json`: the model file to answer with.
  * @returns {Promise<Bundle>}
  * @throws {BundleError}
  */
 export async function openBundle(app, { model: file, golden: own }) {
-  const folder = app + "bundle/";
-  const manifest = JSON.parse(new TextDecoder().decode(await load(folder + "manifest.json")));
-  if (manifest.format_version !== 1 || manifest.task !== "classification") {
-    throw new BundleError(`manifest.json: found ${manifest.task} ${manifest.format_version}, expected classification 1`);
-  }
-  const checked = (name) => loadChecked(folder + name, name, manifest.files[name]);
+  const { manifest, checked } = await openFolder(`${app}bundle/`, "classification");
   const arrays = async (name) => readNpz(await checked(name), name);
   const [model, reference, golden] = await Promise.all([
     checked(file),
@@ -45,13 +31,24 @@ export async function openBundle(app, { model: file, golden: own }) {
 }
 
 /**
- * @param {string} address
- * @param {string} name - For messages.
- * @param {{sha256: string, bytes: number} | undefined} entry - What the file must be.
- * @returns {Promise<Uint8Array>}
+ * @param {string} folder - Address of a bundle's folder, with a slash at its end.
+ * @returns {Promise<{manifest: any, checked: (name: string) => Promise<Uint8Array>}>} And what loads a file of it.
  * @throws {BundleError}
  */
-export async function loadChecked(address, name, entry) {
+export async function openFolder(folder, task) {
+  const manifest = JSON.parse(new TextDecoder().decode(await load(`${folder}manifest.json`)));
+  if (manifest.format_version !== 1 || manifest.task !== task) {
+    throw new BundleError(`manifest.json: found ${manifest.task} ${manifest.format_version}, expected ${task} 1`);
+  }
+  return { manifest, checked: (name) => loadChecked(folder + name, name, manifest.files[name]) };
+}
+
+/**
+ * @param {string} name - For messages.
+ * @param {{sha256: string, bytes: number} | undefined} entry - What the file must be.
+ * @throws {BundleError}
+ */
+async function loadChecked(address, name, entry) {
   const content = await load(address);
   if (!entry || content.length !== entry.bytes || (await sha256(content)) !== entry.sha256) {
     throw new BundleError(`${name}: is not the file that the manifest names; install the app again`);
@@ -59,16 +56,13 @@ export async function loadChecked(address, name, entry) {
   return content;
 }
 
-export async function load(address) {
+async function load(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new BundleError(`${address}: cannot be read (${answer.status}); install the app again`);
   return new Uint8Array(await answer.arrayBuffer());
 }
 
-/**
- * @param {Uint8Array} content
- * @returns {Promise<string>} In hexadecimal digits.
- */
+/** @returns {Promise<string>} In hexadecimal digits. */
 export async function sha256(content) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,9 +1,9 @@
 /** One answer as a card: what to make of it, the scan under its heat map, the figures. */
 
+import { drawHeatMap } from "./activation_map.js";
 import { element, terms } from "./elements.js";
-import { drawHeatMap } from "./heat_map.js";
 import { inWords } from "./quality.js";
-import { verdict } from "./verdict.js";
+import { CAUSES } from "./trust.js";
 import { className, percent, say } from "./words.js";
 
 /**
@@ -96,17 +96,11 @@ function drawPicture(part, answer, { colours, enlarge, opacity }) {
 function probabilityRows({ probabilities }) {
   const ordered = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
   return ordered.map(([name, value]) => {
-    const row = document.createElement("tr");
-    const head = element("th", className(name));
-    head.scope = "row";
-    const share = element("td", "");
-    share.className = "share";
+    const row = element("tr", "");
+    const share = element("td", "", { className: "share" });
     share.setAttribute("aria-hidden", "true");
-    const meter = document.createElement("meter");
-    meter.max = 1;
-    meter.value = value;
-    share.append(meter);
-    row.append(head, element("td", percent(value)), share);
+    share.append(element("meter", "", { max: 1, value }));
+    row.append(element("th", className(name), { scope: "row" }), element("td", percent(value)), share);
     return row;
   });
 }
@@ -140,4 +134,29 @@ function figures(result) {
     [say("evidence"), share === null ? say("evidence none", { name }) : say("evidence share", { name, share: percent(share) })],
     [say("time"), say("milliseconds", { ms: Math.round(ms.total) })],
   ];
+}
+
+/**
+ * How an answer is to be taken, as on the page of `sonoforge classify --html`, and what to do next.
+ *
+ * @param {import("./classifier.js").Result} result
+ * @returns {{look: "no" | "open" | "clear", heading: string, advice: string}}
+ */
+function verdict(result) {
+  const { label, best, trust, set, quality } = result;
+  const classes = set.map(className);
+  if (label !== best) return { look: "no", heading: say("uncertain"), advice: say("uncertain advice") };
+  if (!trust.in_distribution) {
+    const why = trust.causes.includes(CAUSES.NOT_ULTRASOUND) ? "no scan advice" : "do not use advice";
+    return { look: "no", heading: say("do not use"), advice: say(why) };
+  }
+  if (!set.length) return { look: "no", heading: say("nothing fits"), advice: say("nothing fits advice") };
+  if (set.length > 1) {
+    const heading = say("open", { classes: classes.join(` ${say("or")} `) });
+    return { look: "open", heading, advice: say("open advice") };
+  }
+  if (quality.flags.length || trust.causes.includes(CAUSES.POOR_SCAN)) {
+    return { look: "open", heading: say("poor", { name: classes[0] }), advice: say("poor advice") };
+  }
+  return { look: "clear", heading: classes[0], advice: say("clear advice", { share: percent(result.probabilities[best]) }) };
 }

@@ -1,10 +1,10 @@
 /** Classify one image, as `sonoforge.runtime.Classifier` does. */
 
-import { brightestTenth, peak } from "./activation_map.js";
+import { brightestTenth, mapContrast, peak } from "./activation_map.js";
 import { findMarks } from "./burned_in_marks.js";
 import { BundleError } from "./errors.js";
 import { greyLevels } from "./grey.js";
-import { mapContrast } from "./lesion_contrast.js";
+import { sum } from "./numbers.js";
 import { networkView, normalise } from "./preprocess.js";
 import { measureQuality, qualityFlags } from "./quality.js";
 import { fingerprint } from "./repeats.js";
@@ -21,18 +21,8 @@ const UNCERTAIN = "uncertain";
  */
 
 /**
- * @typedef {object} Result - The fields of Python's `Result.to_dict()`, and what the page draws and compares by.
- * @property {string} label - Of the most probable class, or `uncertain` where the classifier abstains.
- * @property {string} best - The most probable class.
- * @property {Record<string, number>} probabilities
- * @property {string[]} set
- * @property {import("./trust.js").Trust} trust
- * @property {Record<string, any>} quality
- * @property {{name: string, version: string, sha256: string}} model
- * @property {import("./burned_in_marks.js").Marks} marks
- * @property {{peak: {x: number, y: number, value: number}, share_in_brightest_tenth: number | null,
- *   gcnr_of_map_area: number | null}} map
- * @property {import("./scan_area.js").ScanArea | null} crop
+ * @typedef {object} Result - The fields of Python's `Result.to_dict()`, and what the page draws and compares by:
+ * @property {string} best - The most probable class; `label` is `uncertain` where the classifier abstains.
  * @property {number[]} seen - What the network saw: left, top, right and bottom as shares of the picture.
  * @property {import("./activation_map.js").ActivationMap} activation - Of `best`.
  * @property {import("./repeats.js").Fingerprint} print
@@ -45,11 +35,7 @@ const UNCERTAIN = "uncertain";
 export class Classifier {
   #network;
 
-  /**
-   * @param {import("./bundle.js").Bundle} bundle
-   * @param {Network} network - With the bundle's model loaded.
-   * @param {Settings} settings
-   */
+  /** See `load`. */
   constructor(bundle, network, settings) {
     this.bundle = bundle;
     this.settings = settings;
@@ -60,7 +46,6 @@ export class Classifier {
    * @param {import("./bundle.js").Bundle} bundle
    * @param {Network} network - Without a model yet.
    * @param {Settings} settings
-   * @param {"wasm" | "webgpu"} provider
    */
   static async load(bundle, network, settings, provider = "wasm") {
     await network.load(bundle.model, provider);
@@ -167,9 +152,9 @@ function checkSoftmax({ logits, probabilities }, image, classes, temperature) {
   const scaled = Array.from(logits.subarray(image * classes, (image + 1) * classes), (value) => value / temperature);
   const largest = Math.max(...scaled);
   const powers = scaled.map((value) => Math.exp(value - largest));
-  const sum = powers.reduce((total, value) => total + value, 0);
+  const total = sum(powers);
   powers.forEach((power, i) => {
-    if (!(Math.abs(power / sum - probabilities[image * classes + i]) <= 1e-3)) {
+    if (!(Math.abs(power / total - probabilities[image * classes + i]) <= 1e-3)) {
       throw new BundleError("the model's probabilities are not softmax(logits / temperature); install the app again");
     }
   });

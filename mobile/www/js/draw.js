@@ -1,15 +1,15 @@
 /** The page that shows what a generator draws: each picture marked, the network tested first, its distance measured. */
 
 import { connect } from "./ask.js";
-import { element, terms } from "./elements.js";
-import { marked, NOTICE, syntheticPng } from "./draw_png.js";
-import { zip } from "./draw_zip.js";
+import { marked, NOTICE, syntheticPng, zip } from "./draw_files.js";
+import { $, button, element, terms } from "./elements.js";
 import { offerUpdates } from "./offline.js";
+import { largestDifference, openPage, showBlocked, showCheck, showModel } from "./page.js";
+import { toImageData } from "./raster.js";
 import { download } from "./save.js";
-import { rendered } from "./markdown.js";
-import { className, loadWords, offerLanguages, reviewed, say } from "./words.js";
+import { className, say } from "./words.js";
 
-const $ = (id) => document.getElementById(id);
+const MODEL = "generator.onnx";
 const ask = connect("draw_engine.js");
 
 let manifest = null;
@@ -19,9 +19,7 @@ let drawn = []; // {wish, raster}
 let distance = null; // what was measured of `drawn`, or why not
 
 async function start() {
-  offerLanguages($("language"), describe);
-  await loadWords($("language").value);
-  $("state").textContent = say("starting");
+  await openPage("generator", describe);
   try {
     ({ manifest } = await ask("start"));
     describe();
@@ -32,56 +30,38 @@ async function start() {
   }
   describe();
   if (!checked.passed) {
-    const values = { difference: checked.difference.toExponential(1), tolerance: checked.tolerance };
-    block(() => say("draw blocked", values));
+    block(() => say("draw blocked", largestDifference(checked)));
     return;
   }
   document.body.dataset.state = "ready";
   $("go").disabled = false;
-  $("state").textContent = say("draw ready", { difference: checked.difference.toExponential(1) });
+  $("state").textContent = say("draw ready", largestDifference(checked));
 }
 
 function block(reason) {
   stopped = reason;
-  document.body.dataset.state = "blocked";
-  $("state").textContent = "";
-  $("blocked").textContent = reason();
-  $("blocked").hidden = false;
-  for (const field of $("draw").elements) field.disabled = true;
+  showBlocked(reason(), $("draw").elements);
 }
 
 /** Everything that is said in the reader's language and is not marked in the page itself. */
 function describe() {
-  $("unreviewed").hidden = reviewed();
   if (stopped) $("blocked").textContent = stopped();
   if (!manifest) return;
-  const { classes, class_name: only, psi, name, version, files, training } = manifest;
+  const { classes, class_name: only, psi, name, training } = manifest;
   const shown = (classes.length ? classes : [only]).filter(Boolean).map(className);
   const values = { classes: shown.join(", ") || training.data || name, data: training.data || name };
   $("lead").textContent = say("draw lead", values);
-  $("about-model").textContent = say("about", { name, version, hash: files["generator.onnx"].sha256.slice(0, 16) });
+  showModel(manifest, MODEL);
   const chosen = $("class").value;
-  $("class").replaceChildren(...classes.map((one) => Object.assign(element("option", className(one)), { value: one })));
+  $("class").replaceChildren(...classes.map((one) => element("option", className(one), { value: one })));
   if (chosen) $("class").value = chosen;
   $("class-field").hidden = !classes.length;
   $("psi-field").hidden = !psi.accepted;
   $("psi").disabled = !psi.accepted || Boolean(stopped);
   if (!$("psi").value) $("psi").value = psi.default;
-  if (checked) showCheck();
+  if (checked) showCheck(checked, MODEL);
   showDrawn();
   showDistance();
-}
-
-function showCheck() {
-  const facts = [
-    ["result", say(checked.passed ? "passed" : "failed")],
-    ["largest difference", say("allowed", { value: checked.difference.toExponential(1), tolerance: checked.tolerance })],
-    ["images", checked.images],
-    ["time an image", say("milliseconds", { ms: Math.round(checked.milliseconds) })],
-    ["browser", checked.browser],
-    ["model file", `generator.onnx, SHA-256 ${checked.model}`],
-  ];
-  $("check-list").replaceChildren(...terms(facts.map(([name, value]) => [say(name), value])));
 }
 
 async function draw() {
@@ -125,27 +105,17 @@ function show(picture) {
   $("drawn-section").hidden = false;
   $("drawn-title").textContent = say("draw pictures", { seed });
   const shown = marked(picture.raster);
-  const canvas = Object.assign(document.createElement("canvas"), { width: shown.width, height: shown.height });
-  canvas.getContext("2d").putImageData(new ImageData(toRgba(shown), shown.width), 0, 0);
+  const canvas = element("canvas", "", { width: shown.width, height: shown.height });
+  canvas.getContext("2d").putImageData(toImageData(shown), 0, 0);
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", say("draw picture", { name: classOf(picture), index }));
-  const save = element("button", say("draw save"));
-  save.type = "button";
-  save.setAttribute("aria-label", say("draw save one", { index }));
-  save.addEventListener("click", async () =>
+  const save = button(say("draw save"), async () =>
     download(fileName(picture), "image/png", await syntheticPng(picture.raster, origin(picture))),
   );
-  const item = document.createElement("li");
+  save.setAttribute("aria-label", say("draw save one", { index }));
+  const item = element("li", "");
   item.append(canvas, element("p", say("draw caption", { name: classOf(picture), index })), save);
   $("drawn").append(item);
-}
-
-function toRgba({ data, channels }) {
-  const rgba = new Uint8ClampedArray((4 * data.length) / channels).fill(255);
-  for (let i = 0, from = 0; i < rgba.length; i += 4, from += channels) {
-    for (let k = 0; k < 3; k++) rgba[i + k] = data[channels === 3 ? from + k : from];
-  }
-  return rgba;
 }
 
 const ownClass = ({ wish }) => manifest.classes[wish.label] ?? manifest.class_name;
@@ -164,7 +134,7 @@ function origin(picture) {
     seed,
     training_data: training.fingerprint,
     ...(psi === undefined || psi === styles.default ? {} : { psi }),
-    file_sha256: files["generator.onnx"].sha256,
+    file_sha256: files[MODEL].sha256,
     index,
   };
 }
@@ -220,10 +190,8 @@ function showDistance() {
   const { value, standardError, drawn: count, real, model } = distance;
   const { seed, psi } = drawn[0].wish;
   const values = { value: value.toPrecision(3), error: standardError.toPrecision(2) };
-  const figure = element("p", say("draw kid value", values));
-  figure.className = "value";
-  const facts = document.createElement("dl");
-  facts.className = "facts";
+  const figure = element("p", say("draw kid value", values), { className: "value" });
+  const facts = element("dl", "", { className: "facts" });
   const settings = psi === undefined ? seed : `${seed}, psi ${psi}`;
   const rows = [
     ["draw kid drawn", say("draw kid drawn text", { count, name: classOf(drawn[0]), seed: settings })],
@@ -242,11 +210,6 @@ $("draw").addEventListener("submit", (event) => {
 });
 $("measure").addEventListener("click", measure);
 $("save-all").addEventListener("click", saveAll);
-$("open-model").addEventListener("click", async () => {
-  $("card").replaceChildren(rendered(await (await fetch("generator/MODEL_CARD.md")).text()));
-  $("model").showModal();
-});
-$("open-check").addEventListener("click", () => $("check").showModal());
 
 offerUpdates({ unsaved: false, all: [] }, () => {}); // what is drawn can be drawn again
 start();

@@ -1,15 +1,12 @@
-/**
- * The part of the drawing page that computes, in a worker of its own; messages as `ask.js` has them.
- */
+/** The part of the drawing page that computes, in a worker of its own; messages as `ask.js` has them. */
 
 import { answerQuestions } from "./ask.js";
 import { openBundle } from "./bundle.js";
 import { Classifier } from "./classifier.js";
 import { Generator } from "./draw_generator.js";
 import { kernelDistance, LEAST } from "./draw_kid.js";
-import { OnnxNetwork } from "./onnx_network.js";
-import { openSession } from "./open_session.js";
-import { squeeze } from "./resize.js";
+import { OnnxNetwork, openSession } from "./onnx_network.js";
+import { squeeze } from "./preprocess.js";
 import { selfTest } from "./self_test.js";
 
 const APP = new URL("../", import.meta.url).href;
@@ -19,14 +16,8 @@ let checked = null;
 let settings = null;
 let classifier = null;
 
-/** Why a distance cannot be measured, by a word of the page; thrown as the message. */
-class Refused extends Error {
-  constructor(code, message = "") {
-    super(message);
-    this.name = "Refused";
-    this.code = code;
-  }
-}
+/** Why a distance cannot be measured, by a word of the page. */
+const refused = (code, message = "") => Object.assign(new Error(message), { code });
 
 const actions = {
   async start() {
@@ -48,14 +39,14 @@ const actions = {
   /** KID of drawn pictures against the training images of their class. */
   async distance({ rasters, label }, report) {
     const { reference } = generator.manifest;
-    if (!reference) throw new Refused("no reference");
-    if (rasters.length < LEAST) throw new Refused("too few");
+    if (!reference) throw refused("no reference");
+    if (rasters.length < LEAST) throw refused("too few");
     const network = await featureNetwork(reference);
     const recipe = network.bundle.manifest.preprocessing;
     const { embeddings, labels } = await generator.reference();
     const size = reference.dimension;
     const rows = [...labels.data.keys()].filter((row) => Number(labels.data[row]) === label);
-    if (rows.length < LEAST) throw new Refused("no reference");
+    if (rows.length < LEAST) throw refused("no reference");
     const real = new Float32Array(rows.length * size);
     rows.forEach((row, k) => real.set(embeddings.data.subarray(row * size, (row + 1) * size), k * size));
     const drawn = new Float32Array(rasters.length * size);
@@ -74,11 +65,11 @@ async function featureNetwork({ model }) {
   const bundle = await openBundle(APP, settings);
   const found = bundle.manifest.files[bundle.file].sha256;
   if (found !== model.sha256) {
-    throw new Refused("other network", `${model.name} ${model.version}, SHA-256 ${model.sha256.slice(0, 16)}`);
+    throw refused("other network", `${model.name} ${model.version}, SHA-256 ${model.sha256.slice(0, 16)}`);
   }
   const loaded = await Classifier.load(bundle, new OnnxNetwork(), settings);
   const { passed } = await selfTest(loaded);
-  if (!passed) throw new Refused("features differ");
+  if (!passed) throw refused("features differ");
   classifier = loaded;
   return classifier;
 }

@@ -1,10 +1,11 @@
 /** Draw images with a generator's bundle, as `sonoforge.runtime.Generator` does. */
 
-import { load, loadChecked } from "./bundle.js";
+import { openFolder } from "./bundle.js";
 import constants from "./constants.js";
-import { drawLatent } from "./draw_latents.js";
 import { BundleError } from "./errors.js";
 import { readNpz } from "./npz.js";
+import { toEven } from "./numbers.js";
+import { computeGolden, difference } from "./self_test.js";
 
 const MODEL = "generator.onnx";
 const TOLERANCE = constants.golden.IMAGE_TOLERANCES.fp32;
@@ -23,15 +24,11 @@ export class Generator {
 
   /**
    * @param {string} folder - Address of the bundle's folder, with a slash at its end.
-   * @param {typeof import("./open_session.js").openSession} openSession
+   * @param {typeof import("./onnx_network.js").openSession} openSession
    * @throws {BundleError} A file is not as the manifest says.
    */
   static async load(folder, openSession) {
-    const manifest = JSON.parse(new TextDecoder().decode(await load(folder + "manifest.json")));
-    if (manifest.format_version !== 1 || manifest.task !== "generation") {
-      throw new BundleError(`manifest.json: found ${manifest.task} ${manifest.format_version}, expected generation 1`);
-    }
-    const checked = (name) => loadChecked(folder + name, name, manifest.files[name]);
+    const { manifest, checked } = await openFolder(folder, "generation");
     const [model, golden] = await Promise.all([checked(MODEL), checked("golden.npz")]);
     const generator = new Generator();
     generator.#opened = await openSession(model, "wasm");
@@ -79,26 +76,15 @@ export class Generator {
   /** Draw the bundle's golden images, and compare with what the exporter recorded. */
   async selfTest() {
     const { seeds, labels, psi, images } = this.golden;
-    const times = [];
-    let difference = 0;
-    const count = seeds.data.length;
-    for (let i = 0; i < count; i++) {
-      const started = performance.now();
-      const found = await this.image({ seed: seeds.data[i], index: 0, label: Number(labels.data[i]), psi: psi.data[i] });
-      times.push(performance.now() - started);
-      const expected = images.data.subarray(i * found.length, (i + 1) * found.length);
-      difference = found.reduce((most, value, k) => Math.max(most, Math.abs(value - expected[k])), difference);
-    }
-    return {
-      passed: difference <= TOLERANCE,
-      images: count,
-      difference,
-      tolerance: TOLERANCE,
-      milliseconds: times.sort((a, b) => a - b)[Math.floor(count / 2)],
-      browser: navigator.userAgent,
-      model: this.manifest.files[MODEL].sha256,
-      when: new Date().toISOString(),
-    };
+    let largest = 0;
+    const measured = await computeGolden(
+      seeds.data.length,
+      (i) => this.image({ seed: seeds.data[i], index: 0, label: Number(labels.data[i]), psi: psi.data[i] }),
+      (found, i) => (largest = Math.max(largest, difference(found, images, i))),
+    );
+    const differences = { "largest difference": largest };
+    const { sha256: model } = this.manifest.files[MODEL];
+    return { passed: largest <= TOLERANCE, ...measured, differences, tolerance: TOLERANCE, model };
   }
 }
 
@@ -115,11 +101,33 @@ export function toPixels(planes, area, channels) {
   for (let c = 0; c < channels; c++) {
     for (let i = 0; i < area; i++) {
       const level = Math.fround(Math.fround(planes[c * area + i] + 1) * 127.5);
-      const below = Math.floor(level);
-      const rest = level - below;
-      const rounded = rest > 0.5 || (rest === 0.5 && below % 2 !== 0) ? below + 1 : below;
-      out[i * channels + c] = Math.min(Math.max(rounded, 0), 255);
+      out[i * channels + c] = Math.min(Math.max(toEven(level), 0), 255);
     }
   }
   return out;
+}
+
+/**
+ * Latents of image number i of a seed: the recipe `sha256-box-muller-1` of `sonoforge.runtime.inference.latents`.
+ *
+ * @param {number | bigint} seed - At least 0.
+ * @param {number} index - Number of the image.
+ * @param {number} size - Length Z.
+ * @returns {Promise<Float32Array>} (Z,).
+ */
+export async function drawLatent(seed, index, size, distribution) {
+  const numbers = [];
+  for (let block = 0; numbers.length < size + (size % 2); block++) {
+    const text = new TextEncoder().encode(`${seed}/${index}/${block}`);
+    const view = new DataView(await crypto.subtle.digest("SHA-256", text));
+    for (let at = 0; at < 32; at += 4) numbers.push((view.getUint32(at) + 0.5) / 2 ** 32);
+  }
+  if (distribution === "uniform") return Float32Array.from(numbers.slice(0, size), (u) => 2 * u - 1);
+  const normal = [];
+  for (let at = 0; at < size; at += 2) {
+    const radius = Math.sqrt(-2 * Math.log(numbers[at]));
+    const angle = 2 * Math.PI * numbers[at + 1];
+    normal.push(radius * Math.cos(angle), radius * Math.sin(angle));
+  }
+  return Float32Array.from(normal.slice(0, size));
 }

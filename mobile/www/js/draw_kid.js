@@ -3,6 +3,8 @@
  * `sonoforge.runtime.distances.kernel.kernel_distance` defines it (Binkowski et al., Demystifying MMD GANs, ICLR 2018).
  */
 
+import { mean, sum } from "./numbers.js";
+
 export const LEAST = 3;
 
 /**
@@ -19,7 +21,7 @@ export function kernelDistance(drawn, real, size) {
   const drawnToDrawn = withinSums(drawn, n, size);
   const realToReal = withinSums(real, m, size);
   const { rows: drawnToReal, columns: realToDrawn } = betweenSums(drawn, real, size);
-  const [a, b, c] = [drawnToDrawn, realToReal, drawnToReal].map(total);
+  const [a, b, c] = [drawnToDrawn, realToReal, drawnToReal].map(sum);
   const value = estimate(a, b, c, n, m);
   // Without image i the sums lose its row, and within its own set its column, which is equal.
   const withoutDrawn = drawnToDrawn.map((sum, i) => estimate(a - 2 * sum, b, c - drawnToReal[i], n - 1, m));
@@ -65,11 +67,7 @@ function betweenSums(first, second, size) {
   return { rows, columns };
 }
 
-function total(values) {
-  return values.reduce((sum, value) => sum + value, 0);
-}
-
 function variance(values) {
-  const mean = total(values) / values.length;
-  return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+  const centre = mean(values);
+  return mean(values.map((value) => (value - centre) ** 2));
 }

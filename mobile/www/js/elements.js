@@ -1,15 +1,17 @@
 /** Pieces of the pages. */
 
+/** @param {string} id */
+export const $ = (id) => document.getElementById(id);
+
 /**
  * @param {string} name - Of the tag.
- * @param {string} text
- * @returns {HTMLElement}
+ * @param {object} [properties] - Of the element, such as `className`.
  */
-export function element(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
-}
+export const element = (name, text, properties = {}) =>
+  Object.assign(document.createElement(name), { textContent: text, ...properties });
+
+/* */
+export const button = (text, onClick) => element("button", text, { type: "button", onclick: onClick });
 
 /**
  * @param {[string, string | number][]} pairs - Terms and what is said of them.

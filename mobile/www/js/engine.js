@@ -1,6 +1,4 @@
-/**
- * The part that computes, in a worker of its own so that the page never waits; the network runs in a second one.
- */
+/** The part that computes, in a worker of its own so that the page never waits; the network runs in a second one. */
 
 import { answerQuestions } from "./ask.js";
 import { openBundle } from "./bundle.js";

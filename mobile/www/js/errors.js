@@ -1,3 +1,7 @@
+import constants from "./constants.js";
+
+export const LIMITS = constants.limits;
+
 /** A file that cannot be answered for: `code` says which kind, as Python's `ImageError` does. */
 export class ImageError extends Error {
   /**
@@ -6,16 +10,26 @@ export class ImageError extends Error {
    */
   constructor(code, message) {
     super(message);
-    this.name = "ImageError";
     this.code = code;
   }
 }
 
 /** A bundle whose files are not what its manifest says. */
-export class BundleError extends Error {
-  /** @param {string} message */
-  constructor(message) {
-    super(message);
-    this.name = "BundleError";
+export class BundleError extends Error {}
+
+/**
+ * @param {number} [most] - Pixels.
+ * @throws {ImageError}
+ */
+export function checkSize(width, height, most = LIMITS.MAX_PIXELS) {
+  const found = `found ${width}x${height} pixels`;
+  if (width * height > most) {
+    throw new ImageError("too_large", `${found}, expected at most ${most / 1e6} million; scale it down`);
+  }
+  if (Math.min(width, height) < LIMITS.MIN_SIDE) {
+    throw new ImageError("too_small", `${found}, expected at least ${LIMITS.MIN_SIDE} a side`);
+  }
+  if (Math.max(width, height) > LIMITS.MAX_ASPECT * Math.min(width, height)) {
+    throw new ImageError("unsupported", `${found}, expected one side at most ${LIMITS.MAX_ASPECT} times the other; crop it`);
   }
 }

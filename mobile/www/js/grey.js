@@ -67,11 +67,45 @@ function mean(sum, count) {
 }
 
 /**
- * @param {number} value
- * @returns {number} The nearest whole number; of two, the even one, as in Python.
+ * @param {ArrayLike<number | boolean>} on - (height, width), row after row.
+ * @returns {Box} Round the places that are on; without any, its sides are in the wrong order.
  */
-export function toEven(value) {
-  const down = Math.floor(value);
-  const rest = value - down;
-  return rest > 0.5 || (rest === 0.5 && down % 2) ? down + 1 : down;
+export function boundsOf(on, width) {
+  const box = [Infinity, Infinity, 0, 0];
+  on.forEach((is, i) => {
+    if (!is) return;
+    const [y, x] = [Math.floor(i / width), i % width];
+    box[0] = Math.min(box[0], x);
+    box[1] = Math.min(box[1], y);
+    box[2] = Math.max(box[2], x + 1);
+    box[3] = Math.max(box[3], y + 1);
+  });
+  return box;
+}
+
+/**
+ * @param {Uint8Array} on - (down, across), row after row.
+ * @returns {number[][]} Indices of the parts that are connected by sides, the largest first.
+ */
+export function connectedParts(on, across) {
+  const left = on.slice();
+  const found = [];
+  for (let start = 0; start < left.length; start++) {
+    if (!left[start]) continue;
+    left[start] = 0;
+    const part = [start];
+    for (let next = 0; next < part.length; next++) {
+      const cell = part[next];
+      const column = cell % across;
+      const beside = [column > 0 ? cell - 1 : -1, column < across - 1 ? cell + 1 : -1, cell - across, cell + across];
+      for (const near of beside) {
+        if (near >= 0 && left[near]) {
+          left[near] = 0;
+          part.push(near);
+        }
+      }
+    }
+    found.push(part);
+  }
+  return found.sort((one, other) => other.length - one.length);
 }

@@ -4,7 +4,8 @@
  */
 
 import constants from "./constants.js";
-import { toEven } from "./grey.js";
+import { connectedParts } from "./grey.js";
+import { mean, toEven } from "./numbers.js";
 
 const {
   STEP, CELL, FEWEST, LOWEST, HIGHEST, NARROWEST, WIDER, TEXT, LINES, DRAWING, EVEN, BRIGHT,
@@ -65,30 +66,16 @@ function groups({ width, height }, steps) {
     if (column > 0) wide[cell - 1] = 1;
     if (column < across - 1) wide[cell + 1] = 1;
   }
-  const parent = new Uint32Array(wide.length);
-  for (let cell = 0; cell < wide.length; cell++) parent[cell] = cell;
-  const rootOf = (cell) => {
-    while (parent[cell] !== cell) cell = parent[cell] = parent[parent[cell]];
-    return cell;
-  };
-  const join = (one, other) => {
-    const [a, b] = [rootOf(one), rootOf(other)];
-    parent[Math.max(a, b)] = Math.min(a, b);
-  };
-  for (let cell = 0; cell < wide.length; cell++) {
-    if (!wide[cell]) continue;
-    if (cell % across && wide[cell - 1]) join(cell, cell - 1);
-    if (cell >= across && wide[cell - across]) join(cell, cell - across);
-  }
-  const members = new Map();
+  const partOf = new Uint32Array(wide.length);
+  const members = connectedParts(wide, across).map((cells, number) => {
+    for (const cell of cells) partOf[cell] = number;
+    return [];
+  });
   for (const step of steps) {
     const cell = cellOf(step);
-    if (counts[cell] < FEWEST) continue;
-    const root = rootOf(cell);
-    if (!members.has(root)) members.set(root, []);
-    members.get(root).push(step);
+    if (counts[cell] >= FEWEST) members[partOf[cell]].push(step);
   }
-  return [...members.values()].filter((part) => part.length >= FEWEST_STEPS);
+  return members.filter((part) => part.length >= FEWEST_STEPS);
 }
 
 function boxOf(steps) {
@@ -125,7 +112,6 @@ function kindOf({ width, height, data }, steps, alone) {
 
 /** Whether the steps lie on one straight line, long enough and with gaps. */
 function isDotted(steps) {
-  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const [x, y] = [mean(steps.map(({ column }) => column)), mean(steps.map(({ row }) => row))];
   const points = steps.map(({ row, column }) => [column - x, row - y]);
   const [xx, xy, yy] = points.reduce(([a, b, c], [u, v]) => [a + u * u, b + u * v, c + v * v], [0, 0, 0]);

@@ -1,9 +1,8 @@
+import { element } from "./elements.js";
+
 /** The little Markdown that model cards are written in: headings, paragraphs, lists, tables, bold, code. */
 
-/**
- * @param {string} text
- * @returns {DocumentFragment} Made of elements and text alone: nothing in the text is taken for HTML.
- */
+/** @returns {DocumentFragment} Made of elements and text alone: nothing in the text is taken for HTML. */
 export function rendered(text) {
   const page = document.createDocumentFragment();
   for (const block of text.trim().split(/\n{2,}/)) {
@@ -21,14 +20,14 @@ export function rendered(text) {
 }
 
 function list(lines) {
-  const made = document.createElement("ul");
+  const made = element("ul", "");
   const items = lines.join("\n").slice(2).split("\n- ");
   made.append(...items.map((item) => withInline("li", item.replaceAll("\n", " "))));
   return made;
 }
 
 function table(lines) {
-  const made = document.createElement("table");
+  const made = element("table", "");
   const rows = lines.filter((line) => !/^[|\s:-]+$/.test(line)).map((line) => line.replace(/^\||\|$/g, "").split("|"));
   rows.forEach((cells, i) => {
     const row = made.insertRow();
@@ -39,15 +38,10 @@ function table(lines) {
 
 /** `**bold**` and `` `code` `` inside a text. */
 function withInline(name, text) {
-  const made = document.createElement(name);
+  const made = element(name, "");
   for (const part of text.split(/(\*\*[^*]+\*\*|`[^`]+`)/)) {
     const inline = /^(\*\*|`)(.+)\1$/.exec(part);
-    if (!inline) made.append(part);
-    else {
-      const own = document.createElement(inline[1] === "`" ? "code" : "strong");
-      own.textContent = inline[2];
-      made.append(own);
-    }
+    made.append(inline ? element(inline[1] === "`" ? "code" : "strong", inline[2]) : part);
   }
   return made;
 }

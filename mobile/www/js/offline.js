@@ -1,7 +1,6 @@
 import { inAndroidApp } from "./android.js";
+import { $, button, element } from "./elements.js";
 import { say } from "./words.js";
-
-const $ = (id) => document.getElementById(id);
 
 /**
  * Install the service worker, and offer a newer version when it has one.  Nothing is reloaded unasked, nor in other
@@ -45,18 +44,9 @@ export async function offerUpdates(answers, save) {
 
 function offer(text, load) {
   document.querySelector(".update")?.remove();
-  const bar = document.createElement("div");
-  bar.className = "update";
+  const bar = element("div", say(text), { className: "update" });
   bar.setAttribute("role", "status");
-  const [now, later] = ["update now", "update later"].map((word) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = say(word);
-    return button;
-  });
-  now.addEventListener("click", load);
-  later.addEventListener("click", () => bar.remove());
-  bar.append(document.createTextNode(say(text)), now, later);
+  bar.append(button(say("update now"), load), button(say("update later"), () => bar.remove()));
   document.body.append(bar);
 }
 

@@ -7,6 +7,8 @@
  * Source: EXIF 2.32, tag 274.
  */
 
+import { ascii, viewOf } from "./bytes.js";
+
 const TAG = 0x0112;
 
 /**
@@ -17,7 +19,7 @@ const TAG = 0x0112;
  *   one. A damaged record counts as upright.
  */
 export function findOrientation(data) {
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const view = viewOf(data);
   const start = exifStart(data, view);
   if (start < 0 || start + 8 > data.length) return null;
   const little = data[start] === 0x49 && data[start + 1] === 0x49;
@@ -53,7 +55,7 @@ function inJpeg(data, view) {
     }
     if (marker === 0xda || marker === 0xd9) return -1;
     const length = view.getUint16(position + 2);
-    const isExif = marker === 0xe1 && text(data, position + 4, 4) === "Exif" && data[position + 8] === 0;
+    const isExif = marker === 0xe1 && ascii(data, position + 4, 4) === "Exif" && data[position + 8] === 0;
     if (isExif) return position + 10;
     position += 2 + length;
   }
@@ -63,19 +65,15 @@ function inJpeg(data, view) {
 function inChunks(data, view, first, head, wanted, riff) {
   let position = first;
   while (position + head <= data.length) {
-    const kind = text(data, riff ? position : position + 4, 4);
+    const kind = ascii(data, riff ? position : position + 4, 4);
     const length = view.getUint32(riff ? position + 4 : position, riff);
     if (kind === wanted) {
       const content = position + 8;
-      return text(data, content, 4) === "Exif" ? content + 6 : content;
+      return ascii(data, content, 4) === "Exif" ? content + 6 : content;
     }
     position += 8 + length + (riff ? length & 1 : 4);
   }
   return -1;
-}
-
-function text(data, at, length) {
-  return String.fromCharCode(...data.subarray(at, at + length));
 }
 
 /**

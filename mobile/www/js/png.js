@@ -8,10 +8,8 @@
  * Source: PNG specification, third edition: sections 5.3 (chunks), 9 (filters), 8.1 (interlacing), 11.3.1 (tRNS).
  */
 
-import { crc32 } from "./crc32.js";
-import { ImageError } from "./errors.js";
-import { inflate } from "./inflate.js";
-import { checkSize } from "./limits.js";
+import { ascii, crc32, inflate, joined, viewOf } from "./bytes.js";
+import { checkSize, ImageError } from "./errors.js";
 
 /** @typedef {{width: number, height: number, channels: 1 | 3, data: Uint8Array}} Raster */
 
@@ -57,7 +55,7 @@ function damaged(why) {
 
 /** Check every chunk and gather the ones that pixels depend on. */
 function readChunks(data) {
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const view = viewOf(data);
   const found = { header: null, palette: null, transparency: null, frames: 1 };
   const parts = [];
   let position = 8;
@@ -66,7 +64,7 @@ function readChunks(data) {
     const length = view.getUint32(position);
     const end = position + 12 + length;
     if (end > data.length) throw damaged("the last PNG chunk is cut off");
-    const kind = String.fromCharCode(...data.subarray(position + 4, position + 8));
+    const kind = ascii(data, position + 4, 4);
     if (crc32(data.subarray(position + 4, end - 4)) !== view.getUint32(end - 4)) {
       throw damaged(`wrong checksum in PNG chunk ${kind}`);
     }
@@ -79,18 +77,12 @@ function readChunks(data) {
     else if (kind === "IEND") break;
     position = end;
   }
-  const pixels = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    pixels.set(part, at);
-    at += part.length;
-  }
-  return { ...found, pixels };
+  return { ...found, pixels: joined(parts) };
 }
 
 function readHeader({ header, palette }) {
   if (!header || header.length < 13) throw damaged("the PNG header is missing");
-  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  const view = viewOf(header);
   const [depth, colour, compression, filter, interlace] = header.subarray(8, 13);
   if (!DEPTHS[colour]?.includes(depth) || compression || filter || interlace > 1) {
     throw damaged("a PNG header that no encoder writes");

@@ -1,6 +1,116 @@
+/**
+ * What the network sees of an image: the scan found in it, squeezed and normalised.
+ *
+ * The resize is Pillow's antialiased resize in 8-bit fixed point, equal to the byte; rows first, then columns.
+ *
+ * Source: Pillow, `src/libImaging/Resample.c`: 22 bits of precision, coefficients rounded away from zero.
+ */
+
 import { cropped } from "./grey.js";
-import { squeeze } from "./resize.js";
 import { findScanArea } from "./scan_area.js";
+
+const PRECISION = 22;
+
+const FILTERS = {
+  box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
+  bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
+  // Keys 1981 with a = -0.5, as Pillow has it.
+  bicubic: {
+    support: 2,
+    weight: (x) => {
+      const a = -0.5;
+      const d = Math.abs(x);
+      if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+      if (d < 2) return (((d - 5) * d + 8) * d - 4) * a;
+      return 0;
+    },
+  },
+};
+
+/** For each output position: the first input, and the fixed-point weights of the inputs from there. */
+function coefficients(inputs, outputs, filter) {
+  const scale = inputs / outputs;
+  const stretch = Math.max(scale, 1);
+  const support = filter.support * stretch;
+  const rows = [];
+  for (let i = 0; i < outputs; i++) {
+    const centre = (i + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(centre - support + 0.5));
+    const last = Math.min(inputs, Math.trunc(centre + support + 0.5));
+    const weights = [];
+    let sum = 0;
+    for (let x = first; x < last; x++) {
+      const weight = filter.weight((x - centre + 0.5) * (1 / stretch));
+      weights.push(weight);
+      sum += weight;
+    }
+    const fixed = weights.map((weight) => {
+      const k = (sum ? weight / sum : weight) * (1 << PRECISION);
+      return Math.trunc(k < 0 ? k - 0.5 : k + 0.5);
+    });
+    rows.push({ first, weights: Int32Array.from(fixed) });
+  }
+  return rows;
+}
+
+const HALF = 1 << (PRECISION - 1);
+
+function clip8(sum) {
+  const value = sum >> PRECISION;
+  return value < 0 ? 0 : value > 255 ? 255 : value;
+}
+
+/**
+ * Squeeze an image to a square.
+ *
+ * @param {import("./png.js").Raster} raster
+ * @param {number} size - Side S in pixels.
+ * @returns {Uint8Array} (S, S, 3); a grey image is copied to the three channels.
+ */
+export function squeeze(raster, size, resample) {
+  const { width, height, channels, data } = raster;
+  const filter = FILTERS[resample];
+  const narrow = width === size ? data : resizeRows(data, width, height, channels, coefficients(width, size, filter));
+  const small =
+    height === size ? narrow : resizeColumns(narrow, size, channels, coefficients(height, size, filter));
+  const pixels = new Uint8Array(size * size * 3);
+  if (channels === 3) pixels.set(small);
+  else for (let i = 0; i < small.length; i++) pixels[3 * i] = pixels[3 * i + 1] = pixels[3 * i + 2] = small[i];
+  return pixels;
+}
+
+function resizeRows(data, width, height, channels, rows) {
+  const out = new Uint8Array(rows.length * height * channels);
+  let at = 0;
+  for (let y = 0; y < height; y++) {
+    const line = y * width * channels;
+    for (const { first, weights } of rows) {
+      for (let c = 0; c < channels; c++) {
+        let sum = HALF;
+        let from = line + first * channels + c;
+        for (let k = 0; k < weights.length; k++, from += channels) sum = (sum + Math.imul(data[from], weights[k])) | 0;
+        out[at++] = clip8(sum);
+      }
+    }
+  }
+  return out;
+}
+
+function resizeColumns(data, width, channels, rows) {
+  const stride = width * channels;
+  const out = new Uint8Array(rows.length * stride);
+  const sums = new Int32Array(stride);
+  rows.forEach(({ first, weights }, y) => {
+    sums.fill(HALF);
+    for (let k = 0; k < weights.length; k++) {
+      const from = (first + k) * stride;
+      const weight = weights[k];
+      for (let i = 0; i < stride; i++) sums[i] += Math.imul(data[from + i], weight);
+    }
+    for (let i = 0; i < stride; i++) out[y * stride + i] = clip8(sums[i]);
+  });
+  return out;
+}
 
 /**
  * @typedef {{size: number, resample: "bilinear" | "bicubic", mean: number[], std: number[], crop?: string}} Recipe
@@ -8,17 +118,10 @@ import { findScanArea } from "./scan_area.js";
  */
 
 /**
- * @typedef {object} View - What the network sees of an image.
- * @property {Uint8Array} pixels - (S, S, 3).
- * @property {import("./scan_area.js").ScanArea | null} crop - Where the scan lies, if that part alone is seen.
- * @property {import("./grey.js").Box} box - What is seen.
- */
-
-/**
  * @param {import("./png.js").Raster} raster
  * @param {Recipe} recipe
- * @param {"none" | "auto"} crop
- * @returns {View}
+ * @returns {{pixels: Uint8Array, crop: import("./scan_area.js").ScanArea | null, box: import("./grey.js").Box}} The view
+ *   (S, S, 3), where the scan lies, if that part alone is seen, and what is seen.
  */
 export function networkView(raster, recipe, crop) {
   const area = crop === "auto" ? findScanArea(raster) : null;

@@ -4,7 +4,7 @@
  */
 
 import constants from "./constants.js";
-import { toEven } from "./grey.js";
+import { sum, toEven } from "./numbers.js";
 import { say } from "./words.js";
 
 const { METRICS, SATURATED_FROM, BLACK_UP_TO } = constants.quality_metrics;
@@ -12,7 +12,6 @@ const { METRICS, SATURATED_FROM, BLACK_UP_TO } = constants.quality_metrics;
 /**
  * @param {Uint8Array} pixels - (S, S, 3), the network's view.
  * @param {number} width - Of the original, in pixels.
- * @param {number} height
  * @returns {Record<string, number>} By metric.
  */
 export function measureQuality(pixels, width, height) {
@@ -31,7 +30,7 @@ export function measureQuality(pixels, width, height) {
     if (low < 0 && cumulative >= 0.05) low = level;
     if (high < 0 && cumulative >= 0.95) high = level;
   });
-  let sum = 0;
+  let total = 0;
   let squares = 0;
   let residuals = 0;
   for (let y = 1; y < side - 1; y++) {
@@ -40,15 +39,15 @@ export function measureQuality(pixels, width, height) {
       const cross = grey[i - side] + grey[i + side] + grey[i - 1] + grey[i + 1];
       const corners = grey[i - side - 1] + grey[i + side - 1] + grey[i - side + 1] + grey[i + side + 1];
       const laplacian = cross - 4 * grey[i];
-      sum += laplacian;
+      total += laplacian;
       squares += laplacian * laplacian;
       residuals += Math.abs(corners - 2 * cross + 4 * grey[i]);
     }
   }
   const inner = (side - 2) ** 2;
-  const between = (from, to) => share.slice(from, to).reduce((total, part) => total + part, 0);
+  const between = (from, to) => sum(share.slice(from, to));
   return {
-    sharpness: squares / inner - (sum / inner) ** 2,
+    sharpness: squares / inner - (total / inner) ** 2,
     noise: (Math.sqrt(Math.PI / 2) / 6) * (residuals / inner),
     contrast: high - low,
     brightness,

@@ -35,7 +35,8 @@ function fitting({ width, height }, most) {
 const toBitmap = (raster, { width, height }) =>
   createImageBitmap(toImageData(raster), { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
 
-function toImageData({ width, height, channels, data }) {
+/** @param {import("./png.js").Raster} raster */
+export function toImageData({ width, height, channels, data }) {
   const rgba = new Uint8ClampedArray(4 * width * height);
   const [second, third] = channels === 3 ? [1, 2] : [0, 0];
   for (let i = 0, from = 0; i < rgba.length; i += 4, from += channels) {

@@ -3,7 +3,8 @@
 import { sha256 } from "./bundle.js";
 import constants from "./constants.js";
 import { greyLevels } from "./grey.js";
-import { squeeze } from "./resize.js";
+import { mean } from "./numbers.js";
+import { squeeze } from "./preprocess.js";
 
 const { ALIKE, SIDE, LEAST_SPREAD } = constants.repeats;
 
@@ -30,10 +31,10 @@ export async function fingerprint({ width, height, data }, view) {
     for (let dy = -1; dy <= 1; dy++) for (let dx = -1; dx <= 1; dx++) sum += at(y + dy, x + dx);
     detail[i] = at(y, x) - sum / 9;
   }
-  const mean = detail.reduce((sum, value) => sum + value, 0) / detail.length;
-  const length = Math.sqrt(detail.reduce((sum, value) => sum + (value - mean) ** 2, 0));
+  const centre = mean(detail);
+  const length = Math.sqrt(detail.reduce((sum, value) => sum + (value - centre) ** 2, 0));
   const scale = length >= LEAST_SPREAD * SIDE ? 1 / length : 0;
-  return { digest: await sha256(whole), detail: detail.map((value) => (value - mean) * scale) };
+  return { digest: await sha256(whole), detail: detail.map((value) => (value - centre) * scale) };
 }
 
 /**

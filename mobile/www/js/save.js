@@ -1,15 +1,7 @@
 /** Answers as files that a person can keep: the columns and fields of `sonoforge classify --csv` and `--json`. */
 
 import { inAndroidApp, saveWithAndroid } from "./android.js";
-import constants from "./constants.js";
 
-// DICOM and clips, whose columns stay empty, are for `sonoforge serve` and `sonoforge classify`.
-const COLUMNS = [
-  "set", "trust_score", "in_distribution", "trust_reasons",
-  ...Object.keys(constants.quality_metrics.METRICS),
-  "quality_flags", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags", "copy_of", "seems_copy_of",
-  "error_code", "error_message", "bytes", "modified_ns", "model_sha256", "settings",
-];
 // What a spreadsheet would run as a formula; see `sonoforge.runtime.csv_cells`.
 const FORMULA = /^'*[=+\-@\t\r]/;
 
@@ -27,11 +19,10 @@ const FORMULA = /^'*[=+\-@\t\r]/;
 
 /**
  * @param {Answer[]} answers
- * @param {string[]} classes
+ * @param {string[]} header - `columns` of `app.json`; those of DICOM and clips stay empty.
  * @param {{model: string, settings: string}} origin - SHA-256 of the model file, and `settings` of `app.json`.
  */
-export function toCsv(answers, classes, origin) {
-  const header = ["file", "ok", "label", ...classes.map((name) => `p_${name}`), ...COLUMNS];
+export function toCsv(answers, header, origin) {
   const rows = answers.map((answer) => {
     const cells = { ...(answer.result ? cellsOf(answer) : failureOf(answer)), ...identity(answer, origin) };
     return header.map((name) => cell(cells[name] ?? ""));
@@ -74,10 +65,7 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/**
- * @param {Answer[]} answers
- * @param {string} notice
- */
+/** @param {Answer[]} answers */
 export function toJson(answers, notice) {
   const results = answers.map(({ file, result, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };

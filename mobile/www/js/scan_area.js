@@ -1,14 +1,12 @@
-/**
- * Where the scan lies in an exported screen: the five steps and constants of `sonoforge.runtime.images.scan_area`.
- */
+/** Where the scan lies in an exported screen: the five steps and constants of `sonoforge.runtime.images.scan_area`. */
 
 import constants from "./constants.js";
-import { greyLevels, reducedTo, toEven } from "./grey.js";
-import { continued } from "./scan_continuation.js";
+import { boundsOf, connectedParts, greyLevels, reducedTo } from "./grey.js";
+import { mean, toEven } from "./numbers.js";
 
 const {
   LONGEST, CELL, SMALL_CELL, SMALL, FLAT_SHARE, THINNEST, SMALLEST, AS_WIDE, ACTIVE_COLUMN, ACTIVE_ROW, GAP,
-  STEP, COLUMNS_INSIDE, ROWS_INSIDE, SAME, REACH, MOST_BEYOND, SECTOR_CORNER,
+  STEP, COLUMNS_INSIDE, ROWS_INSIDE, SAME, REACH, MOST_BEYOND, SECTOR_CORNER, STRIP, SMOOTH, ALIVE, ALIKE, AS_BRIGHT,
 } = constants.scan_area;
 
 /**
@@ -32,7 +30,7 @@ export function findScanArea(raster) {
   const part = scanCells(textured(levels, side));
   const unknown = (why) => ({ box: [0, 0, width, height], outline: "unknown", kept: 1, reason: `${why} is kept` });
   if (!part) return unknown("no textured area; the whole picture");
-  const [first, top, last, bottom] = boxOf(part);
+  const [first, top, last, bottom] = boundsOf(part.on, part.across);
   const cut = refine(levels, [first * side, top * side, last * side, bottom * side], side);
   const box = continued(levels, cut);
   const outline = hasEmptyCorners(part, [first, top, last, bottom]) ? "sector" : "rectangle";
@@ -83,7 +81,7 @@ function flatShare(values) {
 function scanCells(cells) {
   const { across, down, on } = cells;
   const thinnest = Math.max(3, toEven(THINNEST * Math.min(across, down)) | 1);
-  const found = parts(opened(cells, thinnest), across);
+  const found = connectedParts(opened(cells, thinnest), across);
   if (!found.length || found[0].length < SMALLEST * on.length) return null;
   const kept = new Uint8Array(on.length);
   const columns = (part) => part.map((cell) => cell % across).reduce(([a, b], x) => [Math.min(a, x), Math.max(b, x)], [across, -1]);
@@ -130,43 +128,6 @@ function extreme(on, { across, down }, size, choose) {
     return out;
   };
   return pass(pass(on, across, 1, down, across), down, across, across, 1);
-}
-
-/** Split into parts connected by sides, the largest first, each as indices. */
-function parts(on, across) {
-  const left = on.slice();
-  const found = [];
-  for (let start = 0; start < left.length; start++) {
-    if (!left[start]) continue;
-    left[start] = 0;
-    const part = [start];
-    for (let next = 0; next < part.length; next++) {
-      const cell = part[next];
-      const column = cell % across;
-      const beside = [column > 0 ? cell - 1 : -1, column < across - 1 ? cell + 1 : -1, cell - across, cell + across];
-      for (const near of beside) {
-        if (near >= 0 && left[near]) {
-          left[near] = 0;
-          part.push(near);
-        }
-      }
-    }
-    found.push(part);
-  }
-  return found.sort((one, other) => other.length - one.length);
-}
-
-function boxOf({ across, on }) {
-  const box = [Infinity, Infinity, 0, 0];
-  on.forEach((is, cell) => {
-    if (!is) return;
-    const [row, column] = [Math.floor(cell / across), cell % across];
-    box[0] = Math.min(box[0], column);
-    box[1] = Math.min(box[1], row);
-    box[2] = Math.max(box[2], column + 1);
-    box[3] = Math.max(box[3], row + 1);
-  });
-  return box;
 }
 
 /** Move each side, from well inside the cells outwards, to the pixel at which the scan ends. */
@@ -232,4 +193,66 @@ function hasEmptyCorners({ across, on }, [left, top, right, bottom]) {
   };
   const pair = (y) => Math.max(share(left, y), share(right - wide, y));
   return Math.min(pair(top), pair(bottom - high)) < SECTOR_CORNER;
+}
+
+/** The last step: move each side of the box outwards while the picture goes on beyond it. */
+function continued({ width, height, data }, [startLeft, startTop, startRight, startBottom]) {
+  let [left, top, right, bottom] = [startLeft, startTop, startRight, startBottom];
+  const column = (x) => ({ start: top * width + x, step: width, length: bottom - top });
+  const row = (y) => ({ start: y * width + left, step: 1, length: right - left });
+  const upTo = (from, count, direction, line) => Array.from({ length: count }, (_, i) => line(from + direction * i));
+  right += further(data, upTo(right - STRIP, width - right + STRIP, 1, column));
+  left -= further(data, upTo(left + STRIP - 1, left + STRIP, -1, column));
+  bottom += further(data, upTo(bottom - STRIP, height - bottom + STRIP, 1, row));
+  top -= further(data, upTo(top + STRIP - 1, top + STRIP, -1, row));
+  return [left, top, right, bottom];
+}
+
+/** By how many lines a side moves: the lines begin with the strip inside it and go outwards. */
+function further(data, lines) {
+  if (lines.length < STRIP || lines[0].length < 2 * SMOOTH) return 0;
+  let before = profile(data, lines.slice(0, STRIP));
+  for (let begin = STRIP; begin < lines.length; begin += STRIP) {
+    const after = profile(data, lines.slice(begin, begin + STRIP));
+    const apart = after.reduce((sum, value, i) => sum + Math.abs(value - before[i]), 0) / after.length;
+    if (deviation(after) < ALIVE || apart > AS_BRIGHT) return begin - STRIP;
+    if (!(correlation(before, after) >= ALIKE)) return begin - STRIP;
+    before = after;
+  }
+  return lines.length - STRIP;
+}
+
+/** Mean level along a side, smoothed. */
+function profile(data, strip) {
+  const { length } = strip[0];
+  const means = new Float64Array(length);
+  for (let i = 0; i < length; i++) {
+    let sum = 0;
+    for (const { start, step } of strip) sum += data[start + i * step];
+    means[i] = sum / strip.length;
+  }
+  return Float64Array.from({ length: length - SMOOTH + 1 }, (_, i) => {
+    let sum = 0;
+    for (let k = 0; k < SMOOTH; k++) sum += means[i + k] / SMOOTH;
+    return sum;
+  });
+}
+
+function deviation(values) {
+  const centre = mean(values);
+  return Math.sqrt(mean(values.map((value) => (value - centre) ** 2)));
+}
+
+/** Pearson's; NaN for values that are all the same. */
+function correlation(one, other) {
+  const [a, b] = [mean(one), mean(other)];
+  let product = 0;
+  let first = 0;
+  let second = 0;
+  one.forEach((value, i) => {
+    product += (value - a) * (other[i] - b);
+    first += (value - a) ** 2;
+    second += (other[i] - b) ** 2;
+  });
+  return product / Math.sqrt(first * second);
 }

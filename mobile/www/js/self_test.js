@@ -4,26 +4,12 @@ import { BundleError } from "./errors.js";
 const { TOLERANCE } = constants.golden;
 
 /**
- * @typedef {object} SelfTest
- * @property {boolean} passed
- * @property {number} images
- * @property {Record<string, number>} differences - The largest of each output.
- * @property {number} tolerance
- * @property {boolean} labelsEqual
- * @property {number} milliseconds - Median of one image.
- * @property {string} browser
- * @property {{simd: boolean, threads: number}} wasm
- * @property {string} model - SHA-256 of the model file.
- * @property {string} golden - Whose answers they were compared with.
- * @property {string} when - ISO 8601.
- */
-
-/**
  * Compute the bundle's golden images with the code that answers for a user's, and compare with what was recorded of
  * this very file: by the exporter, or, of an int8 or fp16 file, when the app was built.
  *
  * @param {import("./classifier.js").Classifier} classifier
- * @returns {Promise<SelfTest>}
+ * @returns What the page shows and saves: `differences` are the largest of each output, `model` is the SHA-256 of its file,
+ *   `golden` says whose answers they were compared with.
  */
 export async function selfTest(classifier) {
   const { bundle } = classifier;
@@ -34,38 +20,57 @@ export async function selfTest(classifier) {
   const compared = exact ? Object.keys(manifest.outputs) : ["probabilities"];
   const tolerance = exact ? TOLERANCE : own.tolerance;
   const [images, side] = golden.pixels.shape;
-  const area = side * side * 3;
-  const classes = manifest.classes.length;
   const differences = Object.fromEntries(compared.map((name) => [name, 0]));
-  const times = [];
+  const label = (values) => values.indexOf(Math.max(...values));
   let labelsEqual = true;
-  for (let i = 0; i < images; i++) {
-    const pixels = golden.pixels.data.subarray(i * area, (i + 1) * area);
-    const started = performance.now();
-    const outputs = await classifier.predict(pixels);
-    times.push(performance.now() - started);
-    for (const name of compared) {
-      const found = outputs[name];
-      const expected = golden[name].data.subarray(i * found.length, (i + 1) * found.length);
-      const largest = found.reduce((most, value, k) => Math.max(most, Math.abs(value - expected[k])), 0);
-      differences[name] = Math.max(differences[name], largest);
-    }
-    const label = (values) => values.indexOf(Math.max(...values));
-    const recorded = golden.logits.data.subarray(i * classes, (i + 1) * classes);
-    labelsEqual &&= label(outputs.logits) === label(recorded);
-  }
-  times.sort((a, b) => a - b);
+  const measured = await computeGolden(
+    images,
+    (i) => classifier.predict(imageOf(golden.pixels, i, side * side * 3)),
+    (outputs, i) => {
+      for (const name of compared) differences[name] = Math.max(differences[name], difference(outputs[name], golden[name], i));
+      labelsEqual &&= label(outputs.logits) === label(imageOf(golden.logits, i, manifest.classes.length));
+    },
+  );
   return {
     passed: Object.values(differences).every((value) => value <= tolerance) && (labelsEqual || !exact),
-    images,
+    ...measured,
     differences,
     tolerance,
     labelsEqual,
-    milliseconds: times[Math.floor(times.length / 2)],
-    browser: navigator.userAgent,
     wasm: { simd: true, threads: 1 },
     model: sha256,
     golden: own ? own.recorded : "golden.npz",
-    when: new Date().toISOString(),
   };
+}
+
+const imageOf = ({ data }, i, length) => data.subarray(i * length, (i + 1) * length);
+
+/**
+ * @param {Float32Array} found - Of one golden image.
+ * @param {import("./npz.js").Matrix} recorded - Of all.
+ * @param {number} i - Number of the image.
+ * @returns {number} The largest.
+ */
+export function difference(found, recorded, i) {
+  const expected = imageOf(recorded, i, found.length);
+  return found.reduce((most, value, k) => Math.max(most, Math.abs(value - expected[k])), 0);
+}
+
+/**
+ * Compute golden images one after the other, and hand each over to be compared.
+ *
+ * @param {(i: number) => Promise<any>} compute
+ * @param {(found: any, i: number) => void} compare
+ * @returns {Promise<{images: number, milliseconds: number, browser: string, when: string}>} Milliseconds: the median.
+ */
+export async function computeGolden(images, compute, compare) {
+  const times = [];
+  for (let i = 0; i < images; i++) {
+    const started = performance.now();
+    const found = await compute(i);
+    times.push(performance.now() - started);
+    compare(found, i);
+  }
+  const milliseconds = times.sort((a, b) => a - b)[Math.floor(images / 2)];
+  return { images, milliseconds, browser: navigator.userAgent, when: new Date().toISOString() };
 }

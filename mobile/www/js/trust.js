@@ -2,41 +2,31 @@
  * May a reader use this answer?  The assessment of `sonoforge.runtime.inference.trust`, from what the bundle records.
  */
 
-import { colouredShare } from "./colour.js";
 import constants from "./constants.js";
-import { darkColumns, uprightScore } from "./scan_pose.js";
-import { flatness } from "./speckle_grain.js";
+import { mean } from "./numbers.js";
+import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
 const { POOR_FLAGS, BEYOND } = constants.trust;
 const { NEIGHBOURS } = constants.nearest_training;
 
-/**
- * @typedef {object} Trust
- * @property {number} score - 1 typical, 0 foreign.
- * @property {boolean} in_distribution
- * @property {string[]} causes
- * @property {string[]} reasons - One line for each cause.
- * @property {number} distance
- * @property {number} neighbour_distance
- */
+/** @typedef {ReturnType<typeof assess>} Trust - As Python's; `score`: 1 typical, 0 foreign. */
 
 /**
  * Mahalanobis distance of an embedding under the reference's probabilistic-PCA covariance (Tipping & Bishop 1999).
  *
  * @param {Float32Array} embedding - (D,).
  * @param {Record<string, import("./npz.js").Matrix>} reference - `trust_mean`, `trust_components`, `trust_residual`.
- * @returns {number}
  */
 export function mahalanobis(embedding, reference) {
-  const mean = reference.trust_mean.data;
+  const { data: centre } = reference.trust_mean;
   const { data: components, shape } = reference.trust_components;
   const [size, axes] = shape;
   const whitened = new Float64Array(axes);
   const precision = new Float64Array(axes);
   let length = 0;
   for (let i = 0; i < size; i++) {
-    const centred = embedding[i] - mean[i];
+    const centred = embedding[i] - centre[i];
     length += centred * centred;
     for (let k = 0; k < axes; k++) {
       const value = components[i * axes + k];
@@ -58,17 +48,16 @@ export function mahalanobis(embedding, reference) {
  *
  * @param {Float32Array} embedding - (D,).
  * @param {Record<string, import("./npz.js").Matrix>} reference - `neighbour_mean`, `_axes`, `_points`.
- * @returns {number}
  */
 export function neighbourDistance(embedding, reference) {
-  const mean = reference.neighbour_mean.data;
+  const { data: centre } = reference.neighbour_mean;
   const { data: axes, shape } = reference.neighbour_axes;
   const { data: points, shape: pointShape } = reference.neighbour_points;
   const [size, width] = shape;
   const length = Math.sqrt(embedding.reduce((sum, value) => sum + value * value, 0)) || 1;
   const placed = new Float64Array(width);
   for (let i = 0; i < size; i++) {
-    const centred = embedding[i] / length - mean[i];
+    const centred = embedding[i] / length - centre[i];
     for (let k = 0; k < width; k++) placed[k] += centred * axes[i * width + k];
   }
   const found = new Float64Array(pointShape[0]);
@@ -77,15 +66,13 @@ export function neighbourDistance(embedding, reference) {
     for (let k = 0; k < width; k++) squared += (placed[k] - points[n * width + k]) ** 2;
     found[n] = Math.sqrt(squared);
   }
-  const nearest = found.sort().subarray(0, NEIGHBOURS);
-  return nearest.reduce((sum, value) => sum + value, 0) / nearest.length;
+  return mean(found.sort().subarray(0, NEIGHBOURS));
 }
 
 /**
  * The chance that an image like the reference images lies at least this far out: a Weibull tail through the median
  * and the 95th percentile.
  *
- * @param {number} distance
  * @param {{median: number, threshold: number}} limits
  * @returns {number} 0..1.
  */
@@ -95,18 +82,10 @@ export function tailProbability(distance, { median, threshold }) {
 }
 
 /**
- * @typedef {object} Evidence
- * @property {Uint8Array} pixels - (S, S, 3), the network's view.
- * @property {Float32Array} embedding - (D,).
- * @property {Record<string, number>} quality - What `measureQuality` returned.
- * @property {string[]} flags - Of the image quality.
- */
-
-/**
- * @param {Evidence} evidence
+ * @param {{pixels: Uint8Array, embedding: Float32Array, quality: Record<string, number>, flags: string[]}} evidence - The
+ *   network's view (S, S, 3), the embedding (D,), what `measureQuality` returned, and the flags of it.
  * @param {string[]} classes - That cannot be ruled out.
  * @param {import("./bundle.js").Bundle} bundle
- * @returns {Trust}
  */
 export function assess(evidence, classes, bundle) {
   const { trust: limits } = bundle.manifest;
@@ -158,8 +137,7 @@ function whyNoScan(pixels, distance, { threshold, checks }) {
 }
 
 /** How much of an image is coloured, where no training image had as much; else empty. */
-function whyColoured(pixels, checks) {
-  const limit = checks.colour;
+function whyColoured(pixels, { colour: limit }) {
   const share = colouredShare(pixels);
   return share > limit
     ? `, and ${Math.round(100 * share)}% of it is coloured, of scans ${Math.round(100 * limit)}% at most`
@@ -187,7 +165,6 @@ function within({ threshold }, digits) {
  * @param {Trust} trust
  * @param {number} probability - Of the most probable class.
  * @param {any} manifest - With `trust.checks`.
- * @returns {boolean}
  */
 export function shouldAbstain(trust, probability, manifest) {
   const inTheScan = trust.causes.some((cause) => cause !== CAUSES.BETWEEN_CLASSES);

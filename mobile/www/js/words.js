@@ -1,3 +1,5 @@
+import { $, element } from "./elements.js";
+
 /** The page's words in the reader's language, from `words/LANGUAGE.json`; what a language lacks is English. */
 
 const LANGUAGES = { en: "English", hi: "हिन्दी", kk: "Қазақша" };
@@ -11,26 +13,20 @@ export async function loadWords(language) {
   english = await read("en");
   words = language === "en" ? english : await read(language);
   document.documentElement.lang = language;
-  for (const element of document.querySelectorAll("[data-word]")) element.textContent = say(element.dataset.word);
-  for (const element of document.querySelectorAll("[data-label]")) {
-    element.setAttribute("aria-label", say(element.dataset.label));
-  }
+  for (const part of document.querySelectorAll("[data-word]")) part.textContent = say(part.dataset.word);
+  for (const part of document.querySelectorAll("[data-label]")) part.setAttribute("aria-label", say(part.dataset.label));
+  $("unreviewed").hidden = words.reviewed !== false; // whether a native speaker has checked the language
 }
 
 /**
  * Fill a list of the languages; the one chosen before, else the browser's, is chosen.
  *
- * @param {HTMLSelectElement} list
  * @param {() => void} onChange - Called once the words of another language are there.
  */
 export function offerLanguages(list, onChange) {
   const kept = localStorage.getItem("language");
   const preferred = kept ?? navigator.languages.map((tag) => tag.split("-")[0]).find((tag) => tag in LANGUAGES) ?? "en";
-  for (const [code, name] of Object.entries(LANGUAGES)) {
-    const choice = document.createElement("option");
-    Object.assign(choice, { value: code, lang: code, textContent: name });
-    list.append(choice);
-  }
+  list.append(...Object.entries(LANGUAGES).map(([code, name]) => element("option", name, { value: code, lang: code })));
   list.value = preferred in LANGUAGES ? preferred : "en";
   list.addEventListener("change", async () => {
     localStorage.setItem("language", list.value);
@@ -39,14 +35,9 @@ export function offerLanguages(list, onChange) {
   });
 }
 
-/** Whether a native speaker has checked the language that is shown. */
-export const reviewed = () => words.reviewed !== false;
-
 /**
- * @param {string} key
  * @param {Record<string, string | number>} [values] - For `{name}` in the text.
  * @param {string} [otherwise] - What to say where no language has the key.
- * @returns {string}
  */
 export function say(key, values = {}, otherwise = key) {
   const text = words[key] ?? english[key] ?? otherwise;
@@ -57,10 +48,7 @@ export function say(key, values = {}, otherwise = key) {
  * @param {string} name - A class of the bundle.
  * @returns {string} In the reader's language where it has a word for it, else as the bundle has it.
  */
-export function className(name) {
-  const key = `class ${name}`;
-  return words[key] ?? english[key] ?? name;
-}
+export const className = (name) => say(`class ${name}`, {}, name);
 
 /**
  * @param {number} share - 0..1.

@@ -1,8 +1,8 @@
 /** The enlarged scan: by buttons, by + and - and 0, by two fingers, by the wheel with Ctrl; arrow keys move it. */
 
-import { drawHeatMap } from "./heat_map.js";
+import { drawHeatMap } from "./activation_map.js";
+import { $ } from "./elements.js";
 
-const $ = (id) => document.getElementById(id);
 const LEAST = 0.1;
 const MOST = 8;
 

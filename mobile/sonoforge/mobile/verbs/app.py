@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sonoforge.mobile.verbs.settings import AppSettings
-from sonoforge.mobile.web_app import Additions, app_files
+from sonoforge.mobile.web_app import app_files
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
@@ -27,15 +27,11 @@ def open_classifier(app: AppSettings, bundle: Bundle[ClassifierManifest]) -> Cla
 
 
 def open_generator(app: AppSettings) -> Bundle[GeneratorManifest] | None:
-    """Open the generator's bundle; None where none is given.
-
-    Raises:
-        SonoforgeError: It is no generator's bundle.
-    """
+    """Open the generator's bundle; None where none is given."""
     return open_bundle(app.generator, GeneratorManifest) if app.generator else None
 
 
 def files_of(app: AppSettings, classifier: Classifier, generator: Bundle[GeneratorManifest] | None) -> dict[str, bytes]:
     """Return every file of the app by its path; see `app_files`."""
     archive = Path(app.onnxruntime_web) if app.onnxruntime_web else None
-    return app_files(classifier, archive, Additions(generator, app.webgpu))
+    return app_files(classifier, generator, webgpu=app.webgpu, archive=archive)

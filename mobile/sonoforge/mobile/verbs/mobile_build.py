@@ -15,7 +15,6 @@ from typing import Any
 from sonoforge.mobile import android_app, web_app
 from sonoforge.mobile.android_app import Apk, Signer
 from sonoforge.mobile.android_tools import find_tools
-from sonoforge.mobile.drawing import about_distance
 from sonoforge.mobile.signing_key import debug_key, own_key
 from sonoforge.mobile.verbs.app import files_of, open_classifier, open_generator
 from sonoforge.mobile.verbs.settings import MobileBuildConfig
@@ -45,7 +44,7 @@ def main(config: MobileBuildConfig) -> Outcome:
     sha256 = manifest.files[config.app.file].sha256
     if generator:
         drawn = generator.manifest
-        say(f"draws     {drawn.name} {drawn.version} ({about_distance(generator, sha256)})")
+        say(f"draws     {drawn.name} {drawn.version} ({web_app.about_distance(generator, sha256)})")
     say(f"files     {about['files']}, {about['bytes'] / 1e6:.1f} MB to load once")
     say(f"version   {about['version']}")
     model = {**manifest.identity, "sha256": sha256}

@@ -62,9 +62,9 @@ class CsvFormat:
 
     def __init__(self, columns: Sequence[str], cells: Callable[[Entry], Mapping[str, str]]) -> None:
         """Take the columns of an answer, and what gives their cells."""
-        self._header = ["file", "ok", *columns, "error_code", "error_message", *IDENTITY]
+        self.columns = ["file", "ok", *columns, "error_code", "error_message", *IDENTITY]
         self._cells = cells
-        self.head = self._text(self._header)
+        self.head = self._text(self.columns)
 
     def line(self, entry: Entry, about: Mapping[str, str]) -> str:
         """Return the row of one answer."""
@@ -73,19 +73,19 @@ class CsvFormat:
         else:
             row = {f"error_{key}": defused(text) for key, text in entry["error"].items()}
         row |= {"file": defused(entry["file"]), "ok": str(entry["ok"]).lower(), **about}
-        return self._text([row.get(name, "") for name in self._header])
+        return self._text([row.get(name, "") for name in self.columns])
 
     def read(self, text: str, path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
         """Yield name, identity and text of each row; SonoforgeError for other columns."""
         rows = csv.reader(io.StringIO(text, newline=""))
         found = next(rows, [])
-        if found != self._header:
-            other = sorted(set(found) ^ set(self._header)) or ["their order"]
+        if found != self.columns:
+            other = sorted(set(found) ^ set(self.columns)) or ["their order"]
             raise SonoforgeError(
                 f"{path}: cannot be continued, its columns differ ({', '.join(other)}); choose another file"
             )
         for row in rows:
-            own = dict(zip(self._header, row, strict=True))
+            own = dict(zip(self.columns, row, strict=True))
             yield own["file"], {name: own[name] for name in IDENTITY}, self._text(row)
 
     def name(self, file: str) -> str:

@@ -60,7 +60,7 @@ public final class CaptureProvider extends ContentProvider {
         try {
             rows.addRow(new Object[] {picture.getLastPathSegment(), file(picture).length()});
         } catch (FileNotFoundException error) {
-            return rows;
+            // none of our pictures: no row
         }
         return rows;
     }

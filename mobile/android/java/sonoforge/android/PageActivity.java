@@ -19,7 +19,6 @@ import android.widget.TextView;
 import android.widget.Toast;
 import java.io.IOException;
 import java.io.OutputStream;
-import java.nio.charset.StandardCharsets;
 
 /** The only screen: a web view that shows the page, and what the page needs of the phone. */
 public final class PageActivity extends Activity {
@@ -123,19 +122,10 @@ public final class PageActivity extends Activity {
 
     /** What the page may call; it does so from a thread of its own. */
     private final class Bridge {
-        /** Asks a person where to save a text. */
-        @JavascriptInterface
-        public void save(String name, String type, String text) {
-            ask(name, type, text.getBytes(StandardCharsets.UTF_8));
-        }
-
         /** Asks a person where to save bytes, which come in Base64. */
         @JavascriptInterface
-        public void saveBytes(String name, String type, String base64) {
-            ask(name, type, Base64.decode(base64, Base64.DEFAULT));
-        }
-
-        private void ask(String name, String type, byte[] given) {
+        public void save(String name, String type, String base64) {
+            byte[] given = Base64.decode(base64, Base64.DEFAULT);
             runOnUiThread(() -> {
                 content = given;
                 Intent intent = new Intent(Intent.ACTION_CREATE_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE)
@@ -144,7 +134,7 @@ public final class PageActivity extends Activity {
             });
         }
 
-        /** Returns the shared pictures that the page does not know of: {@code [{"address", "name"}]}. */
+        /** Returns the shared pictures that the page does not know of: {@code [[address, name]]}. */
         @JavascriptInterface
         public String shared() {
             return shared.tell(getContentResolver());

@@ -7,10 +7,9 @@ import android.net.Uri;
 import android.provider.OpenableColumns;
 import android.util.SparseArray;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.json.JSONArray;
-import org.json.JSONException;
-import org.json.JSONObject;
 
 /** Pictures that other apps shared with this one, until the page reads them; used from several threads. */
 final class SharedPictures {
@@ -60,15 +59,9 @@ final class SharedPictures {
                 found.add(waiting.get(told));
             }
         }
-        try {
-            for (int i = 0; i < found.size(); i++) {
-                JSONObject picture = new JSONObject();
-                picture.put("address", Addresses.SHARED + (first + i));
-                picture.put("name", name(resolver, found.get(i)));
-                pictures.put(picture);
-            }
-        } catch (JSONException impossible) {
-            throw new IllegalStateException(impossible);
+        for (int i = 0; i < found.size(); i++) {
+            String address = Addresses.SHARED + (first + i);
+            pictures.put(new JSONArray(Arrays.asList(address, name(resolver, found.get(i)))));
         }
         return pictures.toString();
     }
@@ -87,7 +80,7 @@ final class SharedPictures {
                 return rows.getString(0);
             }
         } catch (RuntimeException error) { // another app's provider may throw what it likes
-            return "shared picture";
+            // is called as one whose provider says nothing
         }
         return "shared picture";
     }

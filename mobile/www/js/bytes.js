@@ -1,0 +1,58 @@
+/** Bytes of files: text, checksums, compression. */
+
+/** @param {Uint8Array} data */
+export const viewOf = ({ buffer, byteOffset, byteLength }) => new DataView(buffer, byteOffset, byteLength);
+
+/** @returns {string} One character a byte. */
+export const ascii = (data, at, length) => String.fromCharCode(...data.subarray(at, at + length));
+
+/** @returns {Uint8Array} One after the other. */
+export function joined(parts) {
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let position = 0;
+  for (const part of parts) {
+    out.set(part, position);
+    position += part.length;
+  }
+  return out;
+}
+
+const TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
+  let c = n;
+  for (let k = 0; k < 8; k++) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1;
+  return c;
+});
+
+/**
+ * CRC-32 of PNG and zip (ISO 3309).
+ *
+ * @returns {number} 0..2^32 - 1.
+ */
+export function crc32(data) {
+  let c = 0xffffffff;
+  for (let i = 0; i < data.length; i++) c = TABLE[(c ^ data[i]) & 255] ^ (c >>> 8);
+  return (c ^ 0xffffffff) >>> 0;
+}
+
+/**
+ * Decompress with the browser's own decoder.
+ *
+ * @param {"deflate" | "deflate-raw"} format - With zlib's header (PNG), or without (zip).
+ * @param {number} most - Bytes that the result may have.
+ * @throws {Error} The data are damaged, cut off, or larger than `most`.
+ */
+export async function inflate(data, format, most) {
+  const reader = new Response(data).body.pipeThrough(new DecompressionStream(format)).getReader();
+  const parts = [];
+  let size = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return joined(parts);
+    size += value.length;
+    if (size > most) {
+      await reader.cancel();
+      throw new Error(`found more than ${most} bytes after decompression`);
+    }
+    parts.push(value);
+  }
+}

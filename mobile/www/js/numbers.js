@@ -1,0 +1,12 @@
+/** @param {ArrayLike<number>} values */
+export const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+/** @param {ArrayLike<number>} values */
+export const mean = (values) => sum(values) / values.length;
+
+/** @returns {number} The nearest whole number; of two, the even one, as in Python. */
+export function toEven(value) {
+  const down = Math.floor(value);
+  const rest = value - down;
+  return rest > 0.5 || (rest === 0.5 && down % 2) ? down + 1 : down;
+}
