@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from sonoforge.mobile.android_tools import AndroidTools
+from sonoforge.mobile.android_tools import PASSWORD, AndroidTools, SigningKey
 from sonoforge.mobile.npm_package import BUNDLETOOL, read_files
-from sonoforge.mobile.signing_key import PASSWORD, SigningKey
 from sonoforge.mobile.web_app import PWA, source_folder
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.errors import SonoforgeError
@@ -53,13 +52,6 @@ class AndroidApp(NamedTuple):
     label: str
     code: int
     version: str
-
-
-class Apk(NamedTuple):
-    """An app and its file."""
-
-    app: AndroidApp
-    data: bytes
 
 
 class Signer(NamedTuple):
@@ -101,10 +93,10 @@ def _minutes(created: str) -> int:
     return minutes
 
 
-def build_apk(files: Mapping[str, bytes], manifest: Manifest, version: str, signer: Signer) -> Apk:
-    """Return the signed app; see `describe_app`, `build_unsigned` and `sign`."""
+def build_apk(files: Mapping[str, bytes], manifest: Manifest, version: str, signer: Signer) -> tuple[AndroidApp, bytes]:
+    """Return the app and its signed file; see `describe_app`, `build_unsigned` and `sign`."""
     app = describe_app(manifest, version)
-    return Apk(app, sign(build_unsigned(files, app, signer.tools), signer.key, signer.tools))
+    return app, sign(build_unsigned(files, app, signer.tools), signer.key, signer.tools)
 
 
 def build_unsigned(files: Mapping[str, bytes], app: AndroidApp, tools: AndroidTools) -> bytes:

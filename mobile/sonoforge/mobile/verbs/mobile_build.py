@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.mobile import android_app, web_app
-from sonoforge.mobile.android_app import Apk, Signer
-from sonoforge.mobile.android_tools import find_tools
-from sonoforge.mobile.signing_key import debug_key, own_key
+from sonoforge.mobile.android_app import AndroidApp, Signer
+from sonoforge.mobile.android_tools import debug_key, find_tools, own_key
 from sonoforge.mobile.verbs.app import files_of, open_classifier, open_generator
 from sonoforge.mobile.verbs.settings import MobileBuildConfig
 from sonoforge.runtime import atomic
@@ -52,7 +51,7 @@ def main(config: MobileBuildConfig) -> Outcome:
     if generator:
         result["generator"] = generator.manifest.identity
     if signer and apk:
-        result["apk"] = _write_apk(out.with_name(f"{out.name}.apk"), apk, signer)
+        result["apk"] = _write_apk(out.with_name(f"{out.name}.apk"), apk[0], apk[1], signer)
     return Outcome(result, f"sonoforge serve '{config.bundle}' --open" if config.bundle else "sonoforge serve --open")
 
 
@@ -68,8 +67,7 @@ def _signer(config: MobileBuildConfig) -> Signer | None:
     return Signer(tools, own_key(Path(config.key), config.key_alias) if config.key else debug_key(tools))
 
 
-def _write_apk(path: Path, apk: Apk, signer: Signer) -> dict[str, Any]:
-    app, data = apk
+def _write_apk(path: Path, app: AndroidApp, data: bytes, signer: Signer) -> dict[str, Any]:
     atomic.write_bytes(path, data)
     key = "debug" if signer.key.is_debug else "own"
     sha256 = hashlib.sha256(data).hexdigest()
