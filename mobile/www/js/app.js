@@ -2,11 +2,10 @@
 
 import { connectAndroidApp } from "./android.js";
 import { Answers } from "./answers.js";
-import { connect } from "./ask.js";
+import { connect, startNetwork } from "./ask.js";
 import { $, terms } from "./elements.js";
 import { offerUpdates } from "./offline.js";
 import { largestDifference, openPage, showBlocked, showCheck, showModel } from "./page.js";
-import { startNetwork } from "./remote_network.js";
 import { download, toCsv, toJson } from "./save.js";
 import { className, say } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";

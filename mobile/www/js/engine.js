@@ -1,10 +1,9 @@
 /** The part that computes, in a worker of its own so that the page never waits; the network runs in a second one. */
 
-import { answerQuestions } from "./ask.js";
+import { answerQuestions, remoteNetwork } from "./ask.js";
 import { openBundle } from "./bundle.js";
 import { Classifier } from "./classifier.js";
 import { decodeImage } from "./decode.js";
-import { remoteNetwork } from "./remote_network.js";
 import { selfTest } from "./self_test.js";
 import { enlarged, thumbnail } from "./raster.js";
 

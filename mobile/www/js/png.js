@@ -188,14 +188,6 @@ function pixelWriter(header, { palette, transparency }) {
       },
     };
   }
-  if (colour === 4) {
-    return {
-      channels: 1,
-      pixel: (line, column, out, at) => {
-        out[at] = onBlack(line[2 * wide * column], line[2 * wide * column + wide]);
-      },
-    };
-  }
   if (colour === 2) {
     const hidden = transparency ? [transparency[1], transparency[3], transparency[5]] : null;
     return {
@@ -211,12 +203,13 @@ function pixelWriter(header, { palette, transparency }) {
       },
     };
   }
+  const channels = colour === 4 ? 1 : 3; // and alpha
   return {
-    channels: 3,
+    channels,
     pixel: (line, column, out, at) => {
-      const from = 4 * wide * column;
-      const alpha = line[from + 3 * wide];
-      for (let k = 0; k < 3; k++) out[at + k] = onBlack(line[from + k * wide], alpha);
+      const from = (channels + 1) * wide * column;
+      const alpha = line[from + channels * wide];
+      for (let k = 0; k < channels; k++) out[at + k] = onBlack(line[from + k * wide], alpha);
     },
   };
 }

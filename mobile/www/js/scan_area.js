@@ -134,24 +134,21 @@ function extreme(on, { across, down }, size, choose) {
 function refine({ width, height, data }, [startLeft, startTop, startRight, startBottom], side) {
   let [left, top] = [startLeft, startTop];
   let [right, bottom] = [Math.min(startRight, width), Math.min(startBottom, height)];
-  const along = Array.from({ length: width }, (_, x) => {
+  const stepShare = (start, step, count) => {
     let steps = 0;
-    for (let y = top; y < bottom - 1; y++) steps += Math.abs(data[(y + 1) * width + x] - data[y * width + x]) >= STEP ? 1 : 0;
-    return steps / (bottom - top - 1) >= ACTIVE_COLUMN;
-  });
-  let inside = toEven(COLUMNS_INSIDE * (right - left));
-  const outerLeft = width - endOf(along.toReversed(), width - 1 - (left + inside), inside + REACH * side);
-  right = endOf(along, right - 1 - inside, inside + REACH * side);
-  left = outerLeft;
-  const across = Array.from({ length: height }, (_, y) => {
-    let steps = 0;
-    for (let i = y * width + left; i < y * width + right - 1; i++) steps += Math.abs(data[i + 1] - data[i]) >= STEP ? 1 : 0;
-    return steps / (right - left - 1) >= ACTIVE_ROW;
-  });
-  inside = toEven(ROWS_INSIDE * (bottom - top));
-  const outerTop = height - endOf(across.toReversed(), height - 1 - (top + inside), inside + REACH * side);
-  bottom = endOf(across, bottom - 1 - inside, inside + REACH * side);
-  top = outerTop;
+    for (let k = 0, i = start; k < count; k++, i += step) steps += Math.abs(data[i + step] - data[i]) >= STEP ? 1 : 0;
+    return steps / count;
+  };
+  const ends = (active, first, last, inside) => {
+    const reach = inside + REACH * side;
+    const { length } = active;
+    const end = endOf(active, last - 1 - inside, reach);
+    return [length - endOf(active.toReversed(), length - 1 - (first + inside), reach), end];
+  };
+  const columns = Array.from({ length: width }, (_, x) => stepShare(top * width + x, width, bottom - top - 1) >= ACTIVE_COLUMN);
+  [left, right] = ends(columns, left, right, toEven(COLUMNS_INSIDE * (right - left)));
+  const rows = Array.from({ length: height }, (_, y) => stepShare(y * width + left, 1, right - left - 1) >= ACTIVE_ROW);
+  [top, bottom] = ends(rows, top, bottom, toEven(ROWS_INSIDE * (bottom - top)));
   // Echoes fade with depth, so a scan may end in one dark level: told from the screen where that has another.
   const row = (y, from, to) => data.subarray(y * width + from, y * width + to);
   const column = (x) => Uint8Array.from({ length: height }, (_, y) => data[y * width + x]);
