@@ -124,7 +124,7 @@ def test_demodulation_gives_unit_expected_variance(strength: float) -> None:
     layer.affine.weight.data.mul_(strength)
     maps, style = torch.randn(8, 64, 32, 32, generator=_chance(3)), torch.randn(8, 16, generator=_chance(4))
     with torch.no_grad():
-        found = layer(maps, style, "none")[..., 1:-1, 1:-1] / math.sqrt(2)
+        found = layer(maps, style)[..., 1:-1, 1:-1] / math.sqrt(2)
     before = torch.where(found > 0, found, found / 0.2)
     variances = before.var((2, 3))
     assert abs(float(variances.mean()) - 1) < 0.01
@@ -212,12 +212,9 @@ def test_random_noise_and_mixing_come_from_the_given_source_alone() -> None:
     for one, two in ((once, other), (once, plain[0])):
         assert float((one - two).abs().mean()) > 0.01
     styles = generator.mapping(latents, labels)
-    silent = generator.synthesis(styles, "none")
-    assert float((silent - plain[0]).abs().mean()) > 0.01
-    with pytest.raises(ValueError, match="chance: found None"):
-        generator.synthesis(styles, "random")
-    with pytest.raises(ValueError, match="noise: found 'loud'"):
-        generator.synthesis(styles, "loud")
+    for layer in generator.synthesis.layers:
+        layer.noise_strength.data.zero_()
+    assert float((generator.synthesis(styles) - plain[0]).abs().mean()) > 0.01
 
 
 def test_noise_is_independent_between_images_and_has_the_layer_s_strength() -> None:
@@ -225,7 +222,7 @@ def test_noise_is_independent_between_images_and_has_the_layer_s_strength() -> N
     layer.noise_strength.data.fill_(0.5)
     maps = torch.zeros(2, 2, 64, 64)
     with torch.no_grad():
-        found = layer(maps, torch.zeros(2, 4), "random", _chance()) / math.sqrt(2)
+        found = layer(maps, torch.zeros(2, 4), _chance()) / math.sqrt(2)
     values = torch.where(found > 0, found, found / 0.2)
     assert torch.equal(values[:, 0], values[:, 1])  # one noise for all maps of an image
     assert abs(float(values[:, 0].std()) - 0.5) < 0.02

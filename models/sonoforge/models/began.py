@@ -47,15 +47,8 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
 class Generator(DenseGenerator):
     """Latent vector to image, which nothing bounds, as in the paper; also the discriminator's decoder.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        latent_size: Length Z of the latent vector; the paper: 64.
-        classes: Number of classes, 0 for an unconditional generator.
+    Args beside those of `sonoforge.models`; the paper's latents are of 64:
         width: Filters n of each convolution.
-
-    Raises:
-        ValueError: Another image size.
     """
 
     latent_distribution = "uniform"
@@ -72,16 +65,10 @@ class Generator(DenseGenerator):
 class Discriminator(nn.Module):
     """Image to the error of its reconstruction: small where the image looks real.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
+    Args beside those of `sonoforge.models`:
         conditioning: ``"none"``, or ``"concatenation"``: the class is an input of encoder and decoder.
         width: Filters n of the first convolutions.
         embedding: Length of the hidden vector between encoder and decoder.
-
-    Raises:
-        ValueError: Another image size or conditioning, or ``"concatenation"`` without classes.
     """
 
     def __init__(

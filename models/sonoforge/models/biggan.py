@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from sonoforge.models.image_sizes import doublings, smallest_side
-from sonoforge.models.labels import ScoreHead
+from sonoforge.models.labels import ScoredLayers, ScoreHead
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
 from sonoforge.models.spectral import convolution as spectral_convolution
 from sonoforge.models.spectral import draw_weights, normalised
@@ -68,7 +68,7 @@ initialise = draw_weights
 convolution = functools.partial(spectral_convolution, epsilon=EPSILON)
 
 
-def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
+def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
     return normalised(nn.Linear(inputs, outputs, bias), EPSILON)
 
 
@@ -92,15 +92,10 @@ class _UpBlock(nn.Module):
 class Generator(nn.Module):
     """Latent vector and class to image.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        latent_size: Length Z of the latent vector; the paper: 20 for the first layer and for each block, 120 at 128.
-        classes: Number of classes, 0 for an unconditional generator.
+    Args beside those of `sonoforge.models`:
+        latent_size: The paper's is 20 for the first layer and for each block, 120 at 128; at least 1 for each, or a
+            ValueError.
         width: Channels that the multipliers of tables 4 to 6 are of.
-
-    Raises:
-        ValueError: Another image size, or fewer numbers in the latent vector than chunks.
     """
 
     latent_distribution = "normal"
@@ -117,7 +112,7 @@ class Generator(nn.Module):
         self.chunks = tuple(chunks)
         embedding = EMBEDDING if classes else 0
         self.embedding = nn.Embedding(classes, EMBEDDING) if classes else None
-        self.first = _linear(chunks[0], widths[0] * self.base**2, True)
+        self.first = _linear(chunks[0], widths[0] * self.base**2)
         self.blocks = nn.ModuleList([
             _UpBlock(inputs, outputs, chunk + embedding)
             for (inputs, outputs), chunk in zip(pairwise(widths), chunks[1:], strict=True)
@@ -168,19 +163,8 @@ class _DownBlock(nn.Module):
         return result
 
 
-class Discriminator(nn.Module):
-    """Image to one score: large where the image looks real.
-
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"``, ``"projection"`` (the paper's) or ``"auxiliary"``: see `sonoforge.models.labels`.
-        width: Channels that the multipliers of tables 4 to 6 are of.
-
-    Raises:
-        ValueError: Another image size or conditioning.
-    """
+class Discriminator(ScoredLayers):
+    """Image to one score: large where the image looks real; see `Generator`.  The paper has projection."""
 
     def __init__(
         self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none", width: int = WIDTH
@@ -199,11 +183,6 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
-
-        Labels (N,) int64 are needed only by ``"projection"``.
-        """
-        features = relu(self.layers(images)).sum((2, 3))
-        answer: tuple[Tensor, Tensor | None] = self.head(features, labels)
-        return answer
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        return relu(self.layers(images)).sum((2, 3))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models.image_sizes import doublings, smallest_side
-from sonoforge.models.labels import ScoreHead, append_labels
+from sonoforge.models.labels import ScoredLayers, ScoreHead, append_labels
 from sonoforge.models.layers import make_activation, make_norm
 
 KERNEL = 5
@@ -64,8 +64,8 @@ class DenseGenerator(nn.Module):
     Args:
         base: Side of the small maps.
         width: Their channels.
-        latent_size: Length Z of the latent vector.
-        classes: Number of classes, 0 for an unconditional generator.
+        latent_size: See `sonoforge.models`, as for ``classes``.
+        classes: See there.
         bias: Whether the dense layer has one.
     """
 
@@ -88,34 +88,12 @@ class DenseGenerator(nn.Module):
         return images
 
 
-class ScoredLayers(nn.Module):
-    """Image to features by ``layers``, and to one logit by ``head``: large where the image looks real."""
-
-    layers: nn.Sequential
-    head: ScoreHead
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
-
-        Labels (N,) int64 are needed only by ``"projection"``.
-        """
-        answer: tuple[Tensor, Tensor | None] = self.head(self.layers(images), labels)
-        return answer
-
-
 class Generator(DenseGenerator):
     """Latent vector to image.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        latent_size: Length Z of the latent vector; the paper: 100.
-        classes: Number of classes, 0 for an unconditional generator.
+    Args beside those of `sonoforge.models`; the paper's latents are of 100:
         width: Channels at the largest hidden side; doubled at each halving, up to 1024.
         hidden: What follows each hidden layer; the paper: batch normalisation and ReLU.
-
-    Raises:
-        ValueError: Another image size, norm or activation.
     """
 
     def __init__(
@@ -146,16 +124,9 @@ class Discriminator(ScoredLayers):
     ``weight``, ``parametrizations.weight.original`` and the two vectors of the iteration,
     ``parametrizations.weight.0._u`` and ``_v``: a training resumed without them would differ.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
+    Args beside those of `sonoforge.models`:
         width: Channels at the largest hidden side; doubled at each halving, up to 1024.
         hidden: What follows each hidden convolution.
-
-    Raises:
-        ValueError: Another image size, conditioning, norm or activation.
     """
 
     def __init__(
@@ -183,12 +154,7 @@ class Discriminator(ScoredLayers):
 
 @torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: N(0, 0.02), batch-norm scales N(1, 0.02) as in the authors' code, biases 0.
-
-    Args:
-        network: `Generator` or `Discriminator`, changed in place.
-        generator: Source of the numbers, on the network's device.
-    """
+    """Draw the weights: N(0, 0.02), batch-norm scales N(1, 0.02) as in the authors' code, biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             module.weight.normal_(0.0, INITIAL_STD, generator=generator)

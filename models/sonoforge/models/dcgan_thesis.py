@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from sonoforge.models.dcgan import KERNEL, DenseGenerator, ScoredLayers, initialise, upsample
-from sonoforge.models.labels import ScoreHead
+from sonoforge.models.dcgan import KERNEL, DenseGenerator, initialise, upsample
+from sonoforge.models.labels import ScoredLayers, ScoreHead
 from sonoforge.models.layers import make_activation, make_norm
 
 __all__ = ["Discriminator", "Generator", "initialise"]
@@ -42,16 +42,9 @@ def _base_size(image_size: int) -> int:
 class Generator(DenseGenerator):
     """Latent vector to image.
 
-    Args:
-        image_size: Side S of the square image in pixels, a multiple of 8.
-        channels: Channels C of the image.
-        latent_size: Length Z of the latent vector; the thesis: 100.
-        classes: Number of classes, 0 for an unconditional generator.
+    Args beside those of `sonoforge.models`; the image's side is a multiple of 8:
         activation: Of the hidden layers, see `layers.ACTIVATIONS`; the thesis: leaky ReLU.
         norm: Of the hidden layers, see `layers.NORMS`; the thesis: batch.
-
-    Raises:
-        ValueError: ``image_size`` is not a multiple of 8, or another activation or norm.
     """
 
     def __init__(
@@ -78,16 +71,7 @@ class Discriminator(ScoredLayers):
     The thesis ends in a sigmoid; here it is part of the loss (BCE with logits), which is the same
     function without its loss of precision near 0 and 1.
 
-    Args:
-        image_size: Side S of the square image in pixels, a multiple of 8.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
-        activation: Of the hidden layers, see `layers.ACTIVATIONS`; the thesis: leaky ReLU.
-        norm: Of the hidden layers, see `layers.NORMS`; the thesis: batch.
-
-    Raises:
-        ValueError: ``image_size`` is not a multiple of 8, or another conditioning, activation or norm.
+    The arguments are the generator's, but for ``conditioning``.
     """
 
     def __init__(

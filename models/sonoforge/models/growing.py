@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from sonoforge.models.labels import ScoredLayers
+
 
 class Growing(nn.Module):
     """A network with a stage, full-grown at first; the stage is part of the state dict.
@@ -69,18 +71,25 @@ class Growing(nn.Module):
         self.set_stage(int(state[0]), float(state[1:].view(torch.float64)))
 
 
-class GrowingDiscriminator(Growing):
+class GrowingDiscriminator(Growing, ScoredLayers):
     """A discriminator that grows."""
 
+    from_image: nn.ModuleList  # for each side from the base on, the layer that an image enters by
+    blocks: nn.ModuleList  # each halves the side; the first ones, as many as there are below the base, are always used
+
+    def descend(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] to the smallest maps, through all blocks in use; the newest is faded in."""
+        images = avg_pool2d(images, self.image_size // self.resolution)
+        maps: Tensor = self.from_image[self.level](images)
+        used = list(self.blocks)[: self.level + 1 + len(self.blocks) - len(self.from_image)]
+        for number, block in enumerate(reversed(used)):
+            maps = block(maps)
+            if number == 0 and self.level and self.alpha < 1:
+                maps = torch.lerp(self.from_image[self.level - 1](avg_pool2d(images, 2)), maps, self.alpha)
+        return maps
+
     def fade(self, images: Tensor) -> Tensor:
-        """Blend real images with their half-size form, as the generator's are in this stage (section 2).
-
-        Args:
-            images: (N, C, S, S) float in [-1, 1].
-
-        Returns:
-            (N, C, S, S) float; at alpha 1, the images unchanged.
-        """
+        """Blend real images (N, C, S, S) with their half-size form, as the generator's are in this stage."""
         if self.alpha == 1 or self.level == 0:
             return images
         coarse = avg_pool2d(images, 2 * self.image_size // self.resolution)

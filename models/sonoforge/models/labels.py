@@ -64,25 +64,22 @@ class ScoreHead(nn.Module):
 
     Args:
         features: Length F of the feature vector.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``.
-        linear: Makes a linear layer from (inputs, outputs, bias).
-
-    Raises:
-        ValueError: Another conditioning, or one that needs classes without any.
+        classes: See `sonoforge.models`.
+        conditioning: One of `CONDITIONINGS`.
+        linear: Makes a linear layer from inputs, outputs and ``bias``.
     """
 
     def __init__(
-        self, features: int, classes: int, conditioning: str, linear: Callable[[int, int, bool], nn.Module] = nn.Linear
+        self, features: int, classes: int, conditioning: str, linear: Callable[..., nn.Module] = nn.Linear
     ) -> None:
         super().__init__()
         check_conditioning(conditioning, classes)
         self.conditioning = conditioning
         self.classes = classes
-        self.score = linear(features, 1, True)
+        self.score = linear(features, 1)
         if conditioning != "none":
             # One row a class: its embedding, or the weights of its logit.
-            self.class_rows = linear(features, classes, conditioning == "auxiliary")
+            self.class_rows = linear(features, classes, bias=conditioning == "auxiliary")
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Score features.
@@ -101,3 +98,23 @@ class ScoreHead(nn.Module):
         if self.conditioning == "auxiliary":
             return score, products
         return score + (products * one_hot(labels, self.classes, products.dtype)).sum(1), None
+
+
+class ScoredLayers(nn.Module):
+    """A discriminator of image to features, and by ``head`` to one score: large where the image looks real."""
+
+    layers: nn.Sequential
+    head: ScoreHead
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        features: Tensor = self.layers(images)
+        return features
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
+
+        Labels (N,) int64 are needed only by ``"projection"``.
+        """
+        answer: tuple[Tensor, Tensor | None] = self.head(self.features(images), labels)
+        return answer

@@ -83,14 +83,8 @@ class _SkipLayerExcitation(nn.Module):
 class Generator(KeptMaps):
     """Latent vector, and class or label map, to image.
 
-    Args:
-        settings: Its size, and of what.
-
-    Raises:
-        ValueError: Another image size, both classes and a label map, or a label map of all channels.
+    It takes either classes or a label map, which leaves some channels to the image.
     """
-
-    latent_distribution = "normal"
 
     def __init__(self, settings: GeneratorSettings) -> None:
         image_size, structures = settings.image_size, settings.structures
@@ -123,20 +117,9 @@ class Generator(KeptMaps):
         maps: Tensor | None = None,
         images: Tensor | None = None,
     ) -> Tensor:
-        """Draw images.
+        """Draw images (N, C, S, S) in [-1, 1], whose last K channels are label maps as they were given.
 
-        Args:
-            latents: (N, Z) float, normal.
-            labels: (N,) int64, of a network with classes.
-            maps: (N, K, S, S) float, -1 outside and 1 inside of each structure, of a network that draws into label
-                maps; None: of those kept, see `choose_maps`.
-            images: Not used: there is no encoder.
-
-        Returns:
-            (N, C, S, S) in [-1, 1]; label maps, as they were given, are its last K channels.
-
-        Raises:
-            ValueError: No labels for a network with classes, or no maps, neither given nor kept.
+        See `spade.Generator.forward`; labels (N,) int64 are of a network with classes, and there is no encoder.
         """
         del images
         condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None

@@ -22,19 +22,18 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, linear
+from torch.nn.functional import conv2d, interpolate, leaky_relu
 
 from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.image_sizes import smallest_side
 from sonoforge.models.labels import ScoreHead, append_labels
+from sonoforge.models.stylegan import layers
+from sonoforge.models.stylegan.layers import EPSILON, GAIN, SLOPE, EqualisedLinear, at_least_single, normalise
 
 WIDTH = 512  # widest layer in table 2
-SLOPE = 0.2
-EPSILON = 1e-8  # of pixel normalisation (section 4.2)
-# He's constant for the layers that a rectifier follows (section 4.1); 1 for those that none follows
-# (He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", ICCV 2015, section 2.2).
-RECTIFIER_GAIN = math.sqrt(2)
 GROUP = 4  # images in a group of the minibatch standard deviation: the authors' code
+
+initialise = layers.initialise
 
 
 def _widths(levels: int, width: int) -> list[int]:
@@ -52,50 +51,33 @@ class EqualisedConv2d(nn.Module):
         outputs: Output channels.
         kernel: Side of the kernel.
         padding: Zeros added on each side.
-        gain: Standard deviation of the output for normal input.
+        gain: Standard deviation of the output for normal input: He's constant where a rectifier follows (He, Zhang,
+            Ren, Sun, ICCV 2015, section 2.2), 1 where none does.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int, gain: float = RECTIFIER_GAIN) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, padding: int, gain: float = GAIN) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(outputs))
         self.padding = padding
         self.scale = gain / math.sqrt(inputs * kernel * kernel)
+        self.draw()
+
+    @torch.no_grad()
+    def draw(self, chance: torch.Generator | None = None) -> None:
+        """Draw the initial values."""
+        self.weight.normal_(generator=chance)
+        self.bias.zero_()
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H', W')."""
         return conv2d(maps, self.weight * self.scale, self.bias, padding=self.padding)
 
 
-class EqualisedLinear(nn.Module):
-    """A linear layer of the same kind, without a rectifier after it.
-
-    Args:
-        inputs: Input features.
-        outputs: Output features.
-        bias: Whether to add a bias.
-    """
-
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.scale = 1 / math.sqrt(inputs)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, inputs) to (N, outputs)."""
-        return linear(features, self.weight * self.scale, self.bias)
-
-
-def _at_least_single(values: Tensor) -> Tensor:
-    """In half precision the squares overflow and epsilon is 0."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def pixel_norm(maps: Tensor) -> Tensor:
     """Scale each pixel's feature vector, along dimension 1, to a mean square of 1 (section 4.2)."""
-    values = _at_least_single(maps)
-    return (values * torch.rsqrt(values.square().mean(1, keepdim=True) + EPSILON)).to(maps.dtype)
+    # In half precision the squares overflow and epsilon is 0.
+    return normalise(at_least_single(maps)).to(maps.dtype)
 
 
 def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
@@ -113,7 +95,7 @@ def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
         (N, F + 1, H, W) float.
     """
     appended = []
-    for part in torch.tensor_split(_at_least_single(maps), math.ceil(len(maps) / group)):
+    for part in torch.tensor_split(at_least_single(maps), math.ceil(len(maps) / group)):
         # Within the root, epsilon keeps the gradient finite where all images are equal.
         deviation = (part.var(0, correction=0) + EPSILON).sqrt().mean()
         appended.append(deviation.expand(len(part), 1, *maps.shape[2:]))
@@ -135,15 +117,8 @@ class _Activation(nn.Module):
 class Generator(Growing):
     """Latent vector to image.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        latent_size: Length Z of the latent vector; the paper: 512.
-        classes: Number of classes, 0 for an unconditional generator.
+    Args beside those of `sonoforge.models`; the paper's latents are of 512:
         width: Largest number of channels of a layer.
-
-    Raises:
-        ValueError: Another image size.
     """
 
     latent_distribution = "normal"
@@ -190,16 +165,8 @@ class Generator(Growing):
 class Discriminator(GrowingDiscriminator):
     """Image to one number: large where the image looks real.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"``, ``"projection"`` or ``"auxiliary"``: see `sonoforge.models.labels`.
-        width: Largest number of channels of a layer.
+    Args beside the generator's:
         group: Largest number of images in a group of the minibatch standard deviation.
-
-    Raises:
-        ValueError: Another image size or conditioning.
     """
 
     def __init__(
@@ -236,31 +203,7 @@ class Discriminator(GrowingDiscriminator):
         )
         self.head = ScoreHead(widths[0], classes, conditioning, EqualisedLinear)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
-
-        Labels (N,) int64 are needed only by ``"projection"``.
-        """
-        images = avg_pool2d(images, self.image_size // self.resolution)
-        maps = self.from_image[self.level](images)
-        for level in range(self.level, 0, -1):
-            maps = self.blocks[level - 1](maps)
-            if level == self.level and self.alpha < 1:
-                maps = torch.lerp(self.from_image[level - 1](avg_pool2d(images, 2)), maps, self.alpha)
-        answer: tuple[Tensor, Tensor | None] = self.head(self.last(append_minibatch_std(maps, self.group)), labels)
-        return answer
-
-
-@torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights from N(0, 1), biases 0.
-
-    Args:
-        network: `Generator` or `Discriminator`, changed in place.
-        generator: Source of the numbers, on the network's device.
-    """
-    for module in network.modules():
-        if isinstance(module, EqualisedConv2d | EqualisedLinear):
-            module.weight.normal_(generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        features: Tensor = self.last(append_minibatch_std(self.descend(images), self.group))
+        return features

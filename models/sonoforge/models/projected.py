@@ -73,9 +73,6 @@ class Discriminator(nn.Module):
     Args:
         settings: Its size, and of what.
         frozen: Images (N, 1 or 3, s, s) in [-1, 1] to feature maps, the finest first; without parameters to train.
-
-    Raises:
-        ValueError: Another image size or conditioning, or one that needs classes without any.
     """
 
     def __init__(self, settings: DiscriminatorSettings, frozen: nn.Module) -> None:
@@ -114,14 +111,9 @@ class Discriminator(nn.Module):
         return maps
 
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> tuple[Tensor, None]:
-        """Score samples.
+        """Samples (N, C, S, S) in [-1, 1], image then masks, to scores (N, P) of the places of all scales.
 
-        Args:
-            samples: (N, C, S, S) in [-1, 1]: image, then masks.
-            labels: (N,) int64; needed by ``"projection"``.
-
-        Returns:
-            Scores (N, P), of the places of all scales; no class logits.
+        Labels (N,) int64 are needed by ``"projection"``; there are no class logits.
         """
         chosen = one_hot(labels, self.classes, samples.dtype) if self.classes else None
         masks = samples[:, self.image_channels :]

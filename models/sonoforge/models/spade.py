@@ -98,10 +98,7 @@ def _generator_widths(image_size: int, width: int) -> list[int]:
 class Encoder(nn.Module):
     """Image to the mean and the log variance of its latent vector (appendix A, figure 14).
 
-    Args:
-        image_size: Side S of the square image in pixels.
-        channels: Channels of the image.
-        latent_size: Length Z of the latent vector.
+    Args beside those of `sonoforge.models`:
         width: Channels after the first layer.
     """
 
@@ -124,14 +121,11 @@ class Encoder(nn.Module):
         return self.mean(features), self.log_variance(features)
 
 
-# Label maps that a generator keeps among its weights, to draw into where it is given none.
-#
-# A map has a channel for each structure, -1 outside and 1 inside; the background has none.  So a generator that draws
-# into label maps is used as any other is: a latent vector chooses one of the maps it keeps.
-
-
 class KeptMaps(nn.Module):
-    """What a generator that draws into label maps begins with.
+    """A generator that draws into label maps, and keeps some among its weights to draw into where it is given none.
+
+    A map has a channel for each structure, -1 outside and 1 inside; the background has none.  A latent vector chooses
+    one of those kept, so that such a generator can be used as any other.
 
     Args:
         maps: Number M of label maps that it keeps.
@@ -139,6 +133,7 @@ class KeptMaps(nn.Module):
         side: Side S of each in pixels.
     """
 
+    latent_distribution = "normal"
     kept: Tensor  # (M, K, S * S / 8) uint8: label maps, a bit a pixel
     bits: Tensor  # (8,) float: the value of each bit of a byte
 
@@ -187,16 +182,7 @@ class GeneratorSettings:
 
 
 class Generator(KeptMaps):
-    """Latent vector and label map to image.
-
-    Args:
-        settings: Its size, and of what.
-
-    Raises:
-        ValueError: Another image size, classes, or no label map.
-    """
-
-    latent_distribution = "normal"
+    """Latent vector and label map to image; it takes no classes."""
 
     def __init__(self, settings: GeneratorSettings) -> None:
         image_size, latent_size, structures = settings.image_size, settings.latent_size, settings.structures
@@ -232,15 +218,12 @@ class Generator(KeptMaps):
         Args:
             latents: (N, Z) float, normal.
             labels: None: there are no classes.
-            maps: (N, K, S, S) float, -1 outside and 1 inside of each structure; None: of those kept, see `choose_maps`.
+            maps: (N, K, S, S) float; None: of those kept, see `choose_maps`.
             images: (N, C, S, S) real images in [-1, 1] of these maps: the encoder gives a mean and a variance of each,
                 by which the latents are moved and scaled.  None: they stay.
 
         Returns:
             (N, C + K, S, S): the images in [-1, 1], then the label maps as they were given.
-
-        Raises:
-            ValueError: No maps, neither given nor kept.
         """
         del labels
         if maps is None:
@@ -280,15 +263,9 @@ class _Patches(nn.Module):
 class Discriminator(nn.Module):
     """Image and label map to scores: large where a patch looks real and fits the map.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
+    Args beside those of `sonoforge.models`, without classes:
         channels: Channels of the image and of the label map together.
-        classes: 0; the label map is the condition.
-        conditioning: ``"none"``.
         width: Channels after the first layer.
-
-    Raises:
-        ValueError: Another image size, or a conditioning on classes.
     """
 
     def __init__(

@@ -12,22 +12,82 @@ generator's batch normalisation has a scale and a shift of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, glu, interpolate, pixel_unshuffle
 
-from sonoforge.models.ga_gan.cells import Cell
-from sonoforge.models.ga_gan.codes import attention_cells, resolve
+from sonoforge.models.ga_gan.codes import OPERATIONS, Code, attention_cells, resolve
 from sonoforge.models.image_sizes import doublings, smallest_side
-from sonoforge.models.labels import ScoreHead, one_hot
-from sonoforge.models.layers import ConditionalBatchNorm
+from sonoforge.models.labels import ScoredLayers, ScoreHead, one_hot
+from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
 from sonoforge.models.spectral import convolution, draw_weights, normalised
 
 WIDTH = 64  # channels of the discriminator's first layer, and half of those of the generator's last maps
 _MOST = 16  # times the width, at the smallest maps
 
 initialise = draw_weights
+
+
+def _activated_convolution(kernel: int) -> Callable[[int], nn.Module]:
+    return lambda width: _activated(convolution(width, width, kernel), width)
+
+
+def _separable(width: int) -> nn.Module:
+    depthwise = normalised(nn.Conv2d(width, width, 3, padding=1, groups=width))
+    return _activated(nn.Sequential(depthwise, convolution(width, width, 1)), width)
+
+
+def _activated(layer: nn.Module, width: int) -> nn.Module:
+    return nn.Sequential(layer, nn.ELU(), nn.BatchNorm2d(width))
+
+
+# By the names of `codes.OPERATIONS`; zero has no layer, as nothing comes along its edge.
+_LAYERS: dict[str, Callable[[int], nn.Module]] = {
+    "convolution 1x1": _activated_convolution(1),
+    "convolution 3x3": _activated_convolution(3),
+    "convolution 5x5": _activated_convolution(5),
+    "separable convolution 3x3": _separable,
+    "skip": lambda width: nn.Identity(),
+    "max-pool 3x3": lambda width: nn.MaxPool2d(3, stride=1, padding=1),
+    "average-pool 3x3": lambda width: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
+}
+
+
+class Cell(nn.Module):
+    """Maps to maps of the same shape: every node sums its incoming edges, and the cell's input is added at the end.
+
+    Each convolution is followed by ELU and batch normalisation.  Layers are named by their edge and operation, so that
+    networks of other codes have those that they share under the same names.
+
+    Args:
+        code: What the cell is.
+        network: ``generator`` or ``discriminator``, which the code is of.
+        width: Channels.
+        attends: Whether self-attention follows.
+    """
+
+    def __init__(self, code: Code, network: str, width: int, *, attends: bool) -> None:
+        super().__init__()
+        self.nodes = code.nodes
+        self.edges = nn.ModuleDict()
+        for node, group in enumerate(code.edges, start=1):
+            for later, digit in enumerate(group, start=node + 1):
+                name = OPERATIONS[network][digit]
+                if name != "zero":
+                    self.edges[f"{node}-{later} {name}".replace(" ", "-")] = _LAYERS[name](width)
+        self.attention = SelfAttention(width) if attends else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, width, H, W) to the same."""
+        values = [maps] + [torch.zeros_like(maps)] * (self.nodes - 1)
+        for name, layer in self.edges.items():  # those from a node come after all those to it
+            node, later = int(name[0]), int(name[2])
+            values[later - 1] = values[later - 1] + layer(values[node - 1])
+        attended: Tensor = self.attention(maps + values[-1])
+        return attended
 
 
 def generator_widths(image_size: int, width: int) -> list[int]:
@@ -55,7 +115,7 @@ def _cells(cell: str, network: str, image_size: int, widths: list[int]) -> nn.Mo
     ])  # fmt: skip
 
 
-def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
+def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
     return normalised(nn.Linear(inputs, outputs, bias))
 
 
@@ -75,16 +135,9 @@ class _UpSampling(nn.Module):
 class Generator(nn.Module):
     """Latent vector and class to image.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        latent_size: Length Z of the latent vector; the paper: 128.
-        classes: Number of classes, 0 for an unconditional generator.
+    Args beside those of `sonoforge.models`; the paper's latents are of 128:
         width: Half the channels of the maps at the image's side.
-        cell: Code of its cells, or the name of one of the paper's.
-
-    Raises:
-        ValueError: Another image size, or a code that is none, or not of this size.
+        cell: Code of its cells, or the name of one of the paper's; none, or one of another size, is a ValueError.
     """
 
     latent_distribution = "normal"
@@ -130,19 +183,11 @@ class _DownSampling(nn.Module):
         return elu(self.convolutions[1](pixel_unshuffle(self.convolutions[0](maps), 2)))
 
 
-class Discriminator(nn.Module):
-    """Image to one score: large where the image looks real.
+class Discriminator(ScoredLayers):
+    """Image to one score: large where the image looks real.  The paper's conditioning is projection.
 
-    Args:
-        image_size: Side S of the square image in pixels: 32, 64, 128, 224, 256 or 512.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: ``"none"``, ``"projection"`` (the paper's) or ``"auxiliary"``: see `sonoforge.models.labels`.
+    Args beside the generator's:
         width: Channels of the first layer.
-        cell: Code of its cells, or the name of one of the paper's.
-
-    Raises:
-        ValueError: Another image size or conditioning, or a code that is none, or not of this size.
     """
 
     def __init__(
@@ -161,13 +206,9 @@ class Discriminator(nn.Module):
         self.downs = nn.ModuleList([_DownSampling(inputs, outputs) for inputs, outputs in pairwise(widths)])
         self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
-
-        Labels (N,) int64 are needed only by ``"projection"``.
-        """
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
         maps = elu(self.first(images))
         for cell, down in zip(self.cells, self.downs, strict=True):
             maps = down(cell(maps))
-        answer: tuple[Tensor, Tensor | None] = self.head(maps.sum((2, 3)), labels)
-        return answer
+        return maps.sum((2, 3))

@@ -56,12 +56,7 @@ def append_minibatch_std(maps: Tensor, group: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """Two convolutions beside one of 1x1; the side is halved, the sum keeps the variance.
-
-    Args:
-        inputs: Input channels.
-        outputs: Output channels.
-    """
+    """Two convolutions beside one of 1x1; the side is halved, the sum keeps the variance."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -80,14 +75,7 @@ class Block(nn.Module):
 class DiscriminatorSettings:
     """Size of a discriminator; the defaults are those published for StyleGAN2.
 
-    Attributes:
-        image_size: Side S of the square image in pixels: 4 or 7 times a power of two, up to 1024.
-        channels: Channels C of the image.
-        classes: Number K of classes, 0 for none.
-        conditioning: How a label enters the score.
-        channel_base: Channels of a layer times its side.
-        channel_max: Largest number of channels of a layer.
-        group: Largest number of images in a group of the minibatch standard deviation.
+    For the rest see `StyledSettings` and `sonoforge.models`.
     """
 
     image_size: int
@@ -96,29 +84,18 @@ class DiscriminatorSettings:
     conditioning: str = "none"
     channel_base: int = 32768
     channel_max: int = 512
-    group: int = GROUP
+    group: int = GROUP  # largest number of images in a group of the minibatch standard deviation
 
 
 @dataclass(frozen=True)
 class ResidualSettings(DiscriminatorSettings):
-    """Size of the residual discriminator, whose conditioning is ``"none"`` or ``"projection"``.
+    """Size of the residual discriminator, whose conditioning is ``"none"`` or ``"projection"``."""
 
-    Attributes:
-        mapping_layers: Number of layers that map an embedded label.
-    """
-
-    mapping_layers: int = 8
+    mapping_layers: int = 8  # number of layers that map an embedded label
 
 
 class Discriminator(nn.Module):
-    """Image to one number: large where the image looks real.
-
-    Args:
-        settings: Its size.
-
-    Raises:
-        ValueError: Another image size or conditioning, or projection without classes.
-    """
+    """Image to one number: large where the image looks real."""
 
     def __init__(self, settings: ResidualSettings) -> None:
         super().__init__()

@@ -41,12 +41,7 @@ class Drawn(Protocol):
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw all initial values of a network.
-
-    Args:
-        network: Of this package; changed in place.
-        generator: Source of the numbers, on the network's device.
-    """
+    """Draw all initial values of a network of `Drawn` modules, in place."""
     for module in network.modules():
         if isinstance(module, Drawn):
             module.draw(generator)
@@ -87,8 +82,8 @@ class EqualisedLinear(nn.Module):
         inputs: Input features.
         outputs: Output features.
         activated: Whether the activation follows.
-        bias: Whether to add a bias.
-        bias_start: The bias's initial value.
+        bias: Whether to add one, which is ``bias_start`` at first.
+        bias_start: See there.
         rate: Learning-rate multiplier.
     """
 
@@ -187,28 +182,12 @@ class EqualisedConv2d(nn.Module):
         return activate(maps, CLAMP * self.gain) if self.activated else maps
 
 
-# Noise inputs of StyleGAN1 and 2: one image of noise, added to every feature map of a layer (Karras 2019, section 2).
-#
-# ``"random"`` noise is new for each image, ``"const"`` is stored with the layer, ``"none"`` adds nothing.
+def layer_noise(stored: Tensor, maps: Tensor, chance: torch.Generator | None) -> Tensor:
+    """Return one image of noise, which StyleGAN1 and 2 add to all feature maps of a layer (Karras 2019, section 2).
 
-NOISES = ("random", "const", "none")
-
-
-def check_noise(noise: str, chance: torch.Generator | None) -> None:
-    """Refuse another kind of noise, or random noise without its source.
-
-    Raises:
-        ValueError: Either of these.
+    Of maps (N, C, H, W): (N, 1, H, W), drawn from ``chance``; without it the layer's own (H, W), ``stored``.
     """
-    if noise not in NOISES:
-        raise ValueError(f"noise: found {noise!r}, expected one of {', '.join(NOISES)}")
-    if noise == "random" and chance is None:
-        raise ValueError("chance: found None, expected a torch.Generator that random noise is drawn from")
-
-
-def layer_noise(stored: Tensor, maps: Tensor, noise: str, chance: torch.Generator | None) -> Tensor:
-    """Return the noise for feature maps (N, C, H, W): the stored (H, W), or random (N, 1, H, W)."""
-    if noise == "const":
+    if chance is None:
         return stored
     shape = (maps.shape[0], 1, *maps.shape[2:])
     return torch.randn(shape, generator=chance, device=maps.device, dtype=stored.dtype)

@@ -23,13 +23,10 @@ class MappingLayers(nn.Module):
     Computed in full precision, also where mixed precision is on.
 
     Args:
-        latent_size: Length Z of the latent vector; 0 for labels alone.
-        classes: Number K of classes, 0 for none.
+        latent_size: See `sonoforge.models`; 0 for labels alone.
+        classes: See there; with neither latents nor classes there is a ValueError.
         style_size: Length W of the result.
         layers: Number of fully connected layers.
-
-    Raises:
-        ValueError: Neither latents nor classes.
     """
 
     def __init__(self, latent_size: int, classes: int, style_size: int, layers: int = 8) -> None:
@@ -74,20 +71,12 @@ class MappingLayers(nn.Module):
 class MappingNetwork(MappingLayers):
     """Latents and labels to the styles of all layers of a synthesis network.
 
-    Attributes:
-        average: (W,) moving average of the mapped vectors, towards which styles are truncated.
-
-    Args:
-        latent_size: Length Z of the latent vector.
-        classes: Number K of classes, 0 for an unconditional generator.
-        style_size: Length W of a style.
+    Args beside those of `MappingLayers`:
         num_styles: Number L of styles of the synthesis network.
-        layers: Number of fully connected layers.
-        average_decay: Weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in
-            StyleGAN1.
+        average_decay: Weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in StyleGAN1.
     """
 
-    average: Tensor
+    average: Tensor  # (W,) moving average of the mapped vectors, towards which styles are truncated
 
     def __init__(
         self,
@@ -111,20 +100,9 @@ class MappingNetwork(MappingLayers):
         truncation_cutoff: int | None = None,
         update_average: bool = False,
     ) -> Tensor:
-        """Map each latent to styles, all the same unless some are truncated.
+        """Map each latent to styles (N, L, W), all the same unless some are truncated.
 
-        Args:
-            latents: (N, Z) float, standard normal.
-            labels: (N,) int64 or (N, K) float, for a conditional generator.
-            truncation_psi: See `truncate`.
-            truncation_cutoff: See `truncate`.
-            update_average: Whether this batch moves `average` (before truncation).
-
-        Returns:
-            (N, L, W) float32.
-
-        Raises:
-            ValueError: Labels are missing.
+        See `MappingLayers.forward` and `truncate`; ``update_average``: this batch moves ``average`` before truncation.
         """
         vectors = super().forward(latents, labels)
         if update_average:

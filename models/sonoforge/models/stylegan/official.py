@@ -46,22 +46,11 @@ def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
             learning-rate multiplier that is not told.
     """
     names = _checked(state, "synthesis.b4.const", "a StyleGAN2 generator with skip outputs")
-    names = at_published_rate(names, ("lr_multiplier",))
     resolutions = _resolutions(names, r"synthesis\.b(\d+)\.")
     widths = [_length(names, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
-    layers = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in names)
-    channels, style_size = _length(names, "synthesis.b4.torgb.weight", 0), _length(names, "mapping.w_avg", 0)
-    classes = _length(names, "mapping.embed.weight", 1) if "mapping.embed.weight" in names else 0
-    settings = StyledSettings(
-        resolutions[-1],
-        channels,
-        _length(names, "mapping.fc0.weight", 1) - (style_size if classes else 0),
-        classes,
-        style_size=style_size,
-        mapping_layers=layers,
-        mixing=mixing,
-        **_width_settings(resolutions, widths),
-    )
+    channels = _length(names, "synthesis.b4.torgb.weight", 0)
+    sizes = mapping_sizes(names) | _width_settings(resolutions, widths)
+    settings = StyledSettings(resolutions[-1], channels, **sizes, mixing=mixing)
     generator = Generator(settings)
     load_renamed(generator, names, generator_state)
     return generator.eval()
@@ -70,26 +59,16 @@ def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
 def discriminator_from_official(state: State) -> Discriminator:
     """Build a discriminator of StyleGAN2 or StyleGAN3 from an official state dict, in evaluation mode.
 
-    Args:
-        state: Tensors by official name (``b4.out.weight``, ...).
-
-    Raises:
-        ValueError: A name or shape does not belong to such a network, another filter than StyleGAN2's, or a
-            learning-rate multiplier that is not told.
+    See `generator_from_official`.
     """
     names = _checked(state, "b4.out.weight", "a residual StyleGAN2 discriminator")
-    names = at_published_rate(names, ("lr_multiplier",))
     resolutions = _resolutions(names, r"b(\d+)\.")
     widths = [_length(names, "b4.conv.weight", 0)]
     widths += [_length(names, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
-    classes = _length(names, "mapping.embed.weight", 1) if "mapping.embed.weight" in names else 0
+    channels, classes = _length(names, f"b{resolutions[-1]}.fromrgb.weight", 1), classes_of(names)
+    conditioning, sizes = "projection" if classes else "none", _width_settings(resolutions, widths)
     settings = ResidualSettings(
-        resolutions[-1],
-        _length(names, f"b{resolutions[-1]}.fromrgb.weight", 1),
-        classes,
-        "projection" if classes else "none",
-        mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in names),
-        **_width_settings(resolutions, widths),
+        resolutions[-1], channels, classes, conditioning, mapping_layers=mapping_depth(names), **sizes
     )
     discriminator = Discriminator(settings)
     load_renamed(discriminator, names, discriminator_state)
@@ -150,6 +129,27 @@ def _length(state: State, name: str, axis: int) -> int:
     return state[name].shape[axis]
 
 
+def classes_of(state: State) -> int:
+    """Number of classes of the network that a state's mapping network is of, 0 for an unconditional one."""
+    return _length(state, "mapping.embed.weight", 1) if "mapping.embed.weight" in state else 0
+
+
+def mapping_depth(state: State) -> int:
+    """Number of fully connected layers of a state's mapping network."""
+    return sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state)
+
+
+def mapping_sizes(state: State) -> dict[str, int]:
+    """Return the settings that the tensors of a generator's mapping network show, as `StyledSettings` has them."""
+    style_size, classes = _length(state, "mapping.w_avg", 0), classes_of(state)
+    return {
+        "latent_size": _length(state, "mapping.fc0.weight", 1) - (style_size if classes else 0),
+        "classes": classes,
+        "style_size": style_size,
+        "mapping_layers": mapping_depth(state),
+    }
+
+
 def _checked(state: State, key: str, expected: str) -> State:
     if key not in state:
         raise ValueError(f"official state: found no {key!r}, expected {expected}")
@@ -159,7 +159,7 @@ def _checked(state: State, key: str, expected: str) -> State:
             value.shape == (4, 4) and torch.allclose(value.float().cpu(), torch.outer(taps, taps), atol=1e-6)
         ):
             raise ValueError(f"official state: {name}: found another filter, expected that of 1, 3, 3, 1")
-    return state
+    return at_published_rate(state, ("lr_multiplier",))
 
 
 def _resolutions(state: Mapping[str, object], pattern: str) -> list[int]:

@@ -18,6 +18,7 @@ from sonoforge.models.stylegan.official import (
     Value,
     at_published_rate,
     load_renamed,
+    mapping_sizes,
     mapping_state,
     settings_value,
 )
@@ -36,8 +37,7 @@ def generator_from_official(state: State, *, magnitude_decay: float = 0.999) -> 
         magnitude_decay: See `GeneratorSettings`; no part of a state.
 
     Raises:
-        ValueError: A name, shape or filter does not belong to such a network, or a learning-rate multiplier that is
-            not told.
+        ValueError: See `official.generator_from_official`.
     """
     state = _at_published_scale(at_published_rate(state, ("lr_multiplier", OUTPUT_SCALE.removeprefix(SETTINGS))))
     try:
@@ -83,25 +83,14 @@ def _build(state: State, magnitude_decay: float) -> Generator:
     layers = _layers(state)
     side, channels = layers[-1]
     kernel = state[f"synthesis.L0_{layers[0].side}_{layers[0].channels}.weight"].shape[2]
-    style_size = state["mapping.w_avg"].shape[0]
-    classes = state["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in state else 0
+    config = "r" if kernel == 1 else "t"
     settings = GeneratorSettings(
-        side,
-        channels,
-        state["mapping.fc0.weight"].shape[1] - (style_size if classes else 0),
-        classes,
-        config="r" if kernel == 1 else "t",
-        style_size=style_size,
-        mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state),
-        layers=len(layers) - 1,
-        magnitude_decay=magnitude_decay,
+        side, channels, **mapping_sizes(state), config=config, layers=len(layers) - 1, magnitude_decay=magnitude_decay
     )
     planned = plan_grids(side, channels, len(layers) - 1, 1, 1, margin_of(state))
     widths = [state["synthesis.input.weight"].shape[0], *(layer.channels for layer in layers)]
-    return Generator(
-        settings,
-        [dataclasses.replace(grid, channels=width) for grid, width in zip(planned, widths, strict=True)],
-    )
+    grids = [dataclasses.replace(grid, channels=width) for grid, width in zip(planned, widths, strict=True)]
+    return Generator(settings, grids)
 
 
 def _at_published_scale(state: State) -> State:
@@ -131,11 +120,7 @@ def generator_state(state: Mapping[str, Value]) -> dict[str, Value]:
 
 
 _LAYER = r"synthesis\.L(\d+)_(\d+)_(\d+)\."  # index, side and channels of the result
-_INPUT_PARTS = {
-    "freqs": "frequencies",
-    "affine.weight": "placement.weight",
-    "affine.bias": "placement.bias",
-}
+_INPUT_PARTS = {"freqs": "frequencies", "affine.weight": "placement.weight", "affine.bias": "placement.bias"}
 
 
 def _check_filters(state: State, generator: Generator) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
+from torch.nn.functional import interpolate, leaky_relu
 
 from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.labels import ScoreHead
@@ -30,7 +30,6 @@ from sonoforge.models.stylegan.layers import (
     EqualisedConv2d,
     EqualisedLinear,
     at_least_single,
-    check_noise,
     full_precision,
     layer_noise,
     layer_widths,
@@ -60,14 +59,9 @@ def adaptive_instance_norm(maps: Tensor, scales: Tensor, shifts: Tensor) -> Tens
 
 
 class StyledLayer(nn.Module):
-    """3x3 convolution, noise, bias, leaky ReLU, and the style.
+    """At most one doubling (``up``) to this side, 3x3 convolution, noise, bias, leaky ReLU, and the style.
 
-    Args:
-        inputs: Input channels; 0: no convolution, the input is the constant that all images start from.
-        outputs: Output channels.
-        style_size: Length W of a style.
-        side: Of the output in pixels.
-        up: Whether the side is doubled first.
+    Without input channels there is no convolution: the input is the constant that all images start from.
     """
 
     noise: Tensor
@@ -92,29 +86,21 @@ class StyledLayer(nn.Module):
         self.noise_strength.zero_()
         self.noise.normal_(generator=chance)
 
-    def forward(
-        self, maps: Tensor, style: Tensor, noise: str = "const", chance: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, maps: Tensor, style: Tensor, chance: torch.Generator | None = None) -> Tensor:
         """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'), at least float32; see `layer_noise`."""
         if self.up:
             maps = upsample(maps, self.taps)
         if self.convolution is not None:
             maps = self.convolution(maps)
         with full_precision(style.device):
-            shift = self.bias[:, None, None]
-            if noise != "none":
-                shift = shift + layer_noise(self.noise, maps, noise, chance) * self.noise_strength[:, None, None]
+            noise = layer_noise(self.noise, maps, chance)
+            shift = self.bias[:, None, None] + noise * self.noise_strength[:, None, None]
             activated = leaky_relu(at_least_single(maps) + shift, SLOPE)
             return adaptive_instance_norm(activated, self.scale(style), self.shift(style))
 
 
 class ToImage(nn.Module):
-    """1x1 convolution to the channels of an image, with bias.
-
-    Args:
-        inputs: Input channels.
-        channels: Channels C of the image.
-    """
+    """1x1 convolution to the channels of an image, with bias."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -133,26 +119,15 @@ class ToImage(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to images, through ever larger feature maps.
-
-    Args:
-        settings: Of the generator.
-
-    Attributes:
-        level: Doublings from the smallest maps to the side at which it works now.
-        alpha: Weight of the newest two layers, 0 to 1.
-
-    Raises:
-        ValueError: Another image size.
-    """
+    """Styles to images, through ever larger feature maps."""
 
     def __init__(self, settings: StyledSettings) -> None:
         super().__init__()
         resolutions = sides(settings.image_size)
         widths = layer_widths(len(resolutions), settings.channel_base, settings.channel_max)
         self.image_size = settings.image_size
-        self.level = len(widths) - 1
-        self.alpha = 1.0
+        self.level = len(widths) - 1  # doublings from the smallest maps to the side at which it works now
+        self.alpha = 1.0  # weight of the newest two layers, 0 to 1
         self.constant = nn.Parameter(torch.empty(widths[0], resolutions[0], resolutions[0]))
         self.layers = nn.ModuleList()
         for level, (side, width) in enumerate(zip(resolutions, widths, strict=True)):
@@ -173,18 +148,13 @@ class Synthesis(nn.Module):
         del chance
         self.constant.fill_(1.0)
 
-    def forward(self, styles: Tensor, noise: str = "const", chance: torch.Generator | None = None) -> Tensor:
-        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
-
-        Raises:
-            ValueError: Another noise than `NOISES`, or random noise without its source.
-        """
-        check_noise(noise, chance)
+    def forward(self, styles: Tensor, chance: torch.Generator | None = None) -> Tensor:
+        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them."""
         maps = before = self.constant.expand(styles.shape[0], -1, -1, -1)  # not len: a trace would keep it
         for index in range(self.num_styles):
             if index % 2 == 0:
                 before = maps
-            maps = self.layers[index](maps, styles[:, index], noise, chance)
+            maps = self.layers[index](maps, styles[:, index], chance)
         images: Tensor = self.to_image[self.level](maps)
         if self.alpha < 1:
             coarse = interpolate(self.to_image[self.level - 1](before), scale_factor=2)
@@ -200,14 +170,7 @@ class GeneratorSettings(StyledSettings):
 
 
 class Generator(StyledGenerator, Growing):
-    """Latent vector to image.
-
-    Args:
-        settings: Its size.
-
-    Raises:
-        ValueError: Another image size.
-    """
+    """Latent vector to image."""
 
     synthesis: Synthesis
 
@@ -231,14 +194,7 @@ class GrowingSettings(DiscriminatorSettings):
 
 
 class Discriminator(GrowingDiscriminator):
-    """Image to one number: large where the image looks real.
-
-    Args:
-        settings: Its size.
-
-    Raises:
-        ValueError: Another image size or conditioning.
-    """
+    """Image to one number: large where the image looks real."""
 
     def __init__(self, settings: GrowingSettings) -> None:
         resolutions = sides(settings.image_size)
@@ -255,24 +211,12 @@ class Discriminator(GrowingDiscriminator):
         )
         self.last_conv = EqualisedConv2d(widths[0] + 1, widths[0], 3)
         self.last_linear = EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
-        self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, _linear)
+        self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, EqualisedLinear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Images (N, C, S, S) in [-1, 1] to scores (N,), and class logits (N, K), only for ``"auxiliary"``.
-
-        Labels (N,) int64 are needed only by ``"projection"``.
-        """
-        images = avg_pool2d(images, self.image_size // self.resolution)
-        maps = self.from_image[self.level](images)
-        for level in range(self.level, -1, -1):
-            maps = self.blocks[level](maps)
-            if level == self.level > 0 and self.alpha < 1:
-                maps = torch.lerp(self.from_image[level - 1](avg_pool2d(images, 2)), maps, self.alpha)
+        """See `ScoredLayers.forward`; the last layers run in full precision."""
+        maps = self.descend(images)
         with full_precision(images.device):
             maps = self.last_conv(append_minibatch_std(at_least_single(maps), self.group))
             answer: tuple[Tensor, Tensor | None] = self.head(self.last_linear(maps.flatten(1)), labels)
         return answer
-
-
-def _linear(inputs: int, outputs: int, bias: bool) -> nn.Module:
-    return EqualisedLinear(inputs, outputs, bias=bias)

@@ -30,7 +30,6 @@ from sonoforge.models.stylegan.layers import (
     EqualisedLinear,
     activate,
     at_least_single,
-    check_noise,
     full_precision,
     layer_noise,
     layer_widths,
@@ -41,15 +40,7 @@ initialise = layers.initialise
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, at most one doubling of the side, noise, bias and activation.
-
-    Args:
-        inputs: Input channels.
-        outputs: Output channels.
-        style_size: Length W of a style.
-        side: Of the output in pixels.
-        up: Whether the side is doubled.
-    """
+    """Modulated 3x3 convolution, at most one doubling (``up``) to this side, noise, bias and activation."""
 
     taps: Tensor
     noise: Tensor
@@ -73,9 +64,7 @@ class SynthesisLayer(nn.Module):
         self.noise_strength.zero_()
         self.noise.normal_(generator=chance)
 
-    def forward(
-        self, maps: Tensor, style: Tensor, noise: str = "const", chance: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, maps: Tensor, style: Tensor, chance: torch.Generator | None = None) -> Tensor:
         """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'); see `layer_noise`."""
         weight, scales, factors = self._modulation(style)
         maps = maps * scales[:, :, None, None].to(maps.dtype)
@@ -85,9 +74,8 @@ class SynthesisLayer(nn.Module):
         else:
             maps = conv2d(maps, weight, padding=1)
         # Leaky ReLU's gain is included in all that is summed.
-        shift = (self.bias * GAIN)[:, None, None]
-        if noise != "none":
-            shift = shift + layer_noise(self.noise, maps, noise, chance) * (self.noise_strength * GAIN)
+        noise = layer_noise(self.noise, maps, chance)
+        shift = (self.bias * GAIN)[:, None, None] + noise * (self.noise_strength * GAIN)
         maps = torch.addcmul(shift.to(maps.dtype), maps, (factors * GAIN)[:, :, None, None].to(maps.dtype))
         return activate(maps, CLAMP)
 
@@ -108,13 +96,7 @@ class SynthesisLayer(nn.Module):
 
 
 class ToImage(nn.Module):
-    """Modulated 1x1 convolution to the channels of an image, without demodulation or activation.
-
-    Args:
-        inputs: Input channels.
-        channels: Channels C of the image.
-        style_size: Length W of a style.
-    """
+    """Modulated 1x1 convolution to the channels of an image, without demodulation or activation."""
 
     def __init__(self, inputs: int, channels: int, style_size: int) -> None:
         super().__init__()
@@ -140,17 +122,7 @@ class ToImage(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to images, through ever larger feature maps.
-
-    Args:
-        settings: Of the generator.
-
-    Attributes:
-        num_styles: Number L of styles: one for each layer, and one for the last image.
-
-    Raises:
-        ValueError: Another image size.
-    """
+    """Styles to images, through ever larger feature maps."""
 
     taps: Tensor
 
@@ -165,7 +137,7 @@ class Synthesis(nn.Module):
             for before, up in ((widths[level - 1], True), (widths[level], False)):
                 self.layers.append(SynthesisLayer(before, widths[level], style_size, resolutions[level], up=up))
         self.to_image = nn.ModuleList(ToImage(width, settings.channels, style_size) for width in widths)
-        self.num_styles = 2 * len(widths)
+        self.num_styles = 2 * len(widths)  # one for each layer, and one for the last image
         self.register_buffer("taps", low_pass(), persistent=False)
         self.draw()
 
@@ -174,20 +146,15 @@ class Synthesis(nn.Module):
         """Draw the initial values."""
         self.constant.normal_(generator=chance)
 
-    def forward(self, styles: Tensor, noise: str = "const", chance: torch.Generator | None = None) -> Tensor:
-        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
-
-        Raises:
-            ValueError: Another noise than `NOISES`, or random noise without its source.
-        """
-        check_noise(noise, chance)
+    def forward(self, styles: Tensor, chance: torch.Generator | None = None) -> Tensor:
+        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them."""
         maps = self.constant.expand(styles.shape[0], -1, -1, -1)
         images: Tensor | None = None
         for level, to_image in enumerate(self.to_image):
             half = level >= len(self.to_image) - HALF_LEVELS
             with contextlib.nullcontext() if half else full_precision(styles.device):
                 for index in range(max(2 * level - 1, 0), 2 * level + 1):
-                    maps = self.layers[index](maps, styles[:, index], noise, chance)
+                    maps = self.layers[index](maps, styles[:, index], chance)
                 image = to_image(maps, styles[:, 2 * level + 1])
             with full_precision(styles.device):
                 images = image if images is None else upsample(images, self.taps) + image
@@ -196,14 +163,7 @@ class Synthesis(nn.Module):
 
 
 class Generator(StyledGenerator):
-    """Latent vector to image.
-
-    Args:
-        settings: Its size.
-
-    Raises:
-        ValueError: Another image size.
-    """
+    """Latent vector to image."""
 
     synthesis: Synthesis
 

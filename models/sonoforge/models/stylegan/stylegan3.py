@@ -47,20 +47,12 @@ initialise = shared.initialise
 
 @dataclass(frozen=True)
 class Grid:
-    """The signal between two layers; frequencies and rates in cycles and samples over the image's side.
+    """The signal between two layers; frequencies and rates in cycles and samples over the image's side."""
 
-    Attributes:
-        rate: Sampling rate s.
-        cutoff: Frequency f_c at which the signal is cut off, in the middle of the transition band.
-        half_width: Half the width f_h of the transition band.
-        side: In samples, with margins.
-        channels: Number of channels.
-    """
-
-    rate: int
-    cutoff: float
-    half_width: float
-    side: int
+    rate: int  # sampling rate s
+    cutoff: float  # frequency f_c at which the signal is cut off, in the middle of the transition band
+    half_width: float  # half the width f_h of the transition band
+    side: int  # in samples, with margins
     channels: int
 
     @property
@@ -134,22 +126,14 @@ class _Placement(EqualisedLinear):
 class FourierInput(nn.Module):
     """Waves of fixed frequencies on an infinite plane, translated and rotated by a style (appendix F).
 
-    The image covers -0.5 to 0.5 of the plane; x points right, y down.
-
-    Attributes:
-        transform: (3, 3) matrix from points of the image to points of the plane: the inverse of the transform that
-            the image is to undergo.  The identity unless a user changes it; (N, 3, 3) for a transform for each image.
-        frequencies: (C, 2) of the waves along x and y, uniform on a disc.
-        phases: (C,) in turns.
-
-    Args:
-        grid: On which the plane is sampled.
-        style_size: Length W of a style.
+    The image covers -0.5 to 0.5 of the plane, which is sampled on a grid; x points right, y down.
     """
 
+    # (3, 3) matrix from points of the image to points of the plane: the inverse of the transform that the image is to
+    # undergo.  The identity unless a user changes it; (N, 3, 3) for a transform for each image.
     transform: Tensor
-    frequencies: Tensor
-    phases: Tensor
+    frequencies: Tensor  # (C, 2) of the waves along x and y, uniform on a disc
+    phases: Tensor  # (C,) in turns
     positions: Tensor
 
     def __init__(self, grid: Grid, style_size: int) -> None:
@@ -198,10 +182,6 @@ class FourierInput(nn.Module):
 class SynthesisLayer(nn.Module):
     """Modulated convolution and non-linearity, from one grid to the next (section 3.2, figure 4b).
 
-    Attributes:
-        magnitude: Moving average of the mean square of the layer's input, by whose root the input is divided
-            (section 3, configuration D).
-
     Args:
         source: Grid of the input.
         target: Grid of the result.
@@ -211,6 +191,7 @@ class SynthesisLayer(nn.Module):
         magnitude_decay: Weight of the old ``magnitude`` when a batch is added.
     """
 
+    # Moving average of the mean square of the layer's input, by whose root that is divided (section 3, config. D).
     magnitude: Tensor
     up_taps: Tensor
     down_taps: Tensor
@@ -258,16 +239,7 @@ class SynthesisLayer(nn.Module):
         self.magnitude.fill_(1)
 
     def forward(self, maps: Tensor, style: Tensor, update_average: bool = False) -> Tensor:
-        """Transform maps.
-
-        Args:
-            maps: (N, C, H, H) float.
-            style: (N, W) float.
-            update_average: Whether this batch moves ``magnitude``, before that is used.
-
-        Returns:
-            (N, C', H', H') float.
-        """
+        """(N, C, H, H) and (N, W) to (N, C', H', H'); ``update_average``: this batch first moves ``magnitude``."""
         if update_average:
             with torch.no_grad():
                 self.magnitude.lerp_(maps.float().square().mean(), 1 - self.magnitude_decay)
@@ -292,17 +264,7 @@ class SynthesisLayer(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles to an image.
-
-    Args:
-        grids: From `plan_grids`.
-        style_size: Length W of a style.
-        radial: See `SynthesisLayer`.
-        magnitude_decay: See `SynthesisLayer`.
-
-    Attributes:
-        num_styles: Number of styles: the input's, and one for each layer.
-    """
+    """Styles to an image, over grids from `plan_grids`; see `SynthesisLayer`."""
 
     def __init__(self, grids: list[Grid], style_size: int, *, radial: bool, magnitude_decay: float) -> None:
         super().__init__()
@@ -319,19 +281,11 @@ class Synthesis(nn.Module):
             )
             for index, (source, target) in enumerate(itertools.pairwise(grids))
         )
-        self.num_styles = len(self.layers) + 1
+        self.num_styles = len(self.layers) + 1  # the input's, and one for each layer
         self.half_precision = [grid.rate << HALF_LEVELS > grids[-1].rate for grid in grids[1:]]
 
     def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
-        """Generate one image for each row of styles.
-
-        Args:
-            styles: (N, L, W).
-            update_average: Whether this batch moves the layers' magnitudes.
-
-        Returns:
-            (N, C, S, S) at least float32, in about [-1, 1]; nothing bounds them.
-        """
+        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them."""
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
         for layer, style, half in zip(self.layers, others, self.half_precision, strict=True):
@@ -346,18 +300,13 @@ class GeneratorSettings(StyledSettings):
 
     The image size is a multiple of 16.  ``channel_base`` is the channels of a layer times twice its cutoff;
     configuration R doubles it and ``channel_max``.
-
-    Attributes:
-        config: ``"t"``, equivariant to translation, or ``"r"``, to rotation as well.
-        layers: Number of synthesis layers before the one that makes the image.
-        magnitude_decay: See `SynthesisLayer`; the authors: 0.5 ** (batch / 20 000).
     """
 
     mapping_layers: int = 2
     mixing: float = 0.0
-    config: str = "t"
-    layers: int = 14
-    magnitude_decay: float = 0.999
+    config: str = "t"  # equivariant to translation, or "r", to rotation as well
+    layers: int = 14  # number of synthesis layers before the one that makes the image
+    magnitude_decay: float = 0.999  # see `SynthesisLayer`; the authors: 0.5 ** (batch / 20 000)
 
 
 class Generator(StyledGenerator):
@@ -366,9 +315,6 @@ class Generator(StyledGenerator):
     Args:
         settings: Its size.
         grids: Instead of those that `plan_grids` gives for these settings.
-
-    Raises:
-        ValueError: Another configuration, image size or number of layers.
     """
 
     synthesis: Synthesis
