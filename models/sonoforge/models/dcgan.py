@@ -58,15 +58,28 @@ class Hidden(NamedTuple):
 GENERATOR_HIDDEN, DISCRIMINATOR_HIDDEN = Hidden(activation="relu"), Hidden()  # as published
 
 
+def rising(widths: list[int], strides: list[int], hidden: Hidden) -> list[nn.Module]:
+    """Make a generator's hidden layers: each width but the first is reached by an `upsample` with its stride."""
+    layers = [*make_norm(hidden.norm, widths[0]), make_activation(hidden.activation)]
+    for (inputs, outputs), stride in zip(pairwise(widths), strides, strict=True):
+        layers.append(upsample(inputs, outputs, stride, bias=hidden.norm == "none"))
+        layers += [*make_norm(hidden.norm, outputs), make_activation(hidden.activation)]
+    return layers
+
+
+def falling(widths: list[int], hidden: Hidden) -> list[nn.Module]:
+    """Make a discriminator's hidden layers: convolutions that halve the side, from each width to the next."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers.append(nn.Conv2d(inputs, outputs, KERNEL, 2, KERNEL // 2, bias=hidden.norm == "none"))
+        layers += [*make_norm(hidden.norm, outputs), make_activation(hidden.activation)]
+    return layers
+
+
 class DenseGenerator(nn.Module):
     """Latent vector, and class one-hot beside it, to small maps by a dense layer, then to the image by ``layers``.
 
-    Args:
-        base: Side of the small maps.
-        width: Their channels.
-        latent_size: See `sonoforge.models`, as for ``classes``.
-        classes: See there.
-        bias: Whether the dense layer has one.
+    The small maps have ``base`` pixels a side and ``width`` channels; for the rest see `sonoforge.models`.
     """
 
     latent_distribution = "normal"
@@ -105,13 +118,10 @@ class Generator(DenseGenerator):
         width: int = WIDTH,
         hidden: Hidden = GENERATOR_HIDDEN,
     ) -> None:
-        norm, activation = hidden
         widths = _widths(image_size, width)
-        bias = norm == "none"  # a normalisation that follows would subtract it again
-        super().__init__(smallest_side(image_size), widths[0], latent_size, classes, bias=bias)
-        layers = [*make_norm(norm, widths[0]), make_activation(activation)]
-        for inputs, outputs in pairwise(widths):
-            layers += [upsample(inputs, outputs, bias=bias), *make_norm(norm, outputs), make_activation(activation)]
+        # A normalisation that follows would subtract a bias again.
+        super().__init__(smallest_side(image_size), widths[0], latent_size, classes, bias=hidden.norm == "none")
+        layers = rising(widths, [2] * (len(widths) - 1), hidden)
         self.layers = nn.Sequential(*layers, upsample(widths[-1], channels, bias=True), nn.Tanh())
 
 
@@ -139,16 +149,9 @@ class Discriminator(ScoredLayers):
         hidden: Hidden = DISCRIMINATOR_HIDDEN,
     ) -> None:
         super().__init__()
-        norm, activation = hidden
         widths = _widths(image_size, width)[::-1]
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, widths[0], KERNEL, 2, KERNEL // 2),
-            make_activation(activation),
-        ]
-        for inputs, outputs in pairwise(widths):
-            layers.append(nn.Conv2d(inputs, outputs, KERNEL, 2, KERNEL // 2, bias=norm == "none"))
-            layers += [*make_norm(norm, outputs), make_activation(activation)]
-        self.layers = nn.Sequential(*layers, nn.Flatten())
+        first = [nn.Conv2d(channels, widths[0], KERNEL, 2, KERNEL // 2), make_activation(hidden.activation)]
+        self.layers = nn.Sequential(*first, *falling(widths, hidden), nn.Flatten())
         self.head = ScoreHead(widths[-1] * smallest_side(image_size) ** 2, classes, conditioning)
 
 

@@ -24,9 +24,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from sonoforge.models.dcgan import KERNEL, DenseGenerator, initialise, upsample
+from sonoforge.models.dcgan import DenseGenerator, Hidden, falling, initialise, rising, upsample
 from sonoforge.models.labels import ScoredLayers, ScoreHead
-from sonoforge.models.layers import make_activation, make_norm
 
 __all__ = ["Discriminator", "Generator", "initialise"]
 
@@ -56,12 +55,8 @@ class Generator(DenseGenerator):
         activation: str = "leaky-relu",
         norm: str = "batch",
     ) -> None:
-        bias = norm == "none"  # a normalisation that follows would subtract it again
-        super().__init__(_base_size(image_size), 256, latent_size, classes, bias=bias)
-        layers = [*make_norm(norm, 256), make_activation(activation)]
-        for inputs, outputs, stride in ((256, 128, 1), (128, 64, 2), (64, 32, 2)):
-            layers += [upsample(inputs, outputs, stride, bias=bias), *make_norm(norm, outputs)]
-            layers.append(make_activation(activation))
+        super().__init__(_base_size(image_size), 256, latent_size, classes, bias=norm == "none")
+        layers = rising([256, 128, 64, 32], [1, 2, 2], Hidden(norm, activation))
         self.layers = nn.Sequential(*layers, upsample(32, channels, bias=True), nn.Tanh())
 
 
@@ -84,9 +79,5 @@ class Discriminator(ScoredLayers):
         norm: str = "batch",
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for inputs, outputs in ((channels, 32), (32, 64), (64, 128)):
-            layers.append(nn.Conv2d(inputs, outputs, KERNEL, 2, padding=KERNEL // 2, bias=norm == "none"))
-            layers += [*make_norm(norm, outputs), make_activation(activation)]
-        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.layers = nn.Sequential(*falling([channels, 32, 64, 128], Hidden(norm, activation)), nn.Flatten())
         self.head = ScoreHead(_base_size(image_size) ** 2 * 128, classes, conditioning)

@@ -16,21 +16,15 @@ from sonoforge.models.labels import ScoredLayers
 class Growing(nn.Module):
     """A network with a stage, full-grown at first; the stage is part of the state dict.
 
-    Args:
-        base: Side in pixels at which it begins.
-        image_size: Side of its images: ``base`` doubled any number of times.
-
-    Attributes:
-        level: Doublings from ``base`` to the side at which it works now.
-        alpha: Weight of the newest layers, 0 to 1.
+    It begins at ``base`` pixels a side, which is doubled any number of times up to the images'.
     """
 
     def __init__(self, base: int, image_size: int) -> None:
         super().__init__()
         self.base = base
         self.image_size = image_size
-        self.level = (image_size // base).bit_length() - 1
-        self.alpha = 1.0
+        self.level = (image_size // base).bit_length() - 1  # doublings from the base to the side of its stage
+        self.alpha = 1.0  # weight of the newest layers, 0 to 1
 
     @property
     def resolution(self) -> int:
@@ -44,9 +38,6 @@ class Growing(nn.Module):
             resolution: Side in pixels: the base doubled, up to the image size.
             alpha: Weight of the newest layers in [0, 1]: 0 as before they were added, 1 when they are faded in.
                 Without effect at the base.
-
-        Raises:
-            ValueError: Another resolution or weight.
         """
         sides = [self.base << level for level in range((self.image_size // self.base).bit_length())]
         if resolution not in sides:

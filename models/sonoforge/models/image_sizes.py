@@ -8,14 +8,7 @@ IMAGE_SIZES = (32, 64, 128, 224, 256, 512)
 def smallest_side(image_size: int) -> int:
     """Return the side of a network's smallest feature maps, which is doubled up to the image's.
 
-    Args:
-        image_size: Side of the square image in pixels, one of `IMAGE_SIZES`.
-
-    Returns:
-        4, the published side for a power of two; 7 for 224 = 7 * 2^5.
-
-    Raises:
-        ValueError: Another size.
+    It is 4, the published side, for a power of two, and 7 for 224 = 7 * 2^5; another size is a ValueError.
     """
     if image_size not in IMAGE_SIZES:
         raise ValueError(f"image_size: found {image_size}, expected one of {', '.join(map(str, IMAGE_SIZES))}")

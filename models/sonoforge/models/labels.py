@@ -25,16 +25,7 @@ CONDITIONINGS = ("none", "projection", "auxiliary")
 
 
 def one_hot(labels: Tensor | None, classes: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, K) with a 1 at each label.
-
-    Args:
-        labels: (N,) int64 in [0, K).
-        classes: Number K of classes.
-        dtype: Of the result.
-
-    Raises:
-        ValueError: ``labels`` is None.
-    """
+    """Return (N, K) with a 1 at each label, of (N,) int64 in [0, K); without labels there is a ValueError."""
     if labels is None:
         raise ValueError(f"labels: found None, expected (N,) int64 below {classes}: the network is conditional")
     return nn.functional.one_hot(labels, classes).to(dtype)
@@ -82,15 +73,7 @@ class ScoreHead(nn.Module):
             self.class_rows = linear(features, classes, bias=conditioning == "auxiliary")
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Score features.
-
-        Args:
-            features: (N, F) float.
-            labels: (N,) int64; needed only by ``"projection"``.
-
-        Returns:
-            Score (N,), and class logits (N, K) for ``"auxiliary"``, else None.
-        """
+        """Features (N, F) to scores (N,), and class logits (N, K), only for ``"auxiliary"``; see `ScoredLayers`."""
         score: Tensor = self.score(features).squeeze(1)
         if self.conditioning == "none":
             return score, None

@@ -96,18 +96,11 @@ def make_norm(name: str, channels: int) -> list[nn.Module]:
     return [(BatchRenorm2d if name == "batch-renorm" else nn.BatchNorm2d)(channels)]
 
 
-# Batch normalisation that follows a condition, such as the class.
-
 _EPSILON = 1e-4  # of spectral and batch normalisation, as in BigGAN
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch normalisation whose scale and shift are linear in a condition (Dumoulin, Shlens, Kudlur, ICLR 2017).
-
-    Args:
-        width: Channels.
-        condition: Length of the condition.
-    """
+    """Batch normalisation whose scale and shift are linear in a condition (Dumoulin, Shlens, Kudlur, ICLR 2017)."""
 
     def __init__(self, width: int, condition: int) -> None:
         super().__init__()
@@ -122,19 +115,11 @@ class ConditionalBatchNorm(nn.Module):
         return normalised
 
 
-# Self-attention over feature maps.
-#
-# Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", ICML 2019, with the value at half
-# the channels, and keys and values pooled, as there.
-
-_EPSILON = 1e-4  # of spectral normalisation, as in BigGAN
-
-
 class SelfAttention(nn.Module):
-    """Each pixel of the maps adds what it attends to anywhere in the image (Zhang 2019, section 3).
+    """Each pixel of the maps adds what it attends to anywhere in the image.
 
-    Args:
-        width: Channels, a multiple of 8 or 8 at least.
+    Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", ICML 2019, section 3, with the
+    value at half the channels, and keys and values pooled, as there.
     """
 
     def __init__(self, width: int) -> None:

@@ -46,13 +46,7 @@ def _patch_layer(inputs: int, outputs: int, *, stride: int = 1, bias: bool = Tru
 
 
 class SpatiallyAdaptiveNorm(nn.Module):
-    """Batch normalisation, then scale and shift read from the label map (section 3, equations 1 to 3).
-
-    Args:
-        width: Channels of the maps that are normalised.
-        structures: Channels K of the label map.
-        hidden: Channels between the map and scale and shift.
-    """
+    """Batch normalisation of ``width`` channels, then scale and shift read from the label map (equations 1 to 3)."""
 
     def __init__(self, width: int, structures: int, hidden: int = HIDDEN) -> None:
         super().__init__()

@@ -54,12 +54,7 @@ def stored_weight(layer: Any) -> nn.Parameter:
 
 @torch.no_grad()
 def restart(layer: Any, generator: torch.Generator) -> None:
-    """Find the largest singular value of a normalised layer's weight anew, as after its initial weights are drawn.
-
-    Args:
-        layer: Changed in place; one that is not normalised stays.
-        generator: Source of the numbers that the power iteration starts with, on the layer's device.
-    """
+    """Find the largest singular value of a layer's weight anew, in place, from where ``generator`` says to start."""
     if not hasattr(layer, "parametrizations"):
         return
     normalisation = layer.parametrizations.weight[0]
@@ -78,10 +73,7 @@ def draw_weights(
 ) -> None:
     """Draw the weights of convolutions, linear layers and embeddings, normalised or not; biases 0.
 
-    Args:
-        network: Changed in place.
-        generator: Source of the numbers, on the network's device.
-        draw: Fills one weight; None: orthogonal weights (Saxe, McClelland, Ganguli, ICLR 2014).
+    ``draw`` fills one weight; without it weights are orthogonal (Saxe, McClelland, Ganguli, ICLR 2014).
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):

@@ -90,11 +90,8 @@ def resample(images: Tensor, boxes: Tensor, side: int, *, mirrored: bool = False
 def _triangles(start: Tensor, end: Tensor, inputs: int, places: Tensor) -> Tensor:
     """Return the weights (N, outputs, inputs) of each input pixel in each output pixel, whose sums are 1.
 
-    Args:
-        start: (N,) of the boxes, as shares of the images' side.
-        end: (N,).
-        inputs: Pixels of that side.
-        places: (outputs,) middles of the output pixels, as shares of the boxes.
+    Boxes go from ``start`` to ``end`` (N,), as shares of the images' side of so many pixels, and ``places`` (outputs,)
+    are the middles of the output pixels, as shares of the boxes.
     """
     step = (end - start) * (inputs / len(places))
     middles = start[:, None] * inputs + step[:, None] * (places * len(places))

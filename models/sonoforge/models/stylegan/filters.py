@@ -21,9 +21,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad
 def kaiser_attenuation(taps: int, width: float) -> float:
     """Return the attenuation in the stop band, in dB, that a filter of this length reaches.
 
-    Args:
-        taps: Length of the filter.
-        width: Width of the transition band, as a fraction of half the sampling rate.
+    The width of its transition band is a fraction of half the sampling rate.
     """
     return 2.285 * (taps - 1) * math.pi * width + 7.95
 
@@ -55,18 +53,9 @@ def lowpass(taps: int, cutoff: float, half_width: float, rate: float) -> Tensor:
 
 
 def radial_lowpass(taps: int, cutoff: float, half_width: float, rate: float) -> Tensor:
-    """Design a low-pass filter for both axes that passes the same frequencies in every direction.
+    """Design a low-pass filter (T, T) for both axes that passes the same frequencies in every direction.
 
-    The ideal one is a jinc: the Fourier transform of a disc.
-
-    Args:
-        taps: Side T.
-        cutoff: Radius of the middle of the transition band.
-        half_width: Half the width of the transition band, in the unit of the cutoff.
-        rate: Sampling rate in the same unit.
-
-    Returns:
-        (T, T) float32 of sum 1; symmetric under the symmetries of the square.
+    The ideal one is a jinc: the Fourier transform of a disc.  See `lowpass`, whose cutoff is a radius here.
     """
     at = _positions(taps)
     argument = 2 * math.pi * cutoff / rate * torch.hypot(at[:, None], at)

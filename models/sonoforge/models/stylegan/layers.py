@@ -193,22 +193,14 @@ def layer_noise(stored: Tensor, maps: Tensor, chance: torch.Generator | None) ->
     return torch.randn(shape, generator=chance, device=maps.device, dtype=stored.dtype)
 
 
-# The resolutions that a StyleGAN works at, and its number of channels at each.
-
 LARGEST = 1024
 
 
 def sides(image_size: int) -> list[int]:
     """Return the sides in pixels from the smallest feature maps to the image, each twice the one before.
 
-    Args:
-        image_size: Side of the square image: 8 to 1024, 4 or 7 times a power of two.
-
-    Returns:
-        4, 8, 16, ... as published; 7, 14, 28, ... for 224 and the like.
-
-    Raises:
-        ValueError: Another size.
+    They are 4, 8, 16, ... as published, and 7, 14, 28, ... for 224 and the like; any other image, or one beyond 8 to
+    1024 pixels, is a ValueError.
     """
     for smallest in (4, 7):
         found = [smallest << level for level in range(1, LARGEST.bit_length())]

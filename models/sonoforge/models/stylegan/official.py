@@ -167,11 +167,7 @@ def _resolutions(state: Mapping[str, object], pattern: str) -> list[int]:
 
 
 def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]:
-    """The settings that give these widths: the least base that is enough for every layer, and the widest layer.
-
-    Raises:
-        ValueError: There are none.
-    """
+    """The settings that give these widths: the least base that is enough for every layer, and the widest layer."""
     base = max(width * side for width, side in zip(widths, resolutions, strict=True))
     if layer_widths(len(widths), base, max(widths)) != widths:
         raise ValueError(
@@ -184,12 +180,8 @@ def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]
 def at_published_rate(state: State, allowed: Sequence[str]) -> State:
     """Convert a mapping network to the learning-rate multiplier of the published ones; it computes the same.
 
-    Args:
-        state: Tensors by official name, with ``settings.lr_multiplier`` where that is another.
-        allowed: Names of settings that such a state may have.
-
-    Returns:
-        The state without that setting.
+    A state whose multiplier is another has it as ``settings.lr_multiplier``, which is left out of the result; it has no
+    settings beside those ``allowed``.
 
     Raises:
         ValueError: An unknown setting, or weights that show that the multiplier is another but not which.
@@ -219,23 +211,14 @@ def at_published_rate(state: State, allowed: Sequence[str]) -> State:
 
 
 def settings_value(state: State, name: str) -> float:
-    """Return a setting that stands beside the tensors.
-
-    Raises:
-        ValueError: Not one finite number above 0.
-    """
+    """Return a setting that stands beside the tensors: one finite number above 0, or a ValueError."""
     if state[name].numel() != 1 or not 0 < float(state[name]) < float("inf"):
         raise ValueError(f"official state: {name}: found {state[name].tolist()}, expected one number above 0")
     return float(state[name])
 
 
 def load_renamed(network: torch.nn.Module, state: State, rename: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
-    """Load official tensors into a network of the structure that was read from them.
-
-    Args:
-        network: Changed in place.
-        state: Tensors by official name.
-        rename: One of the functions here, from official names to ours.
+    """Load tensors by official name, which ``rename`` turns into ours, into a network of the structure that they show.
 
     Raises:
         ValueError: A tensor is missing, too many, or of another shape; in official names where there is one.
@@ -244,9 +227,7 @@ def load_renamed(network: torch.nn.Module, state: State, rename: Callable[[Mappi
     own = network.state_dict()
     for name, value in own.items():
         if name not in theirs:
-            raise ValueError(
-                f"official state: found no tensor for {name}, expected a network of the published structure"
-            )
+            raise ValueError(f"official state: found no tensor for {name}, expected the published structure")
         found = state[theirs[name]]
         if found.shape != value.shape:
             raise ValueError(

@@ -25,7 +25,6 @@ from torch import Tensor
 from sonoforge.runtime.atomic import remove_folder, replacing_folder
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.leftovers import remove_leftovers
-from sonoforge.training.gan import checkpoint as gan_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -218,12 +217,9 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
     raise SonoforgeError(f"{path}: found no checkpoint {which!r}, expected last, best or one of the steps {steps}")
 
 
-# The origin of generated images, recorded in their manifest and in every file.
-
-
 def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, Any]:
-    """Return the record of where generated images come from."""
-    about = gan_checkpoint.describe(checkpoint)
+    """Return the origin of generated images, as recorded in their manifest and in every file."""
+    about = describe(checkpoint)
     return {
         "synthetic": True,
         "generator_sha256": about.files["average.safetensors"],

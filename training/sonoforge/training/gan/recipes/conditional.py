@@ -10,17 +10,17 @@ from sonoforge.training.gan.recipes.row import (
     AVERAGED,
     EPOCHS,
     Budget,
-    OptimiserSettings,
     Preset,
     Recipe,
     Strength,
+    adam,
+    both,
 )
 
 BIGGAN_SMALL: dict[str, Any] = {
     "image_size": 64,
     "augmentation": "diffaugment",
-    "generator_optimiser": OptimiserSettings("adam", 0.0001, (0.0, 0.999)),
-    "discriminator_optimiser": OptimiserSettings("adam", 0.0004, (0.0, 0.999)),
+    **adam(0.0001, 0.0004, (0.0, 0.999)),
     "ema_half_life": 5000,
 }
 BIGGAN = Recipe(
@@ -38,31 +38,19 @@ BIGGAN = Recipe(
     n_critic=2,
     conditioning="projection",
     regularisers={"orthogonal": Strength(1e-4)},
-    generator_optimiser=OptimiserSettings("adam", 0.00005, (0.0, 0.999)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.0002, (0.0, 0.999)),
+    **adam(0.00005, 0.0002, (0.0, 0.999)),
     budget=Budget(EPOCHS, batch=2048),
     ema_half_life=6931 * 2048,
     presets={
         "small-data": Preset(
-            {
-                **BIGGAN_SMALL,
-                "latent_size": 100,
-                "budget": Budget(1000, batch=32),
-                "generator": {"width": 32},
-                "discriminator": {"width": 32},
-            },
+            {**BIGGAN_SMALL, "latent_size": 100, "budget": Budget(1000, batch=32), **both(width=32)},
             "64 pixels: the size at which Thakur and Thakur train it. Batch 32 and a third of the width: a few hundred "
             "images fill no batch of 2048. Rates 0.0001 and 0.0004, as SAGAN (Zhang et al. 2019), whose batches are "
             "small, too. DiffAugment (Zhao et al. 2020), because a discriminator learns few images by heart. Half-life "
             "of the average 5 kimg, as stylegan2 has it for small sets.",
         ),
         "few-cores": Preset(
-            {
-                **BIGGAN_SMALL,
-                "budget": Budget(1000, batch=16),
-                "generator": {"width": 16},
-                "discriminator": {"width": 16},
-            },
+            {**BIGGAN_SMALL, "budget": Budget(1000, batch=16), **both(width=16)},
             "As small-data, with a sixth of the published width and batches of 16, for minutes of a few cores.",
         ),
     },
@@ -73,8 +61,7 @@ SPADE_SMALL: dict[str, Any] = {
     "image_size": 128,
     "perceptual_weight": 0.0,
     "budget": Budget(EPOCHS, batch=8),
-    "generator": {"width": 16},
-    "discriminator": {"width": 16},
+    **both(width=16),
     "ema_half_life": 5000,
 }
 SPADE_WHY = (
@@ -98,8 +85,7 @@ SPADE = Recipe(
     perceptual_weight=10.0,
     feature_matching=10.0,
     schedule="linear-decay",
-    generator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.999)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.0004, (0.0, 0.999)),
+    **adam(0.0001, 0.0004, (0.0, 0.999)),
     budget=Budget(EPOCHS, batch=32),
     presets={
         "small-data": Preset(SPADE_SMALL, SPADE_WHY),
@@ -120,12 +106,7 @@ GA_GAN_CODES = " ".join(
     for network, names in PUBLISHED.items()
     for name, own in names.items()
 )
-GA_GAN_SMALL: dict[str, Any] = {
-    "budget": Budget(1000, batch=32),
-    "generator": {"width": 16},
-    "discriminator": {"width": 16},
-    "ema_half_life": 5000,
-}
+GA_GAN_SMALL: dict[str, Any] = {"budget": Budget(1000, batch=32), **both(width=16), "ema_half_life": 5000}
 GA_GAN = Recipe(
     title="Cells found by a genetic algorithm, class-conditional",
     source=(
@@ -141,8 +122,7 @@ GA_GAN = Recipe(
     loss="hinge",
     conditioning="projection",
     augmentation="diffaugment-colour-translation",
-    generator_optimiser=OptimiserSettings("adam", 0.0001, (0.5, 0.999)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.0004, (0.5, 0.999)),
+    **adam(0.0001, 0.0004, (0.5, 0.999)),
     budget=Budget(100_000, batch=128, unit="iterations"),
     presets={
         "small-data": Preset(
@@ -151,12 +131,7 @@ GA_GAN = Recipe(
             "1024 channels. 1000 epochs, as stylegan2 has for small sets. Half-life of the average 5 kimg.",
         ),
         "few-cores": Preset(
-            {
-                **GA_GAN_SMALL,
-                "budget": Budget(1000, batch=16),
-                "generator": {"width": 8},
-                "discriminator": {"width": 8},
-            },
+            {**GA_GAN_SMALL, "budget": Budget(1000, batch=16), **both(width=8)},
             "As small-data, with an eighth of the published width and batches of 16, for minutes of a few cores.",
         ),
     },

@@ -15,16 +15,13 @@ from sonoforge.training.gan.recipes.row import (
     Preset,
     Recipe,
     Strength,
+    adam,
+    both,
 )
 
 DGAN_EPOCHS = 500  # Ryspayeva and Salykova 2025 (StyleGAN2 against StyleGAN3) say so of DGAN-WP-TL
-DCGAN_ADAM = OptimiserSettings("adam", 0.0002, (0.5, 0.999))
 
-CLASSIC_FEW_CORES: dict[str, Any] = {
-    "budget": Budget(1000, batch=32),
-    "generator": {"width": 32},
-    "discriminator": {"width": 32},
-}
+CLASSIC_FEW_CORES: dict[str, Any] = {"budget": Budget(1000, batch=32), **both(width=32)}
 CLASSIC_PRESETS = {"few-cores": Preset(CLASSIC_FEW_CORES, FEW_CORES)}
 
 DCGAN_THESIS = Recipe(
@@ -41,8 +38,7 @@ DCGAN_THESIS = Recipe(
     image_size=224,
     latent_size=100,
     loss="bce",
-    generator_optimiser=OptimiserSettings("adam", 0.001, (0.5, 0.999)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.5, 0.999)),
+    **adam(0.001, 0.001, (0.5, 0.999)),
     budget=Budget(2500, batch=100),
     class_budgets={"malignant": Budget(4200, batch=150), "normal": Budget(2500, batch=100)},
 )
@@ -59,8 +55,7 @@ DCGAN = Recipe(
     image_size=64,
     latent_size=100,
     loss="bce",
-    generator_optimiser=DCGAN_ADAM,
-    discriminator_optimiser=DCGAN_ADAM,
+    **adam(0.0002, 0.0002, (0.5, 0.999)),
     budget=Budget(EPOCHS, batch=128),
     presets=CLASSIC_PRESETS,
 )
@@ -104,13 +99,10 @@ WGAN_GP = dataclasses.replace(
     loss="wasserstein",
     n_critic=5,
     regularisers={"gradient-penalty": Strength(10.0)},
-    generator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.0, 0.9)),
+    **adam(0.0001, 0.0001, (0.0, 0.9)),
     discriminator={"norm": "none"},
     budget=Budget(EPOCHS, batch=64),
-    presets={
-        "few-cores": Preset({**CLASSIC_FEW_CORES, "discriminator": {"norm": "none", "width": 32}}, FEW_CORES),
-    },
+    presets={"few-cores": Preset({**CLASSIC_FEW_CORES, "discriminator": {"norm": "none", "width": 32}}, FEW_CORES)},
 )
 
 BGAN = dataclasses.replace(
@@ -135,10 +127,9 @@ BEGAN = Recipe(
     image_size=64,
     latent_size=64,
     loss="began",
-    generator_optimiser=OptimiserSettings("adam", 0.0001, (0.9, 0.999)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.0001, (0.9, 0.999)),
+    **adam(0.0001, 0.0001, (0.9, 0.999)),
     budget=Budget(EPOCHS, batch=16),
-    presets={"few-cores": Preset({"generator": {"width": 32}, "discriminator": {"width": 32}}, FEW_CORES)},
+    presets={"few-cores": Preset(both(width=32), FEW_CORES)},
 )
 
 DGAN_WP_TL_WGANGP = dataclasses.replace(

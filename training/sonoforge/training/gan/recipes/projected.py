@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonoforge.training.gan.recipes.row import EPOCHS, Budget, OptimiserSettings, Preset, Recipe
+from sonoforge.training.gan.recipes.row import EPOCHS, Budget, Preset, Recipe, adam
 
 # The projected discriminator of other generators' presets.
 PROJECTED_DISCRIMINATOR: dict[str, Any] = {
@@ -15,13 +15,11 @@ PROJECTED_DISCRIMINATOR: dict[str, Any] = {
     "mirror": True,
 }
 
-PROJECTED_ADAM = OptimiserSettings("adam", 0.002, (0.0, 0.99))
 PROJECTED_SMALL: dict[str, Any] = {
     "image_size": 64,
     "latent_size": 128,
     "budget": Budget(5000, batch=16),
-    "generator_optimiser": PROJECTED_ADAM,
-    "discriminator_optimiser": PROJECTED_ADAM,
+    **adam(0.002, 0.002, (0.0, 0.99)),
     "generator": {"width": 12},
     "schedule": "linear-decay",
     "ema_half_life": 2000,
@@ -51,8 +49,7 @@ PROJECTED = Recipe(
     conditioning="projection",
     mirror=True,
     augmentation="diffaugment",
-    generator_optimiser=OptimiserSettings("adam", 0.0002, (0.0, 0.99)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.0002, (0.0, 0.99)),
+    **adam(0.0002, 0.0002, (0.0, 0.99)),
     discriminator={"view": 128},
     budget=Budget(EPOCHS, batch=64),
     ema_half_life=5000,

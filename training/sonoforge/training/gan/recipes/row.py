@@ -36,6 +36,19 @@ class Budget(NamedTuple):
         return f"{self.length:,g} {self.unit}".replace(",", " " if self.length >= 10_000 else "")
 
 
+def adam(rate: float, discriminator_rate: float, betas: tuple[float, float]) -> dict[str, Any]:
+    """Return the fields of a row whose two networks have Adam with the same betas."""
+    return {
+        "generator_optimiser": OptimiserSettings("adam", rate, betas),
+        "discriminator_optimiser": OptimiserSettings("adam", discriminator_rate, betas),
+    }
+
+
+def both(**options: Any) -> dict[str, Any]:
+    """Return the fields of a row whose two networks have the same options."""
+    return {"generator": options, "discriminator": options}
+
+
 class Strength(NamedTuple):
     """How a regulariser is applied: its weight, and every how many steps (more than 1: lazily, Karras 2020)."""
 

@@ -12,20 +12,21 @@ from sonoforge.training.gan.recipes.row import (
     EPOCHS,
     FEW_CORES,
     Budget,
-    OptimiserSettings,
     Preset,
     Recipe,
     Strength,
+    adam,
+    both,
     r1_gamma,
 )
 
 STYLE_FEW_CORES = {"channel_max": 32, "channel_base": 64 * 32}
+NARROW: dict[str, Any] = {"image_size": 64, "discriminator": STYLE_FEW_CORES}
 STYLE_WHY = f"As small-data, at 64 pixels with 32 maps in each layer. {FEW_CORES}"
 
 # Ryspayeva and Salykova 2025, StyleGAN2 against StyleGAN3: 210 images of 512x512.  What it leaves open is as in the
 # code of StyleGAN's authors: R1's gamma by their rule 0.0002 S^2 / batch, half-life of the average 10/32 kimg times
 # the batch.
-STYLE_ADAM = OptimiserSettings("adam", 0.002, (0.0, 0.99))
 FEW_IMAGES = (
     "Ryspayeva and Salykova, 2025 (StyleGAN2 against StyleGAN3): 512x512 (malignant BUSI; CBIS-DDSM at 256x256), batch "
     "2, Adam 0.002 with betas 0 and 0.99, non-saturating loss with R1, ADA, 1000 epochs"
@@ -40,12 +41,10 @@ SMALL_DATA = (
     "half the maps of each layer, as Karras et al. 2020 (ADA) have at 256x256 and below. R1's gamma by the rule, 0.8. "
     "Half-life of the average 5 kimg: the rule at batch 16."
 )
-SMALL_ADAM = OptimiserSettings("adam", 0.0025, (0.0, 0.99))
 SMALL_CHANGES: dict[str, Any] = {
     "image_size": 256,
     "budget": Budget(1000, batch=16),
-    "generator_optimiser": SMALL_ADAM,
-    "discriminator_optimiser": SMALL_ADAM,
+    **adam(0.0025, 0.0025, (0.0, 0.99)),
     "ema_half_life": 5000,
     "discriminator": {"channel_base": 16384},
 }
@@ -64,12 +63,9 @@ PROGAN = Recipe(
     loss="wasserstein",
     regularisers={"gradient-penalty": Strength(10.0)},
     growing=True,
-    generator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
+    **adam(0.001, 0.001, (0.0, 0.99)),
     budget=Budget(EPOCHS, batch=16),
-    presets={
-        "few-cores": Preset({"image_size": 64, "generator": {"width": 32}, "discriminator": {"width": 32}}, FEW_CORES)
-    },
+    presets={"few-cores": Preset({"image_size": 64, **both(width=32)}, FEW_CORES)},
 )
 
 STYLEGAN1 = Recipe(
@@ -87,8 +83,7 @@ STYLEGAN1 = Recipe(
     loss="bce",
     regularisers={"r1": Strength(10.0)},
     growing=True,
-    generator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
-    discriminator_optimiser=OptimiserSettings("adam", 0.001, (0.0, 0.99)),
+    **adam(0.001, 0.001, (0.0, 0.99)),
     budget=Budget(EPOCHS, batch=16),
     presets={
         "path-length": Preset(
@@ -105,12 +100,7 @@ STYLEGAN1 = Recipe(
             "of each layer and a mapping of 2 layers, as there for small sets.",
         ),
         "few-cores": Preset(
-            {
-                "image_size": 64,
-                "augmentation": "ada",
-                "generator": {**STYLE_FEW_CORES, "mapping_layers": 2},
-                "discriminator": STYLE_FEW_CORES,
-            },
+            {**NARROW, "augmentation": "ada", "generator": {**STYLE_FEW_CORES, "mapping_layers": 2}},
             STYLE_WHY,
         ),
     },
@@ -126,8 +116,7 @@ STYLEGAN2 = Recipe(
     regularisers={"r1": Strength(r1_gamma(512, 2), 16), "path-length": Strength(2.0, 4)},
     r1_by_size=True,
     augmentation="ada",
-    generator_optimiser=STYLE_ADAM,
-    discriminator_optimiser=STYLE_ADAM,
+    **adam(0.002, 0.002, (0.0, 0.99)),
     budget=Budget(1000, batch=2),
     ema_half_life=625,
     presets={
@@ -142,10 +131,9 @@ STYLEGAN2 = Recipe(
         "few-cores": Preset(
             {
                 **SMALL_CHANGES,
-                "image_size": 64,
+                **NARROW,
                 "regularisers": {"r1": Strength(r1_gamma(64, 16), 16), "path-length": Strength(2.0, 4)},
                 "generator": {**STYLE_FEW_CORES, "mapping_layers": 2},
-                "discriminator": STYLE_FEW_CORES,
             },
             STYLE_WHY,
         ),
@@ -174,10 +162,9 @@ def stylegan3(config: str, title: str, source: str, blur_batches: int = 0) -> Re
     }
     narrow = {
         **small,
-        "image_size": 64,
+        **NARROW,
         "regularisers": {"r1": Strength(r1_gamma(64, 16), 16)},
         "generator": {"config": config, **STYLE_FEW_CORES},
-        "discriminator": STYLE_FEW_CORES,
     }
     return dataclasses.replace(
         STYLEGAN2,
@@ -192,9 +179,7 @@ def stylegan3(config: str, title: str, source: str, blur_batches: int = 0) -> Re
 
 
 STYLEGAN3_T = stylegan3(
-    "t",
-    "Details that move with what they are part of: translation",
-    "configuration T, 14 layers, no style mixing.",
+    "t", "Details that move with what they are part of: translation", "configuration T, 14 layers, no style mixing."
 )
 
 STYLEGAN3_R = stylegan3(
