@@ -174,8 +174,6 @@ def latent_distribution(generator: nn.Module) -> str:
     return str(getattr(generator, "latent_distribution", "normal"))
 
 
-# The two halves of a generator with styles, run separately, and images with the styles of two latents.
-
 BANDS = ("coarse", "middle", "fine")
 
 

@@ -142,11 +142,7 @@ def _declared(recipe: Recipe, settings: GanSettings) -> Iterator[tuple[str, obje
 
 
 def check_needs(recipe: Recipe, settings: GanSettings) -> None:
-    """Refuse parts that do not go together.
-
-    Args:
-        recipe: With all settings applied.
-        settings: That changed it.
+    """Refuse parts of a recipe, with all settings applied, that do not go together.
 
     Raises:
         SonoforgeError: The first need that is not met.

@@ -131,10 +131,7 @@ class Seen(NamedTuple):
 def generator_options(recipe: Recipe, samples: Samples, batch: int) -> Mapping[str, Any]:
     """Return the arguments that build the recipe's generator, as they are recorded in its checkpoints.
 
-    Args:
-        recipe: With all settings applied.
-        samples: What it makes.
-        batch: Images in one forward pass of all processes together: a batch, or a part of it with ``accumulate``.
+    Those of a batch follow its images in one forward pass of all processes: all, or a part with ``accumulate``.
     """
     architecture = ARCHITECTURES[recipe.architecture]
     return {
@@ -158,11 +155,7 @@ def build_networks(
 ) -> tuple[nn.Module, nn.Module]:
     """Make both networks with their initial weights, leaving torch's global random state alone.
 
-    Args:
-        recipe: With all settings applied.
-        options: Of the generator, see `generator_options`.
-        seed: Of the weights.
-        seen: What a projected discriminator sees images through; only such a one needs it.
+    For the generator's options see `generator_options`; only a projected discriminator needs ``seen``.
 
     Raises:
         SonoforgeError: The architecture cannot be built with these options, for example at this size.
@@ -219,16 +212,13 @@ def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tupl
         raise SonoforgeError(f"GAN training: the {recipe.architecture} networks: {error}") from error
 
 
-# The frozen network that a projected discriminator sees images through.
-
 SCALES = 4  # Sauer et al. 2021, section 3.1
 
 
 class FrozenMaps(nn.Module):
     """A feature network's maps at its four coarsest scales, of each the deepest; always in evaluation mode.
 
-    Args:
-        features: Shared, not copied: nothing here trains or changes it.
+    The network is shared, not copied: nothing here trains or changes it.
     """
 
     def __init__(self, features: Features) -> None:

@@ -13,15 +13,11 @@ from sonoforge.training.gan.recipes.row import OptimiserSettings
 def build_optimiser(
     settings: OptimiserSettings, parameters: Iterable[nn.Parameter], lazy_interval: int, *, fused: bool
 ) -> torch.optim.Optimizer:
-    """Make one optimiser.
+    """Make one optimiser; a fused kernel not together with float16, whose gradient scaling it would bypass.
 
-    Args:
-        settings: As the recipe says.
-        parameters: The network's.
-        lazy_interval: Steps between two lazily regularised ones, 1 for none.  Regularisation every k steps makes
-            k + 1 steps of k; rate and betas are taken to the power k / (k + 1) so that Adam forgets as fast as
-            with k (Karras 2020, "Analyzing and Improving the Image Quality of StyleGAN", appendix B).
-        fused: Use the fused kernel; not together with float16, whose gradient scaling it would bypass.
+    A lazy interval is the steps between two lazily regularised ones, 1 for none.  Regularisation every k steps makes
+    k + 1 steps of k; rate and betas are taken to the power k / (k + 1) so that Adam forgets as fast as with k (Karras
+    2020, "Analyzing and Improving the Image Quality of StyleGAN", appendix B).
     """
     share = lazy_interval / (lazy_interval + 1) if lazy_interval > 1 else 1.0
     rate = settings.learning_rate * share

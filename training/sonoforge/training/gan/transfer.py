@@ -64,12 +64,9 @@ def check_transfer(
 
 
 def transfer_weights(weights: StartingWeights, generator: nn.Module, discriminator: nn.Module) -> None:
-    """Copy all that fits into new networks, and log how much that was.
+    """Copy all that fits of weights from `check_transfer` into new networks, in place, and log how much that was.
 
-    Args:
-        weights: Checked by `check_transfer`.
-        generator: Changed in place.
-        discriminator: Changed in place; `freeze` it first, so that a warning names new layers among the frozen ones.
+    `freeze` the discriminator first, so that a warning names new layers among the frozen ones.
     """
     pairs = (("generator", generator, weights.generator), ("discriminator", discriminator, weights.discriminator))
     for kind, network, theirs in pairs:
@@ -169,12 +166,10 @@ def _warn_of_channels(own: State, theirs: State, fitting: State) -> None:
 
 
 def freeze(network: nn.Module, count: int) -> None:
-    """Stop the gradient of some blocks.
+    """Stop the gradient of so many blocks; 0 of any network.
 
-    Args:
-        network: A discriminator: its blocks nearest the image, and the layers through which the image enters them.  A
-            generator: its coarsest blocks, from the latent vector on.
-        count: How many; 0 of any network.
+    Of a discriminator those nearest the image, and the layers through which the image enters them; of a generator the
+    coarsest, from the latent vector on.
 
     Raises:
         SonoforgeError: Another network, or one with fewer blocks.
@@ -209,10 +204,7 @@ def _outer_modules(network: nn.Module, count: int) -> list[nn.Module]:
     return [*images, *blocks[:count]]
 
 
-# Weights of some classes for networks of others: each class goes on with its own, found by its name.
-#
-# A class that the weights do not know starts with the mean of those that they do.
-
+# Each class goes on with its own weights, found by its name; one that they do not know starts with the mean of all.
 WEIGHT = r"\.parametrizations\.weight\.original"
 
 
@@ -224,24 +216,18 @@ class _Axis(NamedTuple):
     outputs: int  # axis of the outputs, of which the normalisation makes rows
 
 
+# Of the networks of the recipe ``projected``.
 _AXES = (
     _Axis(r"first\.0", 0, 1),  # a transposed convolution, into which the class goes after the latents
     _Axis(r".+\.(scale|shift)", 1, 0),
     _Axis(r".+\.class_rows", 0, 0),
 )
-"""Of the networks of the recipe ``projected``."""
 
 
 def for_classes(state: State, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, Tensor]:
-    """Return the weights of a light generator or a projected discriminator, with other classes or in another order.
+    """Return all tensors of a light generator or a projected discriminator, for our classes in place of theirs.
 
-    Args:
-        state: Its tensors.
-        theirs: Its classes.
-        ours: Those of the network that it is for.
-
-    Returns:
-        All its tensors; what normalises a changed weight is found anew.
+    What normalises a changed weight is found anew.
     """
     changed = dict(state)
     for name, value in state.items():

@@ -62,12 +62,7 @@ def _micro_batches(state: TrainingState, batch: TrainingBatch) -> Iterator[Batch
 
 
 def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bool) -> tuple[list[Tensor], Scalars]:
-    """Step the discriminator once.
-
-    Args:
-        state: Changed in place.
-        batch: Real images, and the latents of the generated ones.
-        keep: Whether the generator's next update will use the same generated images, so that their graph is kept.
+    """Step the discriminator once; ``keep``: the generator's next update uses the same images, so keep their graph.
 
     Returns:
         The generated images of each micro-batch, with their graph if kept; and ``discriminator_loss``, ``real_score``,

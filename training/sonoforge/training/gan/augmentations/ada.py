@@ -280,11 +280,8 @@ def recolour(images: Tensor, drawn: Colour) -> Tensor:
     return along * images + (luma_gain - along) * luma + luma_gain * brightness + across * turned
 
 
-# ADA's cutout (Karras 2020, appendix B.2, figure 21): one square of zeros.
-
-
 class Cutout(NamedTuple):
-    """What is drawn for each of N images."""
+    """What is drawn for each of N images: one square of zeros (Karras 2020, appendix B.2, figure 21)."""
 
     centre: Tensor  # (N, 2) of the square, from the left and from the top, as a share of the side
     size: Tensor  # (N,) side of the square, as a share of the image's side; 0 cuts out nothing

@@ -30,18 +30,9 @@ class _Linear(torch.autograd.Function):
 
 
 def apply_linear(values: Tensor, operation: Operation, transpose: Operation) -> Tensor:
-    """Return ``operation(values)``.
-
-    Args:
-        values: Input, to differentiate with respect to.
-        operation: Linear, and free to change its own intermediate results in place.
-        transpose: Its transpose.
-    """
+    """Return ``operation(values)`` of a linear operation, which may change its own intermediate results in place."""
     result: Tensor = _Linear.apply(values, operation, transpose)  # type: ignore[no-untyped-call]
     return result
-
-
-# Bilinear look-up of images at points.
 
 
 def sample_bilinear(images: Tensor, grid: Tensor) -> Tensor:

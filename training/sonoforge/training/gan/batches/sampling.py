@@ -69,11 +69,7 @@ def draw_real(images: DeviceImages, sampling: Sampling, step: int, rank: int = 0
 
 
 def choose_images(sampling: Sampling, images: int, labels: NDArray[np.int64] | None, step: int) -> NDArray[np.int64]:
-    """Choose the images of one step for all processes.
-
-    Returns:
-        (batch,) int64 in [0, N); with ``mirror`` in [0, 2 N), where N + i is image i flipped.
-    """
+    """Choose the images of one step for all processes: (batch,) in [0, N); with ``mirror`` N + i is image i flipped."""
     ways = 2 if sampling.mirror else 1
     if sampling.balanced and labels is not None:
         return balanced_indices(np.tile(labels, ways), sampling.batch, sampling.seed, step)
@@ -86,9 +82,6 @@ def balanced_indices(labels: NDArray[np.int64], batch: int, seed: int, step: int
     The draws are an endless row of rounds, cut into batches; a round holds one image of each of the K classes, in a
     shuffled order, and the images of a class follow one another in shuffled epochs of their own.  So in any K * m
     draws in a row, each class appears m - 1, m or m + 1 times.
-
-    Returns:
-        (batch,) int64 in [0, N).
     """
     classes = np.unique(labels)
     first, end = step * batch // len(classes), -((step + 1) * batch // -len(classes))
@@ -121,9 +114,6 @@ def process_slice(batch: int, rank: int, world: int) -> slice:
         )
     share = batch // world
     return slice(rank * share, (rank + 1) * share)
-
-
-# What a training step draws: which images and which latents, from (seed, purpose, step) alone.
 
 
 def batch_indices(images: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:

@@ -71,15 +71,9 @@ def make_training_set(
     channels: str = "auto",
     groups: NDArray[np.int64] | None = None,
 ) -> TrainingSet:
-    """Bring decoded images to the size and the channels of a training.
+    """Bring decoded images (N, H, W, 1 or 3) uint8 to the size and the channels of a training, see `TrainingSet`.
 
-    Args:
-        images: (N, H, W, C) uint8, C = 1 or 3.
-        labels: (N,) int64, or None for an unconditional training.
-        classes: Class names; of the one class where ``labels`` is None.
-        image_size: Side S in pixels.
-        channels: ``"1"``, ``"3"`` or ``"auto"``, see `pixels.choose_channels`.
-        groups: (N,) int64, equal for images of one scan; or None.
+    ``channels`` is ``"1"``, ``"3"`` or ``"auto"``, see `pixels.choose_channels`.
 
     Raises:
         SonoforgeError: No images, or arrays of another kind.
@@ -206,11 +200,8 @@ def _find_class(name: str, classes: tuple[str, ...]) -> int:
     raise SonoforgeError(f"class_name: {found}, expected one of {', '.join(classes)}{did_you_mean(name, classes)}")
 
 
-# Masks trained jointly with their images, as the last channels: how a GAN makes pairs for segmentation.
-
-
 def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
-    """Append masks as the last channels, one for each structure.
+    """Append masks as the last channels, one for each structure: how a GAN makes pairs for segmentation.
 
     A mask is averaged over the area of each new pixel by the filter that resized its image, then each pixel is given
     to what covers most of it, a structure or none.  The nearest old pixel alone would keep or break thin parts by
@@ -228,15 +219,13 @@ def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
     return np.concatenate([images, cut_structures(np.concatenate(shares, axis=3))], axis=3)
 
 
-# Enlargement of a training set by distorted copies, once, before the training.
-#
-# Berezsky and Liashchynskyi 2024 expand each class of about 100 images to 700 by affine distortion: 7 copies.
-
 CHUNK = 64  # images distorted at a time, which bounds the memory for float copies
 
 
 def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
-    """Add distorted copies of each image, drawn from (seed, image, copy) alone.
+    """Add distorted copies of each image, drawn from (seed, image, copy) alone, once, before the training.
+
+    Berezsky and Liashchynskyi 2024 expand each class of about 100 images to 700 so: 7 copies.
 
     Returns:
         ``copies`` * N images: the N unchanged, then every further copy of all N in the same order.

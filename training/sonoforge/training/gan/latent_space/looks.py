@@ -32,16 +32,7 @@ from sonoforge.training.gan.generator import (
     style_bands,
     synthesise,
 )
-from sonoforge.training.gan.latent_space.path_length import (
-    SquaredDistance,
-    draw_paths,
-    figure_png,
-    measure_path_length,
-    spaces,
-    step_sizes,
-    unevenness,
-    walk,
-)
+from sonoforge.training.gan.latent_space import path_length as paths
 from sonoforge.training.gan.latent_space.sheets import NOTE, draw_sheet, make_film
 from sonoforge.training.metrics.equivariance import (
     SMALLEST,
@@ -82,7 +73,7 @@ class Subject:
     count: int  # images of a row or column
     samples: int  # images or pairs that figures are measured on
     seed: int
-    distance: SquaredDistance
+    distance: paths.SquaredDistance
     origin: Mapping[str, Any]  # what every file records of its origin
 
     def latents(self, count: int) -> Tensor:
@@ -163,11 +154,11 @@ def mixing(subject: Subject) -> Look:
 
 def interpolation(subject: Subject) -> Look:
     """Strips from each image to the next, and all of them as a film that ends where it begins."""
-    space = spaces(subject.generator)[-1]
+    space = paths.spaces(subject.generator)[-1]
     ends = subject.closed_pairs()
 
     def images(shares: Tensor) -> Tensor:
-        return walk(subject.generator, space, ends, shares.expand(len(ends), -1), subject.label)
+        return paths.walk(subject.generator, space, ends, shares.expand(len(ends), -1), subject.label)
 
     rows = [list(subject.pixels(strip)) for strip in images(torch.linspace(0, 1, STRIP))]
     titles = [f"{index} to {(index + 1) % subject.count}" for index in range(subject.count)]
@@ -191,9 +182,9 @@ def path(subject: Subject) -> Look:
     ends = subject.closed_pairs()
     shares = torch.linspace(0, 1, POINTS).expand(len(ends), -1)
     lengths, steps, figures = [], {}, {}
-    for space in spaces(generator):
-        steps[space] = step_sizes(walk(generator, space, ends, shares, label), distance)
-        length = measure_path_length(generator, space, distance, subject.samples, subject.seed, label)
+    for space in paths.spaces(generator):
+        steps[space] = paths.step_sizes(paths.walk(generator, space, ends, shares, label), distance)
+        length = paths.measure_path_length(generator, space, distance, subject.samples, subject.seed, label)
         lengths.append(length)
         figures[space] = {
             "mean": length.mean,
@@ -201,11 +192,11 @@ def path(subject: Subject) -> Look:
             "median": length.median,
             "samples": length.samples,
             "protocol": length.protocol,
-            "unevenness": unevenness(steps[space]),
+            "unevenness": paths.unevenness(steps[space]),
         }
         log.info("%s in %s: %.4g +- %.2g", distance.figure, space, length.mean, length.standard_error)
     return Look(
-        {"path-length.png": figure_png(draw_paths(lengths, steps, distance), subject.origin)},
+        {"path-length.png": paths.figure_png(paths.draw_paths(lengths, steps, distance), subject.origin)},
         {
             "figure": distance.figure,
             "distance": distance.name,

@@ -105,11 +105,8 @@ CONDITIONINGS = tuple(dict.fromkeys((*class_labels.CONDITIONINGS, *began.CONDITI
 def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor | float:
     """Cross-entropy of the class logits (Odena 2017, equation 3: L_C); 0 where there are none.
 
-    Both networks minimise it: the discriminator on real and on generated images, the generator on its own.
-
-    Args:
-        class_logits: (N, K), or None.
-        labels: (N,) int64 classes that the images have or were made for, or None.
+    Both networks minimise it: the discriminator on real and on generated images, the generator on its own.  Logits are
+    (N, K), and labels (N,) int64 the classes that the images have or were made for.
     """
     if class_logits is None or labels is None:
         return 0.0
@@ -122,13 +119,8 @@ def feature_matching(discriminator: nn.Module, fake: Tensor, real: Tensor) -> Te
     Wang, Liu, Zhu, Tao, Kautz, Catanzaro, "High-Resolution Image Synthesis and Semantic Manipulation with Conditional
     GANs", CVPR 2018, equation 4; SPADE (Park 2019) has it too.  Only for samples in pairs, of one label map each.
 
-    Args:
-        discriminator: With ``feature_maps``: each scale's hidden maps, and last its scores.
-        fake: (N, C, S, S) in [-1, 1]; gradients reach it.
-        real: (N, C, S, S) in [-1, 1], of the same label maps.
-
-    Returns:
-        Scalar, 0 or more.
+    The discriminator has ``feature_maps``: of samples (N, C, S, S) in [-1, 1] each scale's hidden maps, and last its
+    scores.  Gradients reach the generated ones alone.
     """
     own: Any = discriminator
     with torch.no_grad():
@@ -167,9 +159,6 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
 
     Returns:
         Scalar, 0 or more, not yet weighted.
-
-    Raises:
-        ValueError: Batches of different shapes, or images of neither 1 nor 3 channels.
     """
     if fake.shape != real.shape:
         raise ValueError(f"perceptual loss: found {tuple(fake.shape)} and {tuple(real.shape)}, expected equal shapes")

@@ -158,16 +158,12 @@ SHRINK = 2  # the penalty takes half a batch: the authors' code, to save memory
 
 
 def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
-    """Length of J^T y at each latent (Karras 2020, equation 4).
+    """Length of J^T y at each latent (Karras 2020, equation 4): (N,) root of the mean over L of its square over W.
 
     Args:
         images: (N, C, S, S) made from ``latents``, with the graph between them.
         latents: (N, L, W): L rows of W numbers for each image.
-        noise: (N, C, S, S) standard normal; divided here by S, so that the length does not depend on the
-            resolution.
-
-    Returns:
-        (N,) root of the mean over L of the squared length over W.
+        noise: (N, C, S, S) standard normal; divided here by S, so that the length does not depend on the resolution.
     """
     projected = (images * noise).sum() / math.sqrt(images.shape[2] * images.shape[3])
     (gradient,) = torch.autograd.grad(projected, latents, create_graph=True)

@@ -34,7 +34,9 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
             if name == "diversity":
                 _draw_diversity(axis, rows)
             elif name == "losses":
-                _draw_losses(axis, rows)
+                for network in ("discriminator", "generator"):
+                    axis.plot(_column(rows, "kimg"), _column(rows, f"{network}_loss"), label=network)
+                axis.set_ylabel("loss")
             else:
                 _draw_distance(axis, rows, name)
             for row in rows:
@@ -70,12 +72,6 @@ def _draw_diversity(axis: Axes, rows: Sequence[Row]) -> None:
     )
     axis.set_ylabel("diversity")
     axis.set_ylim(bottom=0)
-
-
-def _draw_losses(axis: Axes, rows: Sequence[Row]) -> None:
-    for network in ("discriminator", "generator"):
-        axis.plot(_column(rows, "kimg"), _column(rows, f"{network}_loss"), label=network)
-    axis.set_ylabel("loss")
 
 
 def _column(rows: Sequence[Row], name: str) -> Any:

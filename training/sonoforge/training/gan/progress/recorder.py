@@ -109,7 +109,9 @@ class Recorder:
         self._advance = self._exit.enter_context(progress_bar(title, steps, self._start, show=self._show_progress))
         self._events = None
         if self._is_main:
-            self._events = self._exit.enter_context(contextlib.closing(open_event_log(self._folder, self._start)))
+            # What a killed run wrote after this step is hidden.
+            events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start)
+            self._events = self._exit.enter_context(contextlib.closing(events))
         return self
 
     def __exit__(
@@ -201,7 +203,7 @@ class Recorder:
                 names = (f"step-{row['step']:08d}{kind}.png", f"latest{kind}.png")
                 write_grid(pictures, *(self._folder / "samples" / name for name in names))
         if self._events is not None:
-            write_events(self._events, row, grid)
+            _write_events(self._events, row, grid)
 
     def _save(self, done: int, figures: Mapping[str, Any]) -> None:
         tensors = self._state.tensors()
@@ -310,18 +312,8 @@ def _summary(row: Row) -> str:
     return " ".join(parts)
 
 
-# The same statistics and grids for TensorBoard: ``tensorboard --logdir RUN/tensorboard``.
-
-FOLDER = "tensorboard"
-
-
-def open_event_log(folder: Path, step: int) -> SummaryWriter:
-    """Open the log of a training; what a killed run wrote after this step is hidden."""
-    return SummaryWriter(str(folder / FOLDER), purge_step=step)
-
-
-def write_events(writer: SummaryWriter, row: Mapping[str, Any], samples: Pixels) -> None:
-    """Write one tick: every number of its row, and its grid of samples (N, S, S, C) uint8."""
+def _write_events(writer: SummaryWriter, row: Row, samples: Pixels) -> None:
+    """Write one tick for TensorBoard: every number of its row, and its grid of samples (N, S, S, C) uint8."""
     step = int(row["step"])
     for name, value in row.items():
         if name != "step" and isinstance(value, int | float):

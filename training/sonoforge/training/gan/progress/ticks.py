@@ -128,9 +128,7 @@ def stalled(rows: Sequence[Mapping[str, Any]], patience: int, interval: int) -> 
     return len(values) > patience and len(values) - 1 - int(np.argmin(values)) >= patience
 
 
-# Two cheap numbers at each tick: are the generated images diverse, and are they near the real ones?
-#
-# Both look at 32x32 area-averaged grey-level thumbnails, need no feature network, and cost about as
+# Both numbers look at 32x32 area-averaged grey-level thumbnails, need no feature network, and cost about as
 # much as one training step.  They guide a training; they are no substitute for FID, KID or a judge.
 #
 # *Diversity*: the mean distance between two generated images, as a share of the mean distance between
