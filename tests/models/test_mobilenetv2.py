@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from sonoforge.models.mobilenetv2 import (
-    BLOCKS,
     EMBEDDING,
     folded_statistics,
     load_folded,
@@ -43,7 +42,7 @@ def _folded(net: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def test_has_the_blocks_and_width_that_it_documents(trained: nn.Module) -> None:
-    assert len(trained.features) == BLOCKS
+    assert len(trained.features) == 19  # stem, 17 inverted residuals, last 1x1 convolution
     assert trained.classifier[1].in_features == EMBEDDING
     assert sum(p.numel() for p in trained.features.parameters()) == 2_223_872  # Sandler et al. 2018, width 1.0
 

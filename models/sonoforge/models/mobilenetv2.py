@@ -14,9 +14,6 @@ from torch import Tensor, nn
 
 from sonoforge.models.torchvision_import import import_torchvision
 
-BLOCKS = 19
-"""Number of entries in ``net.features``: stem, 17 inverted residuals, last 1x1 convolution."""
-
 EMBEDDING = 1280
 """Width of the pooled feature vector that feeds the classifier."""
 

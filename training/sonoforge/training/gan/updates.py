@@ -95,11 +95,7 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
             scalars["r_t"] = real_score.sign()
         if any(REGULARISERS[name].penalty for name in recipe.regularisers):
             batches.append(micro._replace(real=real_seen.detach().float(), fake=fake_seen.detach().float()))
-        for name, regulariser, own in _penalties(state, "discriminator", lazy=False):
-            scalars[name] = _penalty(state, regulariser, name, batches[-1])
-            loss = loss + own.weight * scalars[name]
-        state.fabric.backward(loss / state.accumulate)
-        _add(totals, {"discriminator_loss": loss, **scalars}, state.accumulate)
+        _finish_part(state, "discriminator", loss, scalars, batches, totals)
     _step(state, state.discriminator, state.discriminator_optimiser)
     totals |= _lazy_penalties(state, "discriminator", batches, batch.number)
     for name, own in recipe.regularisers.items():
@@ -144,11 +140,7 @@ def update_generator(state: TrainingState, batch: TrainingBatch, fakes: list[Ten
             scalars["feature_matching"] = feature_matching(state.discriminator, seen, real_seen)
             loss = loss + state.recipe.feature_matching * scalars["feature_matching"]
         batches.append(micro._replace(fake=fake.detach()))
-        for name, regulariser, own in _penalties(state, "generator", lazy=False):
-            scalars[name] = _penalty(state, regulariser, name, batches[-1])
-            loss = loss + own.weight * scalars[name]
-        state.fabric.backward(loss / state.accumulate)
-        _add(totals, {"generator_loss": loss, **scalars}, state.accumulate)
+        _finish_part(state, "generator", loss, scalars, batches, totals)
     _step(state, state.generator, state.generator_optimiser)
     totals |= _lazy_penalties(state, "generator", batches, step)
     for group in state.discriminator_optimiser.param_groups:  # those that are frozen stay so
@@ -195,6 +187,17 @@ def _penalty(state: TrainingState, regulariser: Regulariser, name: str, batch: B
     network = state.generator if regulariser.of == "generator" else state.discriminator
     assert regulariser.penalty is not None  # noqa: S101 - `_penalties` chose those that have one
     return regulariser.penalty(network, batch, state.carried[name])
+
+
+def _finish_part(
+    state: TrainingState, of: str, loss: Tensor, scalars: Scalars, batches: list[Batch], totals: Scalars
+) -> None:
+    """Add the network's penalties on the last batch to its loss, and compute this part's gradients."""
+    for name, regulariser, own in _penalties(state, of, lazy=False):
+        scalars[name] = _penalty(state, regulariser, name, batches[-1])
+        loss = loss + own.weight * scalars[name]
+    state.fabric.backward(loss / state.accumulate)
+    _add(totals, {f"{of}_loss": loss, **scalars}, state.accumulate)
 
 
 def _lazy_penalties(state: TrainingState, of: str, batches: list[Batch], number: int) -> Scalars:
