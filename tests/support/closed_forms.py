@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from sonoforge.training.search.parameters import Parameter
 from sonoforge.training.search.pruning import Past, Reports, gives_up
+from sonoforge.training.search.space import Parameter
 from sonoforge.training.search.study import COMPLETE, PRUNED, Trial, Values
 
 SPACE = (

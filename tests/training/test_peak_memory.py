@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sonoforge.training.peak_memory import measured_memory
+from sonoforge.training.devices import measured_memory
 
 CPU = torch.device("cpu")
 

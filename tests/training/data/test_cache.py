@@ -94,7 +94,7 @@ def test_a_warm_cache_reads_no_image_file(root: Path, monkeypatch: pytest.Monkey
     past = time.time() + 60  # pretend that a minute has passed since the files were written
     monkeypatch.setattr(cache_module.time, "time_ns", lambda: int(past * 1e9))
     opened(root)
-    monkeypatch.setattr(cache_module, "_sha256", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(cache_module, "sha256_of", lambda path: pytest.fail(f"{path} was read again"))
     opened(root)
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from optuna.storages import InMemoryStorage
 
 from sonoforge.models.ga_gan.codes import Code, parse
-from sonoforge.training.search.cells import LOOKAHEAD, Evolution
-from sonoforge.training.search.codes import Space, random_code, space_of
+from sonoforge.training.search.cells import LOOKAHEAD, Evolution, Space, random_code, space_of
 from sonoforge.training.search.study import COMPLETE, DIVERGED, PRUNED, Study, Trial, Values
 
 SPACE = space_of("generator", 64)

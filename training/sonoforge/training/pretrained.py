@@ -7,7 +7,6 @@ a user names is ever unpickled.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.checked_file import sha256_of
 
 DIGEST = 16
 """Hex digits of a weights file's sha256 that are printed and recorded: 64 bits, enough to tell files apart."""
@@ -45,7 +45,7 @@ def read_weights(path: Path, choices: str) -> Weights:
             f"{path}: found a {path.suffix or 'nameless'} file, expected .safetensors (never unpickled)"
         )
     try:
-        return Weights(_widened(load_file(path)), _digest(path))
+        return Weights(_widened(load_file(path)), sha256_of(path)[:DIGEST])
     except (SafetensorError, OSError) as error:
         raise SonoforgeError(f"{path}: not a readable safetensors file ({error})") from error
 
@@ -66,7 +66,7 @@ def download_weights(name: str, ways_out: str) -> Weights:
         # torch announces the download on stdout, which belongs to --json.
         with contextlib.redirect_stdout(sys.stderr):
             state = weights.get_state_dict(progress=False, check_hash=True)
-        digest = _digest(file)
+        digest = sha256_of(file)[:DIGEST]
     except (OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise SonoforgeError(
@@ -97,12 +97,3 @@ def _fits(found: Tensor | None, expected: Tensor | None) -> bool:
 
 def _widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def _digest(path: Path) -> str:
-    """Hash a file in pieces: VGG16's has half a gigabyte."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:DIGEST]

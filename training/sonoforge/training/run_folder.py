@@ -40,6 +40,11 @@ _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = ("sonoforge", "torch", "torchvision", "lightning-fabric", "numpy", "pillow", "scikit-learn", "safetensors")
 
 
+def slug(*parts: str) -> str:
+    """Return some words as the name of a run folder."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
 def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
     """Make the next numbered folder under ``root`` with its ``config.yaml``, at once: a kill leaves none without it.
 
@@ -176,10 +181,10 @@ def read_results(folder: Path) -> dict[str, Any]:
     return values
 
 
-def package_versions() -> dict[str, str]:
+def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     """Return the versions of the packages that figures depend on, as far as they are installed."""
     versions = {}
-    for package in _PACKAGES:
+    for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions

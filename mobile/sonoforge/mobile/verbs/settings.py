@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option
+from sonoforge.runtime.verbs.settings import crop_option
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,7 @@ class AppSettings:
         "", help="generator's bundle (folder or .zip): adds a page that generates images", metavar="BUNDLE"
     )
     webgpu: bool = option(False, help="offer to run on the GPU (WebGPU); 27 MB more to load")
-    crop: str = option(
-        "bundle",
-        help="input of the network: bundle: as in training; auto: the scan area found in each image; none: "
-        "whole images",
-        choices=("bundle", "auto", "none"),
-    )
+    crop: str = crop_option()
     abstain: bool = option(False, help="show uncertain in place of a label where the bundle's policy is to abstain")
     onnxruntime_web: str = option(
         "", help="the .tgz of onnxruntime-web, as npm pack writes it, in place of a download", metavar="FILE"

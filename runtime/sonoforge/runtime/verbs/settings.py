@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sonoforge.runtime.cli.options import argument, images_target, option
+
+
+def crop_option() -> Any:
+    """Declare ``--crop`` of a verb that classifies."""
+    return option(
+        "bundle",
+        help="input of the network: bundle: as in training; auto: the scan area found in each image; none: "
+        "whole images",
+        choices=("bundle", "auto", "none"),
+    )
 
 
 @dataclass(frozen=True)
@@ -31,12 +41,7 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     file: str = option("model.onnx", help="model file of the bundle to use, such as model.int8.onnx")
     provider: str = option("CPUExecutionProvider", help="execution provider of onnxruntime; see sonoforge doctor")
-    crop: str = option(
-        "bundle",
-        help="input of the network: bundle: as in training; auto: the scan area found in each image; none: "
-        "whole images",
-        choices=("bundle", "auto", "none"),
-    )
+    crop: str = crop_option()
     abstain: bool = option(False, help="print uncertain in place of a label where the bundle's policy is to abstain")
     overlay: str = option("", help="also write heat maps that explain each answer to this folder", metavar="FOLDER")
     html: str = option("", help="also write one page of all scans and answers, the most doubtful first", metavar="PAGE")
@@ -135,6 +140,14 @@ structures, NAME_mask_STRUCTURE.png.
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")
 
 
+def trust_option() -> Any:
+    """Declare ``--trust`` of a verb that runs all files of a bundle."""
+    return option(
+        False,
+        help="also run TorchScript, ExecuTorch and TensorRT files, which are programs: only from an author you trust",
+    )
+
+
 @dataclass(frozen=True)
 class VerifyConfig:
     """Settings of ``sonoforge verify``."""
@@ -149,10 +162,7 @@ exit code: 0 the bundle passes; 1 it fails; 2 there is no bundle to check
 """
 
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
-    trust: bool = option(
-        False,
-        help="also run TorchScript, ExecuTorch and TensorRT files, which are programs: only from an author you trust",
-    )
+    trust: bool = trust_option()
 
 
 @dataclass(frozen=True)
@@ -170,10 +180,7 @@ exit code: 0 success; 1 a file failed or none could be measured; 2 there is no b
 
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
     formats: tuple[str, ...] = option((), help="only these formats, such as onnx,onnx-int8", metavar="NAME,...")
-    trust: bool = option(
-        False,
-        help="also run TorchScript, ExecuTorch and TensorRT files, which are programs: only from an author you trust",
-    )
+    trust: bool = trust_option()
     threads: int = option(1, help="threads per inference", limits=(1, 256))
     batches: tuple[int, ...] = option((1, 8, 32), help="batch sizes", limits=(1, 1024), metavar="N,...")
     seconds: float = option(3.0, help="seconds of timing per file", limits=(0.01, 3600))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sonoforge.runtime.cli.options import group, option, runs_folder
+from sonoforge.runtime.cli.options import group, option
 from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
-from sonoforge.training.data.cache_settings import CacheSettings
-from sonoforge.training.data.data_option import data_option
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.run_options import ParallelOptions
 
 
 @dataclass(frozen=True)
-class ComparisonConfig:
+class ComparisonConfig(ParallelOptions):
     """Settings of a comparison of arms: of ``crossval``, and of ``run``."""
 
-    data: tuple[str, ...] = data_option()
     protocol: str = option(
         "sealed",
         help="sealed: no leakage; leave-one-collection-out: test each collection with models trained on the others; "
@@ -72,17 +70,3 @@ class ComparisonConfig:
         False,
         help="evaluate on the held-out fold after each epoch, for the learning curve only (budget thesis: always)",
     )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    jobs: int | None = option(
-        None,
-        help="folds to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
-        limits=(1, 1024),
-    )
-    cluster: str = option(
-        "",
-        help="run the folds on a Ray cluster: local, to start one here, or its address (HOST:6379)",
-        metavar="ADDRESS",
-    )
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the latest run with the same settings")

@@ -44,7 +44,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.training.checked_file import read_checked, write_checked
+from sonoforge.training.checked_file import read_checked, sha256_of, write_checked
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.datasets import Dataset, Item
@@ -199,7 +199,7 @@ def _hash_files(dataset: Dataset, folder: Path) -> tuple[dict[str, str], dict[st
             stamp = _stamp(path)
             *before, recorded = known.get(item.path, [""])
             now = time.time_ns()
-            digests[item.path] = found = str(recorded) if before == stamp else _sha256(path)
+            digests[item.path] = found = str(recorded) if before == stamp else sha256_of(path)
             if before != stamp and now - max(stamp[2:]) > _TIMESTAMP_TICK and stamp == _stamp(path):
                 fresh[item.path] = [*stamp, found]
         except OSError as error:
@@ -217,14 +217,6 @@ def _hash_files(dataset: Dataset, folder: Path) -> tuple[dict[str, str], dict[st
 def _stamp(path: Path) -> list[int]:
     status = path.stat()
     return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read_note(path: Path) -> dict[str, list[int | str]]:
@@ -316,7 +308,7 @@ class _Decoder:
             self._preprocessing.resize(picture.crop(area.box) if area else picture),
             fit(grey_levels(picture)),
         )
-        if _sha256(path) != digest:
+        if sha256_of(path) != digest:
             raise SonoforgeError(f"{path}: changed while it was being read; run the command again")
         _write(self._path(digest), [image])
         return image

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 from sonoforge.runtime.images import decoding, limits
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.training.data.cache import ImageCache
@@ -169,8 +169,9 @@ def read_zip(path: Path, choose: Callable[[Sequence[str]], str]) -> Pictures:
     except SonoforgeError:
         raise
     except Exception as error:  # hostile bytes may fail in any way
-        reason = " ".join(str(error).split())[:120]
-        raise SonoforgeError(f"{path}: not a readable .zip ({reason}); pack it again without a password") from error
+        raise SonoforgeError(
+            f"{path}: not a readable .zip ({reason(error)}); pack it again without a password"
+        ) from error
 
 
 def _read_archive(path: Path, archive: zipfile.ZipFile, choose: Callable[[Sequence[str]], str]) -> Pictures:
@@ -212,8 +213,7 @@ def _zip_entry(path: Path, archive: zipfile.ZipFile, name: str) -> Entry:
         except SonoforgeError:
             raise
         except Exception as error:  # hostile bytes: any error of the archive or a decoder is the file's fault
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise SonoforgeError(f"{place}: cannot be unpacked and decoded ({reason}); pack it again") from error
+            raise SonoforgeError(f"{place}: cannot be unpacked and decoded ({reason(error)}); pack it again") from error
 
     return Entry(name, None, read)
 
@@ -232,11 +232,11 @@ def read_npz(path: Path) -> Pictures:
     except SonoforgeError:
         raise
     except Exception as error:  # hostile bytes may fail in any way
-        reason = " ".join(str(error).split())[:120]
-        raise SonoforgeError(f"{path}: not a plain numpy archive ({reason}); write it with numpy.savez") from error
+        raise SonoforgeError(f"{path}: not a plain numpy archive ({reason(error)}); use numpy.savez") from error
+    odd = " with NaN or infinity" if images.dtype.kind == "f" and not np.isfinite(images).all() else ""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
         raise SonoforgeError(
-            f"{path}: images: found {images.dtype} {images.shape}{_oddity(images)}, expected uint8 (N, S, S, 1) or "
+            f"{path}: images: found {images.dtype} {images.shape}{odd}, expected uint8 (N, S, S, 1) or "
             "(N, S, S, 3) with levels 0 to 255; save it so"
         )
     grey = [bool((image == image[..., :1]).all()) for image in images]
@@ -244,12 +244,6 @@ def read_npz(path: Path) -> Pictures:
     manifest = parse_manifest(told)
     names = [f"{index:05d}" for index in range(len(images))]
     return Pictures(pictures, names, [None] * len(names), str(manifest.get("class", "")), manifest.get("synthetic"))
-
-
-def _oddity(images: np.ndarray[Any, Any]) -> str:
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        return " with NaN or infinity"
-    return ""
 
 
 def read_pictures(path: Path, choose: Callable[[Sequence[str]], str]) -> Pictures:

@@ -10,9 +10,7 @@ A protocol is plain JSON: it holds nothing of the generated images but their num
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.metadata
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.atomic import plain
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.metrics.spaces import Space
-from sonoforge.training.run_folder import RESULTS
+from sonoforge.training.run_folder import RESULTS, package_versions
 
 Protocol = dict[str, Any]
 
@@ -56,7 +54,8 @@ def make_protocol(
         "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
         "spaces": [dict(space.protocol) for space in spaces],
         **settings,
-        "versions": _versions(),
+        # Without what follows a plus sign: a torch build for a CPU and one for a GPU are one version.
+        "versions": {name: found.partition("+")[0] for name, found in package_versions(_PACKAGES).items()},
     }
     protocol: Protocol = plain(values)
     return protocol
@@ -84,8 +83,7 @@ def read_result(path: Path) -> dict[str, Any]:
             f"{file}: no such file; expected a finished run folder of sonoforge evaluate, or its {RESULTS}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise SonoforgeError(f"{file}: found no readable JSON ({reason}); run sonoforge evaluate again") from error
+        raise SonoforgeError(f"{file}: no readable JSON ({reason(error)}); run sonoforge evaluate again") from error
     if not _is_evaluation(values):
         raise SonoforgeError(
             f"{file}: found no results of sonoforge evaluate, expected protocol, protocol_id and metrics; name its run"
@@ -161,12 +159,3 @@ def _differences(first: Any, second: Any, place: str = "") -> Iterator[tuple[str
 def _shown(value: Any) -> str:
     text = "nothing" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-
-
-def _versions() -> dict[str, str]:
-    """Return versions without what follows a plus sign: a torch build for a CPU and one for a GPU are one version."""
-    versions = {}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package).partition("+")[0]
-    return versions

@@ -1,12 +1,14 @@
-"""What a search has found: each trial as a row, the best of each study, and those that nobody beats in everything."""
+"""What a search has found: each trial as a row, the best of each study, those that nobody beats, a command."""
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.search.study import Trial, best_of
 from sonoforge.training.search.trial import trial_folder
 
@@ -86,3 +88,29 @@ def pareto_front(trials: Sequence[Trial], metric: str, cost: str) -> list[Trial]
         if not front or trial.details[metric] < front[-1].details[metric]:
             front.append(trial)
     return front
+
+
+# Of each trial, set by the search itself, or of no use in one training.
+_NOT_IN_COMMANDS = {"metrics", "every", "tick_steps", "stop_after", "seed", "held_out", "keep"}
+
+
+def train_command(data: str, settings: GanSettings) -> str:
+    """Return the ``gan train`` that trains with these settings anew.
+
+    Args:
+        data: Flags of the data.
+        settings: Of a trial.
+    """
+    words = [f"sonoforge gan train {data}"]
+    for field in dataclasses.fields(GanSettings):
+        value = getattr(settings, field.name)
+        if field.name in _NOT_IN_COMMANDS or (value == field.default and field.name != "recipe"):
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        words.append(flag if value is True else f"{flag} {shlex.quote(format_value(value))}")
+    return " ".join(words)
+
+
+def format_value(value: object) -> str:
+    """Print a setting as it is typed."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

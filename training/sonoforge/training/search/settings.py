@@ -11,9 +11,8 @@ import optuna
 
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.search.parameters import Parameter, Value
 from sonoforge.training.search.source import Opened
-from sonoforge.training.search.space import Values, rounded, with_values
+from sonoforge.training.search.space import Parameter, Value, Values, rounded, with_values
 from sonoforge.training.search.study import Trial
 from sonoforge.training.search.study import Values as TrialValues
 from sonoforge.training.search.trial import prepare_trial

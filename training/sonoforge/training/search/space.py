@@ -1,27 +1,96 @@
-"""The space that a recipe's settings are searched in: rows of the table, narrowed by the user."""
+"""The space that a recipe's settings are searched in: rows of a table, narrowed by the user.
+
+The rows are what Thakur and Thakur search over (optimiser, batch renormalisation, architecture) and the numbers that
+each recipe's own paper had to find.  Each row is data, and a new parameter is a new row.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes.row import Recipe, Strength
-from sonoforge.training.search.parameters import (
-    NAMES,
-    PARAMETERS,
-    REGULARISER_NAMES,
-    REGULARISERS,
-    Parameter,
-    Value,
-    own_number,
+
+Value = str | int | float
+
+
+class Parameter(NamedTuple):
+    """One row: what is searched, and where."""
+
+    name: str  # of an option of `GanSettings` with dashes; or a regulariser, whose weight is meant
+    choices: tuple[Value, ...] = ()  # the values, where they are listed; else they lie between these two
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False  # whether equal ratios are equally likely, instead of equal differences
+    whole: bool = False  # whether the values are whole numbers
+    of_own: bool = False  # whether low and high are multiples of the recipe's own number
+    applies: Callable[[Recipe], bool] = lambda recipe: True  # whether the recipe takes another value than its own
+    optimiser: str = ""  # the only optimiser that has it; empty: any
+
+    @property
+    def field(self) -> str:
+        """Name of the option of `GanSettings` that holds it."""
+        return REGULARISERS if self.name in REGULARISER_NAMES else self.name.replace("-", "_")
+
+
+def has(regulariser: str) -> Callable[[Recipe], bool]:
+    """Return whether a recipe has this regulariser, as a function of the recipe."""
+    return lambda recipe: regulariser in recipe.regularisers
+
+
+def of(*architectures: str) -> Callable[[Recipe], bool]:
+    """Return whether a recipe is of one of these architectures, as a function of the recipe."""
+    return lambda recipe: recipe.architecture in architectures
+
+
+REGULARISERS = "regularisers"
+REGULARISER_NAMES = ("gradient-penalty", "weight-clipping", "r1", "path-length", "orthogonal", "kl-divergence")
+RATE, WEIGHT = (0.1, 10.0), (0.1, 10.0)  # a factor of ten to either side of what is published
+BY_LAYER = ("dcgan", "began", "biggan", "spade")  # `width` is the number of channels of the base layer
+BY_WIDEST = ("progan", "stylegan1", "stylegan2", "stylegan3")  # `width` is that of the widest layer
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter("optimiser", choices=("adam", "rmsprop")),
+    Parameter("learning-rate", (), *RATE, log=True, of_own=True),
+    Parameter("discriminator-learning-rate", (), *RATE, log=True, of_own=True),
+    Parameter("beta1", low=0.0, high=0.9, optimiser="adam"),
+    Parameter("batch", choices=(8, 16, 32, 64)),
+    Parameter("n-critic", low=1, high=5, whole=True, applies=lambda recipe: recipe.loss == "wasserstein"),
+    Parameter("norm", choices=("batch", "batch-renorm"), applies=of("dcgan", "dcgan-thesis")),
+    Parameter("width", choices=(16, 32, 64), applies=of(*BY_LAYER)),
+    Parameter("width", choices=(64, 128, 256), applies=of(*BY_WIDEST)),
+    Parameter(
+        "perceptual-weight", (), *WEIGHT, log=True, of_own=True, applies=lambda recipe: recipe.perceptual_weight > 0
+    ),
+    *(Parameter(name, (), *WEIGHT, log=True, of_own=True, applies=has(name)) for name in REGULARISER_NAMES),
 )
+NAMES = tuple(dict.fromkeys(parameter.name for parameter in PARAMETERS))
+
+
+def own_number(name: str, recipe: Recipe) -> float:
+    """Return the recipe's own number for a parameter whose range is relative to it."""
+    if name in REGULARISER_NAMES:
+        return recipe.regularisers[name].weight
+    return {
+        "learning-rate": recipe.generator_optimiser.learning_rate,
+        "discriminator-learning-rate": recipe.discriminator_optimiser.learning_rate,
+        "perceptual-weight": recipe.perceptual_weight,
+    }[name]
+
+
+def describe(parameter: Parameter) -> str:
+    """Return what is searched, in words."""
+    if parameter.choices:
+        return f"{parameter.name} ({', '.join(map(str, parameter.choices))})"
+    return f"{parameter.name} ({parameter.low:g} to {parameter.high:g})"
+
 
 DIGITS = 3  # significant ones that a number is rounded to: no training tells further ones apart
-_OPTIONS = {field.name: field for field in dataclasses.fields(GanSettings)}
 
 Values = Mapping[str, Value]
 
@@ -82,45 +151,32 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
 
 
 def _read_values(row: Parameter, text: str, given: str) -> Parameter:
-    refused = SonoforgeError(
-        f"--search: found {given!r}, expected {row.name}=LOW:HIGH, with LOW below HIGH, or two or more values: "
-        f"{row.name}=a,b,c"
-    )
-    kind: type = str
-    if row.name in REGULARISER_NAMES:
-        kind = float
-    elif not isinstance((row.choices or (0.0,))[0], str):
-        kind = int if row.whole or row.choices else float
     low, colon, high = text.partition(":")
-    try:
-        ends = tuple(kind(part) for part in ((low, high) if colon else text.split(",")))
-    except ValueError:
-        raise refused from None
-    if len(set(ends)) < 2 or (colon and (kind is str or not ends[0] < ends[1])):
-        raise refused
-    for value in ends:
-        _check_value(row, value)
-    if not colon:
-        return Parameter(row.name, choices=ends)
-    return Parameter(row.name, (), ends[0], ends[1], log=row.log, whole=kind is int)
-
-
-def _check_value(row: Parameter, value: Value) -> None:
-    metadata = _OPTIONS[row.field].metadata
-    if isinstance(value, str):
-        if metadata["choices"] and value not in metadata["choices"]:
-            known = metadata["choices"]
-            hint = did_you_mean(value, known)
-            raise SonoforgeError(f"--search {row.name}: found {value!r}, expected some of {', '.join(known)}{hint}")
-        return
-    low, high = metadata["limits"]
-    if (low is not None and value < low) or (high is not None and value > high) or not math.isfinite(value):
+    ends: list[Any] = [_read_value(row, part) for part in ((low, high) if colon else text.split(","))]
+    if len(set(ends)) < 2 or (colon and (isinstance(ends[0], str) or not ends[0] < ends[1])):
         raise SonoforgeError(
-            f"--search {row.name}: found {value:g}, expected a number {'of at least ' + format(low, 'g')}"
-            + (f" and at most {high:g}" if high is not None else "")
+            f"--search: found {given!r}, expected {row.name}=LOW:HIGH, with LOW below HIGH, or two or more values: "
+            f"{row.name}=a,b,c"
         )
-    if row.log and value <= 0:
-        raise SonoforgeError(f"--search {row.name}: found {value:g}, expected a number above 0")
+    if not colon:
+        return Parameter(row.name, choices=tuple(ends))
+    return Parameter(row.name, (), ends[0], ends[1], log=row.log, whole=isinstance(ends[0], int))
+
+
+def _read_value(row: Parameter, text: str) -> Value:
+    """Read one value as the option of `GanSettings` does; the weight of a regulariser is a number above 0."""
+    try:
+        if row.name not in REGULARISER_NAMES:
+            value: Value = getattr(resolve_config(GanSettings, {row.field: text}, None), row.field)
+        else:
+            value = float(text)
+    except ValueError:
+        raise SonoforgeError(f"--search {row.name}: found {text!r}, expected a number") from None
+    except SonoforgeError as error:
+        raise SonoforgeError(f"--search {str(error).removeprefix('--')}") from None
+    if isinstance(value, float) and (not math.isfinite(value) or (row.log and value <= 0)):
+        raise SonoforgeError(f"--search {row.name}: found {value:g}, expected a finite number above 0")
+    return value
 
 
 def rounded(value: Value) -> Value:

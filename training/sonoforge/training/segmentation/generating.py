@@ -23,7 +23,7 @@ from sonoforge.runtime.atomic import replacing, write_json
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.devices import find_device
+from sonoforge.training.devices import find_device, measured_memory
 from sonoforge.training.evaluation.image_set import ImageSet, describe, resized
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
 from sonoforge.training.evaluation.pictures import Pictures
@@ -36,7 +36,6 @@ from sonoforge.training.gan.generator import CPU_BATCH, latent_size, load_genera
 from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.metrics.spaces import Space
-from sonoforge.training.peak_memory import measured_memory
 from sonoforge.training.run_folder import is_finished, log_to, read_results
 from sonoforge.training.segmentation.distortion import distort_maps
 from sonoforge.training.segmentation.experiment import (

@@ -1,18 +1,41 @@
-"""Start the workers that a verb's settings ask for: this process, several, or a cluster."""
+"""The workers that a verb's settings ask for: this process, several of this machine, or a cluster.
+
+A process that is killed costs its own task alone, which is done again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sonoforge.training.devices import find_device
-from sonoforge.training.tasks.processes import open_processes
 from sonoforge.training.tasks.ray_cluster import open_cluster
-from sonoforge.training.tasks.workers import Reads, Result, Task, Workers, WorkerSettings, default_jobs, reads_nothing
+from sonoforge.training.tasks.workers import (
+    MOST_DEATHS,
+    Reads,
+    Result,
+    Task,
+    Workers,
+    WorkerSettings,
+    default_jobs,
+    given_up,
+    reads_nothing,
+)
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -66,3 +89,95 @@ class ThisProcess:
                 yield function(task)
         finally:
             torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def open_processes(jobs: int, device: str) -> Iterator[Processes]:
+    """Hold processes, each started when it is first needed, until the end."""
+    others = set(multiprocessing.active_children())
+    processes = Processes(jobs, device)
+    try:
+        yield processes
+    except KeyboardInterrupt:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        raise
+    finally:
+        processes.close()
+
+
+class Processes:
+    """A pool of its own for each process: the standard library gives a pool up when one of its processes dies."""
+
+    def __init__(self, jobs: int, device: str) -> None:
+        self.slots, self.device = jobs, device
+        self._pools = [_pool() for _ in range(jobs)]
+
+    def prepare(self, function: Callable[[Any], object], argument: object) -> None:
+        """Start all processes; see `workers.Workers`."""
+        for pool in self._pools:
+            pool.submit(function, argument)
+
+    def run(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
+    ) -> Iterator[Result]:
+        """Do the tasks side by side; see `workers.Workers`."""
+        new, again = iter(tasks), deque[tuple[Task, int]]()
+        free = list(range(self.slots))
+        running: dict[Future[Result], tuple[Task, int, int]] = {}
+        while True:
+            while free:
+                task, deaths = again.popleft() if again else (next(new, None), 0)
+                if task is None:
+                    break
+                slot = free.pop()
+                running[self._submit(slot, function, task)] = task, deaths, slot
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task, deaths, slot = running.pop(future)
+                free.append(slot)
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    if deaths + 1 >= MOST_DEATHS:
+                        raise given_up(deaths + 1) from error
+                    log.warning("a worker process died; its task is done again")
+                    again.appendleft((task, deaths + 1))
+                else:
+                    yield result
+
+    def _submit(self, slot: int, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        try:
+            return self._pools[slot].submit(function, task)
+        except BrokenProcessPool:  # its process died
+            self._pools[slot] = _pool()
+            return self._pools[slot].submit(function, task)
+
+    def close(self) -> None:
+        """Drop what has not started, and wait for the rest."""
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown()
+
+
+def _pool() -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang in its thread pool
+    return ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    # A terminal or a scheduler may signal the whole group; the parent answers for all, and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent is gone, killed included, so that no orphan writes into a resumed run."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

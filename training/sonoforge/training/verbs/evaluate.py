@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import logging
-import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -49,7 +48,7 @@ log = logging.getLogger(__name__)
 
 TABLE = "metrics.csv"
 PLOTS = ("pca", "tsne", "umap")
-_LONGEST_SLUG = 80  # characters of FAKE's name in the run folder's
+_LONGEST_NAME = 80  # characters of FAKE's name in the run folder's
 
 
 def main(config: EvaluateConfig) -> Outcome:
@@ -70,12 +69,9 @@ def main(config: EvaluateConfig) -> Outcome:
     evaluation = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.seed, cache)
     protocol = evaluation.describe(real, len(fake))
     matched: int = protocol["matched"]
-    slug = re.sub(r"[^a-z0-9]+", "-", Path(config.fake or config.real).resolve().name.lower())[:_LONGEST_SLUG].strip(
-        "-"
-    )
-    folder = run_folder.create_run(Path(config.out), f"evaluate-{slug}".strip("-"), dataclasses.asdict(config))
+    name = run_folder.slug("evaluate", Path(config.fake or config.real).resolve().name[:_LONGEST_NAME])
+    folder = run_folder.open_run(Path(config.out), name, dataclasses.asdict(config), resume=False)
     with run_folder.working_in(folder):
-        log.info("run folder %s", folder)
         environment = run_folder.describe_environment(device, config.seed, real.fingerprint)
         run_folder.write_environment(folder, environment)
         groups, size = len(np.unique(real.groups)), "x".join(map(str, real.pixels.shape[1:]))
@@ -135,7 +131,7 @@ def main(config: EvaluateConfig) -> Outcome:
 
 def _sets(config: EvaluateConfig, cache: Path | None) -> EvaluatedSets:
     """Read what is compared: a run's own images, or the sets that are named."""
-    inputs = _inputs(config, cache)
+    inputs = inputs_of(config, cache)
     if not config.fake:
         return read_own_images(inputs)
     real, fake = read_image_sets(inputs)
@@ -160,7 +156,8 @@ def _flattered(spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
     ]
 
 
-def _inputs(config: EvaluateConfig, cache: Path | None) -> EvaluationInput:
+def inputs_of(config: EvaluateConfig, cache: Path | None) -> EvaluationInput:
+    """Return what the settings say of the sets."""
     return EvaluationInput(
         real=config.real,
         fake=config.fake,

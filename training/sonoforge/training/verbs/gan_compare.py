@@ -44,7 +44,7 @@ from sonoforge.training.pages.gan_comparison import pictures, tables
 from sonoforge.training.pages.gan_comparison.tables import read_comparison
 from sonoforge.training.progress import is_shown
 from sonoforge.training.run_folder import write_table
-from sonoforge.training.search.command import format_value
+from sonoforge.training.search.results import format_value
 from sonoforge.training.statistics.published_gans import Paper, find_paper
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig

@@ -11,7 +11,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.training.gan.recipes.row import Budget, Recipe
 from sonoforge.training.gan.recipes.table import RECIPES, find_recipe
-from sonoforge.training.terminal import as_text
+from sonoforge.training.pages.terminal.tables import as_text
 from sonoforge.training.verbs.settings.gan import GanRecipesConfig
 
 

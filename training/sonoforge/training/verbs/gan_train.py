@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +44,7 @@ def main(config: GanTrainConfig) -> Outcome:
     fabric.launch()
     if not fabric.is_global_zero:
         logging.getLogger("sonoforge").setLevel(logging.WARNING)  # the first process speaks for all
-    slug = re.sub(r"[^a-z0-9]+", "-", f"gan-{settings.recipe}-{images.name}-{settings.class_name}".lower()).strip("-")
+    slug = run_folder.slug("gan", settings.recipe, images.name, settings.class_name)
     opened = ""
     if fabric.is_global_zero:
         compared = () if given_lengths(settings) else LENGTH

@@ -6,14 +6,11 @@ and ``run`` and ``report``, where it is.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
@@ -27,8 +24,6 @@ from sonoforge.training.reading.key import KEY, KINDS, Key, read_key
 from sonoforge.training.reading.results import ReadingResults
 from sonoforge.training.reading.scores import score_agreement, score_images, score_reader, score_together
 from sonoforge.training.verbs.settings.evaluation import ReadingConfig
-
-log = logging.getLogger(__name__)
 
 TABLE = "answers.csv"
 _COLUMNS = (
@@ -48,9 +43,8 @@ def main(config: ReadingConfig) -> Outcome:
     key, seal = read_key(sheet / KEY)
     pictures = read_pictures(sheet / PAGE, key, seal)
     readers = read_readers([Path(path) for path in config.answers], key, seal)
-    folder = run_folder.create_run(Path(config.out), "reading", dataclasses.asdict(config))
+    folder = run_folder.open_run(Path(config.out), "reading", dataclasses.asdict(config), resume=False)
     with run_folder.working_in(folder):
-        log.info("run folder %s", folder)
         run_folder.write_environment(folder, run_folder.describe_environment("cpu", 0, seal))
         results: ReadingResults = {
             "sheet": {
@@ -71,7 +65,7 @@ def main(config: ReadingConfig) -> Outcome:
             "images": score_images(readers, key),
             "notice": NOTICE,
         }
-        write_text(folder / TABLE, _csv(readers, key))
+        run_folder.write_table(folder / TABLE, _COLUMNS, _rows(readers, key))
         page = write_report(folder, results, pictures)
         run_folder.write_results(folder, results)
         log_reading(results)
@@ -80,17 +74,13 @@ def main(config: ReadingConfig) -> Outcome:
     return Outcome({"run": str(folder), "report": str(page), **results})
 
 
-def _csv(readers: Sequence[Reader], key: Key) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+def _rows(readers: Sequence[Reader], key: Key) -> list[dict[str, Any]]:
+    """Return the table of answers; an image that a reader left out has none."""
+    rows = []
     for reader in readers:
         for entry in key.entries:
-            start = [reader.name, entry.number, entry.kind, entry.class_name, entry.source, entry.file]
-            answer = reader.answers.get(entry.number)
-            if answer is None:
-                writer.writerow([*start, *[""] * 6])
-                continue
-            place = answer.mark or ("", "")
-            writer.writerow([*start, answer.kind, answer.confidence, answer.class_name, *place, answer.seconds])
-    return stream.getvalue()
+            row = [reader.name, entry.number, entry.kind, entry.class_name, entry.source, entry.file]
+            if answer := reader.answers.get(entry.number):
+                row += [answer.kind, answer.confidence, answer.class_name, *(answer.mark or ("", "")), answer.seconds]
+            rows.append(dict(zip(_COLUMNS, row, strict=False)))
+    return rows

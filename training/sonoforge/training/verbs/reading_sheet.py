@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import secrets
 from pathlib import Path
 
@@ -21,16 +20,15 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.inputs import EvaluationInput, is_run, read_image_sets
+from sonoforge.training.evaluation.inputs import is_run, read_image_sets
 from sonoforge.training.evaluation.own_images import read_own_images
 from sonoforge.training.evaluation.pictures import find_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.pages.reading_sheet import PAGE, write_sheet
 from sonoforge.training.reading.key import KEY, commitment
 from sonoforge.training.reading.sheet import Pair, make_sheet
+from sonoforge.training.verbs.evaluate import inputs_of
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
-
-log = logging.getLogger(__name__)
 
 _USED = (
     *("real", "fake", "class_name", "image_size", "channels", "count"),
@@ -45,9 +43,8 @@ def main(config: EvaluateConfig) -> Outcome:
     assert config.reading_sheet is not None  # noqa: S101 - what this module is called for
     pairs = [_read_pair(config, fake, name) for fake, name in _sets(config)]
     sheet = make_sheet(pairs, config.reading_sheet, config.reading_classes, secrets.token_bytes(_NONCE))
-    folder = run_folder.create_run(Path(config.out), "reading-sheet", dataclasses.asdict(config))
+    folder = run_folder.open_run(Path(config.out), "reading-sheet", dataclasses.asdict(config), resume=False)
     with run_folder.working_in(folder):
-        log.info("run folder %s", folder)
         prints = hashlib.sha256("".join(pair.real.fingerprint for pair in pairs).encode()).hexdigest()
         environment = run_folder.describe_environment(str(find_device(config.device)), config.seed, prints)
         run_folder.write_environment(folder, environment)
@@ -120,18 +117,9 @@ def _classes(config: EvaluateConfig, fake: str) -> tuple[str, ...]:
 
 
 def _read_pair(config: EvaluateConfig, fake: str, class_name: str) -> Pair:
-    generator = is_run(Path(fake))
-    inputs = EvaluationInput(
-        real=config.real,
-        fake=fake if config.fake else "",
-        image_size=config.image_size,
-        channels=config.channels,
-        class_name=class_name,
-        count=config.count or config.reading_sheet if generator else config.count,
-        seed=config.seed,
-        checkpoint=config.checkpoint,
-        cache_folder=config.storage.open(),
-        device=str(find_device(config.device)),
+    count = config.count or config.reading_sheet if is_run(Path(fake)) else config.count
+    inputs = dataclasses.replace(
+        inputs_of(config, config.storage.open()), fake=fake if config.fake else "", class_name=class_name, count=count
     )
     if config.fake:
         return Pair(*read_image_sets(inputs))

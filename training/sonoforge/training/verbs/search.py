@@ -17,10 +17,8 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.search import About
-from sonoforge.training.search.cells import Evolution
-from sonoforge.training.search.codes import space_of
-from sonoforge.training.search.command import train_command
-from sonoforge.training.search.results import Searched
+from sonoforge.training.search.cells import Evolution, space_of
+from sonoforge.training.search.results import Searched, train_command
 from sonoforge.training.search.source import Opened
 from sonoforge.training.search.study import FILE, Study, Trial, open_storage
 from sonoforge.training.search.trial import Rules

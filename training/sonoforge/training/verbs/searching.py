@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -108,7 +107,7 @@ def about_search(about: page.About, config: TrialsConfig, opened: Opened, length
 def open_folder(verb: str, config: TrialsConfig, opened: Opened) -> Iterator[Path]:
     """Open the run folder, new or continued, and work in it."""
     settings = opened.settings
-    name = re.sub(r"[^a-z0-9]+", "-", f"{verb}-{opened.images.name}-{settings.class_name}".lower()).strip("-")
+    name = run_folder.slug(verb, opened.images.name, settings.class_name)
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
         keep_sources(folder, opened)

@@ -18,12 +18,10 @@ from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.pages.search import About
-from sonoforge.training.search.command import train_command
-from sonoforge.training.search.parameters import Parameter, describe
-from sonoforge.training.search.results import Searched
+from sonoforge.training.search.results import Searched, train_command
 from sonoforge.training.search.settings import SettingsSearch, possible_space, trial_settings, tried
 from sonoforge.training.search.source import Opened, Source
-from sonoforge.training.search.space import read_search, recipe_space, with_values
+from sonoforge.training.search.space import Parameter, describe, read_search, recipe_space, with_values
 from sonoforge.training.search.study import FILE, Study, Trial, open_storage
 from sonoforge.training.search.trial import Rules
 from sonoforge.training.tasks.ray_cluster import check_cluster

@@ -7,17 +7,13 @@ answer; `report.html` shows them.  JSON (``--json``) is ``results.json`` with ``
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.csv_cells import defused
@@ -40,9 +36,8 @@ from sonoforge.training.pages.terminal.external import log_collection
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.crossval import ValidateConfig
 
-log = logging.getLogger(__name__)
-
 TABLE = "answers.csv"
+_COLUMNS = ("collection", "file", "group", "device", "label", "answer")
 
 
 def main(config: ValidateConfig) -> Outcome:
@@ -55,9 +50,8 @@ def main(config: ValidateConfig) -> Outcome:
     _check_names(datasets)
     meanings = [read_meanings(config.classes, dataset.classes, bundle.classes) for dataset in datasets]
     cache_folder = config.storage.open()
-    folder = run_folder.create_run(Path(config.out), "validate", flatten(config))
+    folder = run_folder.open_run(Path(config.out), "validate", flatten(config), resume=False)
     with run_folder.working_in(folder):
-        log.info("run folder %s", folder)
         environment = run_folder.describe_environment("cpu", 0, bundle.manifest.files[classifier.file].sha256)
         run_folder.write_environment(folder, environment)
         found: list[Collection] = []
@@ -79,7 +73,9 @@ def main(config: ValidateConfig) -> Outcome:
             )
             answered.append(Answered(cache.dataset, answers, meaning, bundle.classes))
             log_collection(found[-1])
-        _write_table(folder / TABLE, answered, bundle.classes)
+        columns = (*_COLUMNS, *(f"p_{name}" for name in bundle.classes), "set", "causes")
+        rows = [row for own in answered for row in _rows(own, bundle.classes)]
+        run_folder.write_table(folder / TABLE, columns, rows)
         training = {name: bundle.manifest.raw["training"].get(name) for name in RECIPE}
         results = Validation(
             model=classifier.model,
@@ -149,17 +145,14 @@ def _disturb(
         return measure_robustness(classifier, dataset, some, meanings, lambda done: advance(done, None))
 
 
-def _write_table(path: Path, answered: Sequence[Answered], classes: Sequence[str]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    columns = ["collection", "file", "group", "device", "label", "answer", *(f"p_{name}" for name in classes)]
-    writer.writerow([*columns, "set", "causes"])
-    for own in answered:
-        answers, names, best = own.answers, own.names, own.probabilities.argmax(axis=1)
-        for i, file in enumerate(answers.files):
-            row = [answers.name, file, answers.groups[i], answers.devices[i], names[answers.labels[i]], names[best[i]]]
-            inside = [name for name, held in zip(classes, answers.sets[i], strict=True) if held]
-            probabilities = [repr(float(p)) for p in answers.probabilities[i]]
-            causes = "; ".join(cause.value for cause in answers.causes[i])
-            writer.writerow([*map(defused, map(str, row)), *probabilities, "; ".join(inside), causes])
-    write_text(path, buffer.getvalue())
+def _rows(own: Answered, classes: Sequence[str]) -> Iterator[dict[str, str]]:
+    answers, names, best = own.answers, own.names, own.probabilities.argmax(axis=1)
+    for i, file in enumerate(answers.files):
+        row = [answers.name, file, answers.groups[i], answers.devices[i], names[answers.labels[i]], names[best[i]]]
+        inside = [name for name, held in zip(classes, answers.sets[i], strict=True) if held]
+        yield {
+            **dict(zip(_COLUMNS, map(defused, map(str, row)), strict=True)),
+            **{f"p_{name}": repr(float(p)) for name, p in zip(classes, answers.probabilities[i], strict=True)},
+            "set": "; ".join(inside),
+            "causes": "; ".join(cause.value for cause in answers.causes[i]),
+        }

@@ -1,4 +1,4 @@
-"""The tables of trainings measured at milestones, published rows beside ours; and tables read again."""
+"""The tables of trainings measured at milestones, published rows beside ours; and those tables read again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.table import Table
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import read_columns, read_table
+from sonoforge.training.pages.terminal.tables import as_text
 from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
 from sonoforge.training.statistics.wording import figure, times
-from sonoforge.training.terminal import as_text
 
 TABLE = "compare.csv"
 ALL_FIGURES = "compare-metrics.csv"
@@ -34,6 +34,14 @@ OURS = "ours"
 CLAIM = "claim under another protocol, not comparable"
 _ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
 _NOISE = 0.25  # of the time that equal lengths of training take, up to which they count as equal
+
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("data", "recipe", "reference", "protocol_id", "device", "conditioning", "features"), str),
+    **dict.fromkeys(("step", "n", "real", "generated", "image_size", "batch", "images", "expand", "classes"), int),
+    **{"source": str, "run": str, "collapsed": bool},
+}
+"""What a cell is read as; any other as a float."""
+_FOUND = frozenset(f"{name}{part}" for name in (*FIGURES, *FIGURES_OF_PAIRS) for part in ("", "_floor", "_ratio"))
 
 Row = dict[str, Any]
 """A measured milestone in `COLUMNS`; a figure that was not measured is left out."""
@@ -226,13 +234,6 @@ def _by_recipe(ends: Sequence[Row], key: str) -> str:
     return ", ".join(f"{value} ({', '.join(recipes)})" for value, recipes in own.items())
 
 
-_TEXTS = frozenset(
-    {"data", "recipe", "reference", "protocol_id", "device", "conditioning", "features", "source", "run"}
-)
-_WHOLE = frozenset({"step", "n", "real", "generated", "image_size", "batch", "images", "expand", "classes"})
-_FOUND = frozenset(f"{name}{part}" for name in (*FIGURES, *FIGURES_OF_PAIRS) for part in ("", "_floor", "_ratio"))
-
-
 def read_comparison(paths: Sequence[Path]) -> list[Row]:
     """Read our rows of several tables; of a recipe in more than one of them, those of the longest training.
 
@@ -271,15 +272,12 @@ def _read(path: Path) -> list[Row]:
 def _parse(path: Path, line: int, cells: dict[str, str]) -> Row:
     row: Row = {}
     for name, text in cells.items():
+        kind = _KINDS.get(name, float)
         try:
-            if name in _TEXTS:
-                row[name] = text
-            elif name == "collapsed":
-                row[name] = {"True": True, "False": False}[text]
-            elif name in _WHOLE:
-                row[name] = int(text)
-            elif text:
-                row[name] = float(text)
+            if text or kind is str:
+                row[name] = {"True": True, "False": False}[text] if kind is bool else kind(text)
+            elif kind is not float:
+                raise ValueError
             elif name not in _FOUND:  # a figure that was not measured is left out of its row
                 row[name] = None
         except (ValueError, KeyError) as error:

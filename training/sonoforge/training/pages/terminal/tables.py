@@ -1,16 +1,19 @@
-"""A page's tables in a terminal."""
+"""Tables for people, as text."""
 
 from __future__ import annotations
 
+import io
+import shutil
+import sys
 from collections.abc import Collection, Sequence
 
 from markupsafe import Markup
 from rich import box
+from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from sonoforge.training.pages.blocks import Table
-from sonoforge.training.terminal import as_text
 
 
 def table_text(table: Table) -> str:
@@ -33,3 +36,13 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Col
 
 def _plain(cell: object) -> str:
     return Markup(cell).striptags() if isinstance(cell, Markup) else str(cell)  # noqa: S704 - to take the tags out
+
+
+def as_text(*renderables: RenderableType) -> str:
+    """Render rich tables to text without colour, in the terminal's width where stdout is a terminal."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 110
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    with console.capture() as captured:
+        for renderable in renderables:
+            console.print(renderable)
+    return captured.get().rstrip("\n")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
 from sonoforge.training.classifier.options import ClassifierOptions
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.cache_settings import CacheSettings
-from sonoforge.training.data.data_option import data_option
+from sonoforge.training.run_options import TrainingOptions
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(TrainingOptions):
     """Settings of ``train``."""
 
     EXAMPLES: ClassVar[str] = """
@@ -23,7 +23,6 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
 """
     ESSENTIAL: ClassVar[str] = "data arm budget weights epochs ensemble_size seed device out resume"
 
-    data: tuple[str, ...] = data_option()
     arm: str = option("real", help="what to train on, as in crossval --arms")
     holdout: float = option(
         0.16, help="share of the images, in whole groups, held out for evaluation and calibration", limits=(0.05, 0.5)
@@ -31,10 +30,12 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
     classifier: ClassifierOptions = group(ClassifierOptions(), title="the classifier")
     seed: int = option(0, help="random seed of the split and the training", limits=(0, None))
     images: int = option(240, help="with --data phantom: number of images", limits=(30, None))
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the latest run with the same settings")
+
+
+def predictions_option() -> Any:
+    """Declare ``--from`` of a verb that prints its tables again."""
+    help = "predictions.csv or .csv.gz of a run: print its tables again, without training"
+    return option("", help=help, metavar="FILE", aliases=("from",))
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,7 @@ sonoforge crossval --from RUN/predictions.csv          the tables again, from th
 """
     ESSENTIAL: ClassVar[str] = "data protocol arms folds seeds budget weights gan_recipe out resume"
 
-    from_predictions: str = option(
-        "",
-        help="predictions.csv or .csv.gz of a run: print its tables again, without training",
-        metavar="FILE",
-        aliases=("from",),
-    )
+    from_predictions: str = predictions_option()
 
 
 @dataclass(frozen=True)
@@ -140,12 +136,7 @@ sonoforge leakage --from RUN/predictions.csv           the table again, from the
         of="crossval",
         without=("protocol", "real_shares", "choose", "inner_folds", "test_curves"),
     )
-    from_predictions: str = option(
-        "",
-        help="predictions.csv or .csv.gz of a leakage run: print its table again, without training",
-        metavar="FILE",
-        aliases=("from",),
-    )
+    from_predictions: str = predictions_option()
 
 
 @dataclass(frozen=True)

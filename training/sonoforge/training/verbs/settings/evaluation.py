@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
-from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.evaluation.results import METRICS
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.run_options import LpipsOptions, ParallelOptions, RunOptions
 from sonoforge.training.segmentation.arms import FORMS
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(LpipsOptions, RunOptions):
     """Settings of ``sonoforge evaluate``."""
 
     EXAMPLES: ClassVar[str] = """
@@ -46,13 +46,6 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
     weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
     metrics: tuple[str, ...] = option(METRICS, help="comma-separated", metavar="NAME,...")
     held_out: str = option("", help="real images that the generator has not seen, for the copy test", metavar="REAL")
-    lpips: str = option(
-        "",
-        help="network of LPIPS: a .safetensors file of SqueezeNet 1.1, VGG16 or AlexNet, or squeezenet1_1, vgg16 or "
-        "alexnet to download it",
-        metavar="NET",
-    )
-    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
     class_name: str = option("", help="class of the real images (default: that recorded in FAKE)", aliases=("class",))
     image_size: int | None = option(
         None, help="height and width at which to compare (default: FAKE's)", limits=(16, 1024), aliases=("size",)
@@ -80,9 +73,6 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
         (), help="reader study: also ask which of these classes each image shows", metavar="CLASS,..."
     )
     seed: int = option(0, help="random seed", limits=(0, None))
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
 
 
 @dataclass(frozen=True)
@@ -111,7 +101,7 @@ SIX = (
 
 
 @dataclass(frozen=True)
-class SegmentConfig:
+class SegmentConfig(ParallelOptions):
     """Settings of ``sonoforge segment``."""
 
     EXAMPLES: ClassVar[str] = """
@@ -193,20 +183,6 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
     metric_weights: str = option("", help="weights of the feature network (default: download)", metavar="FILE")
     repeats: int = option(50, help="number of random halves for the noise floors of KID and FID", limits=(5, None))
     images: int = option(120, help="with --data phantom: number of images", limits=(30, None))
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    jobs: int | None = option(
-        None,
-        help="trainings to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
-        limits=(1, 1024),
-    )
-    cluster: str = option(
-        "",
-        help="run the trainings on a Ray cluster: local, to start one here, or its address (HOST:6379)",
-        metavar="ADDRESS",
-    )
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the latest run with the same settings")
     from_cases: str = option(
         "", help="cases.csv of a run: print its tables again, without training", metavar="FILE", aliases=("from",)
     )

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
-from sonoforge.training.data.cache_settings import CacheSettings
-from sonoforge.training.data.data_option import data_option
+from sonoforge.runtime.cli.options import argument, group, option, repeated_option
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.search.parameters import NAMES
+from sonoforge.training.run_options import LpipsOptions, ParallelOptions, TrainingOptions
+from sonoforge.training.search.space import NAMES
 from sonoforge.training.statistics.published_gans import BY_RECIPES, NONE, PAPERS
 
 
@@ -28,7 +27,7 @@ sonoforge gan recipes --json
 
 
 @dataclass(frozen=True)
-class GanTrainConfig:
+class GanTrainConfig(TrainingOptions):
     """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
 
     EXAMPLES: ClassVar[str] = """
@@ -52,7 +51,6 @@ one.
 """
     ESSENTIAL: ClassVar[str] = "data class_name recipe preset image_size kimg minutes device out resume"
 
-    data: tuple[str, ...] = data_option()
     gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
     minutes: float | None = option(
         None,
@@ -60,10 +58,6 @@ one.
         "--epochs, --steps or --kimg: stop and save after this time, to --resume later",
         limits=(0.001, None),
     )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the latest run with the same settings, if there is one")
 
 
 CYTOLOGY = PAPERS["ga-gan"].recipes
@@ -75,7 +69,7 @@ COMPARED = ("kid", "fid", "swd", "inception-score", "ms-ssim", "lpips")
 
 
 @dataclass(frozen=True)
-class GanCompareConfig:
+class GanCompareConfig(LpipsOptions, TrainingOptions):
     """Settings of ``sonoforge gan compare``."""
 
     EXAMPLES: ClassVar[str] = """
@@ -99,7 +93,6 @@ and a preset, go to the recipes that have them.
 """
     ESSENTIAL: ClassVar[str] = "data recipes grid class_name image_size kimg minutes device out resume"
 
-    data: tuple[str, ...] = data_option()
     recipes: tuple[str, ...] = option(
         ("stylegan2", "stylegan3-t"),
         help="comma-separated recipes, each NAME or NAME:PRESET; cytology: " + ",".join(CYTOLOGY),
@@ -140,16 +133,12 @@ and a preset, go to the recipes that have them.
     metrics: tuple[str, ...] = option(
         COMPARED[:4], help="metrics in the table; must include kid and fid", choices=COMPARED
     )
-    lpips: str = option("", help="network of LPIPS, as in evaluate --lpips", metavar="NET")
-    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
     count: int | None = option(
         None,
         help="number of images to generate for the metrics (default: as many as it was trained on)",
         limits=(4, None),
     )
     repeats: int = option(100, help="number of random halves for noise floors and intervals", limits=(5, None))
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
     from_tables: tuple[str, ...] = option(
         (),
         help="compare.csv of several runs: print one table and draw quality over time, without training; a "
@@ -157,15 +146,12 @@ and a preset, go to the recipes that have them.
         metavar="FILE,...",
         aliases=("from",),
     )
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the latest comparison with the same settings, if there is one")
 
 
 @dataclass(frozen=True)
-class TrialsConfig:
+class TrialsConfig(ParallelOptions):
     """What ``tune`` and ``search`` have in common."""
 
-    data: tuple[str, ...] = data_option()
     pruner: tuple[str, ...] | None = option(
         None,
         help="which trials to stop early by their metric. median: those worse than the median of earlier trials "
@@ -181,20 +167,6 @@ class TrialsConfig:
         "(0: none)",
         limits=(0, 0.5),
     )
-    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
-    jobs: int | None = option(
-        None,
-        help="trials to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
-        limits=(1, 1024),
-    )
-    cluster: str = option(
-        "",
-        help="run the trials on a Ray cluster: local, to start one here, or its address (HOST:6379)",
-        metavar="ADDRESS",
-    )
-    storage: CacheSettings = group(CacheSettings(), title="decoded images")
-    out: str = runs_folder()
-    resume: bool = option(False, help="continue the latest search with the same settings, if there is one")
 
 
 @dataclass(frozen=True)
@@ -322,7 +294,7 @@ LOOK_NAMES = ("truncation", "mixing", "interpolation", "path", "equivariance")
 
 
 @dataclass(frozen=True)
-class GanShowConfig:
+class GanShowConfig(LpipsOptions):
     """Settings of ``sonoforge gan show``."""
 
     EXAMPLES: ClassVar[str] = """
@@ -333,7 +305,8 @@ sonoforge gan show runs/00001-gan-stylegan3-t-busi-malignant --checkpoint best -
 sonoforge gan show runs/00002-gan-lsgan-busi --class-name normal --out looks-of-normal
 
 Written: truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), path-length.png,
-equivariance.png and .json, and looks.json with every figure and how it was measured.  Style mixing needs StyleGAN 1
+equivariance.png and .json, and looks.json with every figure and how it was measured.  Paths are measured by LPIPS,
+or, without --lpips, in pixels.  Style mixing needs StyleGAN 1
 to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the largest number in a latent.
 """
 
@@ -350,13 +323,6 @@ to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the larg
         64, help="number of images, or pairs, to measure path length and equivariance on", limits=(2, None)
     )
     seed: int = option(0, help="random seed; the images are those of gan sample with this seed", limits=(0, None))
-    lpips: str = option(
-        "",
-        help="network of LPIPS, for the perceptual path length: a .safetensors file of SqueezeNet 1.1, VGG16 or "
-        "AlexNet, or squeezenet1_1, vgg16 or alexnet to download it (default: the path length in pixels)",
-        metavar="NET",
-    )
-    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
     checkpoint: str = option("last", help="last, best (lowest KID), or a step number")
     out: str = option("", help="folder for the pictures (default: looks/ in the run folder)")
     device: str = option("auto", help="auto, cpu, cuda or cuda:N")

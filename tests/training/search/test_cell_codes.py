@@ -11,7 +11,7 @@ import torch
 
 from sonoforge.models.ga_gan.codes import NODES, OPERATIONS, Code, attention_cells, parse
 from sonoforge.models.ga_gan.networks import Discriminator, Generator, initialise
-from sonoforge.training.search.codes import Space, mutate, random_code, space_of
+from sonoforge.training.search.cells import Space, mutate, random_code, space_of
 
 SPACES = [space_of(network, side) for network in ("generator", "discriminator") for side in (32, 64)]
 MANY = 10_000

@@ -1,0 +1,55 @@
+"""The options that verbs with run folders have in common.  Needs no more than ``--help`` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sonoforge.runtime.cli.options import group, option, runs_folder
+from sonoforge.training.data.cache_settings import CacheSettings
+from sonoforge.training.data.data_option import data_option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Of a verb that measures."""
+
+    device: str = option("auto", help="auto, cpu, cuda or cuda:N")
+    storage: CacheSettings = group(CacheSettings(), title="decoded images")
+    out: str = runs_folder()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LpipsOptions:
+    """Of a verb that measures LPIPS."""
+
+    lpips: str = option(
+        "",
+        help="network of LPIPS: a .safetensors file of SqueezeNet 1.1, VGG16 or AlexNet, or squeezenet1_1, vgg16 or "
+        "alexnet to download it",
+        metavar="NET",
+    )
+    lpips_heads: str = option("", help="LPIPS heads, .safetensors (default: torchmetrics' own)", metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(RunOptions):
+    """Of a verb that trains."""
+
+    data: tuple[str, ...] = data_option()
+    resume: bool = option(False, help="continue the latest run with the same settings, if there is one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelOptions(TrainingOptions):
+    """Of a verb that trains many networks, side by side."""
+
+    jobs: int | None = option(
+        None,
+        help="trainings to run in parallel (default: one per core; 1 on a GPU; as many as fit on a cluster)",
+        limits=(1, 1024),
+    )
+    cluster: str = option(
+        "",
+        help="run the trainings on a Ray cluster: local, to start one here, or its address (HOST:6379)",
+        metavar="ADDRESS",
+    )
