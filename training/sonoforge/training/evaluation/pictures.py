@@ -232,7 +232,7 @@ def read_npz(path: Path) -> Pictures:
     except SonoforgeError:
         raise
     except Exception as error:  # hostile bytes may fail in any way
-        raise SonoforgeError(f"{path}: not a plain numpy archive ({reason(error)}); use numpy.savez") from error
+        raise SonoforgeError(f"{path}: not a plain numpy archive ({reason(error)}); save by numpy.savez") from error
     odd = " with NaN or infinity" if images.dtype.kind == "f" and not np.isfinite(images).all() else ""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
         raise SonoforgeError(

@@ -83,7 +83,8 @@ def read_result(path: Path) -> dict[str, Any]:
             f"{file}: no such file; expected a finished run folder of sonoforge evaluate, or its {RESULTS}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise SonoforgeError(f"{file}: no readable JSON ({reason(error)}); run sonoforge evaluate again") from error
+        said = reason(error)
+        raise SonoforgeError(f"{file}: found no readable JSON ({said}); run sonoforge evaluate again") from error
     if not _is_evaluation(values):
         raise SonoforgeError(
             f"{file}: found no results of sonoforge evaluate, expected protocol, protocol_id and metrics; name its run"
