@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.linalg import eigh
-from scipy.spatial import ConvexHull, QhullError
+from scipy.optimize import linprog
+from scipy.spatial import ConvexHull, HalfspaceIntersection, QhullError
 
 from sonoforge.runtime.distances.embeddings import check_pair
 from sonoforge.runtime.errors import SonoforgeError
@@ -189,30 +190,50 @@ def record_maps(maps: Maps, space: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def hull_vertices(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the corners of the convex hull of (N, 2) points, (K, 2) counter-clockwise; None where there is none."""
+def hull_of(points: NDArray[np.float64]) -> ConvexHull | None:
+    """Return the convex hull of (N, 2) points; None where there is none."""
     if len(points) < 3:
         return None
     extents = np.linalg.svd(points - points.mean(0), compute_uv=False)
     if extents[1] <= _THIN * extents[0]:
         return None
     try:
-        return np.asarray(points[ConvexHull(points).vertices])
+        return ConvexHull(points)
     except QhullError:  # flat to within rounding
         return None
 
 
 def hull_overlap(real: NDArray[np.float64], fake: NDArray[np.float64]) -> HullOverlap:
     """Measure how far the convex hulls of two sets of points, (M, 2) and (N, 2), overlap."""
-    real_hull, fake_hull = hull_vertices(real), hull_vertices(fake)
-    real_area, fake_area = (0.0 if hull is None else _area(hull) for hull in (real_hull, fake_hull))
+    both = np.concatenate([real, fake])
+    centre, size = both.mean(0), float(np.ptp(both, axis=0).max()) or 1.0
+    first, second = (real - centre) / size, (fake - centre) / size  # of size 1, as what follows has absolute tolerances
+    real_hull, fake_hull = hull_of(first), hull_of(second)
+    # What scipy calls the volume of a hull in the plane is its area.
+    real_area, fake_area = (0.0 if hull is None else float(hull.volume) for hull in (real_hull, fake_hull))
     common, iou = 0.0, None
     if real_hull is not None and fake_hull is not None:
-        common = _area(_clipped(real_hull, fake_hull))
+        common = _common_area(np.concatenate([real_hull.equations, fake_hull.equations]))
         iou = common / (real_area + fake_area - common)
-    fakes_inside = None if real_hull is None else float(_inside(fake, real_hull).mean())
-    real_inside = None if fake_hull is None else float(_inside(real, fake_hull).mean())
-    return HullOverlap(real_area, fake_area, common, iou, fakes_inside, real_inside)
+    fakes_inside = None if real_hull is None else float(_inside(second, real_hull).mean())
+    real_inside = None if fake_hull is None else float(_inside(first, fake_hull).mean())
+    unit = size**2
+    return HullOverlap(real_area * unit, fake_area * unit, common * unit, iou, fakes_inside, real_inside)
+
+
+def _common_area(planes: NDArray[np.float64]) -> float:
+    """Area where a half-plane's normal, of length 1, times the point, plus its offset is at most 0, for all (K, 3)."""
+    # The centre of the largest circle inside, and its radius.
+    rows, bounds = np.column_stack([planes[:, :2], np.ones(len(planes))]), [(None, None), (None, None), (0, None)]
+    circle = linprog([0, 0, -1], A_ub=rows, b_ub=-planes[:, 2], bounds=bounds)
+    if circle.status or circle.x[2] <= _THIN:
+        return 0.0
+    return float(ConvexHull(HalfspaceIntersection(planes, circle.x[:2]).intersections).volume)
+
+
+def _inside(points: NDArray[np.float64], hull: ConvexHull) -> NDArray[np.bool_]:
+    """Whether each of (N, 2) points lies in a convex hull, border included up to rounding."""
+    return np.asarray((points @ hull.equations[:, :2].T + hull.equations[:, 2] <= _THIN).all(1))
 
 
 def _grey_rows(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -229,46 +250,3 @@ def _centred(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.f
     levels = grey / 255.0
     mean = levels.mean(0)
     return levels - mean, mean
-
-
-def _area(corners: NDArray[np.float64]) -> float:
-    """Area of a polygon (K, 2), counter-clockwise, by the shoelace formula; 0 for fewer than three corners."""
-    if len(corners) < 3:
-        return 0.0
-    moved = corners - corners.mean(0)  # far from the origin the products would cancel
-    after = np.roll(moved, -1, axis=0)
-    return float(np.sum(moved[:, 0] * after[:, 1] - moved[:, 1] * after[:, 0]) / 2)
-
-
-def _heights(points: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distance of (N, 2) points from the line from ``start`` to ``end``; positive to its left."""
-    along = end - start
-    offsets = points - start
-    return np.asarray((along[0] * offsets[:, 1] - along[1] * offsets[:, 0]) / np.hypot(*along))
-
-
-def _clipped(polygon: NDArray[np.float64], window: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut a convex polygon (K, 2) to a convex window (L, 2), both counter-clockwise.
-
-    Sutherland, Hodgman, "Reentrant polygon clipping", CACM 1974: edge after edge, what lies outside is cut off.
-    """
-    for start, end in zip(window, np.roll(window, -1, axis=0), strict=True):
-        if not len(polygon):
-            break
-        heights = _heights(polygon, start, end)
-        kept: list[NDArray[np.float64]] = []
-        for i, (corner, height) in enumerate(zip(polygon, heights, strict=True)):
-            before = heights[i - 1]
-            if (height >= 0) != (before >= 0):
-                kept.append(polygon[i - 1] + (corner - polygon[i - 1]) * (before / (before - height)))
-            if height >= 0:
-                kept.append(corner)
-        polygon = np.array(kept).reshape(-1, 2)
-    return polygon
-
-
-def _inside(points: NDArray[np.float64], hull: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each of (N, 2) points lies in a convex hull (K, 2), border included up to rounding."""
-    slack = _THIN * float(np.ptp(hull, axis=0).max())
-    edges = zip(hull, np.roll(hull, -1, axis=0), strict=True)
-    return np.asarray(np.all([_heights(points, start, end) >= -slack for start, end in edges], axis=0))

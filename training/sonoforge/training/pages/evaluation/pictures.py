@@ -20,7 +20,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.copies.nearest_training import Nearest
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.copy_test import TestedCopies
-from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_vertices
+from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_of
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.evaluation.verdict import full_name, stands
 from sonoforge.training.gan.checkpoint import DESCRIPTION
@@ -96,11 +96,11 @@ def draw_projection(projection: Projection, overlap: HullOverlap | None = None) 
             label=f"{name}, {len(points)}",
             rasterized=len(points) > _POINTS,
         )
-        hull = hull_vertices(points) if overlap is not None else None
+        hull = hull_of(points) if overlap is not None else None
         if hull is not None:
-            closed = np.vstack([hull, hull[:1]])
-            axes.plot(closed[:, 0], closed[:, 1], dashes, color=colour, linewidth=1.3)
-            axes.fill(hull[:, 0], hull[:, 1], color=colour, alpha=0.06, linewidth=0)
+            corners = points[[*hull.vertices, hull.vertices[0]]]
+            axes.plot(corners[:, 0], corners[:, 1], dashes, color=colour, linewidth=1.3)
+            axes.fill(corners[:, 0], corners[:, 1], color=colour, alpha=0.06, linewidth=0)
     shares = ["", ""]
     if projection.explained is not None:
         shares = [f": {share(explained)} of real variance" for explained in projection.explained]
