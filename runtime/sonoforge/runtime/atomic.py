@@ -146,11 +146,7 @@ def _take_name(temporary: Path, target: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder; a reader sees all of it or nothing, even when the process is killed meanwhile.
-
-    Raises:
-        SonoforgeError: It cannot be removed.
-    """
+    """Remove a folder; a reader sees all of it or nothing, even when the process is killed meanwhile."""
     removed = leftovers.temporary_name(path)
     try:
         path.rename(removed)

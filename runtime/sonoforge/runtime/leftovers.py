@@ -40,11 +40,7 @@ def is_unfinished(name: str) -> bool:
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Open a new file that is no leftover as long as it is open.
-
-    Raises:
-        OSError: It cannot be made.
-    """
+    """Open a new file that is no leftover as long as it is open."""
     while True:
         # Not tempfile: its files are readable by their owner alone, whatever the umask says.
         file = open(path, "xb")  # noqa: PTH123, SIM115 - the caller closes it
@@ -57,11 +53,7 @@ def open_new(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[None]:
-    """Make a new folder that is no leftover while inside.
-
-    Raises:
-        OSError: It cannot be made.
-    """
+    """Make a new folder that is no leftover while inside."""
     while True:
         path.mkdir()
         with contextlib.ExitStack() as stack:
@@ -74,35 +66,30 @@ def new_folder(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep a file or folder from being taken for a leftover while inside, whatever its name.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
+    """Keep a file or folder from being taken for a leftover while inside, whatever its name."""
     if sys.platform == "win32":
         yield
         return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with _opened(path) as descriptor:
         _lock(descriptor)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[bool]:
-    """Lock a folder while inside, and say whether no other process had; True where that cannot be asked.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
+    """Lock a folder while inside, and say whether no other process had; True where that cannot be asked."""
     if sys.platform == "win32":  # where no folder can be opened
         yield True
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with _opened(folder) as descriptor:
         yield _try_lock(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -135,16 +122,13 @@ def remove_leftovers(folder: Path) -> None:
         found = _LEFTOVER.fullmatch(path.name)
         if not found:
             continue
-        with contextlib.suppress(OSError):  # somebody else was faster, it is in use, or it is not ours to remove
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                target = path.with_name(found["target"])
-                if found["kind"] == _SET_ASIDE and not target.exists():
-                    path.rename(target)
-                elif path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
-            finally:
-                os.close(descriptor)
+        # Somebody else was faster, it is in use, or it is not ours to remove.
+        with contextlib.suppress(OSError), _opened(path) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            target = path.with_name(found["target"])
+            if found["kind"] == _SET_ASIDE and not target.exists():
+                path.rename(target)
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 # Name in Linux or macOS -> common name.  All of them make convolutions or 8-bit products faster.
 _INSTRUCTIONS = {
@@ -53,6 +54,17 @@ def cpu_instructions(source: Path = _CPU_FILE) -> list[str] | None:
         pairs = (line.partition(": ") for line in _sysctl("hw.optional").splitlines())
         listed |= {name for name, _, value in pairs if value.strip() == "1"}
     return list(dict.fromkeys(common for name, common in _INSTRUCTIONS.items() if name in listed)) if listed else None
+
+
+def describe() -> dict[str, Any]:
+    """Return ``cpu``, ``instructions``, ``cores``, ``platform`` and ``python`` of this machine, for JSON."""
+    return {
+        "cpu": cpu_model(),
+        "instructions": cpu_instructions(),
+        "cores": cores(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+    }
 
 
 def energy_joules(folder: Path = _ENERGY_FOLDER) -> float | None:

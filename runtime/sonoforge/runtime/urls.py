@@ -21,11 +21,9 @@ def is_url(text: str) -> bool:
 
 
 def open_url(what: str, url: str) -> tuple[Any, str]:
-    """Open the file system of a URL, and return it with the path in it.
+    """Open the file system of a URL, such as ``s3://bucket/folder``, and return it with the path in it.
 
-    Args:
-        what: Where the URL is from, for messages, such as ``--out``.
-        url: Such as ``s3://bucket/folder``.
+    ``what`` says where the URL is from, for messages, such as ``--out``.
 
     Raises:
         SonoforgeError: A password in it, an unknown kind, or a package that is not installed.
@@ -53,11 +51,7 @@ def open_url(what: str, url: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def told(what: str, url: str) -> Iterator[None]:
-    """Turn what a file system raises while inside into one line.
-
-    Raises:
-        SonoforgeError: Whatever went wrong there.
-    """
+    """Turn what a file system raises while inside into a `SonoforgeError` of one line."""
     try:
         yield
     except SonoforgeError:

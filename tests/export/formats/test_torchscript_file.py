@@ -37,7 +37,7 @@ FORMATS = {
 @pytest.fixture(scope="module")
 def source() -> Source:
     bundle = open_bundle()
-    metadata = {"sonoforge.classes": json.dumps(bundle.classes), "sonoforge.preprocessing": {"size": 224}}
+    metadata = {"sonoforge.classes": json.dumps(bundle.classes), "sonoforge.preprocessing": json.dumps({"size": 224})}
     pixels = bundle.golden()["pixels"]
     return Source(read_network(bundle), bundle.read("model.onnx"), pixels, bundle.manifest.preprocessing, metadata)
 
@@ -122,7 +122,7 @@ def test_members_with_a_mirror_answer_in_any_batch(tmp_path: Path) -> None:
             parameter.add_(0.05 * torch.randn_like(parameter))
     graph = BundleGraph([first, second], 1.3, shared_blocks=11, mirror=True).eval()
     (tmp_path / "model.pt").write_bytes(torchscript_file.trace_file(graph, (torch.zeros(2, 3, 32, 32),)))
-    (tmp_path / "model.ptl").write_bytes(torchscript_file.lite_file(graph, (torch.zeros(2, 3, 32, 32),)))
+    (tmp_path / "model.ptl").write_bytes(torchscript_file.trace_file(graph, (torch.zeros(2, 3, 32, 32),), lite=True))
     for name in ("model.pt", "model.ptl"):
         answer = torchscript_file.open_file(tmp_path / name)
         for count in (1, 3):
@@ -142,8 +142,8 @@ def test_a_network_that_looks_twice_answers_and_stores_its_weights_once(tmp_path
     graph, inputs = BundleGraph([net], 1.3, look=64).eval(), torch.randn(3, 3, 128, 128)
     with torch.inference_mode():
         expected = [output.numpy() for output in graph(inputs)]
-    for name, write in (("model.pt", torchscript_file.trace_file), ("model.ptl", torchscript_file.lite_file)):
-        data = write(graph, (torch.zeros(2, 3, 128, 128),))
+    for name in ("model.pt", "model.ptl"):
+        data = torchscript_file.trace_file(graph, (torch.zeros(2, 3, 128, 128),), lite=name.endswith(".ptl"))
         (tmp_path / name).write_bytes(data)
         assert len(data) < 9.5e6
         for ours, theirs in zip(torchscript_file.open_file(tmp_path / name)([inputs.numpy()]), expected, strict=True):

@@ -178,7 +178,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "another compression": (packed_by_lzma, "compressed by method 14, expected stored or deflated"),
     "a number of 4000 digits": (nonsense_numbers, "trust.threshold: found 1000"),
     "a list instead of settings": (nonsense_preprocessing([1] * 1000), "preprocessing: found [1, 1, 1"),
-    "settings without end": (nonsense_preprocessing({"x" * 100_000: 1}), "preprocessing: found xxx"),
+    "settings without end": (
+        nonsense_preprocessing({**dict.fromkeys(("size", "resample", "mean", "std", "crop"), 1), "x" * 100_000: 1}),
+        "preprocessing: unknown key 'xxx",
+    ),
     "a number of 2 million digits": (replaced("manifest.json", b"[" + b"1" * 2_000_000 + b"]"), "not valid JSON"),
     "a million levels": (replaced("manifest.json", b"[" * 1_000_000), "not valid JSON"),
     "a million objects": (replaced("manifest.json", b"[" + b"{}," * 1_000_000 + b"{}]"), "expected an object"),

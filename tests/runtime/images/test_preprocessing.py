@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sonoforge.runtime.bundle.classification import read_preprocessing
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 
@@ -91,7 +92,7 @@ def test_wrong_input_is_refused() -> None:
 
 def test_round_trip() -> None:
     settings = Preprocessing(96, "bicubic", (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
-    assert Preprocessing.from_dict(settings.to_dict()) == settings
+    assert read_preprocessing("preprocessing", settings.to_dict()) == settings
 
 
 @pytest.mark.parametrize(
@@ -112,12 +113,12 @@ def test_round_trip() -> None:
     ],
 )
 def test_unknown_settings_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(SonoforgeError, match=r"^preprocessing: found"):
-        Preprocessing.from_dict({**IMAGENET.to_dict(), **change})
+    with pytest.raises(SonoforgeError, match=r"^preprocessing"):
+        read_preprocessing("preprocessing", {**IMAGENET.to_dict(), **change})
 
 
 def test_a_missing_setting_is_refused() -> None:
     values = IMAGENET.to_dict()
     del values["std"]
-    with pytest.raises(SonoforgeError, match="expected crop, mean, resample, size, std"):
-        Preprocessing.from_dict(values)
+    with pytest.raises(SonoforgeError, match="std is missing"):
+        read_preprocessing("preprocessing", values)

@@ -14,8 +14,8 @@ import onnx
 import pytest
 
 import bundle_factory as factory
+from sonoforge.runtime.bundle.classification import read_preprocessing
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference import onnx_session, runners
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.verbs import verify
@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_file_answers_in_a_subprocess_as_in_this_process(model: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (5, factory.SIZE, factory.SIZE, 3)).astype(np.uint8)
-    inputs = Preprocessing.from_dict(factory.PREPROCESSING).normalise(pixels)
+    inputs = read_preprocessing("preprocessing", factory.PREPROCESSING).normalise(pixels)
     here = runners.open_file("onnx", model)([inputs])
     subprocess_outputs = runners.run_in_subprocess("onnx", model, [inputs], batch=2)
     expected = factory.forward(pixels)
@@ -179,7 +179,7 @@ def test_a_program_that_cannot_say_what_is_missing_is_one_line(monkeypatch: pyte
     def missing() -> str:
         raise OSError("no\ndriver")
 
-    monkeypatch.setattr(onnx_session, "missing", missing)
+    monkeypatch.setattr(onnx_session, "missing", missing, raising=False)
     assert runners.missing("onnx") == "onnx: what runs it is broken (no driver); install it again"
 
 

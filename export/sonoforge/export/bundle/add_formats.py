@@ -46,13 +46,9 @@ class Exported(Protocol):
 
 
 def add_formats(folder: Path, exported: Exported, names: Sequence[str], formats: Sequence[str]) -> list[FormatRow]:
-    """Write the files of these formats into a bundle; one that fails its gate is left out, the others go in.
+    """Write files of these rows of `FORMATS` into a bundle under its temporary name; what fails its gate is left out.
 
-    Args:
-        folder: A bundle under its temporary name.
-        exported: What it holds.
-        names: Rows of `FORMATS`, see `choose`.
-        formats: What the user gave: a format given by name goes in even if nothing on this machine can check it.
+    A format that the user gave by name, one of ``formats``, goes in even if nothing on this machine can check it.
 
     Returns:
         A row for each name.  The manifest holds the same less what may tell of the machine or of a patient: names of

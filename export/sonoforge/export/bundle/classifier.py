@@ -50,7 +50,7 @@ def bundle_from_run(
     data: str = "",
     evidence: Sequence[Path] = (),
 ) -> list[FormatRow]:
-    """Export the model of a run folder.
+    """Export the model of a run folder; what it returns: see `add_formats`.
 
     Args:
         run: With ``model/``, and ``predictions.csv`` where it was cross-validated.
@@ -59,24 +59,17 @@ def bundle_from_run(
         data: Images to judge the files on; empty for the run's own.
         evidence: Runs of the same recipe whose tables go into the card, see `evidence`.
 
-    Returns:
-        See `add_formats`.
-
     Raises:
         GateError: The ONNX file does not answer as the network does.
         SonoforgeError: No model there, no images, a format that cannot be written, or ``folder`` holds something else.
     """
-    names = choose(formats, TASK, _suits_all)
+    names = choose(formats, TASK)
     members, record, arrays = load_model(run / "model")
     record = with_evidence(record, evidence)
     with replacing_bundle(folder, TASK) as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
-        images = find_images(
-            data,
-            run,
-            settings,
-            JudgedModel(record.classes, record.training, arrays.parity_pixels, record.preprocessing),
-        )
+        judged = JudgedModel(record.classes, record.training, arrays.parity_pixels, record.preprocessing)
+        images = find_images(data, run, settings, judged)
         files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
         graph = network_of(members, record)
         if len(members) == 1:  # `--weights BUNDLE` gives these back to a network that is trained further
@@ -84,8 +77,7 @@ def bundle_from_run(
             files["batch-norm.npz"] = npz({"means": means.numpy(), "variances": variances.numpy()})
         fill_bundle(graph, record, arrays, files, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
-        rows = add_formats(fresh, exported, names, formats)
-    return rows
+        return add_formats(fresh, exported, names, formats)
 
 
 def bundle_from_bundle(
@@ -96,13 +88,9 @@ def bundle_from_bundle(
     evidence: Sequence[Path] = (),
 ) -> list[FormatRow]:
     """Copy a bundle, add the files of these formats, and the evidence to its card; see `bundle_from_run`."""
-    names = choose(formats, TASK, _suits_all)
-    images = find_images(
-        data,
-        None,
-        {},
-        JudgedModel(bundle.classes, bundle.manifest.raw["training"], None, bundle.manifest.preprocessing),
-    )
+    names = choose(formats, TASK)
+    judged = JudgedModel(bundle.classes, bundle.manifest.raw["training"], None, bundle.manifest.preprocessing)
+    images = find_images(data, None, {}, judged)
     with replacing_bundle(folder, TASK) as fresh:
         for name in bundle.manifest.files:
             atomic.write_bytes(fresh / name, bundle.read(name))
@@ -121,14 +109,9 @@ def bundle_from_bundle(
 def fill_bundle(
     graph: BundleGraph, record: ModelRecord, arrays: ModelArrays, files: Mapping[str, bytes], folder: Path
 ) -> None:
-    """Export the model as ONNX and write all files of a bundle; `add_formats` compares the file with the network.
+    """Export the model as ONNX and write all files of a bundle into an empty folder.
 
-    Args:
-        graph: The network on the CPU, see `network_of`.
-        record: What the manifest says of it.
-        arrays: Trust reference and images.
-        files: Further files, which go in as they are.
-        folder: An empty folder.
+    ``files`` go in as they are; `add_formats` compares the ONNX file with the network.
     """
     preprocessing = record.preprocessing
     metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}", graph.look)
@@ -171,26 +154,19 @@ def fill_bundle(
 
 @dataclass(frozen=True)
 class ExportedClassifier:
-    """A classifier and what its files are judged on; see `add_formats.Exported`.
+    """A classifier and what its files are judged on; see `add_formats.Exported`."""
 
-    Attributes:
-        source: What its files are written from.
-        images: To judge them on.
-        inputs: The same normalised, (N, 3, S, S).
-        reference: The network's answers to them.
-        classes: Names.
-    """
-
-    source: Source
-    images: GateImages
-    inputs: NDArray[np.float32]
-    reference: Answers
-    classes: tuple[str, ...]
+    source: Source  # what its files are written from
+    images: GateImages  # to judge them on
+    inputs: NDArray[np.float32]  # the same normalised, (N, 3, S, S)
+    reference: Answers  # the network's answers to them
+    classes: tuple[str, ...]  # names
     task: str = TASK
 
     def unsuitable(self, name: str) -> str:
         """Return nothing: a classifier suits each of its formats."""
-        return _suits_all(name)
+        del name
+        return ""
 
     def allowed(self, name: str) -> FormatRow:
         """Return the tolerance and, of lower precision, how many images ranges were measured on."""
@@ -242,11 +218,6 @@ def _prepare(
     parts = [run_torch(graph, inputs[first : first + _BATCH]) for first in range(0, len(inputs), _BATCH)]
     reference = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
     return ExportedClassifier(source, images, inputs, reference, manifest.classes)
-
-
-def _suits_all(name: str) -> str:
-    del name
-    return ""
 
 
 def _as_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

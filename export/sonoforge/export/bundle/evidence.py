@@ -92,11 +92,7 @@ def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, 
 
 
 def read_measured(run: Path, about: Description) -> dict[str, Any]:
-    """Return the figures of an evaluation that belong onto a generator's card.
-
-    Args:
-        run: Run folder of ``sonoforge evaluate``.
-        about: Of the checkpoint that is exported.
+    """Return the figures of a run of ``sonoforge evaluate`` that belong onto the card of an exported checkpoint.
 
     Raises:
         SonoforgeError: No such run, or it evaluated other weights.

@@ -37,11 +37,7 @@ _MODE = 0o644 << 16
 
 
 def refuse_other_folder(folder: Path, task: str) -> None:
-    """Refuse to replace what is not a bundle of this task, or what holds files of somebody's own.
-
-    Raises:
-        SonoforgeError: The folder holds something else.
-    """
+    """Refuse to replace what is not a bundle of this task, or what holds files of somebody's own."""
     if not folder.exists():
         return
     try:
@@ -105,7 +101,13 @@ def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Ma
     for name, data in contents.items():
         atomic.write_bytes(folder / name, data)
     head = {"format_version": FORMAT_VERSION, "task": task, "created": creation_time()}
-    write_manifest(folder, {**head, **about, "files": files, "provenance": _provenance()})
+    # As in a software bill of materials; machine, user and folders stay out.
+    provenance = {
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    write_manifest(folder, {**head, **about, "files": files, "provenance": provenance})
 
 
 def write_manifest(folder: Path, manifest: ManifestJson) -> None:
@@ -138,15 +140,6 @@ def creation_time() -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def _provenance() -> dict[str, Any]:
-    """Describe the programs as in a software bill of materials; machine, user and folders stay out."""
-    return {
-        "packages": _packages(),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-
-
 def _packages() -> list[dict[str, str]]:
     """Return ``name``, ``version``, ``licence`` and ``purl`` (package URL) of each package that is installed."""
     packages = []
@@ -173,17 +166,10 @@ def versions() -> dict[str, str]:
 
 
 def write_zip(folder: Path, target: Path) -> int:
-    """Pack the manifest and the files that it lists, each checked by its hash, and nothing else.
+    """Pack the manifest and the files that it lists, each checked by its hash; return its size in bytes.
 
     The same bytes for the same files, whenever and wherever: names are sorted, dates and permissions fixed, and nothing
     is compressed: weights hardly shrink, and compressed bytes depend on the version of the library that made them.
-
-    Args:
-        folder: A bundle, of a classifier or of a generator.
-        target: The ``.zip``; one that is there is replaced.
-
-    Returns:
-        Its size in bytes.
 
     Raises:
         SonoforgeError: The bundle is damaged, or the target is not a ``.zip``.

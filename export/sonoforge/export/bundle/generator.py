@@ -97,9 +97,9 @@ def bundle_from_checkpoint(
     if extras.half_weights:
         round_to_half(generator)
     model = generator_onnx(generator, about)
-    exported = ExportedGenerator(
-        GeneratorSource(generator, about, store_in_half(model) if extras.half_weights else model)
-    )
+    if extras.half_weights:
+        model = store_in_half(model)
+    exported = ExportedGenerator(GeneratorSource(generator, about, model))
     with replacing_bundle(folder, TASK) as fresh:
         contents = {
             GeneratorManifest.model: exported.source.onnx,
@@ -155,6 +155,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
     options, styled = about.generator_options, has_styles(generator)
     size, channels = int(options["image_size"]), int(options["channels"])
     latent, labelled = int(options["latent_size"]), bool(about.classes)
+    keeps_maps = structures_drawn_into(generator) > 0 and about.composition["kept_maps"] == "training"
     names = ["sonoforge", about.recipe, data, about.class_name]
     return {
         "name": "-".join(name.lower().replace(" ", "-") for name in names if name),
@@ -183,7 +184,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
             "fingerprint": about.fingerprint,
             "generator_sha256": about.files["average.safetensors"],
             "sources": terms,
-            "label_maps": int(options["maps"]) if _keeps_training_maps(about, generator) else 0,
+            "label_maps": int(options["maps"]) if keeps_maps else 0,
             "weights": "rounded to half precision" if extras.half_weights else "",
             "measured": read_measured(extras.evidence, about) if extras.evidence else {},
         },
@@ -191,10 +192,6 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str], 
         "parity": {"checked": [list(pair) for pair in CHECKED]},
         "intended_use": INTENDED_USE,
     }
-
-
-def _keeps_training_maps(about: Description, generator: nn.Module) -> bool:
-    return structures_drawn_into(generator) > 0 and about.composition["kept_maps"] == "training"
 
 
 def _data_names(checkpoint: Path) -> list[str]:

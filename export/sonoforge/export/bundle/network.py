@@ -28,12 +28,7 @@ _ELSEWHERE = tuple(ElsewhereRecord.__annotations__)
 
 
 def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
-    """Join trained networks into the one that answers, in evaluation mode.
-
-    Args:
-        members: The networks, each a torchvision ``MobileNetV2``.
-        record: How they are combined.
-    """
+    """Join trained networks (torchvision's ``MobileNetV2``) into the one that answers, in evaluation mode."""
     return BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
 
 
@@ -42,9 +37,6 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
 
     The exporter names weights as torch does (``tails.0.1.conv.0.0.weight``), so the names tell how many members
     there are and which blocks they share.  Batch normalisation is part of the convolutions' weights and biases.
-
-    Args:
-        bundle: Its ``model.onnx`` is read checked.
 
     Returns:
         The network on the CPU, in evaluation mode; the bundle's temperature is inside.
@@ -149,10 +141,6 @@ def figures(record: ModelRecord) -> dict[str, object]:
 
 def read_record(bundle: Bundle[ClassifierManifest], graph: BundleGraph) -> ModelRecord:
     """Return what the manifest says of the model that a bundle holds.
-
-    Args:
-        bundle: Of a classifier.
-        graph: Its network, see `read_network`.
 
     Raises:
         SonoforgeError: Its maker left out what the card tells, which no answer needs.

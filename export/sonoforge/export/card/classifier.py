@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sonoforge.export.card.files import table
 from sonoforge.export.card.other_scanners import on_other_scanners
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
@@ -153,7 +154,7 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
     evaluation = record.evaluation
     accuracy, area = evaluation["accuracy"], evaluation["macro_auc"]
     rows = [
-        f"| {name} | {share_text(evaluation['sensitivity'][name])} | {share_text(evaluation['specificity'][name])} |"
+        (name, share_text(evaluation["sensitivity"][name]), share_text(evaluation["specificity"][name]))
         for name in record.classes
     ]
     figures = (
@@ -172,10 +173,7 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
         "",
         figures,
         "",
-        "| class | sensitivity (95 % by group) | specificity (95 % by group) |",
-        "|---|---|---|",
-        *rows,
-        "",
+        *table(("class", "sensitivity (95 % by group)", "specificity (95 % by group)"), rows),
         f"Calibration error (ECE) {evaluation['ece']:.3f} before and {evaluation['ece_calibrated']:.3f} after "
         f"temperature scaling; Brier score {evaluation['brier']:.3f} and {evaluation['brier_calibrated']:.3f}.",
         "",
@@ -198,18 +196,19 @@ def _abstained(record: ModelRecord) -> list[str]:
 def _flags(record: ModelRecord) -> list[str]:
     """Say whether the causes that speak against an answer predicted errors."""
     rows = [
-        f"| {own['flag']} | {own['images']} | {share_text(own['errors'])} | {share_text(own['errors_of_others'])} | "
-        f"{_ratio(own['ratio'])} |"
+        (
+            own["flag"],
+            str(own["images"]),
+            *map(share_text, (own["errors"], own["errors_of_others"])),
+            _ratio(own["ratio"]),
+        )
         for own in record.evaluation["flags"]
     ]
     return [
         "Held-out images with each flag that may be shown beside an answer, limits from those of other folds; a ratio "
         f"below {ENOUGH} is no reason to doubt the label.",
         "",
-        "| flag | images | wrong (95 % by group) | wrong of the others | ratio |",
-        "|---|---|---|---|---|",
-        *rows,
-        "",
+        *table(("flag", "images", "wrong (95 % by group)", "wrong of the others", "ratio"), rows),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from sonoforge.export.gate.row import FormatRow, ManifestJson
 
@@ -17,21 +18,24 @@ _EXPLAINED = {
 
 
 def replace_files(card: str, manifest: ManifestJson) -> str:
-    """Return the card with a table of the bundle's model files, as the manifest has them, before its last section.
+    """Return the card with a new table of the bundle's model files before its last section.
 
-    Args:
-        card: With or without such a table.
-        manifest: With the gates' figures in ``parity.formats``.
+    The gates' figures are those in the manifest's ``parity.formats``.
     """
     task = manifest["task"]
     rows = [_cells(row, task) for row in manifest["parity"]["formats"].values()]
     images = dict.fromkeys(row["images"] for row in manifest["parity"]["formats"].values() if "images" in row)
     checked_on = f" Checked on {'; '.join(images)}." if images else ""
-    lines = [FILES, "", _EXPLAINED[task] + checked_on, "", f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row.values())} |" for row in rows]
+    cells = [[cell.replace("|", "/") for cell in row.values()] for row in rows]
+    lines = [FILES, "", _EXPLAINED[task] + checked_on, "", *table(list(rows[0]), cells)]
     sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
     kept = [section for section in sections if not section.startswith(FILES)]
-    return "".join([*kept[:-1], "\n".join(lines) + "\n\n", kept[-1]])
+    return "".join([*kept[:-1], "\n".join(lines) + "\n", kept[-1]])
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown, and an empty one after it."""
+    return [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def _cells(row: FormatRow, task: str) -> dict[str, str]:

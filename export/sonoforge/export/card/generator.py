@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sonoforge.export.card.files import table
 from sonoforge.export.gate.row import ManifestJson
 
 
@@ -60,7 +61,7 @@ def generator_card(record: ManifestJson) -> str:
 def _measured(measured: ManifestJson) -> list[str]:
     """Say what `sonoforge evaluate` found of these weights."""
     rows = [
-        f"| {row['title']} | {row['space']} | {row['matched']:.3g} | {row['floor']:.3g} | {row['ratio']:.2g} |"
+        (row["title"], row["space"], f"{row['matched']:.3g}", f"{row['floor']:.3g}", f"{row['ratio']:.2g}")
         for row in measured["metrics"]
     ]
     copies = measured["copies"]
@@ -80,10 +81,7 @@ def _measured(measured: ManifestJson) -> list[str]:
         f"of {measured['per_set']} images a side, the floor that of real images against real ones; up to a ratio of 1, "
         "generated images are within it.",
         "",
-        "| figure | measured in | generated | floor | ratio |",
-        "|---|---|---|---|---|",
-        *rows,
-        "",
+        *table(("figure", "measured in", "generated", "floor", "ratio"), rows),
         found,
         *measured["warnings"],
         "",

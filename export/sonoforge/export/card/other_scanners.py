@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sonoforge.export.card.files import table
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.external.disturbances import DISTURBANCES
@@ -55,16 +56,9 @@ def _table(rows: Sequence[SourceFigures]) -> list[str]:
     for row in rows:
         counts = ", ".join(f"{count} {name}" for name, count in row["images"].items() if count)
         areas = [interval_text(row["auc"][pair]) if pair in row["auc"] else "-" for pair in pairs]
-        cells = [
-            row["name"],
-            counts,
-            share_text(row["accuracy"]),
-            *areas,
-            interval_text(row["ece"]),
-            share_text(row["coverage"]),
-        ]
-        found.append(f"| {' | '.join(cells)} |")
-    return [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *found, ""]
+        figures = (share_text(row["accuracy"]), *areas, interval_text(row["ece"]), share_text(row["coverage"]))
+        found.append((row["name"], counts, *figures))
+    return table(heads, found)
 
 
 def _networks(record: ModelRecord, table: str) -> str:
@@ -87,13 +81,12 @@ def _disturbed(by_collection: dict[str, Robustness], networks: str) -> list[str]
         "trained without the collection: change of the AUC at the strongest of three strengths, and the share of scans "
         f"called foreign or poor. As they are, {untouched}.",
         "",
-        f"| disturbance | {' | '.join(by_collection)} |",
-        "|" + "---|" * (1 + len(by_collection)),
     ]
+    rows = []
     for kind, disturbance in DISTURBANCES.items():
         cells = [_strongest([row for row in own["disturbed"] if row["kind"] == kind]) for own in by_collection.values()]
-        lines.append(f"| {disturbance.title}, {disturbance.strengths[-1]:g} {disturbance.unit} | {' | '.join(cells)} |")
-    return [*lines, ""]
+        rows.append([f"{disturbance.title}, {disturbance.strengths[-1]:g} {disturbance.unit}", *cells])
+    return [*lines, *table(["disturbance", *by_collection], rows)]
 
 
 def _strongest(rows: Sequence[DisturbedFigures]) -> str:

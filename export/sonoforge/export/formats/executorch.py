@@ -6,13 +6,9 @@ core), and needs the memory of 8.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
-import logging
 import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.export.formats.onnx_graph import folded
+from sonoforge.export.formats.onnx_graph import folded, quiet
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError, SonoforgeError, reason
 
@@ -50,19 +46,6 @@ Given all, ExecuTorch 1.5.1 puts both passes into one part, which then waits for
 """
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the compiler's messages about other back ends and torch's own deprecations."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
 def missing() -> str:
     """Return what to install before a file can be written or run; empty if nothing is missing."""
     if importlib.util.find_spec("executorch") is None or importlib.util.find_spec("torchao") is None:
@@ -71,13 +54,8 @@ def missing() -> str:
 
 
 def write_executorch(source: Source) -> bytes:
-    """Write a classifier in float32: one image (1, 3, S, S) to the four outputs.
-
-    Raises:
-        SonoforgeError: ExecuTorch is not installed.
-        GateError: ExecuTorch cannot lower the network.
-    """
-    return lower(source.graph, _example(source), source.metadata, only=_only(source))
+    """Write a classifier in float32: one image (1, 3, S, S) to the four outputs; errors: see `lower`."""
+    return lower(source.graph, source.example(1), source.metadata, only=_only(source))
 
 
 def write_executorch_int8(source: Source) -> bytes:
@@ -87,8 +65,7 @@ def write_executorch_int8(source: Source) -> bytes:
     images (Jacob et al., CVPR 2018, on int8 arithmetic).
 
     Raises:
-        SonoforgeError: ExecuTorch is not installed, or there are no calibration images.
-        GateError: ExecuTorch cannot lower the network.
+        SonoforgeError: There are no calibration images; others: see `lower`.
     """
     if not len(source.calibration):
         raise SonoforgeError("executorch-int8: found no calibration images, expected 16 or more of the training set")
@@ -97,23 +74,19 @@ def write_executorch_int8(source: Source) -> bytes:
         for index in range(len(source.calibration))
     )
     graph = folded(source.graph) if source.has_second_pass else source.graph  # torchao folds a layer's first run alone
-    return lower(
-        quantise(graph, batches, _LEFT_OF_LOOKS if source.has_second_pass else LEFT),
-        _example(source),
-        source.metadata,
-        only=_only(source),
-    )
+    quantised = quantise(graph, batches, _LEFT_OF_LOOKS if source.has_second_pass else LEFT)
+    return lower(quantised, source.example(1), source.metadata, only=_only(source))
 
 
 def _only(source: Source) -> frozenset[str]:
     return _LAYERS if source.has_second_pass else frozenset()
 
 
-@_quiet()
+@quiet()
 def lower(
     module: nn.Module,
     examples: tuple[Tensor, ...],
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] = {},
     *,
     only: frozenset[str] = frozenset(),
 ) -> bytes:
@@ -122,7 +95,7 @@ def lower(
     Args:
         module: In evaluation mode, on the CPU, its weights in `torch.contiguous_format`.
         examples: Inputs; the file will take only their shapes.
-        metadata: Text, or values written as JSON: the file gets a method of each name that returns the text.
+        metadata: The file gets a method of each name that returns the text.
         only: XNNPACK's names of what it shall run; empty for all that it can.
 
     Raises:
@@ -139,15 +112,11 @@ def lower(
     from executorch.exir import to_edge_transform_and_lower  # noqa: PLC0415
 
     configs = [config for config in ALL_PARTITIONER_CONFIGS if config.__name__ in only]
-    texts = {
-        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        for name, value in (metadata or {}).items()
-    }
     try:
         program = to_edge_transform_and_lower(
             torch.export.export(module, examples),
             partitioner=[XnnpackPartitioner(configs=configs or None)],
-            constant_methods=texts or None,
+            constant_methods=dict(metadata) or None,
         ).to_executorch()
     except Exception as error:  # the compiler's passes raise whatever they meet
         found = f"found a network that it cannot lower ({reason(error)})"
@@ -155,20 +124,13 @@ def lower(
     return bytes(program.buffer)
 
 
-@_quiet()
+@quiet()
 def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
-    """Return a network with its constants folded, such as the scaled weights of ProGAN.
+    """Return a network with its constants folded, such as the scaled weights of ProGAN; arguments as of `lower`.
 
     XNNPACK runs convolutions whose weights are stored, not computed: one image of ProGAN at 64 x 64 took 35 s on one
     x86 core, one of StyleGAN2 44 s; folded, 0.13 and 0.25 s.  Do not fold a network from `quantise`: its weights would
     become float32.
-
-    Args:
-        module: In evaluation mode, on the CPU, its weights in `torch.contiguous_format`.
-        examples: Inputs; the network will take only their shapes.
-
-    Raises:
-        SonoforgeError: ExecuTorch is not installed.
     """
     _require()
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass  # noqa: PLC0415 - optional, and slow
@@ -177,17 +139,11 @@ def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
     return folded
 
 
-@_quiet()
+@quiet()
 def quantise(module: nn.Module, batches: Iterable[tuple[Tensor, ...]], left: re.Pattern[str]) -> nn.Module:
-    """Return a network that computes in int8 as XNNPACK does.
+    """Return a network that computes in int8 as XNNPACK does, but for the layers whose names match ``left``.
 
-    Args:
-        module: In evaluation mode, on the CPU.
-        batches: At least one batch of inputs to calibrate with, all of one shape.
-        left: Pattern of the names of layers that stay in float32.
-
-    Raises:
-        SonoforgeError: ExecuTorch is not installed.
+    It is in evaluation mode, on the CPU, and calibrated with at least one batch of inputs, all of one shape.
     """
     _require()
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (  # noqa: PLC0415 - optional, and slow
@@ -233,13 +189,9 @@ def _unshare_weights(exported: torch.fx.GraphModule) -> None:
     exported.recompile()
 
 
-@_quiet()
+@quiet()
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a program.
-
-    Args:
-        path: ``.pte``, lowered for one row.
-        threads: Threads for one inference, of this whole process.
+    """Load a program ``.pte``, lowered for one row; ``threads`` are those of this whole process.
 
     Raises:
         SonoforgeError: ExecuTorch is not installed, or cannot load the file.
@@ -267,11 +219,6 @@ def open_file(path: Path, threads: int = 1) -> Answer:
         return [torch.cat(outputs).numpy() for outputs in zip(*answers, strict=True)]
 
     return answer
-
-
-def _example(source: Source) -> tuple[Tensor, ...]:
-    side = source.preprocessing.size
-    return (torch.zeros(1, 3, side, side),)
 
 
 def _require() -> None:

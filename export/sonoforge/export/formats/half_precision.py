@@ -154,13 +154,9 @@ def round_to_half(network: nn.Module) -> None:
 
 
 def store_in_half(model: bytes) -> bytes:
-    """Store the large weights of an ONNX file in half precision, where that changes none of them.
+    """Store the large weights of a float32 ONNX file in half precision, where that changes none of them.
 
-    Args:
-        model: A float32 ONNX file.
-
-    Returns:
-        The file, with a cast behind each weight that is stored so; the same bytes where none can be.
+    A cast stands behind each weight that is stored so; the same bytes come back where none can be.
     """
     copy = onnx.load_model_from_string(model)
     casts = []

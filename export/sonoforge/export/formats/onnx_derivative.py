@@ -33,12 +33,9 @@ def unshare_small(model: onnx.ModelProto) -> None:
 
 
 def finish(changed: onnx.ModelProto, original: onnx.ModelProto, notes: dict[str, str] | None = None) -> bytes:
-    """Serialise a converted model: the same bytes for the same model.
+    """Serialise a converted model, cleaned in place: the same bytes for the same model.
 
-    Args:
-        changed: A converter's result; it is cleaned in place.
-        original: What it was converted from; its metadata is kept.
-        notes: Further metadata.
+    It keeps the metadata of the original, and gets ``notes`` besides.
 
     Raises:
         GateError: The converter changed the operator set, or wrote a model that onnx's checker refuses.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -119,16 +120,7 @@ def run_torch(graph: nn.Module, inputs: NDArray[np.float32]) -> dict[str, NDArra
 
 
 def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
-    """Export to one self-contained ONNX file with a free batch size.
-
-    Args:
-        graph: A `BundleGraph` on the CPU.
-        side: Input side in pixels.
-        metadata: Text kept in the file's metadata.
-
-    Raises:
-        GateError: The exporter wrote another operator set than `OPSET`.
-    """
+    """Export a `BundleGraph` on the CPU to one ONNX file of this input side and a free batch size; see `trace`."""
     graph = folded(graph).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for module in graph.modules():
         if isinstance(module, nn.ReLU6):
@@ -136,6 +128,19 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
     example = torch.zeros(2, 3, side, side)  # a batch of one would be traced as a constant
     batch = torch.export.Dim("batch", min=1, max=4096)
     return trace(graph, {"input": example}, OUTPUTS, ({0: batch},), metadata)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress a compiler's messages about other back ends and torch's own deprecations."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 def folded(graph: Network) -> Network:
@@ -177,26 +182,19 @@ def trace(
     Raises:
         GateError: The exporter wrote another operator set than `OPSET`.
     """
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                graph,
-                tuple(examples.values()),
-                dynamo=True,
-                verbose=False,
-                opset_version=OPSET,
-                input_names=list(examples),
-                output_names=list(outputs),
-                dynamic_shapes=dynamic_shapes,
-                external_data=False,
-                optimize=optimise,
-            )
-    finally:
-        quiet.setLevel(level)
+    with quiet():
+        program = torch.onnx.export(
+            graph,
+            tuple(examples.values()),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=list(examples),
+            output_names=list(outputs),
+            dynamic_shapes=dynamic_shapes,
+            external_data=False,
+            optimize=optimise,
+        )
     if program is None:
         raise GateError("ONNX export returned nothing; expected a program")
     model = program.model_proto

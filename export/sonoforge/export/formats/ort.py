@@ -41,8 +41,7 @@ def to_ort(model: bytes) -> bytes:
 def required_operators(ort_file: bytes) -> str:
     """List the operators that a ``.ort`` file needs, for onnxruntime's build (``--include_ops_by_config``).
 
-    Returns:
-        Lines ``domain;operator set;operators``.
+    Each line is ``domain;operator set;operators``.
     """
     from onnxruntime.tools.ort_format_model import create_config_from_models, utils  # noqa: PLC0415 - only for this
 

@@ -34,19 +34,12 @@ _RANKING_IMAGES = 8
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a quantised model must keep of its float32 original.
+    """What a quantised model must keep of its float32 original."""
 
-    Attributes:
-        probability_shift: Largest change of any probability of a calibration image.
-        mixture_shift: Largest change of any probability of the mean of two calibration images.
-        agreement: Smallest share of calibration images with the same label.
-        size: Largest file, as a share of the original: 0.36 is 3.2 MB of the shipped model's 8.9.
-    """
-
-    probability_shift: float = 0.15
-    mixture_shift: float = 0.25
-    agreement: float = 0.985
-    size: float = 0.36
+    probability_shift: float = 0.15  # largest change of any probability of a calibration image
+    mixture_shift: float = 0.25  # largest change of any probability of the mean of two calibration images
+    agreement: float = 0.985  # smallest share of calibration images with the same label
+    size: float = 0.36  # largest file, as a share of the original: 0.36 is 3.2 MB of the shipped model's 8.9
 
 
 # Where a network is unsure where to look, rounding moves its window, so few images are far off: with the shipped model,
@@ -56,23 +49,14 @@ _LOOKS_TWICE = Criterion(probability_shift=0.08, mixture_shift=0.15)
 
 @dataclass(frozen=True)
 class Quantised:
-    """A quantised ONNX file and how far it is from its original on the calibration images; see `Criterion`.
+    """A quantised ONNX file and how far it is from its original on the calibration images; see `Criterion`."""
 
-    Attributes:
-        data: The file.
-        kept_in_float: Names of the convolutions in float32.
-        images: Number of calibration images.
-        probability_shift: Largest change of a probability.
-        mixture_shift: The same for the means of two images.
-        agreement: Share of images with the same label.
-    """
-
-    data: bytes
-    kept_in_float: list[str]
-    images: int
-    probability_shift: float
-    mixture_shift: float
-    agreement: float
+    data: bytes  # the file
+    kept_in_float: list[str]  # names of the convolutions in float32
+    images: int  # number of calibration images
+    probability_shift: float  # largest change of a probability
+    mixture_shift: float  # the same for the means of two images
+    agreement: float  # share of images with the same label
 
     def meets(self, criterion: Criterion) -> bool:
         """Whether its answers are close enough."""
@@ -181,14 +165,8 @@ def _corrected(quantised: onnx.ModelProto, inputs: NDArray[np.float32], logits: 
 def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
     """Quantise for TensorRT: int8 with zero points of 0, biases in float32, the same layers as always in float32.
 
-    TensorRT refuses the file of `to_int8`, and onnxruntime runs this one more slowly.
-
-    Args:
-        model: A float32 ONNX file.
-        inputs: (N, 3, S, S) preprocessed calibration images.
-
-    Raises:
-        GateError: The quantised model is not valid.
+    TensorRT refuses the file of `to_int8`, and onnxruntime runs this one more slowly.  ``inputs`` are (N, 3, S, S)
+    preprocessed calibration images.
     """
     original = _named(model)
     return finish(_quantise(original, inputs, _always_kept(original), symmetric=True), original)

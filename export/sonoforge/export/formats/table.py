@@ -30,28 +30,17 @@ Writer = Callable[[Any], bytes | dict[str, bytes]]
 
 @dataclass(frozen=True)
 class Format:
-    """One row.
+    """One row."""
 
-    Attributes:
-        suffix: Of its file's name; a writer may add a second file beside it.
-        precision: Of weights and arithmetic: ``fp32``, ``fp16`` or ``int8``.
-        runs_on: Where it runs, and by what.
-        tolerance: How far a classifier's answers may be from the network's.
-        writers: By the task of the bundles that can have it.
-        packages: What must be installed to write it, by import name.
-        extra: The extra that installs them; empty: they are installed by their own names.
-        batch: Images at a time when a classifier's file is checked.
-        whole_images: Whether it takes uint8 images of any size, (1, height, width, channels), not normalised tensors.
-    """
-
-    suffix: str
-    precision: str
-    runs_on: str
-    tolerance: Tolerance
-    writers: Mapping[str, Writer]
-    packages: tuple[str, ...] = ()
-    extra: str = "export"
-    batch: int = 8
+    suffix: str  # of its file's name; a writer may add a second file beside it
+    precision: str  # of weights and arithmetic: ``fp32``, ``fp16`` or ``int8``
+    runs_on: str  # where it runs, and by what
+    tolerance: Tolerance  # how far a classifier's answers may be from the network's
+    writers: Mapping[str, Writer]  # by the task of the bundles that can have it
+    packages: tuple[str, ...] = ()  # what must be installed to write it, by import name
+    extra: str = "export"  # the extra that installs them; empty: they are installed by their own names
+    batch: int = 8  # images at a time when a classifier's file is checked
+    # Whether it takes uint8 images of any size, (1, height, width, channels), not normalised tensors.
     whole_images: bool = False
 
     def file(self, task: str) -> str:
@@ -65,16 +54,12 @@ class Format:
         return f"{', '.join(absent)} is not installed; pip install {install}" if absent else ""
 
 
-def choose(formats: Sequence[str], task: str, unsuitable: Callable[[str], str]) -> list[str]:
-    """Return rows of the table in its order, ``onnx`` always among them.
-
-    Args:
-        formats: Names, or ``all``.
-        task: Of the bundle.
-        unsuitable: Says why a network does not suit a format; nothing if it does.
+def choose(formats: Sequence[str], task: str, unsuitable: Callable[[str], str] = lambda name: "") -> list[str]:
+    """Return rows of the table in its order, ``onnx`` always among them, by their names or ``all``.
 
     Raises:
-        SonoforgeError: An unknown name, or one given by name that cannot be written.
+        SonoforgeError: An unknown name, or one given by name that cannot be written, such as one for which
+            ``unsuitable`` says why the network does not suit it.
     """
     known = [name for name, form in FORMATS.items() if task in form.writers]
     for name in formats:

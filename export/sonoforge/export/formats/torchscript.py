@@ -8,10 +8,8 @@ SHA-256 is in the manifest.
 from __future__ import annotations
 
 import io
-import json
 import pickletools
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.jit.mobile import _load_for_lite_interpreter
 
-from sonoforge.export.formats.onnx_graph import folded
+from sonoforge.export.formats.onnx_graph import folded, quiet
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import SonoforgeError, reason
 
@@ -32,62 +30,54 @@ _MANGLED = re.compile(r"___torch_mangle_(\d+)")
 _WRITTEN_BY_THE_WRITER = ("version", "byteorder", ".data/serialization_id")
 
 
-def missing() -> str:
-    """Return an empty text: whoever can import this module has torch."""
-    return ""
-
-
 def write_torchscript(source: Source) -> bytes:
     """Write a classifier for ``torch.jit.load``; any batch size, the four outputs as a tuple."""
-    return trace_file(source.graph, _examples(source), source.metadata)
+    return trace_file(source.graph, source.example(2), source.metadata)  # a tracer may take one row for a constant
 
 
 def write_lite(source: Source) -> bytes:
     """Write a classifier for the mobile lite interpreter; any batch size, the four outputs as a tuple."""
-    return lite_file(source.graph, _examples(source), source.metadata)
+    return trace_file(source.graph, source.example(2), source.metadata, lite=True)
 
 
-def trace_file(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, Any] | None = None) -> bytes:
+@quiet()
+def trace_file(
+    module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, str] = {}, *, lite: bool = False
+) -> bytes:
     """Trace any network and return the file's bytes: the same bytes for the same network, without host paths.
 
     Args:
         module: In evaluation mode, on the CPU.  Its batch is free if it reads the tensors' shapes; what it reads by
             ``len`` or ``int`` is fixed to that of the examples.
         examples: Inputs to trace with; two rows each, where the batch is free.
-        metadata: Text, or values written as JSON: the extra files of these names.
+        metadata: The extra files of these names.
+        lite: Whether it is for the mobile lite interpreter.
     """
+    with torch.no_grad():
+        # Freezing, which makes weights constants, would fold batch normalisation, too, but copy the weights of layers
+        # that run twice.
+        network = folded(module) if getattr(module, "look", None) else module.eval()
+        traced = torch.jit.freeze(torch.jit.trace(network, examples, check_trace=False))
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(_trace(module, examples), buffer)
-    return _normal(buffer.getvalue(), metadata or {})
+    if lite:
+        buffer.write(traced._save_to_buffer_for_lite_interpreter())
+    else:
+        torch.jit.save(traced, buffer)
+    return _normal(buffer.getvalue(), metadata)
 
 
-def lite_file(module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, Any] | None = None) -> bytes:
-    """Trace as `trace_file` does, for the mobile lite interpreter."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data: bytes = _trace(module, examples)._save_to_buffer_for_lite_interpreter()
-    return _normal(data, metadata or {})
-
-
+@quiet()
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Load a file with the interpreter that it was written for.
-
-    Args:
-        path: ``.pt`` or ``.ptl``; the content decides which of the two.
-        threads: Threads for one inference, of this whole process.
+    """Load a file with the interpreter that its content was written for; ``threads`` are those of this whole process.
 
     Raises:
         SonoforgeError: Torch cannot load the file.
     """
     torch.set_num_threads(threads)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            lite = "bytecode.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
-            load: Any = _load_for_lite_interpreter if lite else torch.jit.load
-            module = load(str(path), map_location=torch.device("cpu"))
+        lite = "bytecode.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
+        load: Any = _load_for_lite_interpreter if lite else torch.jit.load
+        module = load(str(path), map_location=torch.device("cpu"))
     except (RuntimeError, ValueError, OSError) as error:
         found = f"torch cannot load it as TorchScript ({reason(error)})"
         raise SonoforgeError(f"{path}: {found}; write it again") from error
@@ -100,22 +90,7 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     return answer
 
 
-def _examples(source: Source) -> tuple[Tensor, ...]:
-    side = source.preprocessing.size
-    return (torch.zeros(2, 3, side, side),)  # not one row, which a tracer may take for a constant
-
-
-def _trace(module: nn.Module, examples: tuple[Tensor, ...]) -> Any:
-    """Trace and freeze: weights become constants, batch normalisation is merged into the convolutions."""
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # Freezing would fold, too, but copy the weights of layers that run twice.
-        network = folded(module) if getattr(module, "look", None) else module.eval()
-        traced = torch.jit.trace(network, examples, check_trace=False)
-        return torch.jit.freeze(traced)
-
-
-def _normal(archive: bytes, metadata: Mapping[str, Any]) -> bytes:
+def _normal(archive: bytes, metadata: Mapping[str, str]) -> bytes:
     """Drop the records of source lines, which hold host paths, and number the classes from 0.
 
     Torch numbers every class that one process traces, so that a second file of the same network would differ.
@@ -141,9 +116,8 @@ def _normal(archive: bytes, metadata: Mapping[str, Any]) -> bytes:
         elif name in ("data.pkl", "bytecode.pkl"):
             data = _rename_in_pickle(data, rename)
         writer.write_record(rename(name), data, len(data))
-    for name, value in metadata.items():
-        text = (value if isinstance(value, str) else json.dumps(value, sort_keys=True)).encode()
-        writer.write_record(f"extra/{name}", text, len(text))
+    for name, text in metadata.items():
+        writer.write_record(f"extra/{name}", text.encode(), len(text.encode()))
     writer.write_end_of_file()
     return buffer.getvalue()
 

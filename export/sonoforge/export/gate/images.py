@@ -45,19 +45,13 @@ Original = Callable[[], NDArray[np.uint8]]
 
 
 class JudgedModel(NamedTuple):
-    """What is known of the model whose files are judged.
+    """What is known of the model whose files are judged."""
 
-    Attributes:
-        classes: Names.
-        training: The record of its training (`TrainingRecord`), as its model folder or manifest has it.
-        kept: (N, S, S, 3) uint8, training images that lie with it; None for a bundle, which carries none.
-        preprocessing: What it sees of each image.
-    """
-
-    classes: tuple[str, ...]
-    training: Mapping[str, Any]
+    classes: tuple[str, ...]  # names
+    training: Mapping[str, Any]  # the record of its training (`TrainingRecord`), as its model folder or manifest has it
+    # (N, S, S, 3) uint8, training images that lie with it; None for a bundle, which carries none.
     kept: NDArray[np.uint8] | None
-    preprocessing: Preprocessing = IMAGENET
+    preprocessing: Preprocessing = IMAGENET  # what it sees of each image
 
 
 class GateImages(NamedTuple):
@@ -108,7 +102,8 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
     if own == PHANTOM or (own and all(Path(path).exists() for path in own)):
         number, seed = int(settings.get("images") or PHANTOMS), int(settings.get("seed") or 0)
         cache = load_images(ImageSource(own, number, seed, cache_folder, model.preprocessing))
-        if _is_of_training(cache, model):
+        seen = set(model.training.get("images") or ())
+        if not seen or any(name[:HASH_PREFIX] in seen for name in cache.hashes):
             return _enough(_from_cache(cache, run, model), model.preprocessing)
         log.warning("%s: holds none of the images that the model was trained on", ", ".join(own))
     elif own:
@@ -123,12 +118,6 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
         )
     log.info("a bundle carries no images, and this one was trained on %s: simulated breast scans serve", trained_on)
     return _from_cache(load_images(phantoms), None, model)
-
-
-def _is_of_training(cache: ImageCache, model: JudgedModel) -> bool:
-    """Say whether any image is one of those trained on, as far as they are recorded."""
-    seen = set(model.training.get("images") or ())
-    return not seen or any(name[:HASH_PREFIX] in seen for name in cache.hashes)
 
 
 def _knows_simulated_scans(training: Mapping[str, Any]) -> bool:

@@ -22,21 +22,13 @@ Answers = Mapping[str, NDArray[np.float32]]
 
 
 class Tolerance(NamedTuple):
-    """How far a file may be from the network.
+    """How far a file may be from the network."""
 
-    Attributes:
-        probability: Largest absolute difference of any probability of any image.
-        relative: Largest difference in ``embedding`` and ``cam``, as a share of the network's largest value there.
-        agreement: Least share of images with the same label.
-        points: Most points of sensitivity or specificity that any class may lose.
-        logits: Largest absolute difference of any logit; None where the probabilities' alone counts.
-    """
-
-    probability: float
-    relative: float
-    agreement: float = 1.0
-    points: float = 1.0
-    logits: float | None = None
+    probability: float  # largest absolute difference of any probability of any image
+    relative: float  # largest difference in ``embedding`` and ``cam``, as a share of the network's largest value there
+    agreement: float = 1.0  # least share of images with the same label
+    points: float = 1.0  # most points of sensitivity or specificity that any class may lose
+    logits: float | None = None  # largest absolute difference of any logit; None where the probabilities' alone counts
 
     def of_passes(self, has_second_pass: bool) -> Tolerance:
         """Return what is allowed to a network that may have a second pass, whose rounding also moves its window.

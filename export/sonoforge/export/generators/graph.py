@@ -83,9 +83,6 @@ class _Styled(nn.Module):
 def trace_generator(generator: nn.Module) -> nn.Module:
     """Return a network that a tracer can follow, with the inputs of the exported file.
 
-    Args:
-        generator: In evaluation mode.
-
     Returns:
         Latents (N, Z) float, psi (1,) float where there are styles, and for a conditional generator labels (N,) int64,
         to images (N, C, S, S).
@@ -109,15 +106,7 @@ def tolerance(generator: nn.Module) -> float:
 
 
 def generator_onnx(generator: nn.Module, about: Description) -> bytes:
-    """Write a generator as ONNX, with a free batch, unchecked.
-
-    Args:
-        generator: From `load_generator`, weights in torch's own layout.
-        about: Of its checkpoint.
-
-    Raises:
-        GateError: The exporter wrote another operator set.
-    """
+    """Write a generator whose weights are in torch's own layout as ONNX, with a free batch, unchecked; see `trace`."""
     graph = trace_generator(generator).eval()
     examples = generator_inputs(generator, 2, psi=0.7, seed=0)  # a batch of one would be traced as a constant
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
@@ -142,9 +131,7 @@ def load_contiguous(checkpoint: Path) -> nn.Module:
 def largest_difference(generator: nn.Module, answer: Answer) -> float:
     """Compare with torch on batches of several sizes, and psi; NaN where either gives one.
 
-    Args:
-        generator: In evaluation mode.
-        answer: Runs the file: inputs in its order to outputs, images the first.
+    ``answer`` runs the file: inputs in its order to outputs, images the first.
     """
     graph = trace_generator(generator).eval()
     differences = []

@@ -28,27 +28,18 @@ _BATCH = 8
 
 
 class Reference(NamedTuple):
-    """What a bundle records.
+    """What a bundle records."""
 
-    Attributes:
-        about: ``reference`` of the manifest.
-        arrays: ``embeddings`` and ``labels`` of ``reference.npz``.
-    """
-
-    about: dict[str, Any]
-    arrays: dict[str, Any]
+    about: dict[str, Any]  # ``reference`` of the manifest
+    arrays: dict[str, Any]  # ``embeddings`` and ``labels`` of ``reference.npz``
 
 
 def make_reference(
     checkpoint: Path, about: Description, classifier: Bundle[ClassifierManifest], data: str = ""
 ) -> Reference:
-    """Embed the images that a generator was trained on, as it saw them.
+    """Embed the images that a generator was trained on, as it saw them, in a classifier's features.
 
-    Args:
-        checkpoint: Its checkpoint's folder, in its run folder.
-        about: Of the checkpoint.
-        classifier: In whose features.
-        data: Where the images are; by default where the run says.
+    They are read from ``data``, by default from where the run says.
 
     Raises:
         SonoforgeError: The images cannot be read, or are not those of the training.

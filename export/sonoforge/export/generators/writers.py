@@ -10,8 +10,7 @@ from torch import nn
 
 from sonoforge.export.formats.executorch import fold, lower
 from sonoforge.export.formats.half_precision import to_half
-from sonoforge.export.formats.tensorrt.build import Target, build_engine
-from sonoforge.export.formats.tensorrt.record import to_json
+from sonoforge.export.formats.tensorrt.build import engine_files
 from sonoforge.export.formats.torchscript import trace_file
 from sonoforge.export.generators.graph import generator_inputs, trace_generator
 from sonoforge.models.stylegan import stylegan3
@@ -19,17 +18,11 @@ from sonoforge.training.gan.checkpoint import Description
 
 
 class GeneratorSource(NamedTuple):
-    """A trained generator, ready to be written in any format.
+    """A trained generator, ready to be written in any format."""
 
-    Attributes:
-        generator: The network on the CPU, in evaluation mode.
-        about: Of its checkpoint.
-        onnx: The same as a float32 ONNX file.
-    """
-
-    generator: nn.Module
-    about: Description
-    onnx: bytes
+    generator: nn.Module  # the network on the CPU, in evaluation mode
+    about: Description  # of its checkpoint
+    onnx: bytes  # the same as a float32 ONNX file
 
 
 def write_half(source: GeneratorSource) -> bytes:
@@ -50,12 +43,12 @@ def write_executorch(source: GeneratorSource) -> bytes:
 
 def write_engine(source: GeneratorSource) -> dict[str, bytes]:
     """Write a float32 engine of TensorRT-RTX and its record."""
-    return _build(source, source.onnx, "generator.rtx.engine", "fp32")
+    return engine_files(source.onnx, source.onnx, "generator", "fp32")
 
 
 def write_engine_fp16(source: GeneratorSource) -> dict[str, bytes]:
     """Write a float16 engine of TensorRT-RTX and its record."""
-    return _build(source, to_half(source.onnx), "generator.fp16.rtx.engine", "fp16")
+    return engine_files(to_half(source.onnx), source.onnx, "generator", "fp16")
 
 
 def unsuitable(name: str, generator: nn.Module) -> str:
@@ -65,12 +58,6 @@ def unsuitable(name: str, generator: nn.Module) -> str:
     if name == "executorch" and isinstance(generator, stylegan3.Generator):
         return "XNNPACK leaves StyleGAN3's filters to slow kernels: 10 s for 64 x 64 pixels; use the ONNX file"
     return ""
-
-
-def _build(source: GeneratorSource, model: bytes, name: str, precision: str) -> dict[str, bytes]:
-    target = Target(module="tensorrt_rtx")
-    engine, record = build_engine(model, "generator.onnx", precision, target, source=source.onnx)
-    return {name: engine, f"{name}.json": to_json(record)}
 
 
 def _examples(source: GeneratorSource, count: int) -> tuple[torch.Tensor, ...]:

@@ -34,17 +34,12 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A bundle's images, (N, S, S, 3) uint8 and (N, 3, S, S) float32, and the golden logits.
+    """A bundle's images, (N, S, S, 3) uint8 and (N, 3, S, S) float32, and the golden logits."""
 
-    Attributes:
-        pixels: For files with the preprocessing inside: the golden images, and those to time.
-        tensors: For all others: the same, normalised.
-        logits: (N, n) the golden answers.
-    """
-
+    # For files with the preprocessing inside: the golden images, and those to time.
     pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]
-    tensors: tuple[NDArray[np.float32], NDArray[np.float32]]
-    logits: NDArray[np.float32]
+    tensors: tuple[NDArray[np.float32], NDArray[np.float32]]  # for all others: the same, normalised
+    logits: NDArray[np.float32]  # (N, n) the golden answers
 
 
 @dataclass(frozen=True)
@@ -72,12 +67,8 @@ def measure(
 ) -> list[Figures | str]:
     """Measure every file, in rounds in which each has its turn, so that a busy machine slows all alike.
 
-    Args:
-        files: The files, at least one.
-        inputs: By side.
-        plan: How long.
-        work: An empty folder for what passes between the processes.
-        report: Called with the progress, a line at a time.
+    ``inputs`` are by side; ``work`` is an empty folder for what passes between the processes; ``report`` is called with
+    the progress, a line at a time.
 
     Returns:
         For each file its figures, or why it failed.
@@ -158,12 +149,9 @@ def _wrong_answers(trial: _Trial, records: Sequence[Record]) -> str:
 
 
 def summarise(records: Sequence[Record], golden: NDArray[np.float32], floor: int | None) -> Figures:
-    """Summarise all rounds of a file.
+    """Summarise the records of all turns of a file, by its golden logits (N, n).
 
-    Args:
-        records: Of all its turns.
-        golden: (N, n) logits.
-        floor: Memory of a process without a model, in bytes.
+    ``floor`` is the memory of a process without a model, in bytes.
     """
     starts = [record for record in records if "load_ms" in record]
     logits = _logits(records)

@@ -38,7 +38,13 @@ def print_figures(report: Report) -> None:
     if "against" in report:
         say("\nthe other bundle: %s", report["against"]["bundle"])
         _print_files(report["against"]["files"], report["golden_images"])
-        _print_ratios(report)
+        others = {row["format"] for row in report["against"]["files"]}
+        for row in report["files"]:
+            if row["format"] not in others:
+                say("%s: the other bundle has no such file: nothing to compare with", row["format"])
+        for name, ratio in report["ratios"].items():
+            text = ", ".join(f"{key} {value:.2f}" for key, value in ratio.items() if value is not None)
+            say("%s: times better than the other bundle: %s", name, text)
     measured = [row for row in report["files"] if row["status"] == "measured"]
     say("\nrun by    %s", "; ".join(sorted({row["program"] for row in measured})) or "nothing")
     say("load      from the program's import until the file can answer; the smallest of the rounds")
@@ -65,16 +71,6 @@ def _print_files(rows: Sequence[Row], images: int) -> None:
         for batch, values in row["batches"].items():
             if "error" in values:
                 say("%s: does not run at batch %s: %s", row["format"], batch, values["error"])
-
-
-def _print_ratios(report: Report) -> None:
-    others = {row["format"] for row in report["against"]["files"]}
-    for row in report["files"]:
-        if row["format"] not in others:
-            say("%s: the other bundle has no such file: nothing to compare with", row["format"])
-    for name, ratio in report["ratios"].items():
-        text = ", ".join(f"{key} {value:.2f}" for key, value in ratio.items() if value is not None)
-        say("%s: times better than the other bundle: %s", name, text)
 
 
 def _cells(row: Row, images: int) -> tuple[str, ...]:

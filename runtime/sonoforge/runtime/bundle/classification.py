@@ -32,7 +32,7 @@ from sonoforge.runtime.bundle.manifest import (
     text,
     whole,
 )
-from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.images.preprocessing import CROPS, FILTERS, Preprocessing
 from sonoforge.runtime.images.quality_metrics import METRICS
 from sonoforge.runtime.images.quality_table import SCAN
 from sonoforge.runtime.images.scan_pose import ROWS
@@ -56,17 +56,11 @@ class TailLimits(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """When to abstain.
+    """When to abstain."""
 
-    Attributes:
-        always: Whether the bundle does so unasked.
-        error: Error rate among the held-out scans that kept their label, which ``least_probability`` was set for.
-        least_probability: Of the most probable class, for the label to be kept.
-    """
-
-    always: bool
-    error: float
-    least_probability: float
+    always: bool  # whether the bundle does so unasked
+    error: float  # error rate among the held-out scans that kept their label, which ``least_probability`` was set for
+    least_probability: float  # of the most probable class, for the label to be kept
 
 
 class TrustChecks(NamedTuple):
@@ -110,29 +104,17 @@ class ScanBands(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassifierManifest(Manifest):
-    """The manifest of a classifier.
+    """The manifest of a classifier."""
 
-    Attributes:
-        preprocessing: How an image becomes the network's input.
-        outputs: Name of each output and its shape without the batch.
-        temperature: Calibration temperature, inside the ONNX ``probabilities``; above 0.
-        alpha: Error rate of the conformal sets, for each class; between 0 and 1.
-        thresholds: Probability from which a class belongs to the set.
-        trust: Of the Mahalanobis distance from the training images.
-        checks: What else an answer is judged by.
-        quality: Reference range of each image-quality metric of the network's view.
-        scan_bands: Reference bands of the metrics in the scan's own pixels.
-    """
-
-    preprocessing: Preprocessing
-    outputs: dict[str, tuple[int, ...]]
-    temperature: float
-    alpha: float
-    thresholds: dict[str, float]
-    trust: TailLimits
-    checks: TrustChecks
-    quality: dict[str, Limits]
-    scan_bands: ScanBands
+    preprocessing: Preprocessing  # how an image becomes the network's input
+    outputs: dict[str, tuple[int, ...]]  # name of each output and its shape without the batch
+    temperature: float  # calibration temperature, inside the ONNX ``probabilities``; above 0
+    alpha: float  # error rate of the conformal sets, for each class; between 0 and 1
+    thresholds: dict[str, float]  # probability from which a class belongs to the set
+    trust: TailLimits  # of the Mahalanobis distance from the training images
+    checks: TrustChecks  # what else an answer is judged by
+    quality: dict[str, Limits]  # reference range of each image-quality metric of the network's view
+    scan_bands: ScanBands  # reference bands of the metrics in the scan's own pixels
 
     task: ClassVar[str] = "classification"
     owner: ClassVar[str] = "a classifier"
@@ -163,11 +145,11 @@ class ClassifierManifest(Manifest):
             classes=classes,
             files=read_files(raw["files"], cls),
             raw=raw,
-            preprocessing=Preprocessing.from_dict(raw["preprocessing"]),
+            preprocessing=read_preprocessing("preprocessing", raw["preprocessing"]),
             outputs=_outputs(raw["outputs"], len(classes)),
             temperature=positive("calibration.temperature", calibration.get("temperature")),
             alpha=alpha,
-            thresholds=_thresholds(conformal.get("thresholds"), classes),
+            thresholds=fields("conformal.thresholds", conformal.get("thresholds"), dict.fromkeys(classes, share)),
             trust=trust,
             checks=checks,
             quality={name: quality[name] for name in METRICS},
@@ -190,7 +172,7 @@ class ClassifierManifest(Manifest):
 # Our exports record six; each is answered at once with the others.
 _MOST_GOLDEN = 32
 _MOST_IMAGES = 10**9
-_LARGEST_WEIGHT = 1e6
+_LARGEST_NUMBER = 1e6  # of a list
 
 
 def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
@@ -205,8 +187,12 @@ def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in outputs.items()}
 
 
-def _thresholds(value: Any, classes: tuple[str, ...]) -> dict[str, float]:
-    return fields("conformal.thresholds", value, dict.fromkeys(classes, share))
+def read_preprocessing(name: str, value: Any) -> Preprocessing:
+    """Read the form that `Preprocessing.to_dict` writes."""
+    found = Preprocessing(**fields(name, value, _PREPROCESSING))
+    if min(found.std) <= 0:
+        raise ManifestError(f"{name}.std: found {found.std}, expected numbers above zero")
+    return found
 
 
 def read_trust(value: Any) -> tuple[TailLimits, TrustChecks]:
@@ -233,23 +219,30 @@ def _policy(name: str, value: Any) -> Policy:
     return Policy(**fields(name, value, {"always": boolean, "error": share, "least_probability": share}))
 
 
-def _weights(name: str, value: Any) -> tuple[float, ...]:
-    if not isinstance(value, list) or len(value) != ROWS:
-        raise ManifestError(f"{name}: found {value!r:.80}, expected {ROWS} numbers")
-    weights = tuple(number(name, weight) for weight in value)
-    if max(map(abs, weights)) > _LARGEST_WEIGHT:
-        raise ManifestError(f"{name}: found a weight beyond {_LARGEST_WEIGHT:g}, expected smaller ones")
-    return weights
+def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
+    if not isinstance(value, list) or len(value) != count:
+        raise ManifestError(f"{name}: found {value!r:.80}, expected {count} numbers")
+    numbers = tuple(number(name, item) for item in value)
+    if max(map(abs, numbers)) > _LARGEST_NUMBER:
+        raise ManifestError(f"{name}: found a number beyond {_LARGEST_NUMBER:g}, expected smaller ones")
+    return numbers
 
 
 def _grain(name: str, value: Any) -> float | None:
     return None if value is None else positive(name, value)
 
 
+_PREPROCESSING: Readers = {
+    "size": partial(whole, low=16, high=4096),
+    "resample": partial(one_of, expected=tuple(FILTERS)),
+    "mean": partial(_numbers, count=3),
+    "std": partial(_numbers, count=3),
+    "crop": partial(one_of, expected=CROPS),
+}
 _CHECKS: Readers = {
     "neighbours": _tail,
     "foreign": positive,
-    "upright": _weights,
+    "upright": partial(_numbers, count=ROWS),
     "contact": share,
     "policy": _policy,
     "source": text,

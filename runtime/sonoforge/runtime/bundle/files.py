@@ -56,12 +56,12 @@ def read_manifest(path: Path) -> bytes:
 
 
 def check_sizes(path: Path, files: Mapping[str, FileEntry]) -> None:
-    """Check that every listed file is there with its size.
-
-    Raises:
-        DamagedBundleError: One is not.
-    """
-    found = _sizes(path)
+    """Check that every listed file is there with its size; a `DamagedBundleError` says which is not."""
+    if path.is_dir():
+        found = {item.name: item.stat().st_size for item in path.iterdir() if item.is_file()}
+    else:
+        with _open_zip(path) as archive:
+            found = {name: member.file_size for name, member in _members(path, archive).items()}
     for name, entry in files.items():
         size = found.get(name)
         if size is None:
@@ -91,12 +91,8 @@ def read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
 def load_arrays(where: str, data: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays of an ``.npz`` file's bytes.
 
-    Args:
-        where: The file, as an error names it.
-        data: Its content.
-
     Raises:
-        BundleError: It is not such a file, or its arrays are too large.
+        BundleError: It is not such a file, or its arrays are too large; the message begins with ``where``.
     """
     import zipfile  # noqa: PLC0415 - kept off the start-up path of --help and of errors
 
@@ -141,14 +137,6 @@ def checked_arrays(
             count = array.shape[kind.shape.index("N")]
         result[key] = array
     return result
-
-
-def _sizes(path: Path) -> dict[str, int]:
-    """Return the size in bytes that the folder or archive states for each file."""
-    if path.is_dir():
-        return {item.name: item.stat().st_size for item in path.iterdir() if item.is_file()}
-    with _open_zip(path) as archive:
-        return {name: member.file_size for name, member in _members(path, archive).items()}
 
 
 def _read_member(path: Path, name: str, limit: int) -> bytes:
@@ -197,9 +185,6 @@ def _check_directory(file: IO[bytes]) -> None:
     """Refuse a huge list of entries, which zipfile would read as a whole.
 
     Source: APPNOTE 4.3.16; the record is looked for where zipfile does.
-
-    Raises:
-        ValueError: The list is too large.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 65535 - _END.size))  # the longest comment

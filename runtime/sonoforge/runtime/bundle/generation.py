@@ -63,17 +63,11 @@ _LARGEST_LATENT = 65536
 
 
 class TrainingReference(NamedTuple):
-    """Where the training images are recorded in a classifier's features.
+    """Where the training images are recorded in a classifier's features."""
 
-    Attributes:
-        model: ``name``, ``version`` and ``sha256`` of the classifier's float32 ONNX file.
-        dimension: D of its embedding.
-        images: How many there are, by class.
-    """
-
-    model: dict[str, str]
-    dimension: int
-    images: dict[str, int]
+    model: dict[str, str]  # ``name``, ``version`` and ``sha256`` of the classifier's float32 ONNX file
+    dimension: int  # D of its embedding
+    images: dict[str, int]  # how many there are, by class
 
     @property
     def arrays(self) -> dict[str, ArrayKind]:
@@ -83,39 +77,22 @@ class TrainingReference(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorManifest(Manifest):
-    """The manifest of a generator.
+    """The manifest of a generator."""
 
-    Attributes:
-        recipe: Name of the GAN recipe.
-        image_size: Side S in pixels.
-        image_channels: Channels that are image.
-        structures: Names of what the masks are of; empty where they have none.
-        channels: Channels C of the output: one more where there is a mask.
-        class_name: Class of all images; empty with ``classes``.
-        latent_size: Length Z of a latent.
-        distribution: ``normal`` or ``uniform``: what latents are drawn from.
-        accepts_psi: Whether styles can be drawn to their mean.
-        psi: Its value where none is given.
-        step: Training step of the weights.
-        fingerprint: Hash of the training images.
-        generator_sha256: Hash of the weights' file.
-        reference: Of the training images; None where the bundle has none.
-    """
-
-    recipe: str
-    image_size: int
-    image_channels: int
-    structures: tuple[str, ...]
-    channels: int
-    class_name: str
-    latent_size: int
-    distribution: str
-    accepts_psi: bool
-    psi: float
-    step: int
-    fingerprint: str
-    generator_sha256: str
-    reference: TrainingReference | None
+    recipe: str  # name of the GAN recipe
+    image_size: int  # side S in pixels
+    image_channels: int  # channels that are image
+    structures: tuple[str, ...]  # names of what the masks are of; empty where they have none
+    channels: int  # channels C of the output: one more where there is a mask
+    class_name: str  # class of all images; empty with ``classes``
+    latent_size: int  # length Z of a latent
+    distribution: str  # ``normal`` or ``uniform``: what latents are drawn from
+    accepts_psi: bool  # whether styles can be drawn to their mean
+    psi: float  # its value where none is given
+    step: int  # training step of the weights
+    fingerprint: str  # hash of the training images
+    generator_sha256: str  # hash of the weights' file
+    reference: TrainingReference | None  # of the training images; None where the bundle has none
 
     task: ClassVar[str] = "generation"
     owner: ClassVar[str] = "a generator"

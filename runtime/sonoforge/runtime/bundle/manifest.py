@@ -35,19 +35,12 @@ class ManifestError(SonoforgeError):
 
 
 class FileEntry(NamedTuple):
-    """One file of a bundle.
+    """One file of a bundle."""
 
-    Attributes:
-        sha256: In hex.
-        bytes: Its size.
-        precision: Of a model file: ``fp32``, ``fp16`` or ``int8``; empty for other files.
-        format: Of a model file: its row in the table of formats, such as ``onnx-int8``; empty for other files.
-    """
-
-    sha256: str
-    bytes: int
-    precision: str
-    format: str
+    sha256: str  # in hex
+    bytes: int  # its size
+    precision: str  # of a model file: ``fp32``, ``fp16`` or ``int8``; empty for other files
+    format: str  # of a model file: its row in the table of formats, such as ``onnx-int8``; empty for other files
 
 
 class ArrayKind(NamedTuple):
@@ -64,21 +57,13 @@ class ArrayKind(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What every reader needs of ``manifest.json``.
+    """What every reader needs of ``manifest.json``."""
 
-    Attributes:
-        name: Name of the model.
-        version: Its version.
-        classes: Class names, in the order of outputs or labels.
-        files: Every file of the bundle but the manifest.
-        raw: The document as read.
-    """
-
-    name: str
-    version: str
-    classes: tuple[str, ...]
-    files: dict[str, FileEntry]
-    raw: dict[str, Any]
+    name: str  # name of the model
+    version: str  # its version
+    classes: tuple[str, ...]  # class names, in the order of outputs or labels
+    files: dict[str, FileEntry]  # every file of the bundle but the manifest
+    raw: dict[str, Any]  # the document as read
 
     task: ClassVar[str]
     owner: ClassVar[str]
@@ -116,12 +101,8 @@ class Manifest:
         return ""
 
 
-def load_json(data: bytes) -> dict[str, Any]:
-    """Read a JSON object strictly: no key twice, no NaN.
-
-    Raises:
-        ManifestError: It is not one.
-    """
+def load_json(data: bytes, name: str = "manifest") -> dict[str, Any]:
+    """Read a JSON object strictly: no key twice, no NaN; ``name`` is for messages."""
 
     def refuse_constant(name: str) -> Any:
         raise ManifestError(f"found {name}, which is not JSON")
@@ -136,7 +117,7 @@ def load_json(data: bytes) -> dict[str, Any]:
         raw = json.loads(data.decode("utf-8"), object_pairs_hook=refuse_duplicates, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"not valid JSON ({str(error)[:120]})") from error
-    return mapping("manifest", raw)
+    return mapping(name, raw)
 
 
 def read_files(value: Any, kind: type[Manifest]) -> dict[str, FileEntry]:
@@ -152,9 +133,7 @@ def read_files(value: Any, kind: type[Manifest]) -> dict[str, FileEntry]:
         raise ManifestError(f"files: {', '.join(missing)} is missing")
     result: dict[str, FileEntry] = {}
     for name, raw in files.items():
-        # Plain names only: no folder, no drive, no way out of the bundle.
-        if not _FILE_NAME.fullmatch(name) or name == "manifest.json":
-            raise ManifestError(f"files: found the name {name!r:.120}, expected a plain file name")
+        file_name("files", name)
         entry = mapping(f"files.{name}", raw)
         if set(entry) not in ({"sha256", "bytes"}, {"sha256", "bytes", "precision", "format"}):
             found = ", ".join(map(repr, entry))
@@ -198,7 +177,7 @@ def exact_keys(name: str, value: Mapping[str, Any], expected: Sequence[str]) -> 
     if missing:
         raise ManifestError(f"{name}: {', '.join(missing)} is missing")
     if unknown:
-        raise ManifestError(f"{name}: unknown key {', '.join(map(repr, unknown))}; update sonoforge")
+        raise ManifestError(f"{name}: unknown key {', '.join(map(repr, unknown)):.200}; update sonoforge")
 
 
 def fields(name: str, value: Any, readers: Readers) -> dict[str, Any]:
@@ -252,6 +231,13 @@ def text(name: str, value: Any, *, empty: bool = False) -> str:
         expected = f"one line of printable text of at most {LONGEST_TEXT} characters"
         raise ManifestError(f"{name}: found {value!r:.120}, expected {expected}")
     return str(value)
+
+
+def file_name(name: str, value: Any) -> str:
+    """Return a plain name of a file beside the document: no folder, no drive, no way out."""
+    if not isinstance(value, str) or not _FILE_NAME.fullmatch(value) or value == "manifest.json":
+        raise ManifestError(f"{name}: found the name {value!r:.120}, expected a plain file name")
+    return value
 
 
 def digest(name: str, value: Any) -> str:

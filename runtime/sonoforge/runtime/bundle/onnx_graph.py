@@ -19,7 +19,7 @@ import numpy as np
 
 from sonoforge.runtime.bundle.files import BundleError
 from sonoforge.runtime.bundle.manifest import MAX_FILE_BYTES
-from sonoforge.runtime.bundle.protobuf import BYTES, FIXED_32, VARINT, Value, Walker, text
+from sonoforge.runtime.bundle.protobuf import BYTES, FIXED_32, VARINT, Value, Walker, message_of, text
 
 OPERATORS = frozenset(
     (
@@ -79,17 +79,11 @@ class _Node(NamedTuple):
 
 @dataclass
 class _Graph:
-    """What the checks need of a graph.
+    """What the checks need of a graph."""
 
-    Attributes:
-        operators: Names, with their domain in front where it is not ONNX's own.
-        nodes: Those whose inputs say how large their output is.
-        values: The short constants of numbers, by name.
-    """
-
-    operators: set[str] = field(default_factory=set)
-    nodes: list[_Node] = field(default_factory=list)
-    values: dict[str, list[float]] = field(default_factory=dict)
+    operators: set[str] = field(default_factory=set)  # names, with their domain in front where it is not ONNX's own
+    nodes: list[_Node] = field(default_factory=list)  # those whose inputs say how large their output is
+    values: dict[str, list[float]] = field(default_factory=dict)  # the short constants of numbers, by name
 
 
 def operators(content: bytes) -> frozenset[str]:
@@ -104,13 +98,9 @@ def operators(content: bytes) -> frozenset[str]:
 def check_graph(content: bytes, where: str) -> None:
     """Refuse an ONNX file that is not of the kind that sonoforge writes.
 
-    Args:
-        content: The file.
-        where: Its path, as an error names it.
-
     Raises:
         BundleError: It is no ONNX file; or has other operators than ours, graphs within operators, functions, weights
-            in other files, or constants that ask for sizes beyond any of ours.
+            in other files, or constants that ask for sizes beyond any of ours.  The message begins with ``where``.
     """
     try:
         graph = _read(content)
@@ -173,7 +163,7 @@ def _attribute(walker: Walker, message: memoryview, operator: str) -> list[float
         if number in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_ALL_SPARSE):
             raise _RefusedError("found sparse constants, expected dense ones")
         if number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-            values += _tensor(walker, _message(number, kind, value))[1]
+            values += _tensor(walker, message_of(number, kind, value))[1]
         elif number in (_ATTRIBUTE_INT, _ATTRIBUTE_INTS):
             whole += walker.numbers(kind, value)
     # Kernels, strides and pads; a Constant's are numbers as any other.
@@ -197,9 +187,9 @@ def _tensor(walker: Walker, message: memoryview) -> tuple[str, list[float]]:
         elif number == _TENSOR_TYPE and kind == VARINT and isinstance(value, int):
             kind_of_element = value
         elif number == _TENSOR_NAME:
-            name = text([_message(number, kind, value)])
+            name = text([message_of(number, kind, value)])
         elif number == _TENSOR_RAW:
-            raw = _message(number, kind, value)
+            raw = message_of(number, kind, value)
         elif number in (_TENSOR_INT32S, _TENSOR_INT64S) and _short(value):
             given += map(float, walker.numbers(kind, value))
         elif number == _TENSOR_FLOATS and _short(value):
@@ -223,12 +213,6 @@ def _floats(kind: int, value: Value) -> Iterator[float]:
     if isinstance(value, int) or kind not in (BYTES, FIXED_32) or len(value) % 4:
         raise ValueError("a constant of numbers holds something else")
     yield from np.frombuffer(value, "<f4").astype(float).tolist()
-
-
-def _message(number: int, kind: int, value: Value) -> memoryview:
-    if kind != BYTES or isinstance(value, int):
-        raise ValueError(f"field {number} has wire type {kind}")
-    return value
 
 
 # Of the operators whose output may be larger than all inputs together: which inputs say how large.

@@ -1,5 +1,7 @@
 """Walk a Protocol Buffers message without its schema: enough to look into an ONNX file before its engine does.
 
+Whatever is no message is a `ValueError`.
+
 Source: Protocol Buffers, "Encoding".  Fields and numbers come in any order and any number of times, as the format
 allows; where only one is meant, the last one counts, and parts of a message that is given twice are read as one.
 """
@@ -21,11 +23,7 @@ class Walker:
         self._left = most_fields
 
     def fields(self, message: memoryview) -> Iterator[tuple[int, int, Value]]:
-        """Yield number, wire type and value of each field of a message.
-
-        Raises:
-            ValueError: It is no message, or the fields are too many.
-        """
+        """Yield number, wire type and value of each field of a message."""
         at = 0
         while at < len(message):
             self._left -= 1
@@ -49,25 +47,15 @@ class Walker:
             at += size
 
     def pick(self, message: memoryview, wanted: tuple[int, ...]) -> dict[int, list[memoryview]]:
-        """Return the messages and texts of some fields, by number.
-
-        Raises:
-            ValueError: It is no message, or one of these fields holds a number.
-        """
+        """Return the messages and texts of some fields, by number."""
         found: dict[int, list[memoryview]] = {number: [] for number in wanted}
         for number, kind, value in self.fields(message):
             if number in found:
-                if kind != BYTES or isinstance(value, int):
-                    raise ValueError(f"field {number} has wire type {kind}")
-                found[number].append(value)
+                found[number].append(message_of(number, kind, value))
         return found
 
     def numbers(self, kind: int, value: Value) -> list[int]:
-        """Return the whole numbers of one field of many, each by itself or all packed, as signed 64 bits.
-
-        Raises:
-            ValueError: It holds something else.
-        """
+        """Return the whole numbers of one field of many, each by itself or all packed, as signed 64 bits."""
         if isinstance(value, int):
             return [signed(value)]
         if kind != BYTES:
@@ -82,12 +70,15 @@ class Walker:
         return found
 
 
-def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return a number of up to 64 bits and the place after it.
+def message_of(number: int, kind: int, value: Value) -> memoryview:
+    """Return the value of a field that holds a message, a text or packed numbers."""
+    if kind != BYTES or isinstance(value, int):
+        raise ValueError(f"field {number} has wire type {kind}")
+    return value
 
-    Raises:
-        ValueError: There is none.
-    """
+
+def varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Return a number of up to 64 bits and the place after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):
@@ -106,9 +97,5 @@ def signed(number: int) -> int:
 
 
 def text(values: list[memoryview]) -> str:
-    """Return the last of the values as text; empty without any.
-
-    Raises:
-        ValueError: It is no UTF-8.
-    """
+    """Return the last of the values as text; empty without any."""
     return bytes(values[-1]).decode("utf-8") if values else ""

@@ -90,9 +90,6 @@ class Bundle(Generic[Kind_co]):
         """Write a model file's checked bytes to a folder, where its program can open them, and return its path.
 
         The record of an engine, ``NAME.json``, goes beside it: without it no engine is opened.
-
-        Raises:
-            DamagedBundleError: A file is missing, of another size or of another content.
         """
         for file in (name, f"{name}.json"):
             if file in self.manifest.files:
@@ -161,11 +158,7 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
 
 
 def manifest_kind(task: str) -> type[Manifest]:
-    """Return the manifest's class of one of `TASKS`.
-
-    Raises:
-        KeyError: There is no such task.
-    """
+    """Return the manifest's class of one of `TASKS`; of another a `KeyError`."""
     if task == ClassifierManifest.task:
         return ClassifierManifest
     from sonoforge.runtime.bundle.generation import GeneratorManifest  # noqa: PLC0415 - no classifier waits for it

@@ -27,28 +27,18 @@ Indices = NDArray[np.intp]
 
 
 class Measured(NamedTuple):
-    """A figure with its uncertainty and its floor.
+    """A figure with its uncertainty and its floor."""
 
-    Attributes:
-        value: On the full sets.
-        matched: Mean over the repeats of generated against real, n images each.
-        matched_low: 2.5th percentile of the same.
-        matched_high: 97.5th percentile.
-        floor: Mean over the repeats of real against real, n images each.
-        floor_low: 2.5th percentile of the same.
-        floor_high: 97.5th percentile.
-        ratio: How far beyond the floor: ``matched / floor_high``, or for a figure of which more is better ``floor_low
-            / matched``.  Up to 1: at this number the generated images cannot be told from real ones.  None where
-            the divisor is not above 0.
-    """
-
-    value: float
-    matched: float
-    matched_low: float
-    matched_high: float
-    floor: float
-    floor_low: float
-    floor_high: float
+    value: float  # on the full sets
+    matched: float  # mean over the repeats of generated against real, n images each
+    matched_low: float  # 2.5th percentile of the same
+    matched_high: float  # 97.5th percentile
+    floor: float  # mean over the repeats of real against real, n images each
+    floor_low: float  # 2.5th percentile of the same
+    floor_high: float  # 97.5th percentile
+    # How far beyond the floor: ``matched / floor_high``, or for a figure of which more is better ``floor_low /
+    # matched``.  Up to 1: at this number the generated images cannot be told from real ones.  None where the
+    # divisor is not above 0.
     ratio: float | None
 
 
@@ -106,16 +96,10 @@ def draw_halves(
 
 
 def summarise(full: float, matched: Sequence[float], floor: Sequence[float], more_is_better: bool = False) -> Measured:
-    """Summarise one figure over the repeats of `draw_halves`.
+    """Summarise one figure over the repeats of `draw_halves`: d(F, A) and, its floor, d(B, A) of each.
 
-    Args:
-        full: Its value on the full sets.
-        matched: d(F, A) of each repeat.
-        floor: d(B, A) of each repeat.
-        more_is_better: The figure falls the further apart the sets are, as precision and coverage do.
-
-    Raises:
-        ValueError: No repeats, or not one floor for each matched value.
+    ``full`` is its value on the full sets; ``more_is_better`` says that it falls the further apart the sets are, as
+    precision and coverage do.
     """
     if not matched or len(matched) != len(floor):
         raise ValueError(f"found {len(matched)} matched values and {len(floor)} floors, expected the same and some")

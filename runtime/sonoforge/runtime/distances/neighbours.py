@@ -33,27 +33,18 @@ _ROUNDING = 1e-12
 
 
 class PrecisionRecall(NamedTuple):
-    """Improved precision and recall.
+    """Improved precision and recall."""
 
-    Attributes:
-        precision: Share of generated images that are near real ones, 0 to 1.
-        recall: Share of real images that are near generated ones, 0 to 1.
-    """
-
-    precision: float
-    recall: float
+    precision: float  # share of generated images that are near real ones, 0 to 1
+    recall: float  # share of real images that are near generated ones, 0 to 1
 
 
 class DensityCoverage(NamedTuple):
-    """Density and coverage.
+    """Density and coverage."""
 
-    Attributes:
-        density: Mean number of real images' balls around a generated image, by k: 0 or more, 1 for equal distributions.
-        coverage: Share of real images with a generated image in their ball, 0 to 1.
-    """
-
+    # Mean number of real images' balls around a generated image, by k: 0 or more, 1 for equal distributions.
     density: float
-    coverage: float
+    coverage: float  # share of real images with a generated image in their ball, 0 to 1
 
 
 def precision_recall(generated: NDArray[Any], real: NDArray[Any], neighbours: int = 3) -> PrecisionRecall:

@@ -40,11 +40,9 @@ Distances = dict[str, dict[str, float | None] | None]
 
 
 def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[Distances, int]:
-    """Measure how far a set of embeddings is from a reference set, beside its floor: reference against reference.
+    """Measure how far embeddings (N, D) are from a reference set (M, D), beside its floor: reference against reference.
 
-    Args:
-        given: Embeddings (N, D), N at least 2.
-        reference: Embeddings (M, D), M at least 2.
+    N and M are at least 2.
 
     Returns:
         For each of `DISTANCES` the fields of `sonoforge.runtime.distances.halves.Measured`, ``kid`` with a

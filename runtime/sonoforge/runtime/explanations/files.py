@@ -10,6 +10,7 @@ from PIL import Image
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations import overlay
+from sonoforge.runtime.images.dicom.opening import first_bytes
 from sonoforge.runtime.inference.result import Result
 
 _OPENING = 4096  # bytes of a PNG that hold its text, which is written before the pixels
@@ -45,7 +46,7 @@ class OverlayFolder:
                 name = f"{stem}-{number}-overlay.png"
             self._taken.add(name.casefold())
             target = self._chosen[file] = self._folder / name
-            if target.exists() and not _is_overlay(target):
+            if target.exists() and overlay.MARK.encode() not in first_bytes(target, _OPENING):
                 raise SonoforgeError(f"{target}: exists and is no overlay of sonoforge; choose another folder")
 
     def target(self, file: str) -> Path:
@@ -61,11 +62,3 @@ def write(target: Path, scan: str | Image.Image, result: Result) -> None:
         SonoforgeError: The picture cannot be written.
     """
     atomic.write_bytes(target, overlay.png(overlay.draw(scan, result), result))
-
-
-def _is_overlay(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return overlay.MARK.encode() in file.read(_OPENING)
-    except OSError:
-        return False

@@ -139,7 +139,7 @@ def _painted(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
     painted = np.stack([blended[levels, pixels[..., channel], channel] for channel in range(3)], axis=2)
     inside = values >= max(activation_map.limit_of_brightest(result.map), float(np.finfo(np.float32).tiny))
     line = max(1, round(min(width, height) / 350))
-    outer, inner = _grown(inside, line) & ~inside, inside & ~_shrunk(inside, line)
+    outer, inner = _grown(inside, line) & ~inside, _grown(~inside, line) & inside
     painted[outer], painted[inner] = 0, 255  # white in black shows on every ground
     return painted
 
@@ -159,7 +159,7 @@ def _bar(width: int, height: int) -> NDArray[np.uint8]:
 
 
 def _grown(inside: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
-    """Add the four neighbours of every pixel, several times."""
+    """Add the four neighbours of every pixel, several times; the border of the picture adds none."""
     for _ in range(steps):
         grown = inside.copy()
         grown[1:] |= inside[:-1]
@@ -168,11 +168,6 @@ def _grown(inside: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
         grown[:, :-1] |= inside[:, 1:]
         inside = grown
     return inside
-
-
-def _shrunk(inside: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
-    """Take away every pixel with a neighbour outside, several times; the border of the picture is no outside."""
-    return ~_grown(~inside, steps)
 
 
 def _wrapped(text: str, font: Any, width: int) -> Iterator[str]:

@@ -20,10 +20,8 @@ def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes], seen: Counte
     of the same contents are told apart by a number, ``1f0c...-2``.  A file that cannot be read is named by its place
     among the files, ``unread-3``.
 
-    Args:
-        files: Each once.
-        contents: Of files that have been read already.
-        seen: How many files had each name before; these are added.
+    ``files`` has each once; ``contents`` of those that have been read already; ``seen`` counts how many had each name
+    before, and these are added.
     """
     names: dict[str, str] = {}
     for place, file in enumerate(files, start=seen.total() + 1):

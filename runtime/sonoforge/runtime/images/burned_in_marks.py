@@ -48,13 +48,9 @@ class Mark:
 
 @dataclass(frozen=True)
 class Marks:
-    """The marks of one picture.
+    """The marks of one picture."""
 
-    Attributes:
-        marks: Calipers first; empty if none was found.
-    """
-
-    marks: tuple[Mark, ...]
+    marks: tuple[Mark, ...]  # calipers first; empty if none was found
 
     @property
     def counts(self) -> dict[Kind, int]:

@@ -10,14 +10,7 @@ _LEAST = 24
 
 
 def coloured_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the share of coloured pixels.
-
-    Args:
-        pixels: (N, S, S, 3) uint8, the network's view of each image.
-
-    Returns:
-        (N,), 0..1: pixels whose channels differ by more than 24 levels.
-    """
+    """Return the share (N,), 0..1, of a view (N, S, S, 3) uint8 whose channels differ by more than 24 levels."""
     spread = pixels.max(axis=3) - pixels.min(axis=3)
     found: NDArray[np.float64] = (spread > _LEAST).mean(axis=(1, 2))
     return found

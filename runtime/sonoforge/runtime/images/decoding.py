@@ -74,9 +74,6 @@ def read_image(path: Path | str) -> Image.Image:
 
     Holds no state and changes no setting of Pillow, so it may run in many threads.
 
-    Args:
-        path: The file.
-
     Returns:
         A loaded image of mode ``L`` or ``RGB``, 8 bits a channel, upright.
 
@@ -87,15 +84,7 @@ def read_image(path: Path | str) -> Image.Image:
 
 
 def decode_image(data: bytes, path: Path | str) -> Image.Image:
-    """Decode the bytes of one image file, as `read_image` does.
-
-    Args:
-        data: The whole file.
-        path: Its name, for messages.
-
-    Raises:
-        ImageError: And nothing else.
-    """
+    """Decode the bytes of one image file, as `read_image` does; ``path`` is for messages."""
     with _one_error(path):
         return _decode(data, path)
 
@@ -204,16 +193,10 @@ def _usable(image: Image.Image, path: Path | str) -> Image.Image:
     if getattr(image, "is_animated", False):
         raise ImageError("animated", f"{path}: animated or several pages; save the one picture to use as PNG")
     with large_ones_in_turn(image.width * image.height):
-        return _upright(image, path)
-
-
-def _upright(image: Image.Image, path: Path | str) -> Image.Image:
-    image.load()
-    orientation = _orientation(image)
-    upright = _to_8_bit(image, path)
-    if orientation in _UPRIGHT:
-        upright = upright.transpose(_UPRIGHT[orientation])
-    return upright
+        image.load()
+        orientation = _orientation(image)
+        usable = _to_8_bit(image, path)
+        return usable.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else usable
 
 
 def _orientation(image: Image.Image) -> int:

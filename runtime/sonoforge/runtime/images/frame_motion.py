@@ -9,7 +9,7 @@ multiplied by a Gaussian, so that the peak is one, too, and its place between th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -39,20 +39,14 @@ _highest = float(np.fft.irfft2(_smoothing).max())
 
 @dataclass(frozen=True)
 class Motion:
-    """Movement between the frames of a clip.
+    """Movement between the frames of a clip."""
 
-    Attributes:
-        per_frame: Median movement from a frame to the next in per cent of the picture's shorter side, 0 and above, up
-            to about 15; None where no two frames can be compared.
-        pairs: How many pairs of successive frames there are.
-        followed: In how many of them the movement could be told.
-        still: How many of these show the very same picture.
-    """
-
+    # Median movement from a frame to the next in per cent of the picture's shorter side, 0 and above, up to
+    # about 15; None where no two frames can be compared.
     per_frame: float | None
-    pairs: int
-    followed: int
-    still: int
+    pairs: int  # how many pairs of successive frames there are
+    followed: int  # in how many of them the movement could be told
+    still: int  # how many of these show the very same picture
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -77,7 +71,7 @@ class Motion:
     def to_dict(self) -> dict[str, object]:
         """Return the attributes and the unit of the movement by name, ready for JSON."""
         return {
-            **{name: getattr(self, name) for name in ("per_frame", "pairs", "followed", "still")},
+            **asdict(self),
             "unit": CLIP["motion"].unit,
             "limit": FASTEST,
             "flags": list(self.flags),
@@ -116,12 +110,8 @@ class MotionMeter:
 def shift_between(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float | None:
     """Return the median length of the tiles' shifts between two views, in per cent of the shorter side.
 
-    Args:
-        before: (H, W) uint8, the shorter side of 192 pixels.
-        after: The same of the next frame.
-
-    Returns:
-        None where the shapes differ, or fewer than half of the textured tiles are found again.
+    The views are (H, W) uint8, the shorter side of 192 pixels.  None where the shapes differ, or fewer than half of the
+    textured tiles are found again.
     """
     if before.shape != after.shape:
         return None

@@ -147,10 +147,7 @@ def _images_in(folder: str, recursive: bool, generated: bool, others: Counter[st
 def kind_of(parent: str, name: str, stems: Collection[str]) -> str:
     """Return the kind of a folder's file that is no scan, see `skipped`; empty for a scan.
 
-    Args:
-        parent: The folder.
-        name: The file's, which does not begin with a full stop.
-        stems: Those of the images beside it.
+    ``name`` does not begin with a full stop; ``stems`` are those of the images beside it.
     """
     if not _is_image(parent, name):
         return kind_of_other(name)
@@ -197,11 +194,7 @@ def write_csv(
 ) -> None:
     """Write one header line and one line for each file, with its error if it could not be used.
 
-    Args:
-        path: The CSV file.
-        results: One for each file, see `failure`.
-        columns: Names of what ``cells`` gives.
-        cells: Values of a file that could be used, by column.
+    ``cells`` gives the values of a file that could be used, by column.
     """
     import csv  # noqa: PLC0415 - only with --csv
 

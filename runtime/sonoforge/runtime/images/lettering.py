@@ -67,12 +67,9 @@ def sharp_steps(levels: NDArray[np.uint8]) -> Steps:
 
 
 def find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]) -> list[Lettering]:
-    """Find text, body marks and dotted lines of a picture (H, W) uint8.
+    """Find text, body marks and dotted lines of a picture (H, W) uint8 from its `sharp_steps`.
 
-    Args:
-        levels: The picture.
-        steps: Its `sharp_steps`.
-        calipers: Their boxes: a group of steps that reaches into one is no body mark, and its line no other line.
+    A group of steps that reaches into the box of a caliper is no body mark, and its line no other line.
     """
     rows, columns = steps
     if len(rows) < _FEWEST_STEPS:

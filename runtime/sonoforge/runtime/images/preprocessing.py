@@ -9,15 +9,12 @@ the same bits to the network.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from sonoforge.runtime.errors import SonoforgeError
 
 if TYPE_CHECKING:
     from sonoforge.runtime.images.scan_area import ScanArea
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 CROPS = ("none", "auto")
 """Whether the network sees the whole image, or the scan that `scan_area.find_scan_area` finds in it."""
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -72,17 +69,14 @@ class Preprocessing:
         if image.mode not in ("L", "RGB"):
             raise ValueError(f"found an image of mode {image.mode}, expected L or RGB")
         # Rows first, each pass rounded to 8 bits: left to itself, Pillow from 13 on chooses the order by the shape.
-        narrow = image.resize((self.size, image.height), _FILTERS[self.resample])
-        return np.asarray(narrow.resize((self.size, self.size), _FILTERS[self.resample]))
+        narrow = image.resize((self.size, image.height), FILTERS[self.resample])
+        return np.asarray(narrow.resize((self.size, self.size), FILTERS[self.resample]))
 
     def resize(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squeeze an image of mode ``L`` or ``RGB`` to (S, S, 3) uint8, which belongs to the caller.
 
         A grey image is resized once and copied to three channels, which gives the same pixels as
         resizing it as RGB at a third of the work.
-
-        Raises:
-            ValueError: See `shrink`.
         """
         pixels = self.shrink(image)
         return np.stack([pixels, pixels, pixels], axis=2) if pixels.ndim == 2 else pixels.copy()
@@ -91,9 +85,6 @@ class Preprocessing:
         """Map (S, S, 3) or (N, S, S, 3) uint8 to (3, S, S) or (N, 3, S, S) float32.
 
         Each value is float32((v / 255 - mean) / std), computed in float64 and rounded once.
-
-        Raises:
-            ValueError: Another dtype or shape.
         """
         if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3:
             raise ValueError(f"found {pixels.dtype} {pixels.shape}, expected uint8 (S, S, 3) or (N, S, S, 3)")
@@ -109,43 +100,8 @@ class Preprocessing:
         return result
 
     def to_dict(self) -> dict[str, object]:
-        """Return the plain form kept in a bundle's manifest and in the ONNX metadata."""
+        """Return the plain form kept in a bundle's manifest, see `bundle.classification`, and in the ONNX metadata."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """Read the form written by `to_dict`, refusing what this version does not know.
-
-        Raises:
-            SonoforgeError: A missing or unknown key, a wrong type or a value out of range.
-        """
-        expected = {"size", "resample", "mean", "std", "crop"}
-        if not isinstance(values, Mapping) or set(values) != expected:
-            found = ", ".join(sorted(map(str, values))) if isinstance(values, Mapping) else repr(values)
-            raise SonoforgeError(f"preprocessing: found {found:.200}, expected {', '.join(sorted(expected))}")
-        size, resample = values["size"], values["resample"]
-        if type(size) is not int or not 16 <= size <= 4096:
-            raise SonoforgeError(f"preprocessing: found size {size!r:.80}, expected a whole number from 16 to 4096")
-        if not isinstance(resample, str) or resample not in _FILTERS:
-            raise SonoforgeError(f"preprocessing: found resample {resample!r:.80}, expected {' or '.join(_FILTERS)}")
-        crop = values["crop"]
-        if crop not in CROPS:
-            raise SonoforgeError(f"preprocessing: found crop {crop!r:.80}, expected {' or '.join(CROPS)}")
-        mean, std = _triple("mean", values["mean"]), _triple("std", values["std"])
-        if min(std) <= 0:
-            raise SonoforgeError(f"preprocessing: found std {list(std)}, expected numbers above zero")
-        return cls(size, resample, mean, std, crop)
-
-
-_LARGEST = 1e6  # of a mean or deviation, which are between 0 and 1: keeps integers that no float can hold out
-
-
-def _triple(name: str, raw: Any) -> tuple[float, float, float]:
-    numbers = list(raw) if isinstance(raw, list | tuple) else []
-    valid = [type(number) in (int, float) and abs(number) < _LARGEST for number in numbers]
-    if len(numbers) != 3 or not all(valid):
-        raise SonoforgeError(f"preprocessing: found {name} {raw!r:.80}, expected three numbers")
-    return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
 @functools.cache

@@ -19,19 +19,12 @@ from sonoforge.runtime.images.quality_table import Band
 
 
 class Metric(NamedTuple):
-    """One metric; a side of its reference range without words is no fault: a scan is never too highly resolved.
+    """One metric; a side of its reference range without words is no fault: a scan is never too highly resolved."""
 
-    Attributes:
-        title: Heading of its column.
-        form: Of its value there.
-        low: What a scan below the range is, in words.
-        high: What a scan above it is.
-    """
-
-    title: str
-    form: str
-    low: str = ""
-    high: str = ""
+    title: str  # heading of its column
+    form: str  # of its value there
+    low: str = ""  # what a scan below the range is, in words
+    high: str = ""  # what a scan above it is
 
 
 METRICS: dict[str, Metric] = {
@@ -134,12 +127,7 @@ def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str
 
 
 def flags(values: Mapping[str, float], limits: Mapping[str, Band]) -> list[str]:
-    """Name every metric beyond the faulty side of its reference range, as ``sharpness_low``.
-
-    Args:
-        values: What `measure` returned.
-        limits: Reference percentiles of each metric.
-    """
+    """Name every metric of `measure` beyond the faulty side of its reference range, as ``sharpness_low``."""
     found = []
     for name, metric in METRICS.items():
         if metric.low and values[name] < limits[name].low:

@@ -22,23 +22,14 @@ class Band(Protocol):
 
 
 class Metric(NamedTuple):
-    """One metric.
+    """One metric."""
 
-    Attributes:
-        title: Heading of its column.
-        unit: Of the value.
-        range: What values there can be.
-        better: ``higher`` or ``lower``; a value is flagged on the other side of its reference band.
-        source: Paper and section, or that it is our own.
-        advice: Sentence for a flagged scan.
-    """
-
-    title: str
-    unit: str
-    range: str
-    better: str
-    source: str
-    advice: str
+    title: str  # heading of its column
+    unit: str  # of the value
+    range: str  # what values there can be
+    better: str  # ``higher`` or ``lower``; a value is flagged on the other side of its reference band
+    source: str  # paper and section, or that it is our own
+    advice: str  # sentence for a flagged scan
 
 
 SCAN: dict[str, Metric] = {

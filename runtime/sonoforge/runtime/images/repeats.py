@@ -31,15 +31,10 @@ _LEAST_SPREAD = 0.5  # of the detail, in grey levels: an empty picture is like e
 
 
 class Fingerprint(NamedTuple):
-    """What a picture is recognised by.
+    """What a picture is recognised by."""
 
-    Attributes:
-        digest: SHA-256 of its size and grey levels.
-        detail: (1024,) float32 of length 1; all 0 for a picture without any.
-    """
-
-    digest: bytes
-    detail: NDArray[np.float32]
+    digest: bytes  # SHA-256 of its size and grey levels
+    detail: NDArray[np.float32]  # (1024,) float32 of length 1; all 0 for a picture without any
 
 
 def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8]) -> Fingerprint:

@@ -70,20 +70,15 @@ _SECTOR_CORNER = 0.25
 
 @dataclass(frozen=True)
 class ScanArea:
-    """Where the scan lies.
+    """Where the scan lies."""
 
-    Attributes:
-        box: Left, top, right and bottom in pixels, right and bottom exclusive, as Pillow's ``crop`` takes it.
-        outline: ``rectangle`` (linear array), ``sector`` (curved array, phased array), or ``unknown``: no scan was
-            found, or one that goes on beyond its texture (a mammogram), and ``box`` is the whole picture.
-        kept: The box's share of the picture's area, 0 to 1.
-        reason: One line for a person.
-    """
-
+    # Left, top, right and bottom in pixels, right and bottom exclusive, as Pillow's ``crop`` takes it.
     box: tuple[int, int, int, int]
+    # ``rectangle`` (linear array), ``sector`` (curved array, phased array), or ``unknown``: no scan was found,
+    # or one that goes on beyond its texture (a mammogram), and ``box`` is the whole picture.
     outline: Literal["rectangle", "sector", "unknown"]
-    kept: float
-    reason: str
+    kept: float  # the box's share of the picture's area, 0 to 1
+    reason: str  # one line for a person
 
 
 def find_scan_area(image: Image.Image | NDArray[np.uint8]) -> ScanArea:

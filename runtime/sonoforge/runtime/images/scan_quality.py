@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from PIL import Image
 
@@ -15,43 +15,24 @@ from sonoforge.runtime.images.quality_table import LESION, SCAN, Band
 
 @dataclass(frozen=True)
 class ScanQuality:
-    """How good a scan is in its own pixels.
+    """How good a scan is in its own pixels."""
 
-    Attributes:
-        metrics: Value of each metric of `quality_table.SCAN`; None where it cannot be measured.
-        lesion: Value of each metric of `quality_table.LESION`; None without a mask of the scan's size.
-        flags: Metrics beyond the faulty side of their band, as ``coverage_low``.
-        advice: A sentence for each flag.
-        severity: Sum over the flags of how far out of its band a value is, in widths of the band; 0 without flags.
-    """
-
-    metrics: dict[str, float | None]
+    metrics: dict[str, float | None]  # value of each metric of `quality_table.SCAN`; None where it cannot be measured
+    # Value of each metric of `quality_table.LESION`; None without a mask of the scan's size.
     lesion: dict[str, float | None] | None
-    flags: tuple[str, ...]
-    advice: tuple[str, ...]
-    severity: float
+    flags: tuple[str, ...]  # metrics beyond the faulty side of their band, as ``coverage_low``
+    advice: tuple[str, ...]  # a sentence for each flag
+    severity: float  # sum over the flags of how far out of its band a value is, in widths of the band; 0 without flags
 
     def to_dict(self) -> dict[str, object]:
         """Return the attributes by name, ready for JSON."""
-        return {
-            "metrics": self.metrics,
-            "lesion": self.lesion,
-            "flags": list(self.flags),
-            "advice": list(self.advice),
-            "severity": self.severity,
-        }
+        return {**asdict(self), "flags": list(self.flags), "advice": list(self.advice)}
 
 
 def assess_scan(scan: Image.Image, bands: Mapping[str, Band], mask: Image.Image | None = None) -> ScanQuality:
-    """Measure a scan and compare it with the bands of a bundle; a metric without a band is never flagged.
+    """Measure a scan, the part of a picture, against the bands of a bundle; a metric without a band is never flagged.
 
-    Args:
-        scan: The part of a picture that is scan.
-        bands: Of each metric: `ScanBands.limits` of the bundle's manifest.
-        mask: Bright where the lesion is, of the scan's size.
-
-    Raises:
-        ValueError: The mask has another size.
+    ``mask`` is bright where the lesion is; one of another size is a `ValueError`.
     """
     levels = grey_levels(scan)
     values = scan_metrics.measure(levels)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+
+from sonoforge.runtime.images.dicom.opening import first_bytes
 
 # Kind -> the suffixes of its files.
 _KINDS = {
@@ -42,13 +43,7 @@ def made_by_sonoforge(path: str) -> str:
     """Return ``generated image``, or ``picture of sonoforge`` for an overlay or a chart; empty for all other files."""
     if not path.lower().endswith((".png", ".gif")):
         return ""
-    try:
-        if not Path(path).is_file():  # a pipe is never opened
-            return ""
-        with open(path, "rb") as file:  # noqa: PTH123 - thousands of files
-            found = _SOFTWARE.search(file.read(_OPENING))
-    except (OSError, ValueError):
-        return ""
+    found = _SOFTWARE.search(first_bytes(path, _OPENING))
     if found is None:
         return ""
     program = (found[1] or found[2] or b"").decode()

@@ -17,15 +17,11 @@ _LEAST_VARIANCE = 1e-3
 
 
 def flatness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return by how much the grain is wider than deep.
+    """Return (N,) by how much the grain is wider than deep, of the network's views (N, S, S, 3) uint8.
 
-    Args:
-        pixels: (N, S, S, 3) uint8, the network's view of each image.
-
-    Returns:
-        (N,), within -2 to 2: the correlation of neighbours across less that of neighbours along the depth, of the grey
-        levels (mean of the colours) less their mean in the surrounding square of 9 x 9 pixels, the border continued
-        outwards.  0 for a picture of one level.
+    Within -2 to 2: the correlation of neighbours across less that of neighbours along the depth, of the grey levels
+    (mean of the colours) less their mean in the surrounding square of 9 x 9 pixels, the border continued outwards.
+    0 for a picture of one level.
     """
     return np.array([_flatness(image.sum(axis=2, dtype=np.int64)) for image in pixels], dtype=np.float64)
 

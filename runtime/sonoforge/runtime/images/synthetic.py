@@ -141,11 +141,6 @@ def open_target(
 def open_url_target(url: str, origin: Mapping[str, object], image_channels: int) -> Iterator[Callable[[Pixels], None]]:
     """Hand out the function that takes generated images to a folder at a URL: as `open_target`, the manifest last.
 
-    Args:
-        url: Such as ``s3://bucket/folder``.
-        origin: See `open_target`.
-        image_channels: See `open_target`.
-
     Raises:
         SonoforgeError: The folder holds something else, or cannot be written.
     """

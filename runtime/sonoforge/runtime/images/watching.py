@@ -23,10 +23,8 @@ def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
     """Yield the image files that are new and whole, sorted, at each look; an empty list where there are none.
 
     Whole is what has the same size, above 0, and the same time of change as a look before.  A file that changes after
-    it was yielded is yielded again: it is another scan, or its copying paused.
-
-    Raises:
-        SonoforgeError: There is no such folder now; one that goes away later is waited for.
+    it was yielded is yielded again: it is another scan, or its copying paused.  The folder must
+    be there at first; one that goes away later is waited for.
     """
     if not Path(folder).is_dir():
         raise SonoforgeError(f"watch: found no folder {folder}, expected the one where the scans appear; make it first")

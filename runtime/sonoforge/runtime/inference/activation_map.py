@@ -22,32 +22,18 @@ _BRIGHTEST_POINTS = round(BRIGHTEST * _GRID**2)
 
 
 class Peak(NamedTuple):
-    """The strongest place of a map.
+    """The strongest place of a map."""
 
-    Attributes:
-        x: Column of the scan's pixel at the centre of the strongest cell, from 0 at the left.
-        y: Row of that pixel, from 0 at the top.
-        value: The map's value there, in units of the logit.
-    """
-
-    x: int
-    y: int
-    value: float
+    x: int  # column of the scan's pixel at the centre of the strongest cell, from 0 at the left
+    y: int  # row of that pixel, from 0 at the top
+    value: float  # the map's value there, in units of the logit
 
 
 def at_size(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Enlarge a map to a picture's size.
+    """Enlarge a map (h, w) to a picture's size in pixels, (height, width).
 
     The whole picture was squeezed to the network's square, so each cell covers the same share of the picture's width
     and height.  Between the centres of cells the values are bilinear; outside the outermost centres they are constant.
-
-    Args:
-        values: (h, w).
-        width: Width of the picture in pixels.
-        height: Height of the picture in pixels.
-
-    Returns:
-        (height, width).
     """
     rows, columns = values.shape
     return np.asarray(_bilinear(rows, height) @ values @ _bilinear(columns, width).T, np.float32)

@@ -100,12 +100,7 @@ def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.
 
 
 def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerprint: bool = False) -> Clip:
-    """Answer a clip, with one frame in memory at a time.
-
-    Args:
-        classifier: The bundle that answers.
-        frames: At least one, as `DicomImage.frames` yields them.
-        fingerprint: As `Classifier.classify` takes it.
+    """Answer a clip of at least one frame, as `DicomImage.frames` yields them, with one in memory at a time.
 
     Raises:
         ImageError: A frame cannot be used.
@@ -156,15 +151,10 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The answer for one file, still or clip.
+    """The answer for one file, still or clip."""
 
-    Attributes:
-        entry: As ``sonoforge classify --json`` prints it, see `answer_file`.
-        result: Of the still, or of the clip's best frame.
-    """
-
-    entry: dict[str, Any]
-    result: Result
+    entry: dict[str, Any]  # as ``sonoforge classify --json`` prints it, see `answer_file`
+    result: Result  # of the still, or of the clip's best frame
     _source: str | Image.Image
     _dicom: DicomImage | None = None
 
@@ -177,13 +167,7 @@ class Answer:
 
 
 def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fingerprint: bool = False) -> Answer:
-    """Answer one file, still or clip.
-
-    Args:
-        classifier: The bundle that answers.
-        path: The file, or its name for messages.
-        data: The whole file, if it has been read already.
-        fingerprint: As `Classifier.classify` takes it.
+    """Answer one file, still or clip, whose contents are ``data`` if it has been read already.
 
     Returns:
         Its entry is `Result.to_dict` or `Clip.to_dict`; of DICOM with ``"dicom": {"frames", "region": [left, top,

@@ -37,12 +37,7 @@ class Generator:
     def __init__(
         self, bundle: Bundle[GeneratorManifest] | Path | str, threads: int = 1, file: str = GeneratorManifest.model
     ) -> None:
-        """Open the bundle and load one of its ONNX files.
-
-        Args:
-            bundle: An opened bundle, or the folder or ``.zip`` of one.
-            threads: Threads for one inference.
-            file: Name of the file.
+        """Open a bundle, or the folder or ``.zip`` of one, and load one of its ONNX files with so many threads.
 
         Raises:
             SonoforgeError: The bundle is missing, damaged, or not one that this version knows.
@@ -158,10 +153,7 @@ class Generator:
 def find_label(class_name: str, classes: Sequence[str], only: str) -> int | None:
     """Return the label of a class, or None for a generator of one class.
 
-    Args:
-        class_name: Class to generate; may be empty for a generator of one class.
-        classes: Names in the order of the labels; empty for a generator without labels.
-        only: The class of a generator without labels.
+    ``classes`` are in the order of the labels, empty for a generator without labels, whose class is ``only``.
 
     Raises:
         SonoforgeError: No class of this generator, or none for one of several.

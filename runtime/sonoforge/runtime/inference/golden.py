@@ -69,11 +69,7 @@ class Checked(TypedDict, total=False):
 
 
 def check(bundle: Bundle[Manifest], trust: bool = False) -> Checked:
-    """Compare a bundle's answers to its golden inputs, with each of its model files.
-
-    Args:
-        bundle: Of a classifier or a generator.
-        trust: Whether to run files that contain code, too.
+    """Compare a bundle's answers to its golden inputs, with each of its model files; programs only with ``trust``.
 
     Raises:
         SonoforgeError: The ONNX file or the golden arrays cannot be used.

@@ -35,7 +35,7 @@ SMALLEST_LIMIT = 0.01  # one in 125 numbers is kept in each round
 def draw_latent(
     seed: int, index: int, size: int, distribution: str = "normal", limit: float | None = None
 ) -> NDArray[np.float32]:
-    """Draw the latent of one image by the recipe above.
+    """Draw the latent (Z,) float32 of one image by the recipe above.
 
     Args:
         seed: At least 0.
@@ -43,9 +43,6 @@ def draw_latent(
         size: Length Z of the latent.
         distribution: ``normal``: standard; ``uniform``: in [-1, 1].
         limit: Largest absolute value of normal numbers; None for no limit.
-
-    Returns:
-        (Z,) float32.
 
     Raises:
         SonoforgeError: A negative seed or index, another distribution, or a limit that is too small or not for this
@@ -70,11 +67,7 @@ def draw_latent(
 
 
 def check_limit(distribution: str, *, styled: bool) -> None:
-    """Refuse a limit on latents where it is not defined.
-
-    Raises:
-        SonoforgeError: Latents that become styles, or that are not normal.
-    """
+    """Refuse a limit on latents where it is not defined: of those that become styles, or that are not normal."""
     if styled:
         raise SonoforgeError("truncation: this generator has styles; use psi, the truncation of styles")
     if distribution != "normal":
@@ -84,20 +77,7 @@ def check_limit(distribution: str, *, styled: bool) -> None:
 def interpolate(
     first: NDArray[np.float32], last: NDArray[np.float32], steps: int, distribution: str
 ) -> NDArray[np.float32]:
-    """Latents from one to another, both ends included: see `between`.
-
-    Args:
-        first: (Z,).
-        last: (Z,).
-        steps: Latents, at least 2.
-        distribution: ``normal`` or ``uniform``.
-
-    Returns:
-        (steps, Z).
-
-    Raises:
-        SonoforgeError: Fewer than 2 steps.
-    """
+    """Latents (steps, Z) from one (Z,) to another, both ends included, 2 or more: see `between`."""
     if steps < 2:
         raise SonoforgeError(f"steps: found {steps}, expected at least 2: both ends")
     return between(first, last, np.linspace(0, 1, steps), distribution).astype(np.float32)
@@ -106,19 +86,10 @@ def interpolate(
 def between(
     first: NDArray[np.floating], last: NDArray[np.floating], shares: NDArray[np.floating], distribution: str
 ) -> NDArray[np.float64]:
-    """Latents at given fractions of the path from one to another.
+    """Latents (T, Z) at given fractions (T,) of the path from one (Z,) to another, 0 to 1.
 
     Normal latents lie near a sphere, so the path is an arc (White, "Sampling Generative Networks", 2016: slerp); a
     straight line would pass where no latent is ever drawn.  Between uniform ones it is the straight line.
-
-    Args:
-        first: (Z,).
-        last: (Z,).
-        shares: (T,) fractions of the path, 0 to 1.
-        distribution: ``normal`` or ``uniform``.
-
-    Returns:
-        (T, Z).
     """
     begin, end = first.astype(np.float64), last.astype(np.float64)
     share = shares.astype(np.float64)[:, None]

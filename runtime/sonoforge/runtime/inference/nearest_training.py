@@ -29,16 +29,12 @@ AXES = 32
 
 @dataclass(frozen=True, eq=False)
 class NeighbourReference:
-    """Training images as points.
+    """Training images as points."""
 
-    Attributes:
-        mean: (D,) float32, mean of the training embeddings' directions.
-        axes: (D, A), their leading principal axes, orthonormal; float16 in a file, float32 to compute with.
-        points: (N, A), the training images on these axes; float16 in a file, float64 to compute with.
-    """
-
-    mean: NDArray[np.float32]
+    mean: NDArray[np.float32]  # (D,) float32, mean of the training embeddings' directions
+    # (D, A), their leading principal axes, orthonormal; float16 in a file, float32 to compute with.
     axes: NDArray[np.floating[Any]]
+    # (N, A), the training images on these axes; float16 in a file, float64 to compute with.
     points: NDArray[np.floating[Any]]
 
     @cached_property
@@ -53,11 +49,7 @@ ARRAYS = tuple(f"neighbour_{field.name}" for field in fields(NeighbourReference)
 
 
 def read_neighbours(bundle: Bundle[ClassifierManifest]) -> NeighbourReference:
-    """Read the reference from a bundle, ready to compute with.
-
-    Raises:
-        BundleError: The arrays are missing or of another shape.
-    """
+    """Read the reference from a bundle, ready to compute with."""
     (size,) = bundle.manifest.outputs["embedding"]
     kinds = (
         ArrayKind(np.float32, (size,)),

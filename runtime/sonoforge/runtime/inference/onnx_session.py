@@ -52,11 +52,6 @@ switch_off_telemetry()
 CPU = "CPUExecutionProvider"
 
 
-def missing() -> str:
-    """Return nothing: onnxruntime comes with the base install."""
-    return ""
-
-
 def session_options(threads: int) -> Any:
     """Return onnxruntime's options: threads that sleep while they wait, and no log."""
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
@@ -81,14 +76,10 @@ def is_ort(content: bytes) -> bool:
 def load_session(content: bytes, where: str, threads: int = 1, provider: str = CPU) -> onnxruntime.InferenceSession:
     """Load an ``.onnx`` or ``.ort`` file from its bytes, whatever it holds; see `check_graph`.
 
-    Args:
-        content: The file.
-        where: Its path, as an error names it.
-        threads: Threads for one inference.
-        provider: Execution provider, which must run the whole file: nothing is left to the CPU without a word.
+    The provider must run the whole file: nothing is left to the CPU without a word.
 
     Raises:
-        BundleError: onnxruntime cannot load the file.
+        BundleError: onnxruntime cannot load the file; the message begins with ``where``.
         SonoforgeError: It has no such provider.
     """
     import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
@@ -132,19 +123,10 @@ def run_session(
     where: str,
     names: list[str] | None = None,
 ) -> list[NDArray[Any]]:
-    """Run a loaded file.
-
-    Args:
-        session: Of `load_session`.
-        inputs: By name.
-        where: The file's path, as an error names it.
-        names: Of the outputs; None for all.
-
-    Returns:
-        Outputs in the order of ``names``, or of the file.
+    """Run a loaded file; return its outputs in the order of ``names``, or all in the file's own.
 
     Raises:
-        BundleError: onnxruntime cannot run it.
+        BundleError: onnxruntime cannot run it; the message begins with ``where``.
     """
     try:
         return list(session.run(names, dict(inputs)))

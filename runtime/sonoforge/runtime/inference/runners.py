@@ -3,7 +3,7 @@
 A format's name begins with its runner's: ``onnx-int8`` is run by ``onnx``.  A runner is a module with
 
 * ``open_file(path, threads) -> Answer``: load the file once, run it many times;
-* ``missing() -> str``: what to install on this machine before a file can be run, or nothing.
+* optionally ``missing() -> str``: what to install on this machine before a file can be run, or nothing.
 
 TorchScript, ExecuTorch and TensorRT files are programs: whoever wrote one decides what it does on this machine, such as
 write files.  ONNX and ORT files are data, which onnxruntime computes with; see `runs_code`.
@@ -78,7 +78,8 @@ def runs_code(name: str) -> bool:
 def missing(name: str) -> str:
     """Return why this machine cannot run files of a format, and what to install; empty if it can."""
     try:
-        return str(runner(name).missing())
+        module = runner(name)
+        return str(module.missing()) if hasattr(module, "missing") else ""
     except SonoforgeError as error:
         return str(error)
     except Exception as error:  # the optional packages behind it fail in ways of their own
@@ -86,12 +87,7 @@ def missing(name: str) -> str:
 
 
 def open_file(name: str, path: Path, threads: int = 1) -> Answer:
-    """Load a file in this process.
-
-    Args:
-        name: Its format.
-        path: The file.
-        threads: Threads for one inference, where the runner has such a setting.
+    """Load a file of a format in this process, with so many threads for one inference where its runner can.
 
     Raises:
         SonoforgeError: The file cannot be run here.
@@ -143,16 +139,10 @@ def run_module(
     """Run one of sonoforge's own modules in a process that imports nothing from the user's folder.
 
     Python before 3.11 knows no ``PYTHONSAFEPATH`` and looks for modules where it is started, so the process is started
-    elsewhere.
-
-    Args:
-        module: Its full name.
-        argument: Its only argument, as an absolute path.
-        folder: Where it is started: a folder without any Python files.
-        limit: Seconds that it may take.
+    in ``folder``, which holds no Python files.  Its only argument is an absolute path.
 
     Raises:
-        subprocess.TimeoutExpired: It took longer, and was ended.
+        subprocess.TimeoutExpired: It took longer than ``limit`` seconds, and was ended.
     """
     return subprocess.run(  # noqa: S603 - by this very interpreter
         [sys.executable, "-m", module, str(argument)],

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -79,54 +79,31 @@ class Trust:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON; causes by their phrase."""
-        return {
-            "score": self.score,
-            "in_distribution": self.in_distribution,
-            "causes": [cause.value for cause in self.causes],
-            "reasons": list(self.reasons),
-            "distance": self.distance,
-            "neighbour_distance": self.neighbour_distance,
-        }
+        return {**asdict(self), "causes": [cause.value for cause in self.causes], "reasons": list(self.reasons)}
 
 
 class Evidence(NamedTuple):
-    """What one image is judged by.
+    """What one image is judged by."""
 
-    Attributes:
-        distance: `distances`.
-        neighbour: `nearest_training.neighbour_distances`.
-        upright: `scan_pose.upright_score`.
-        dark: `scan_pose.dark_columns`.
-        white: ``saturated`` of the image quality.
-        grain: `speckle_grain.flatness`; None within the distance's threshold, where it is not asked for.
-        flags: Of the image quality.
-        colour: `colour.coloured_share`.
-    """
-
-    distance: float
-    neighbour: float
-    upright: float
-    dark: float
-    white: float
-    grain: float | None
-    flags: tuple[str, ...]
-    colour: float
+    distance: float  # `distances`
+    neighbour: float  # `nearest_training.neighbour_distances`
+    upright: float  # `scan_pose.upright_score`
+    dark: float  # `scan_pose.dark_columns`
+    white: float  # ``saturated`` of the image quality
+    grain: float | None  # `speckle_grain.flatness`; None within the distance's threshold, where it is not asked for
+    flags: tuple[str, ...]  # of the image quality
+    colour: float  # `colour.coloured_share`
 
 
 @dataclass(frozen=True, eq=False)
 class TrustReference:
-    """The Gaussian of the training images' embeddings.
+    """The Gaussian of the training images' embeddings."""
 
-    Attributes:
-        mean: (D,).
-        components: (D, K) leading principal axes, each divided by its standard deviation; K < D.  In a file float16, or
-            float32 where that cannot hold them; float32 to compute with.
-        residual: (1,) standard deviation along each of the other D - K axes; above 0.
-    """
-
-    mean: NDArray[np.float32]
+    mean: NDArray[np.float32]  # (D,)
+    # (D, K) leading principal axes, each divided by its standard deviation; K < D.  In a file float16, or
+    # float32 where that cannot hold them; float32 to compute with.
     components: NDArray[np.floating[Any]]
-    residual: NDArray[np.float32]
+    residual: NDArray[np.float32]  # (1,) standard deviation along each of the other D - K axes; above 0
 
     @cached_property
     def variances(self) -> NDArray[np.float64]:
@@ -221,15 +198,7 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
 
 
 def should_abstain(trust: Trust, probability: float, manifest: ClassifierManifest) -> bool:
-    """Whether to abstain, by the bundle's policy.
-
-    So it is for each cause that lies in the scan, and where the label is less probable than the policy asks.
-
-    Args:
-        trust: Of the scan.
-        probability: Of its most probable class.
-        manifest: With the policy.
-    """
+    """Whether to abstain, by the bundle's policy: for each cause in the scan, and where the label is too improbable."""
     in_the_scan = set(trust.causes) - {Cause.BETWEEN_CLASSES}
     return bool(in_the_scan) or probability < manifest.checks.policy.least_probability
 

@@ -92,11 +92,7 @@ class AnswerPage:
                 self._pictures.pop(heapq.heappop(self._shown)[2], None)
 
     def write(self, summary: Mapping[str, Any]) -> None:
-        """Write the page.
-
-        Raises:
-            SonoforgeError: It cannot be written.
-        """
+        """Write the page."""
         atomic.write_text(self.path, self._page(summary))
 
     def _page(self, summary: Mapping[str, Any]) -> str:

@@ -27,14 +27,9 @@ _CARDS = """
 
 
 def page(title: str, style: str, head: str, body: str, verb: str) -> str:
-    """Return a page.
+    """Return a page of escaped parts: ``head`` stands below the title, ``body`` are the cards and what follows.
 
-    Args:
-        title: Escaped, as all other parts must be.
-        style: What it needs beside the style of every report and of cards.
-        head: What stands below the title.
-        body: The cards and what follows them.
-        verb: That writes the page.
+    ``style`` is what it needs beside the style of every report and of cards; ``verb`` writes the page.
     """
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">

@@ -26,13 +26,9 @@ def severity(entry: Mapping[str, Any]) -> tuple[bool, float, int]:
 def quality_page(
     entries: Sequence[Mapping[str, Any]], pictures: Mapping[str, str], model: str, bands: Mapping[str, Sequence[float]]
 ) -> str:
-    """Return the page.
+    """Return the page of ``results`` of ``sonoforge quality``.
 
-    Args:
-        entries: ``results`` of ``sonoforge quality``.
-        pictures: ``data:`` address of a file's small picture, by file.
-        model: Name and version of the bundle that the bands are from.
-        bands: Low and high of each metric that has a band.
+    ``pictures`` are ``data:`` addresses by file; ``model`` names the bundle that the bands, low and high, are from.
     """
     ordered = sorted(entries, key=severity)
     cards = "".join(_card(entry, pictures.get(entry["file"], ""), bands) for entry in ordered[:MOST_PICTURES])

@@ -19,11 +19,7 @@ _GROUND = 96  # grey level under a map without its scan
 
 
 def thumbnails(scan: Path | str | Image.Image, result: Result) -> list[str]:
-    """Return the addresses of a scan and of its heat map over it.
-
-    Raises:
-        ImageError: The scan cannot be read any more.
-    """
+    """Return the addresses of a scan and of its heat map over it."""
     image = as_image(scan)
     return [address(image), address(painted(image, result))]
 

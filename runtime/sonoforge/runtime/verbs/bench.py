@@ -20,7 +20,6 @@ Exit code 0; 1 when a file failed, or none could be measured; 2 when there is no
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -50,13 +49,7 @@ def main(config: BenchConfig) -> Outcome:
     report: Report = {
         "bundle": config.bundle or "shipped",
         "model": sides[""].manifest.identity,
-        "machine": {
-            "cpu": machine.cpu_model(),
-            "instructions": machine.cpu_instructions(),
-            "cores": machine.cores(),
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-        },
+        "machine": machine.describe(),
         "threads": plan.threads,
         "batches": plan.batches,
         "seconds": plan.seconds,
@@ -69,11 +62,8 @@ def main(config: BenchConfig) -> Outcome:
     report["files"] = rows[""]
     report["energy"] = "read" if any(joules(row) is not None for row in rows[""]) else "not readable"
     if config.against:
-        report["against"] = {
-            "bundle": config.against,
-            "model": sides["against"].manifest.identity,
-            "files": rows["against"],
-        }
+        model = sides["against"].manifest.identity
+        report["against"] = {"bundle": config.against, "model": model, "files": rows["against"]}
         report["ratios"] = _ratios(rows[""], rows["against"])
     table.print_figures(report)
     written = _write(report, config.out)

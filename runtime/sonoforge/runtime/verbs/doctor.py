@@ -14,19 +14,19 @@ is broken.
 from __future__ import annotations
 
 import importlib
-import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from packaging.requirements import Requirement
 
 from sonoforge.runtime import machine
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.verbs.settings import DoctorConfig
 
 _BASE = ("numpy", "onnxruntime", "packaging", "pillow")
@@ -53,18 +53,6 @@ _PROVIDERS = {
 }
 
 
-class Machine(TypedDict):
-    """What this machine is; ``instructions`` are null where the system does not list them."""
-
-    python: str
-    platform: str
-    cpu: str
-    instructions: list[str] | None
-    cores: int
-    gpus: list[str]
-    free_disk_bytes: int
-
-
 class Extra(TypedDict):
     """What is installed of one extra."""
 
@@ -83,7 +71,7 @@ class Report(TypedDict):
 
     ok: bool
     problems: list[str]
-    machine: Machine
+    machine: dict[str, Any]
     base: dict[str, str | None]
     extras: dict[str, Extra]
     providers: dict[str, Provider]
@@ -104,11 +92,7 @@ def main(config: DoctorConfig) -> Outcome:
         "ok": not problems,
         "problems": problems,
         "machine": {
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "cpu": machine.cpu_model(),
-            "instructions": machine.cpu_instructions(),
-            "cores": machine.cores(),
+            **machine.describe(),
             "gpus": _gpus(),
             "free_disk_bytes": shutil.disk_usage(Path.cwd()).free,
         },
@@ -166,8 +150,7 @@ def _import_base(base: Sequence[Requirement]) -> tuple[dict[str, str | None], li
             versions[item.name] = version = str(module.__version__)
         except Exception as error:  # a package for another processor or Python fails in many ways
             versions[item.name] = None
-            reason = " ".join(str(error).split())[:160]
-            problems.append(f"{item.name}: cannot be imported ({reason}); pip install '{package}'")
+            problems.append(f"{item.name}: cannot be imported ({reason(error)}); pip install '{package}'")
             continue
         if not item.specifier.contains(version, prereleases=True):
             problems.append(f"{item.name}: found {version}, expected {item.specifier}; pip install -U '{package}'")
@@ -178,7 +161,6 @@ def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, st
     """Return the shipped bundle's name and version, and why each program cannot run; add to the problems."""
     # Not above: these import numpy, which may be what is broken.
     from sonoforge.runtime.bundle.reader import open_bundle  # noqa: PLC0415
-    from sonoforge.runtime.errors import SonoforgeError  # noqa: PLC0415
     from sonoforge.runtime.inference.runners import RUNNERS, missing  # noqa: PLC0415
 
     bundle = None
@@ -237,8 +219,8 @@ def _print(report: Report) -> None:
     if not report["extras"]:
         say("  unknown: sonoforge runs from a folder and is not installed")
     say("\nmodel files%s", "" if report["programs"] else ": unknown until the base install works")
-    for name, reason in report["programs"].items():
-        say("  %-12s  %s", name, reason or "can run")
+    for name, why in report["programs"].items():
+        say("  %-12s  %s", name, why or "can run")
     say("\nonnxruntime's providers (classify uses the CPU's unless --provider names another; bench the CPU's)")
     for name, provider in report["providers"].items():
         state = "available" if provider["available"] else provider["install"]

@@ -29,27 +29,17 @@ SHIPPED = "shipped"
 
 
 class Source(NamedTuple):
-    """A generator, whatever runs it, set up for one class and one seed.
+    """A generator, whatever runs it, set up for one class and one seed."""
 
-    Attributes:
-        name: Prefix of the targets' names.
-        folder: Default folder of the targets.
-        origin: What every file records of its origin.
-        image_channels: Channels that are image; those after them are masks.
-        distribution: Of latents: ``normal`` or ``uniform``.
-        batches: Number of images to those images, in batches: (n, S, S, C) uint8.
-        latent: Number of an image to its latent (Z,).
-        generate: Latents (N, Z) to images (N, S, S, C) uint8.
-    """
-
-    name: str
-    folder: Path
-    origin: dict[str, Any]
-    image_channels: int
-    distribution: str
+    name: str  # prefix of the targets' names
+    folder: Path  # default folder of the targets
+    origin: dict[str, Any]  # what every file records of its origin
+    image_channels: int  # channels that are image; those after them are masks
+    distribution: str  # of latents: ``normal`` or ``uniform``
+    # Number of images to those images, in batches: (n, S, S, C) uint8.
     batches: Callable[[int], Iterator[NDArray[np.uint8]]]
-    latent: Callable[[int], NDArray[np.float32]]
-    generate: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+    latent: Callable[[int], NDArray[np.float32]]  # number of an image to its latent (Z,)
+    generate: Callable[[NDArray[np.float32]], NDArray[np.uint8]]  # latents (N, Z) to images (N, S, S, C) uint8
 
 
 def main(config: GanSampleConfig) -> Outcome:
@@ -65,11 +55,7 @@ def main(config: GanSampleConfig) -> Outcome:
 
 
 def check(config: GanSampleConfig) -> None:
-    """Refuse settings that contradict each other.
-
-    Raises:
-        SonoforgeError: A run folder and a bundle, or neither, or a cut-off without psi.
-    """
+    """Refuse settings that contradict each other: a run folder and a bundle, or neither, or a cut-off without psi."""
     if bool(config.run) == bool(config.bundle):
         found = "both" if config.run else "neither"
         raise SonoforgeError(f"gan sample: found {found} of RUN and --bundle, expected one of the two")
@@ -81,11 +67,6 @@ def write_all(
     config: GanSampleConfig, classes: Sequence[str], open_source: Callable[[GanSampleConfig], Source]
 ) -> Outcome:
     """Generate as many images of each class, each in a folder of its own: a data set of class folders.
-
-    Args:
-        config: Of the class `ALL`.
-        classes: Of the generator.
-        open_source: Sets it up for the class of a config.
 
     Raises:
         SonoforgeError: The generator has no classes, or a target holds something else.
@@ -106,11 +87,7 @@ def write_all(
 
 
 def write(config: GanSampleConfig, source: Source) -> Outcome:
-    """Generate the images and write them with their manifest.
-
-    Raises:
-        SonoforgeError: The target holds something else.
-    """
+    """Generate the images and write them with their manifest."""
     if config.interpolate:
         return _write_strips(config, config.interpolate, source)
     name = f"{source.name}-seed-{config.seed}" + (f"-{config.class_name}" if config.class_name else "")

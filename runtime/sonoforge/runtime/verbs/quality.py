@@ -39,7 +39,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.inputs import (
     Entry,
+    Found,
     cell,
     column_width,
     expand,
@@ -96,28 +97,22 @@ def main(config: QualityConfig) -> Outcome:
         raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one of reference images")
     bundle = open_bundle(config.bundle or None)
     classifier = Classifier(bundle, config.threads) if config.against else None
-    files, failures, skipped = expand(config.paths, config.recursive)
+    found = expand(config.paths, config.recursive)
     results, embeddings = [], []
     pictures: dict[str, str] = {}
     repeats = Repeats()
     bands = bundle.manifest.scan_bands
-    width = column_width(files)
-    if files:
+    width = column_width(found.files)
+    if found.files:
         say("%-*s  %s", width, "file", " ".join(f"{heading:>7}" for heading in _HEADINGS))
-    with progress("measuring", len(files)) as advance:
-        for file in files:
-            failed_before = failures.get(file)
-            result, answer, whole = (
-                (failed_before, None, None) if failed_before else _measure(file, bundle.manifest, classifier)
-            )
-            results.append(result)
-            if answer is not None:
-                embeddings.append(answer.embedding)
-            if whole is not None:
-                _look_closer(result, whole, bundle.manifest, repeats, pictures if config.html else None)
-            _print_result(result, width)
-            advance(len(results))
-    summary = {**_summary(results), "skipped": dict(sorted(skipped.items()))}
+    for result, answer, whole in _each("measuring", found, bundle.manifest, classifier):
+        results.append(result)
+        if answer is not None:
+            embeddings.append(answer.embedding)
+        if whole is not None:
+            _look_closer(result, whole, bundle.manifest, repeats, pictures if config.html else None)
+        _print_result(result, width)
+    summary = {**_summary(results), "skipped": dict(sorted(found.skipped.items()))}
     if not bands.limits:
         say("no reference for %s: the bundle has no bands of them", ", ".join(SCAN))
     say(
@@ -125,8 +120,8 @@ def main(config: QualityConfig) -> Outcome:
         *(summary[key] for key in ("ok", "files", "quality_flagged")),
         NOTICE,
     )
-    if skipped:
-        log.info("%s", in_words(skipped))
+    if found.skipped:
+        log.info("%s", in_words(found.skipped))
     if config.csv:
         write_csv(config.csv, results, [*METRICS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells)
     against = _compare(config, classifier, embeddings) if classifier else None
@@ -148,10 +143,20 @@ def main(config: QualityConfig) -> Outcome:
     return Outcome(result, exit_code=2 if summary["failed"] or (against and against["failed"]) else 0)
 
 
-def _measure(
-    file: str, manifest: ClassifierManifest, classifier: Classifier | None
-) -> tuple[Entry, Result | None, Image.Image | None]:
-    """Return a file's result; the answer where there is a classifier; and the picture, None if unusable."""
+_Measured = tuple[Entry, Result | None, Image.Image | None]
+"""A file's result; the answer where there is a classifier; and the picture, None if unusable."""
+
+
+def _each(title: str, found: Found, manifest: ClassifierManifest, classifier: Classifier | None) -> Iterator[_Measured]:
+    """Measure file after file, and show the progress."""
+    with progress(title, len(found.files)) as advance:
+        for number, file in enumerate(found.files, start=1):
+            failed = found.failures.get(file)
+            yield (failed, None, None) if failed else _measure(file, manifest, classifier)
+            advance(number)
+
+
+def _measure(file: str, manifest: ClassifierManifest, classifier: Classifier | None) -> _Measured:
     try:
         with silent_libraries():
             whole = read_image(file)
@@ -228,18 +233,14 @@ def _print_result(result: Entry, width: int) -> None:
 def _compare(config: QualityConfig, classifier: Classifier, given: list[NDArray[Any]]) -> dict[str, Any]:
     """Read the reference images, measure the distances to them and print both; see the top for the result."""
     manifest = classifier.bundle.manifest
-    files, failures, _ = expand((config.against,), config.recursive)
+    found = expand((config.against,), config.recursive)
     reference, failed = [], []
-    with progress("measuring the reference images", len(files)) as advance:
-        for file in files:
-            failed_before = failures.get(file)
-            result, answer, _ = (failed_before, None, None) if failed_before else _measure(file, manifest, classifier)
-            if answer is not None:
-                reference.append(answer)
-            else:
-                failed.append(result)
-                _print_result(result, column_width(files))
-            advance(len(reference) + len(failed))
+    for result, answer, _ in _each("measuring the reference images", found, manifest, classifier):
+        if answer is not None:
+            reference.append(answer)
+        else:
+            failed.append(result)
+            _print_result(result, column_width(found.files))
     if min(len(given), len(reference)) < 2:
         raise SonoforgeError(
             f"--against {printable(config.against)}: found {len(given)} usable images given and {len(reference)} "
@@ -257,7 +258,7 @@ def _compare(config: QualityConfig, classifier: Classifier, given: list[NDArray[
     _print_distances(distances, protocol)
     return {
         "folder": config.against,
-        "files": len(files),
+        "files": len(found.files),
         "ok": len(reference),
         "failed": failed,
         "distances": distances,

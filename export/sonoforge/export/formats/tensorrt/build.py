@@ -10,7 +10,6 @@ a failed one may come out larger.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from sonoforge.export.formats.tensorrt.engine import gpu_capability
 from sonoforge.export.formats.tensorrt.record import FORMAT_VERSION, PORTABLE, SUFFIXES, Record, parse_record, to_json
 from sonoforge.runtime.atomic import write_bytes
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, did_you_mean
 from sonoforge.runtime.inference.runners import how_it_ended, leave_with_parent, run_module
 from sonoforge.training.data.cache_settings import default_folder
 
@@ -58,21 +57,16 @@ _CAUSES = (
 
 @dataclass(frozen=True)
 class Target:
-    """What an engine is built by and for.
+    """What an engine is built by and for."""
 
-    Attributes:
-        module: ``tensorrt_rtx`` or ``tensorrt``; empty: the installed one; of both, TensorRT-RTX on a machine without a
-            GPU and plain TensorRT with one.
-        capabilities: GPUs to build for, such as ``("SM86", "SM89")``; none: all that TensorRT-RTX's portable engines
-            run on, or the GPU of this machine for plain TensorRT.
-        profile: Smallest, typical and largest batch, for inputs whose batch is free.
-        timing_cache: Where plain TensorRT keeps its measurements, for a quicker next build.
-    """
-
+    # ``tensorrt_rtx`` or ``tensorrt``; empty: the installed one; of both, TensorRT-RTX on a machine without a
+    # GPU and plain TensorRT with one.
     module: str = ""
+    # GPUs to build for, such as ``("SM86", "SM89")``; none: all that TensorRT-RTX's portable engines run on, or
+    # the GPU of this machine for plain TensorRT.
     capabilities: tuple[str, ...] = ()
-    profile: tuple[int, int, int] = (1, 1, 8)
-    timing_cache: Path | None = None
+    profile: tuple[int, int, int] = (1, 1, 8)  # smallest, typical and largest batch, for inputs whose batch is free
+    timing_cache: Path | None = None  # where plain TensorRT keeps its measurements, for a quicker next build
 
 
 class _Task(TypedDict):
@@ -169,7 +163,7 @@ def _build_in_process(onnx: bytes, task: _Task, title: str, timing_cache: Path |
 
 def write_engine(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
     """Return a float32 engine and its record by file name; ``tensorrt`` builds on the GPU that will run it."""
-    return _write(source, source.onnx, "model", "fp32", module)
+    return engine_files(source.onnx, source.onnx, "model", "fp32", module)
 
 
 def write_engine_fp16(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
@@ -180,7 +174,7 @@ def write_engine_fp16(source: Source, module: str = "tensorrt_rtx") -> dict[str,
     """
     from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - a writer loads only what it needs
 
-    return _write(source, write_half(source), "model.fp16", "fp16", module)
+    return engine_files(write_half(source), source.onnx, "model", "fp16", module)
 
 
 def write_engine_int8(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
@@ -192,17 +186,18 @@ def write_engine_int8(source: Source, module: str = "tensorrt_rtx") -> dict[str,
     from sonoforge.export.formats.quantisation import to_symmetric_int8  # noqa: PLC0415 - likewise
 
     inputs = source.preprocessing.normalise(source.calibration)
-    return _write(source, to_symmetric_int8(source.onnx, inputs), "model.int8", "int8", module)
+    return engine_files(to_symmetric_int8(source.onnx, inputs), source.onnx, "model", "int8", module)
 
 
-def _write(source: Source, onnx: bytes, stem: str, precision: str, module: str) -> dict[str, bytes]:
-    cache = None
-    if module == "tensorrt":  # it times every kernel on its GPU, once for all later builds
-        cache = default_folder() / "tensorrt-timing.cache"
-    engine, record = build_engine(
-        onnx, "model.onnx", precision, Target(module=module, timing_cache=cache), source=source.onnx
-    )
-    name = stem + SUFFIXES[module]
+def engine_files(
+    onnx: bytes, original: bytes, stem: str, precision: str, module: str = "tensorrt_rtx"
+) -> dict[str, bytes]:
+    """Build an engine from a file that was made of ``STEM.onnx``, the original; return it and its record by name."""
+    # Plain TensorRT times every kernel on its GPU, once for all later builds.
+    cache = default_folder() / "tensorrt-timing.cache" if module == "tensorrt" else None
+    target = Target(module=module, timing_cache=cache)
+    engine, record = build_engine(onnx, f"{stem}.onnx", precision, target, source=original)
+    name = stem + ("" if precision == "fp32" else f".{precision}") + SUFFIXES[module]
     return {name: engine, f"{name}.json": to_json(record)}
 
 
@@ -297,10 +292,8 @@ def _build(trt: Any, task: _Task, folder: Path) -> bytes:
 def _capability(trt: Any, name: str) -> Any:
     names = [item for item in dir(trt.ComputeCapability) if item.startswith("SM")]  # CURRENT would need a GPU
     if name not in names:
-        match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f" (did you mean {match[0]}?)" if match else ""
         known = ", ".join(sorted(names, key=lambda item: int(item[2:])))
-        raise SonoforgeError(f"capabilities: found {name!r}, expected any of {known}{hint}")
+        raise SonoforgeError(f"capabilities: found {name!r}, expected any of {known}{did_you_mean(name, names)}")
     return getattr(trt.ComputeCapability, name)
 
 

@@ -117,13 +117,9 @@ def _same_hash(path: Path, data: bytes, expected: str, remedy: str) -> None:
 
 
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Check an engine, load it onto the GPU and return the function that runs it.
+    """Check an engine by the record beside it, load it onto the GPU and return the function that runs it.
 
     Our tests run it against a stand-in for the package, not on a GPU.
-
-    Args:
-        path: ``.rtx.engine`` or ``.engine``, with its record beside it.
-        threads: Ignored: the GPU computes.
 
     Raises:
         SonoforgeError: The checks refuse it, or the package does not load it.

@@ -9,9 +9,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, cast, get_origin, get_type_hints
+from typing import Any, TypedDict, cast
 
+from sonoforge.runtime.bundle.manifest import (
+    ManifestError,
+    Readers,
+    boolean,
+    digest,
+    fields,
+    file_name,
+    load_json,
+    one_of,
+    text,
+    whole,
+)
 from sonoforge.runtime.errors import SonoforgeError
 
 FORMAT_VERSION = 1
@@ -40,11 +54,8 @@ class Record(TypedDict):
     produced_by: str
 
 
-_TYPES = {key: get_origin(kind) or kind for key, kind in get_type_hints(Record).items()}
 _LARGEST_RECORD = 64_000
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CAPABILITY = re.compile(r"SM[0-9]{2,3}")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def record_path(engine: Path) -> Path:
@@ -53,11 +64,7 @@ def record_path(engine: Path) -> Path:
 
 
 def module_of(engine: Path) -> str:
-    """Return the package that an engine is for, by its suffix.
-
-    Raises:
-        SonoforgeError: Another name.
-    """
+    """Return the package that an engine is for, by its suffix; another name is a `SonoforgeError`."""
     for module, suffix in SUFFIXES.items():
         if engine.name.endswith(suffix):
             return module
@@ -97,67 +104,26 @@ def parse_record(data: bytes) -> Record:
     """
     if len(data) > _LARGEST_RECORD:
         raise SonoforgeError(f"found more than {_LARGEST_RECORD} bytes, expected the record of an engine")
-    try:
-        record = json.loads(data.decode("utf-8"), object_pairs_hook=_no_key_twice)
-    except (ValueError, RecursionError) as error:
-        raise SonoforgeError(f"not valid JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise SonoforgeError(f"found {type(record).__name__}, expected an object")
-    missing, unknown = _TYPES.keys() - record.keys(), record.keys() - _TYPES.keys()
-    if missing:
-        raise SonoforgeError(f"{', '.join(sorted(missing))} is missing")
-    if unknown:
-        raise SonoforgeError(f"found the unknown key {', '.join(map(repr, sorted(unknown)))}, expected none")
-    for key, expected in _TYPES.items():
-        if type(record[key]) is not expected:  # True is an int
-            raise SonoforgeError(f"{key}: found {record[key]!r:.80}, expected {expected.__name__}")
-    _check_values(cast(Record, record))
-    return cast(Record, record)
+    return cast(Record, fields("record", load_json(data, "record"), _RECORD))
 
 
-def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key is given twice")
-    return result
+def _must(fit: Callable[[Any], bool], expected: str) -> Callable[[str, Any], Any]:
+    """Return a reader that refuses what does not fit."""
+
+    def read(name: str, value: Any) -> Any:
+        if not fit(value):
+            raise ManifestError(f"{name}: found {value!r:.80}, expected {expected}")
+        return value
+
+    return read
 
 
-def _check_values(record: Record) -> None:
-    """Check what the types allow but an engine does not."""
-    capabilities, outputs = record["capabilities"], record["outputs"]
-    values: dict[str, Any] = {**record}
-    checks = {
-        "format_version": (record["format_version"] == FORMAT_VERSION, str(FORMAT_VERSION)),
-        **{
-            key: (_SHA256.fullmatch(value) is not None, "64 lower-case hex digits")
-            for key, value in values.items()
-            if key.endswith("_sha256")
-        },
-        "engine_bytes": (record["engine_bytes"] > 0, "a number above 0"),
-        # A plain name: no folder, no way out of the engine's own.
-        "source": (_FILE_NAME.fullmatch(record["source"]) is not None, "a plain file name"),
-        "module": (record["module"] in SUFFIXES, " or ".join(SUFFIXES)),
-        "precision": (record["precision"] in PRECISIONS, ", ".join(PRECISIONS)),
-        "capabilities": (
-            capabilities == [PORTABLE] or (capabilities and all(map(_is_capability, capabilities))),
-            f"{PORTABLE!r} alone, or names such as 'SM89'",
-        ),
-        "inputs": (
-            record["inputs"] and all(map(_is_profile, record["inputs"].values())),
-            "for each name its smallest, typical and largest shape",
-        ),
-        "outputs": (
-            outputs and all(isinstance(name, str) for name in outputs) and len(set(outputs)) == len(outputs),
-            "different names",
-        ),
-    }
-    for key, (fits, expected) in checks.items():
-        if not fits:
-            raise SonoforgeError(f"{key}: found {values[key]!r:.80}, expected {expected}")
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
 
 
-def _is_capability(value: Any) -> bool:
-    return isinstance(value, str) and _CAPABILITY.fullmatch(value) is not None
+def _are_profiles(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(map(_is_profile, value.values()))
 
 
 def _is_profile(value: Any) -> bool:
@@ -167,3 +133,25 @@ def _is_profile(value: Any) -> bool:
     if len({len(shape) for shape in value}) != 1 or not all(type(size) is int for shape in value for size in shape):
         return False
     return all(0 < low <= usual <= high for low, usual, high in zip(*value, strict=True))
+
+
+_RECORD: Readers = {
+    "format_version": partial(whole, low=FORMAT_VERSION, high=FORMAT_VERSION),
+    "engine_sha256": digest,
+    "engine_bytes": partial(whole, low=1, high=10**12),
+    "source": file_name,
+    "source_sha256": digest,
+    "onnx_sha256": digest,
+    "module": partial(one_of, expected=tuple(SUFFIXES)),
+    "version": text,
+    "capabilities": _must(
+        lambda value: value == [PORTABLE] or (_are_texts(value) and all(map(_CAPABILITY.fullmatch, value))),
+        f"{PORTABLE!r} alone, or names such as 'SM89'",
+    ),
+    "precision": partial(one_of, expected=PRECISIONS),
+    "tf32": boolean,
+    "inputs": _must(_are_profiles, "for each name its smallest, typical and largest shape"),
+    "outputs": _must(lambda value: _are_texts(value) and len(set(value)) == len(value), "different names"),
+    "system": text,
+    "produced_by": text,
+}

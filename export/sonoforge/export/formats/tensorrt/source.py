@@ -16,27 +16,17 @@ from sonoforge.runtime.errors import SonoforgeError
 
 
 class Network(NamedTuple):
-    """An ONNX file that is ready to be parsed.
+    """An ONNX file that is ready to be parsed."""
 
-    Attributes:
-        onnx: Its bytes, after `fold_indices`.
-        inputs: For each name the smallest, typical and largest shape, in the file's order.
-        outputs: Names in the file's order.
-    """
-
-    onnx: bytes
-    inputs: dict[str, list[list[int]]]
-    outputs: list[str]
+    onnx: bytes  # its bytes, after `fold_indices`
+    inputs: dict[str, list[list[int]]]  # for each name the smallest, typical and largest shape, in the file's order
+    outputs: list[str]  # names in the file's order
 
 
 def prepare(data: bytes, name: str, precision: str, profile: tuple[int, int, int]) -> Network:
     """Read an ONNX file, check it against what the engine's record will claim, and fold its indices.
 
-    Args:
-        data: The file.
-        name: Its name, for messages.
-        precision: Expected: ``fp32``, ``fp16`` or ``int8``.
-        profile: Smallest, typical and largest batch, for inputs whose batch is free.
+    ``profile`` gives smallest, typical and largest batch, for inputs whose batch is free.
 
     Raises:
         SonoforgeError: Not an ONNX file, of another precision, or with free sizes other than the batch.

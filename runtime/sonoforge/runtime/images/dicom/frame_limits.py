@@ -12,6 +12,7 @@ import re
 import struct
 import threading
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -48,26 +49,11 @@ def is_available(uid: str) -> bool:
     return True
 
 
-def decode_by_pillow(frame: bytes, runner: DecodeRunner) -> bytes:
-    """Decode a frame of JPEG."""
-    return _decode("pydicom.pixels.decoders.pillow", frame, runner)
-
-
-def decode_by_pylibjpeg(frame: bytes, runner: DecodeRunner) -> bytes:
-    """Decode a frame of JPEG 2000."""
-    return _decode("pydicom.pixels.decoders.pylibjpeg", frame, runner)
-
-
 def decode_by_pyjpegls(frame: bytes, runner: DecodeRunner) -> bytes:
     """Decode a frame of JPEG-LS; CharLS 2 reads on for seconds, and in vain, where a frame has no end."""
     if frame.rfind(_END) < frame.find(_SCAN):
         raise ValueError("a codestream without an end")
     return _decode("pydicom.pixels.decoders.pyjpegls", frame, runner)
-
-
-def decode_by_gdcm(frame: bytes, runner: DecodeRunner) -> bytes:
-    """Decode a frame of lossless JPEG."""
-    return _decode("pydicom.pixels.decoders.gdcm", frame, runner)
 
 
 def decode_by_pydicom(frame: bytes, runner: DecodeRunner) -> bytes:
@@ -85,6 +71,12 @@ def _decode(module: str, frame: bytes, runner: DecodeRunner) -> bytes:
             raise ValueError(f"a codestream of {width}x{height} pixels, more than the header says")
     decoded: bytes = import_module(module)._decode_frame(frame, runner)
     return decoded
+
+
+# Frames of JPEG, of JPEG 2000, and of lossless JPEG.
+decode_by_pillow = partial(_decode, "pydicom.pixels.decoders.pillow")
+decode_by_pylibjpeg = partial(_decode, "pydicom.pixels.decoders.pylibjpeg")
+decode_by_gdcm = partial(_decode, "pydicom.pixels.decoders.gdcm")
 
 
 def stated_sizes(frame: bytes) -> Iterator[tuple[int, int, int]]:

@@ -37,14 +37,7 @@ class Levels:
         self._tables: dict[np.dtype[Any], NDArray[np.uint8]] = {}
 
     def convert(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Convert one frame.
-
-        Args:
-            values: (H, W) or, of RGB, (H, W, 3), integers as pydicom returns them.
-
-        Returns:
-            (H, W) or (H, W, 3) uint8.
-        """
+        """Convert one frame, (H, W) or, of RGB, (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
         if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
             raise ImageError(
                 "unsupported",

@@ -33,24 +33,25 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or _BARE.match(head) is not None
 
 
-def begins_as_dicom(path: Path | str) -> bool:
-    """Whether a regular file begins as DICOM; False for one that cannot be read."""
+def first_bytes(path: Path | str, count: int) -> bytes:
+    """Return the beginning of a regular file; nothing of one that cannot be read, and a pipe is never opened."""
     try:
         if not Path(path).is_file():
-            return False
-        with open(path, "rb") as file:  # noqa: PTH123 - str and Path alike
-            return is_dicom(file.read(HEAD_BYTES))
+            return b""
+        with open(path, "rb") as file:  # noqa: PTH123 - thousands of files, str and Path alike
+            return file.read(count)
     except (OSError, ValueError):
-        return False
+        return b""
+
+
+def begins_as_dicom(path: Path | str) -> bool:
+    """Whether a regular file begins as DICOM; False for one that cannot be read."""
+    return is_dicom(first_bytes(path, HEAD_BYTES))
 
 
 def is_non_image(path: Path | str) -> bool:
     """Whether a DICOM file says at its beginning that it is of a class without pictures, such as a report."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - str and Path alike
-            head = file.read(_META_BYTES)
-    except (OSError, ValueError):
-        return False
+    head = first_bytes(path, _META_BYTES)
     found = _STORAGE_CLASS.search(head, HEAD_BYTES) if head[128:132] == b"DICM" else None
     return found is not None and _is_non_image_class(found[1].decode())
 

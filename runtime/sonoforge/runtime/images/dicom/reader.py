@@ -36,7 +36,7 @@ from sonoforge.runtime.images.dicom.header import (
 from sonoforge.runtime.images.dicom.levels import GREY, Levels, stored_range
 from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
 from sonoforge.runtime.images.dicom.regions import Region, Spacing, read_region, read_spacing
-from sonoforge.runtime.images.limits import MAX_PIXELS, MIN_SIDE, ImageError, large_ones_in_turn
+from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_size, large_ones_in_turn
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -50,29 +50,17 @@ MAX_COLOUR_PIXELS = 9_000_000
 
 @dataclass(frozen=True, eq=False)
 class DicomImage:
-    """One DICOM file that holds a picture or a clip.
+    """One DICOM file that holds a picture or a clip."""
 
-    Attributes:
-        path: The file as given.
-        width: Columns of the whole picture.
-        height: Rows of the whole picture.
-        frame_count: Number of frames; 1 for a still.
-        region: What `frames` crops to; None where the file records no two-dimensional tissue region.
-        spacing: Size of a pixel; None where the file does not say.
-        frame_time_ms: Milliseconds from frame to frame; None where the file does not say.
-        photometric: ``MONOCHROME2``, ``RGB``, ...
-        transfer_syntax: UID of how the pixels are stored.
-    """
-
-    path: Path | str
-    width: int
-    height: int
-    frame_count: int
-    region: Region | None
-    spacing: Spacing | None
-    frame_time_ms: float | None
-    photometric: str
-    transfer_syntax: str
+    path: Path | str  # the file as given
+    width: int  # columns of the whole picture
+    height: int  # rows of the whole picture
+    frame_count: int  # number of frames; 1 for a still
+    region: Region | None  # what `frames` crops to; None where the file records no two-dimensional tissue region
+    spacing: Spacing | None  # size of a pixel; None where the file does not say
+    frame_time_ms: float | None  # milliseconds from frame to frame; None where the file does not say
+    photometric: str  # ``MONOCHROME2``, ``RGB``, ...
+    transfer_syntax: str  # UID of how the pixels are stored
     _source: Path | str | bytes
     _header: Dataset
 
@@ -102,11 +90,7 @@ class DicomImage:
                 yield frame
 
     def stored_frames(self) -> Generator[NDArray[Any], None, None]:
-        """Yield each frame's values as pydicom answers them: (H, W) integers, or (H, W, 3) RGB; not cropped.
-
-        Raises:
-            ImageError: And nothing else.
-        """
+        """Yield each frame's values as pydicom answers them: (H, W) integers, or (H, W, 3) RGB; not cropped."""
         with one_line(self.path):
             from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
             from pydicom.pixels.utils import iter_pixels  # noqa: PLC0415 - an extra
@@ -143,11 +127,7 @@ class DicomImage:
 
 
 def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
-    """Read what a DICOM file says of its pixels, and check it; no pixel is decoded yet.
-
-    Args:
-        path: The file, or its name for messages.
-        data: The whole file, if it has been read already.
+    """Read what a DICOM file, or ``data`` if it was read already, says of its pixels, and check it; none is decoded.
 
     Raises:
         ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
@@ -187,15 +167,7 @@ def _describe(header: Dataset, syntax: str, path: Path | str, source: Path | str
     check_kind(header, syntax, path)
     width, height, frames = int(header.Columns), int(header.Rows), int(header.get("NumberOfFrames") or 1)
     grey = header.PhotometricInterpretation in GREY
-    most = MAX_PIXELS if grey else MAX_COLOUR_PIXELS
-    if width * height > most:
-        raise ImageError(
-            "too_large",
-            f"{path}: found {width}x{height} pixels{'' if grey else ' in colour'}, expected at most "
-            f"{most // 1_000_000} million; scale it down",
-        )
-    if min(width, height) < MIN_SIDE:
-        raise ImageError("too_small", f"{path}: found {width}x{height} pixels, expected at least {MIN_SIDE} a side")
+    check_size(width, height, path, MAX_PIXELS if grey else MAX_COLOUR_PIXELS)
     if not 1 <= frames <= MAX_FRAMES or frames * width * height > MAX_CLIP_PIXELS:
         raise ImageError(
             "too_large",

@@ -17,18 +17,10 @@ _FORMAT_2D, _TISSUE, _CENTIMETRES = 1, 1, 3
 
 @dataclass(frozen=True)
 class Region:
-    """The box of one two-dimensional tissue region; right and bottom are the first column and row outside it."""
+    """One two-dimensional tissue region."""
 
-    left: int
-    top: int
-    right: int
-    bottom: int
+    box: tuple[int, int, int, int]  # left, top, right, bottom, as Pillow crops: the last two are outside it
     count: int  # how many such regions the picture has; this is the largest
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom, as Pillow crops."""
-        return self.left, self.top, self.right, self.bottom
 
 
 @dataclass(frozen=True)
@@ -62,9 +54,7 @@ def read_region(header: Dataset, width: int, height: int) -> tuple[Region | None
         count += 1
         if best is None or (right - left) * (bottom - top) > (best[2] - best[0]) * (best[3] - best[1]):
             best, spacing = (left, top, right, bottom), _region_spacing(item)
-    if best is None:
-        return None, None
-    return Region(left=best[0], top=best[1], right=best[2], bottom=best[3], count=count), spacing
+    return (Region(best, count), spacing) if best else (None, None)
 
 
 def _region_spacing(item: Dataset) -> Spacing | None:

@@ -41,18 +41,10 @@ _NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceU
 
 
 def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
-    """Write the answer for one DICOM file as a structured report, whole or not at all.
+    """Write the answer for one DICOM file as a structured report into a folder, whole or not at all; return its path.
 
     The report is named by its SOP Instance UID, which follows from the image and the answer: the same answer for the
     same image is the same report, is not written again, and is filed by an archive once.
-
-    Args:
-        folder: Where the report goes.
-        path: The DICOM file that was answered.
-        entry: Its answer, as ``sonoforge classify --json`` prints it.
-
-    Returns:
-        The report's path.
 
     Raises:
         ImageError: The file cannot be read any more, or does not say which study and series it belongs to.
