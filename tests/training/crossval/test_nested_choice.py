@@ -11,8 +11,7 @@ import pytest
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.options import ClassifierOptions
-from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.crossval.fold_generators import generator_job

@@ -11,7 +11,7 @@ from PIL import Image
 import planted_marks as plant
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.masks import read_masks

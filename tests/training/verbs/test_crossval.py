@@ -19,7 +19,7 @@ from scans import write_set
 from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.crossval.fold_result import read_fold
 from sonoforge.training.crossval.fold_task import fold_path
 from sonoforge.training.crossval.generators import ALL_CLASSES

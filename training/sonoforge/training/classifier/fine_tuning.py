@@ -138,13 +138,7 @@ def fit(
     Order, augmentation and dropout derive from (seed, epoch), so a run that continues from ``checkpoint``
     ends with the weights of an uninterrupted one (bit for bit on a CPU with one thread).
 
-    Args:
-        net: A torchvision ``MobileNetV2``.
-        inputs: Serve the input of block ``settings.frozen_blocks``.
-        settings: See `ClassifierSettings`.
-        seed: Seed of order, augmentation and dropout.
-        checkpoint: File written after every epoch and continued from where it exists.
-        on_epoch: Called with each epoch's row.
+    ``inputs`` serve the input of block ``settings.frozen_blocks``; ``checkpoint`` is written after every epoch.
 
     Returns:
         One row an epoch: ``epoch``, ``loss``, ``accuracy`` (on augmented training images), ``learning_rate``, and
@@ -182,7 +176,9 @@ class _Training:
         self.device, self.start_block = device, settings.frozen_blocks
         trained = [*net.features[self.start_block :].parameters(), *net.classifier.parameters()]
         if settings.outlines:
-            net.outline = _make_outline_head(seed, device)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed(seed, "outline head"))
+                net.outline = OutlineHead().to(device)
             trained += net.outline.parameters()
         # What is left after the last full batch waits for the next epoch's order: a batch of one has no statistics.
         self.batch = min(settings.batch, len(labels))
@@ -190,7 +186,14 @@ class _Training:
         self.optimizer = OPTIMISERS[settings.optimiser](
             trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.schedule = _make_schedule(self.optimizer, settings, self.steps * settings.epochs)
+        self.schedule: torch.optim.lr_scheduler.LRScheduler
+        if settings.schedule == "constant":
+            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, factor=1.0)
+        else:
+            steps = max(2, self.steps * settings.epochs)
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimizer, settings.learning_rate, total_steps=steps
+            )
         self.average = {key: value.clone() for key, value in _trained_state(net, self.start_block).items()}
         self.target = torch.from_numpy(labels).to(device)
         self.class_weights = None
@@ -206,7 +209,9 @@ class _Training:
         if self.inputs.frequencies is not None:
             order = order[draw_by_frequency(self.inputs.frequencies[order], rng)]
         total_loss, correct = 0.0, 0
-        _train_mode(self.net, self.start_block)
+        self.net.eval()  # frozen batch norms keep their statistics
+        self.net.features[self.start_block :].train()
+        self.net.classifier.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
             for index in range(self.steps):
@@ -286,8 +291,8 @@ class _Training:
     def save(self, checkpoint: Path, history: list[EpochRow]) -> None:
         """Write all that the next epoch needs."""
         state = {"net": _trained_state(self.net, self.start_block), "average": self.average, "history": history}
-        state["shown"] = self.shown.counts
         state |= {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        state["shown"] = self.shown.counts
         buffer = io.BytesIO()
         torch.save(state, buffer)
         atomic.write_bytes(checkpoint, buffer.getvalue())
@@ -307,23 +312,13 @@ class _Training:
 def draw_by_frequency(frequencies: NDArray[np.float64], rng: np.random.Generator) -> Indices:
     """Draw as many indices as there are images, each as often as its frequency, rounded up or down; shuffled.
 
-    Systematic sampling (Madow & Madow, On the theory of systematic sampling, 1944): every image of frequency f is drawn
-    floor(f) or ceil(f) times, f times on average.
-
-    Args:
-        frequencies: (N,), of mean 1.
-        rng: Of the start and the order.
+    Systematic sampling (Madow & Madow, On the theory of systematic sampling, 1944): every image of frequency f, of mean
+    1, is drawn floor(f) or ceil(f) times, f times on average.
     """
     ends = np.cumsum(frequencies)
     ends *= len(ends) / ends[-1]
     drawn = np.searchsorted(ends, rng.random() + np.arange(len(ends)), side="right")
     return rng.permutation(np.minimum(drawn, len(ends) - 1)).astype(np.int64)
-
-
-def _make_outline_head(seed: int, device: torch.device) -> OutlineHead:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "outline head"))
-        return OutlineHead().to(device)
 
 
 def _class_loss(logits: Tensor, wanted: Tensor, each: Tensor | None, weight: Tensor | None, smoothing: float) -> Tensor:
@@ -334,28 +329,9 @@ def _class_loss(logits: Tensor, wanted: Tensor, each: Tensor | None, weight: Ten
     return (each * own).sum() / each.sum()
 
 
-def _make_schedule(
-    optimizer: torch.optim.Optimizer, settings: ClassifierSettings, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if settings.schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=max(2, steps))
-
-
 def _trained_state(net: Any, start_block: int) -> dict[str, Tensor]:
-    return {key: value for key, value in net.state_dict().items() if _is_trained(key, start_block)}
-
-
-def _is_trained(key: str, start_block: int) -> bool:
-    parts = key.split(".")
-    return parts[0] != "features" or int(parts[1]) >= start_block
-
-
-def _train_mode(net: Any, start_block: int) -> None:
-    """Put the trained part in train mode; frozen batch norms keep their statistics."""
-    net.eval()
-    net.features[start_block:].train()
-    net.classifier.train()
+    frozen = tuple(f"features.{block}." for block in range(start_block))
+    return {key: value for key, value in net.state_dict().items() if not key.startswith(frozen)}
 
 
 @torch.no_grad()
@@ -370,13 +346,7 @@ def _update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay:
 
 
 def taught_by(inputs: TrainingInputs, teachers: Sequence[Any], settings: ClassifierSettings) -> TrainingInputs:
-    """Serve the same views with the teachers' answers to them: the softmax of their mean logits.
-
-    Args:
-        inputs: What the teachers learned from.
-        teachers: Networks, trained; they are put into evaluation mode.
-        settings: What they were trained with.
-    """
+    """Serve the same views with the trained teachers' answers to them: the softmax of their mean logits."""
     for teacher in teachers:
         teacher.eval()
     serve = inputs.batch

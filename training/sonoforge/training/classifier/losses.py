@@ -54,13 +54,7 @@ class Shown:
 
 
 def add_prevalence(bias: Tensor, healthy: int, share: float) -> None:
-    """Change the biases (C,) of the classes in place, from even odds of a lesion to those where ``share`` are healthy.
-
-    Args:
-        bias: Of the last layer.
-        healthy: Index of the healthy class.
-        share: Of healthy scans, between 0 and 1.
-    """
+    """Change the biases (C,) of the last layer from even odds of a lesion to those with a ``share`` healthy."""
     bias[healthy] -= math.log((1 - share) / share)
 
 
@@ -91,14 +85,9 @@ def hierarchical_losses(
 
 
 def hierarchical_loss(first: Tensor, second: Tensor, teaches: Tensor, ill: Tensor, weights: Tensor) -> Tensor:
-    """Return the sum of the mean losses of both steps, each over the images that teach it.
+    """Return the sum of the mean losses of both steps (B,), each over the images that teach it.
 
-    Args:
-        first: (B,) see `hierarchical_losses`.
-        second: (B,).
-        teaches: (B,) 1 where the image teaches the first step.
-        ill: (B,) 1 where it teaches the second.
-        weights: (B,) of each image.
+    ``teaches`` (B,) is 1 where the image teaches the first step, ``ill`` (B,) where it teaches the second.
     """
     means = [
         (loss * own * weights).sum() / (own * weights).sum().clamp_min(torch.finfo(loss.dtype).tiny)

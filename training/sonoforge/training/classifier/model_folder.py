@@ -52,7 +52,7 @@ class TrustRecord(TypedDict):
 
 
 class QualityRange(TypedDict):
-    """1st and 99th percentile of a quality metric."""
+    """The usual values of a quality metric: its 1st and 99th percentile, in `ScanBands` its 5th and 95th."""
 
     low: float
     high: float

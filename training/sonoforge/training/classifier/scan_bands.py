@@ -13,36 +13,24 @@ from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.training.classifier.model_folder import QualityRange
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.selection import evenly_spaced
 
 _MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
 
 
-class Band(TypedDict):
-    """5th and 95th percentile of a metric."""
-
-    low: float
-    high: float
-
-
 class ScanBands(TypedDict):
-    """The bands and the number of images that they are from, as ``quality.scan`` of a manifest holds them."""
+    """5th and 95th percentile of each metric, and of how many images, as ``quality.scan`` of a manifest holds them."""
 
     count: int
-    bands: dict[str, Band]
+    bands: dict[str, QualityRange]
 
 
 def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Preprocessing) -> ScanBands:
-    """Measure up to 256 evenly spaced images of a training set in their own pixels.
+    """Measure up to 256 evenly spaced images of a training set in their own pixels: their files are read again.
 
-    Args:
-        cache: The data set; its files are read again, as the cache holds small views.
-        indices: Of the training images.
-        preprocessing: Says which part of an image is the scan.
-
-    Returns:
-        A metric that none of the images has a value for is left out.
+    A metric that none of the images has a value for is left out.
     """
     chosen = indices[evenly_spaced(len(indices), _MOST)]
 
@@ -57,5 +45,5 @@ def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Pre
         values = [row[name] for row in rows if np.isfinite(row[name])]
         if values:
             low, high = np.percentile(values, (5, 95)).tolist()
-            bands[name] = Band(low=low, high=high)
+            bands[name] = QualityRange(low=low, high=high)
     return ScanBands(count=len(rows), bands=bands)

@@ -20,11 +20,11 @@ from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.copies.signatures import BITS, Signatures, make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.datasets import Dataset
 
 log = logging.getLogger(__name__)
 
-_NAMED = 3  # pairs that a refusal names
 _ARRAYS = {
     "middle": ArrayKind(np.float32, (128,)),
     "axes": ArrayKind(np.float32, (128, BITS)),
@@ -100,11 +100,10 @@ def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
     """
     seen = find_seen(bundle, cache)
     if seen:
-        named = "; ".join(f"{cache.dataset.items[one.image].path} ~ {one.why}" for one in seen[:_NAMED])
-        more = f"; and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
+        pairs = [f"{cache.dataset.items[one.image].path} ~ {one.why}" for one in seen]
         raise GateError(
             f"weights: the shipped backbone was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
-            f"versions of them, so any figure on them would be leaked ({named}{more}); use imagenet or a file"
+            f"versions of them, so any figure on them would be leaked ({name_some(pairs)}); use imagenet or a file"
         )
 
 

@@ -116,28 +116,18 @@ ERROR = 0.05
 
 
 class TrainingLooks(NamedTuple):
-    """What the final model's training images look like.
+    """What the final model's training images look like; no network has to see them for it."""
 
-    Attributes:
-        upright: (`ROWS`,) weights, see `fit_upright`.
-        white: Largest share of white pixels.
-        grain: (N,) `speckle_grain.flatness`.
-        colour: Largest share of coloured pixels.
-    """
-
-    upright: NDArray[np.float64]
-    white: float
-    grain: NDArray[np.float64]
-    colour: float = 0.0
+    upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
+    white: float  # largest share of white pixels
+    grain: NDArray[np.float64]  # (N,) `speckle_grain.flatness`
+    colour: float = 0.0  # largest share of coloured pixels
 
 
 def describe_causes(part: Predictions, distances: NDArray[np.float64], judged: HeldOutTrust) -> list[FlagResult]:
     """Count the errors of held-out images with a cause that lowers trust or is named, and of those without it.
 
-    Args:
-        part: Their predictions, N images.
-        distances: (N,) from the training images of their network.
-        judged: What else each is judged by.
+    Their distances (N,) are from the training images of their network.
     """
     return describe_flags(
         part,
@@ -152,11 +142,7 @@ def record_trust(
 ) -> TrustRecord:
     """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
 
-    Args:
-        distances: Of held-out images (N,) from the training images of their network.
-        judged: What else they are judged by.
-        held_out: The same images' answers.
-        looks: Of the final model's training images: no network has to see them for it.
+    The distances (N,) are of the held-out images from the training images of their network.
     """
     median, threshold = float(np.median(distances)), float(np.percentile(distances, 95))
     near, far = float(np.median(judged.neighbours)), float(np.percentile(judged.neighbours, 95))

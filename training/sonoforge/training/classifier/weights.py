@@ -19,7 +19,7 @@ from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.pretrained import DIGEST, Weights, download_weights, mismatches, read_weights
+from sonoforge.training.pretrained import DIGEST, download_weights, mismatches, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,7 @@ class Backbone(NamedTuple):
 
 
 def load_backbone(choice: str, cache: ImageCache) -> Backbone:
-    """Open the initial weights that the user chose.
-
-    Args:
-        choice: ``imagenet``, ``shipped``, ``none`` or the path of a ``.safetensors`` file.
-        cache: All images of the data set, to refuse ``shipped`` where it has seen one of them.
+    """Open the initial weights that the user chose; ``shipped`` is refused where it has seen an image of the data set.
 
     Raises:
         SonoforgeError: Nothing to download from, an unreadable file, or keys that do not fit.
@@ -51,10 +47,16 @@ def load_backbone(choice: str, cache: ImageCache) -> Backbone:
         log.warning("weights: none; the network starts from random numbers, expect a far lower accuracy")
         return Backbone({}, "random initialisation (--weights none)", "")
     if choice == "imagenet":
-        return _download()
+        otherwise = (
+            "give weights: a .safetensors file with torchvision's key names, or none to start from random numbers"
+        )
+        weights = download_weights(_IMAGENET, otherwise)
+        return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)
     if choice == "shipped":
         return _shipped(cache)
-    return _from_file(Path(choice))
+    weights = read_weights(Path(choice), _CHOICES)
+    digest = f"sha256 {weights.digest}"
+    return Backbone(_features_only(weights.state, choice), f"{Path(choice).name} ({digest})", digest)
 
 
 def weights_digest(choice: str) -> str:
@@ -69,25 +71,7 @@ def weights_digest(choice: str) -> str:
         return _IMAGENET
     if choice == "shipped":
         return f"sha256 {open_bundle(None).manifest.files['model.onnx'].sha256[:DIGEST]}"
-    return _file_digest(read_weights(Path(choice), _CHOICES))
-
-
-def _file_digest(weights: Weights) -> str:
-    return f"sha256 {weights.digest}"
-
-
-def _download() -> Backbone:
-    weights = download_weights(
-        _IMAGENET,
-        "give weights: a .safetensors file with torchvision's key names, or none to start from random numbers",
-    )
-    return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)
-
-
-def _from_file(path: Path) -> Backbone:
-    weights = read_weights(path, _CHOICES)
-    digest = _file_digest(weights)
-    return Backbone(_features_only(weights.state, str(path)), f"{path.name} ({digest})", digest)
+    return f"sha256 {read_weights(Path(choice), _CHOICES).digest}"
 
 
 def _features_only(state: dict[str, torch.Tensor], where: str) -> dict[str, torch.Tensor]:

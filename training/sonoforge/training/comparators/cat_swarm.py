@@ -38,16 +38,9 @@ class Found(NamedTuple):
 def minimise(
     cost: Callable[[Floats], float], low: Floats, high: Floats, swarm: Swarm, rng: np.random.Generator
 ) -> Found:
-    """Search the box from ``low`` to ``high`` (D,) for the least cost.
+    """Search the box from ``low`` to ``high`` (D,) for the place (D,) of the least cost.
 
     Places are kept in the box; a velocity is at most the box's side.
-
-    Args:
-        cost: Cost of a place (D,).
-        low: Lower bounds.
-        high: Upper bounds.
-        swarm: See `Swarm`.
-        rng: All that is drawn.
     """
     places = rng.uniform(low, high, (swarm.cats, len(low)))
     velocities = rng.uniform(-1, 1, places.shape) * (high - low)

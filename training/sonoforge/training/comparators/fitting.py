@@ -55,12 +55,6 @@ def fit_comparator(comparator: Comparator, train: TrainingFold, seed: int, swarm
     Every inner split keeps groups whole, so that near-duplicates do not make the inner figures better than they are.
     Where the paper is silent, the settings are scikit-learn's defaults: a radial kernel with C = 1, five neighbours.
 
-    Args:
-        comparator: Row of `table.COMPARATORS`.
-        train: The training fold.
-        seed: Of inner splits, the swarm and the perceptron's weights.
-        swarm: How the perceptron is searched for.
-
     Raises:
         SonoforgeError: A class has a single group of images, so that no inner split can hold one back.
     """

@@ -40,9 +40,7 @@ class NetworkWeights(NamedTuple):
 def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, NetworkWeights]:
     """Read the weights of these networks from what was given, or let torchvision download the others.
 
-    Args:
-        names: Keys of `WEIGHTS`.
-        given: ``NAME=FILE`` each, or folders with files ``NAME*.safetensors``.
+    What is given is ``NAME=FILE`` each, or a folder with files ``NAME*.safetensors``.
 
     Raises:
         SonoforgeError: A file that is not readable or of another network; weights that are nowhere to be had; all

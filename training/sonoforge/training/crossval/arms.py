@@ -131,11 +131,7 @@ def file_stem(name: str) -> str:
 
 
 def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]:
-    """Name every arm at every share of the real images, the largest share first.
-
-    Args:
-        arms: Names without a share, where there are ``shares``.
-        shares: In (0, 1]; empty: the arms as they are.
+    """Name every arm at every share of the real images, in (0, 1], the largest first; without shares, every arm.
 
     Raises:
         SonoforgeError: An unknown name, one that has a share already, or a share out of range or given twice.
@@ -193,11 +189,8 @@ def added_counts(arm: Arm, counts: Sequence[int]) -> dict[int, int]:
 
     The *lack* of a class is what it has fewer than the largest; the lacks together are the balancing number.  With
     dose D a class gets D times its lack; where images are added to all classes, its lack and D times the largest class,
-    so that all end with (1 + D) times the largest; and without real images, D times the largest class.
-
-    Args:
-        arm: The arm.
-        counts: Real images of each class, by label.
+    so that all end with (1 + D) times the largest; and without real images, D times the largest class.  ``counts`` are
+    the real images of each class, by label.
     """
     largest = max(counts)
     wanted = {}
@@ -224,12 +217,6 @@ def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
 
 def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> None:
     """Refuse arms that would do nothing: those that make up for classes of different size, where there are none.
-
-    Args:
-        option: The command-line option that names the arms.
-        arms: Names, see `find_arm`.
-        classes: Class names.
-        counts: Number of images of each class.
 
     Raises:
         SonoforgeError: Names the arm, the counts and what to do.
@@ -258,9 +245,5 @@ def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSetting
 
 def changes_of(arm: Arm) -> Mapping[str, object]:
     """Return what sets an arm apart from the row of `ARMS` that fills or augments as it does; empty for such a row."""
-    own, plain = dataclasses.asdict(arm), dataclasses.asdict(Arm(""))
-    return {
-        name: own[name]
-        for name in ("dose", "all_classes", "real", "real_share", "added_weight")
-        if own[name] != plain[name]
-    }
+    names = ("dose", "all_classes", "real", "real_share", "added_weight")
+    return {name: getattr(arm, name) for name in names if getattr(arm, name) != getattr(Arm, name)}

@@ -34,16 +34,9 @@ log = logging.getLogger(__name__)
 def balance(
     arm: Arm, images: LabelledImages, job: GeneratorJob, make_scorer: Callable[[], Scorer]
 ) -> LabelledImages | None:
-    """Make the images that the arm adds; generators that are not trained yet are trained.
+    """Make the images that the arm adds to the real ones, if any; generators that are not trained yet are trained.
 
-    Args:
-        arm: The arm.
-        images: The real ones that generators learn from and duplicates are of.
-        job: How the generators are trained.
-        make_scorer: Trains what scores ``curated`` images; not called for another arm.
-
-    Returns:
-        The images to add, or None for an arm that adds none.
+    What scores ``curated`` images is not made for another arm.
     """
     counts = added_counts(arm, images.counts.tolist())
     if arm.fill == "duplicates":
@@ -93,13 +86,7 @@ def duplicate_images(counts: Mapping[int, int], images: LabelledImages, seed: in
 
 
 def shuffle_labels(images: LabelledImages, counts: Mapping[int, int], seed: int) -> LabelledImages:
-    """Give images drawn of all classes labels that say nothing of them: a placebo.
-
-    Args:
-        images: As many of each class as of every other.
-        counts: Images to return under each label; no more in all than ``images``.
-        seed: Of the order.
-    """
+    """Give so many images of each label, drawn of all classes equally, labels that say nothing of them: a placebo."""
     order = np.random.default_rng(derive_seed(seed, "shuffled labels")).permutation(len(images))
     labels = np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
     return LabelledImages(images.pixels[order[: len(labels)]], labels, images.classes)

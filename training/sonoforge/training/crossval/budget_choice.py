@@ -67,13 +67,8 @@ def describe_choice(
 ) -> str:
     """Say where a run's settings were chosen, and what that means for figures on its images.
 
-    Args:
-        budget: Row of `settings.BUDGETS`.
-        settings: Fields of `ClassifierSettings`, as the run had them.
-        known: Number of the run's images that the budget was chosen on, see `count_chosen_on`.
-        images: Number of the run's images.
-        seeds: Of the run.
-        choosing: What the run chose itself, inside its folds.
+    The budget was chosen on ``known`` of the run's images, see `count_chosen_on`; ``choosing`` is what the run chose
+    itself, inside its folds, ``settings`` the `ClassifierSettings` that it had.
     """
     names = CHOSEN_ON[budget]
     whose = f"{names[0]}'s" if len(names) == 1 else f"of {listed(names)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
+from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import MOST, Arm, find_arm
 from sonoforge.training.statistics.results import ComparisonResults
 

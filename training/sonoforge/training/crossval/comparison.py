@@ -180,7 +180,7 @@ def _summarise(planned: _Planned, second_opinion: SecondOpinion) -> Comparison:
     results = _results(planned, folds, second_opinion)
     choice = final.choice if final else None
     if settings.choosing:
-        results["choice"] = collect_choices(settings, folds, choice)
+        results["choice"] = collect_choices(settings.choosing, settings, folds, choice)
     return Comparison(results, planned.backbone, planned.made, maps, choice["settings"] if choice else {})
 
 

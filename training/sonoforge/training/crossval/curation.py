@@ -46,13 +46,9 @@ def curate(
 ) -> tuple[LabelledImages, Curation]:
     """Keep, of each class, the first images wanted that pass all tests; the cheapest test comes first.
 
-    Args:
-        drawn: Generated images.
-        wanted: Images to keep at most, by label.
-        images: The real ones that the generators read, with their groups.
-        as_drawn: The same at the resolution of the drawn ones, see `generators.at_size_drawn`: what is usual of sharp
-            scans is not of any image that was drawn smaller.
-        score: See `Scorer`.
+    ``images`` are the real ones that the generators read, with their groups; ``as_drawn`` are the same at the
+    resolution of the drawn ones, see `generators.at_size_drawn`: what is usual of sharp scans is not of any image that
+    was drawn smaller.
 
     Raises:
         SonoforgeError: Too few groups for the copy test, see `copies.generated.copy_test`.
@@ -76,11 +72,7 @@ def curate(
 
 
 def check_enough_groups(where: str, groups: NDArray[np.int64]) -> None:
-    """Refuse real images of too few groups for the copy test, before anything is trained.
-
-    Args:
-        where: Where they were found, to be named.
-        groups: (N,) group of each image that the generators may read.
+    """Refuse real images of too few groups (N,) for the copy test, before anything is trained.
 
     Raises:
         SonoforgeError: Fewer groups than `least_groups`.

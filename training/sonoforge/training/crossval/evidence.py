@@ -114,11 +114,7 @@ def origin_checks(
 ) -> list[Check]:
     """List what must hold under every protocol: split, folds and reads are of these very images.
 
-    Args:
-        folder: The run folder.
-        plans: See `read_plans`.
-        reads: See `check_reads`.
-        images: Content hash of each image of the data set by its path.
+    ``images`` has the content hash of each image of the data set by its path.
     """
     changes = "; ".join({describe_changes(plan.images, images): None for plan in plans.values()})
     foreign = [
@@ -133,16 +129,13 @@ def origin_checks(
     ]
     for kind, own in reads.items():
         what = f"content hashes that {_a(kind)} read and no image of the split has"
-        checks.append(Check(what, f"{len(own.unknown)}{_in_brackets(own.unknown)}", not own.unknown))
+        named = f" ({name_some(own.unknown)})" if own.unknown else ""
+        checks.append(Check(what, f"{len(own.unknown)}{named}", not own.unknown))
     return checks
 
 
 def _a(kind: str) -> str:
     return f"{'an' if kind.startswith('inner') else 'a'} {kind}"
-
-
-def _in_brackets(names: Sequence[str]) -> str:
-    return f" ({name_some(names)})" if names else ""
 
 
 def split_checks(plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], near_duplicates: int) -> list[Check]:
@@ -174,15 +167,12 @@ def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, ArmResult
     for arm, figures in arms.items():
         part = next((part for part in parts if part.arm == arm), None)
         printed = np.array(figures["confusion"])
-        equal = part is not None and bool((confusion(part, len(printed)) == printed).all())
+        equal = part is not None and np.array_equal(
+            confusion_matrix(part.labels, part.predicted, len(printed)), printed
+        )
         what = f"confusion matrix recounted from predictions.csv: {arm}"
         checks.append(Check(what, "equal" if equal else "differs", equal))
     return checks
-
-
-def confusion(part: Predictions, classes: int) -> NDArray[np.int64]:
-    """Count the images of one arm by true class (row) and predicted class (column)."""
-    return confusion_matrix(part.labels, part.predicted, classes)
 
 
 # ---- the generators

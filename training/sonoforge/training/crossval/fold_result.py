@@ -47,15 +47,9 @@ def made_from(
     generator: Mapping[str, Any],
     choosing: Choosing | None = None,
 ) -> MadeFrom:
-    """Collect what a classifier is made from.
+    """Collect what the classifier of an arm is made from; ``generator`` is `Pretrained.record` of the generators.
 
-    Args:
-        plan: The split plan.
-        arm: Name, see `arms`.
-        classifier: The settings of the arm's classifier.
-        weights: `weights.Backbone.digest`, or that of a comparator's networks.
-        generator: Settings of the generators, from `Pretrained.record`; an arm without generators ignores them.
-        choosing: What is chosen inside the training images instead, if anything; comparators ignore it.
+    An arm without generators ignores these, a comparator what is chosen and the settings of the classifier.
     """
     own = find_arm(arm)
     settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
@@ -139,8 +133,7 @@ def write_fold(path: Path, result: FoldResult) -> None:
     """Write the result; in the file, ``reads`` maps ``generator benign``, for example, to hashes."""
     values: dict[str, Any] = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
     reads = {f"{own.stage} {own.class_name}".rstrip(): own.hashes for own in result.reads}
-    trust = None if result.trust is None else result.trust._asdict()
-    atomic.write_json(path, values | {"reads": reads, "trust": trust})
+    atomic.write_json(path, values | {"reads": reads, "trust": result.trust and result.trust._asdict()})
 
 
 def read_fold(path: Path) -> FoldResult:
@@ -156,7 +149,7 @@ def read_fold(path: Path) -> FoldResult:
         for key, hashes in values.pop("reads").items():
             stage, _, class_name = key.partition(" ")
             reads.append(StageReads(stage, tuple(hashes), class_name))
-        judged = None if trust is None else HeldOutTrust(**trust)
+        judged = trust and HeldOutTrust(**trust)
         return FoldResult(**values, reads=tuple(reads), made_from=MadeFrom(**made_from), trust=judged)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SonoforgeError(f"{path}: not a readable fold result ({error}); {REMEDY}") from error

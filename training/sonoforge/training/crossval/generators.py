@@ -109,13 +109,7 @@ def draw_trained(
     """Draw images of each class from its generator, resized as the classifier sees them.
 
     Image number i of a class depends on the seed and i alone, so a smaller dose is the beginning of a larger one.  What
-    was trained with masks draws each image with its own.
-
-    Args:
-        checkpoints: Of the generators, by label.
-        counts: Images to draw, by label.
-        images: The real ones, for their size and classes.
-        seed: Of the latents.
+    was trained with masks draws each image with its own.  Of the real images, only size and classes are read.
     """
     sources = {
         label: _Source(load_generator(checkpoints[label]), gan_checkpoint.describe(checkpoints[label]).image_channels)

@@ -35,19 +35,17 @@ def check_images(folder: Path, cache: ImageCache) -> None:
                 "--resume out to start again"
             )
         return
-    plans: dict[int, tuple[Path, SplitPlan]] = {}
-    for path in sorted(folder.glob("splits*.json")):
-        plan = read_plan(path)
-        plans[plan.seed] = path, plan
+    found = [(path, read_plan(path)) for path in sorted(folder.glob("splits*.json"))]
+    plans = {plan.seed: (path, plan.digest) for path, plan in found}
     for path in sorted((folder / "folds").glob("*.json")):
         fold = read_fold(path)
-        if fold.seed not in plans or fold.made_from.plan != plans[fold.seed][1].digest:
-            named = plans[fold.seed][0] if fold.seed in plans else folder / FILE
+        named, digest = plans.get(fold.seed, (folder / FILE, ""))
+        if fold.made_from.plan != digest:
             raise SonoforgeError(
                 f"{named}: is not the plan that {path.name} was made with; restore it, or leave --resume out to begin "
                 "anew"
             )
-    for _, plan in plans.values():
+    for _, plan in found:
         check_unchanged(str(folder), plan.images, cache.contents)
 
 
@@ -68,11 +66,7 @@ def keep_plan(path: Path, plan: SplitPlan) -> None:
 
 
 def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, str]:
-    """Return what tells the weights that each arm starts from from all others: of a comparator, of its networks.
-
-    Args:
-        settings: For the arms, and the weights that were given.
-        backbone: `weights.Backbone.digest`, of all other arms.
+    """Return `weights.Backbone.digest` of what each arm starts from: of a comparator, those of its networks.
 
     Raises:
         SonoforgeError: Weights that are not to be had, or not of these networks.
@@ -88,13 +82,7 @@ def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, st
 def origins(
     plans: Sequence[SplitPlan], settings: ComparisonSettings, digests: Mapping[str, str]
 ) -> dict[tuple[int, str], MadeFrom]:
-    """Return what the classifiers of each seed and arm are made from.
-
-    Args:
-        plans: One a seed.
-        settings: Of the comparison.
-        digests: Of the initial weights by arm, see `digests_of_arms`.
-    """
+    """Return what the classifiers of each seed and arm are made from, with the `digests_of_arms`."""
     return {
         (plan.seed, arm): made_from(
             plan,

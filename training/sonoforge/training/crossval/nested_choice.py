@@ -48,9 +48,7 @@ class Scores(NamedTuple):
 def choose(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Scores:
     """Choose the candidate that is right most often; of equals, that of the lowest cross-entropy, then the first.
 
-    Args:
-        labels: (N,) true classes.
-        probabilities: (V, N, C) answers of V candidates to the same images.
+    All V candidates give answers (V, N, C) to the same images, whose true classes are ``labels`` (N,).
     """
     right = (probabilities.argmax(axis=2) == labels).sum(axis=1)
     of_truth = probabilities[:, np.arange(len(labels)), labels].clip(np.finfo(np.float64).tiny)
@@ -89,9 +87,7 @@ class NestedFolds:
 def nested_folds(tasks: Sequence[FoldTask], final_arm: str | None) -> NestedFolds:
     """Divide the training part of every outer fold, and all images for the final model, and list what is to be trained.
 
-    Args:
-        tasks: All outer folds; those that are done are checked, but nothing is chosen for them any more.
-        final_arm: Name of the arm of a final model, if there is to be one.
+    Outer folds that are done are checked, but nothing is chosen for them any more.
 
     Raises:
         SonoforgeError: A class has fewer groups than there are inner folds.
@@ -192,18 +188,9 @@ def _with_choice(task: FoldTask, inner: Sequence[Sequence[FoldTask]]) -> FoldTas
 
 
 def collect_choices(
-    settings: ComparisonSettings, folds: Sequence[FoldResult], final: FoldChoiceResult | None
+    choosing: Choosing, settings: ComparisonSettings, folds: Sequence[FoldResult], final: FoldChoiceResult | None
 ) -> ChoiceResult:
-    """Collect for ``results.json`` what was chosen in each fold, and for the final model, if there is one.
-
-    Args:
-        settings: Of the comparison, with something to choose.
-        folds: All folds of all arms and seeds.
-        final: What was chosen on all images.
-    """
-    choosing = settings.choosing
-    if choosing is None:
-        raise ValueError("found nothing to choose from, expected settings with a choice")
+    """Collect for ``results.json`` what was chosen in each fold of ``choosing``, and for the final model, if any."""
     candidates = {arm: own for arm in settings.arms if (own := choosing.candidates(find_arm(arm)))}
     found = {
         arm: [

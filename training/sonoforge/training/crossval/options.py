@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option
-from sonoforge.training.classifier.options import CHOOSABLE, ClassifierOptions
+from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.gan.options import GanSettings

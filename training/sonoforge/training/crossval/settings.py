@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.options import ClassifierOptions
-from sonoforge.training.classifier.settings import ClassifierSettings
+from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm, with_shares
 from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.crossval.options import ComparisonConfig

@@ -11,6 +11,7 @@ from typing import Any
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
 from sonoforge.training.gan.checkpoint import find_checkpoint
@@ -19,19 +20,12 @@ from sonoforge.training.run_folder import read_config
 
 log = logging.getLogger(__name__)
 
-_NAMED = 3  # images that a refusal names
-
 
 def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path) -> None:
     """Refuse to start generators from a run that was trained on images of this data set, changed or not.
 
     The run's images are read again from where it read them; about 45 core-milliseconds for each image of either set the
-    first time, after which the answer is kept beside the decoded images.
-
-    Args:
-        start_from: A run of ``sonoforge gan train``, or one of its checkpoints; a file of weights is not looked at.
-        cache: The images that are to be tested.
-        cache_folder: Where decoded images are kept.
+    first time, after which the answer is kept beside the decoded images.  A file of weights is not looked at.
 
     Raises:
         GateError: It was trained on some of them; names the first.
@@ -42,13 +36,11 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
         theirs, trained = _read_trained(run, cache_folder)
         seen = _find_seen(theirs, trained, cache)
         if seen:
-            shown = [(cache.dataset.items[own].path, theirs.dataset.items[index].path) for own, index in seen[:_NAMED]]
-            named = "; ".join(" ~ ".join(pair) for pair in shown)
-            more = f"; and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
+            pairs = [f"{cache.dataset.items[own].path} ~ {theirs.dataset.items[index].path}" for own, index in seen]
             raise GateError(
                 f"--gan-start-from: {run} was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
-                f"versions of them, so any figure on them would be leaked ({named}{more}); start from a run on other "
-                "collections"
+                f"versions of them, so any figure on them would be leaked ({name_some(pairs)}); start from a run on "
+                "other collections"
             )
         log.info("%s was trained on %d images, none of them among these %d", run, len(trained), len(cache.hashes))
         start_from = str(read_config(run).get("start_from") or "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option, runs_folder
-from sonoforge.training.classifier.options import ClassifierOptions
+from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.run_options import TrainingOptions
