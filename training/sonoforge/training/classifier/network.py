@@ -73,15 +73,9 @@ def to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
 def frozen_features(
     net: Any, pixels: Pixels, settings: ClassifierSettings, variant: int, seed: int, device: torch.device
 ) -> Tensor:
-    """Run the frozen blocks once over one augmented variant of every image: float32 (N, C, H, W).
+    """Run the frozen blocks once over one augmented variant of every image (N, S, S, 3): float32 (N, C, H, W).
 
-    Args:
-        net: A torchvision ``MobileNetV2``.
-        pixels: (N, S, S, 3).
-        settings: For ``frozen_blocks``, ``augmentation`` and ``precision``.
-        variant: 0 is the image itself, 1 its mirror image; see `VARIANTS` for how many there are.
-        seed: With the variant, the seed of the augmentation.
-        device: Where to run.
+    Variant 0 is the image itself, 1 its mirror image; see `VARIANTS` for how many there are.
     """
     net.eval()
     rng = np.random.default_rng(derive_seed(seed, "augmentation variant", variant))

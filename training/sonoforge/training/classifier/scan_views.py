@@ -74,13 +74,8 @@ def crop_around(size: tuple[int, int], lesion: Box, rng: np.random.Generator) ->
 
 def any_crop(size: tuple[int, int], rng: np.random.Generator) -> Box:
     """Draw a crop of a picture (height, width), as of a scan without a lesion."""
-    spans = []
-    for side in (size[1], size[0]):
-        length = int(rng.integers(round(SIDES[0] * side), round(SIDES[1] * side) + 1))
-        first = int(rng.integers(0, side - length + 1))
-        spans.append((first, first + length))
-    (left, right), (top, bottom) = spans
-    return left, top, right, bottom
+    nothing = (size[1], size[0], 0, 0)  # no place of a crop leaves a part of it out
+    return crop_around(size, nothing, rng)
 
 
 ENOUGH = 10
@@ -132,11 +127,7 @@ def scan_inputs(
 ) -> TrainingInputs:
     """Serve whole images and crops of them, augmented afresh each time, and say what each view shows and teaches.
 
-    Args:
-        images: N images, with masks if ``settings.lesion_crops`` or ``settings.outlines`` is not 0.
-        settings: For ``augmentation``, ``lesion_crops`` and ``outlines``.
-        frozen: The frozen blocks, in evaluation mode; they are run on each view, the trained ones read the result.
-        device: Where the network is.
+    The frozen blocks, in evaluation mode, are run on each view; the trained ones read the result.
 
     Raises:
         SonoforgeError: No healthy class; or crops or outlines without masks.

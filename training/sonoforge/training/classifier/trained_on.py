@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +35,11 @@ _ARRAYS = {
     "angles": ArrayKind(np.uint8, ("N",)),
     "bits": ArrayKind(np.uint8, ("N", BITS // 8)),
 }
-_LABELS = {"labels": ArrayKind(np.uint8, (None,))}
-_ORIGINS = {"collections": ArrayKind(np.uint8, (None,)), "hashes": ArrayKind(np.uint8, (None, HASH_PREFIX // 2))}
-
-
-class _Origins(NamedTuple):
-    """Where the training images of a bundle are from."""
-
-    names: list[str]  # of their collections
-    collections: NDArray[np.integer[Any]]  # (N,) index of each image's collection
-    hashes: dict[str, str]  # its collection by the start of an image's content hash
+_ORIGINS = {
+    "labels": ArrayKind(np.uint8, (None,)),
+    "collections": ArrayKind(np.uint8, (None,)),
+    "hashes": ArrayKind(np.uint8, (None, HASH_PREFIX // 2)),
+}
 
 
 class Seen(NamedTuple):
@@ -85,10 +80,22 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
 
     About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.
     """
-    hashes = _origins(bundle).hashes
+    stored, names = bundle.arrays(SIGNATURES, _ORIGINS), bundle.manifest.raw["training"]["collections"]
+    collections = [names[place] for place in stored["collections"]]  # of each training image
+    hashes = dict(zip((bytes(row).hex() for row in stored["hashes"]), collections, strict=True))
     known = [(index, hashes.get(digest[:HASH_PREFIX])) for index, digest in enumerate(cache.hashes)]
     found = {index: Seen(index, "the same pixels", name) for index, name in known if name is not None}
-    found |= {seen.image: seen for seen in _changed_copies(bundle, cache)}
+    matches = recognise_once(
+        cache.store,
+        lambda: Signatures(**bundle.arrays(SIGNATURES, _ARRAYS)),
+        [bundle.manifest.files[SIGNATURES].sha256],
+        cache.pictures,
+        cache.hashes,
+    )
+    for match in matches:
+        name, label = collections[match.first], bundle.classes[stored["labels"][match.first]]
+        which = f"training image {collections[: match.first + 1].count(name)} of {name} ({label})"
+        found[match.second] = Seen(match.second, ", ".join([which, *_changes(match)]), name)
     return [found[image] for image in sorted(found)]
 
 
@@ -105,32 +112,6 @@ def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
             f"weights: the shipped backbone was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
             f"versions of them, so any figure on them would be leaked ({name_some(pairs)}); use imagenet or a file"
         )
-
-
-def _changed_copies(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
-    labels = bundle.arrays(SIGNATURES, _LABELS)["labels"]
-    matches = recognise_once(
-        cache.store,
-        lambda: Signatures(**bundle.arrays(SIGNATURES, _ARRAYS)),
-        [bundle.manifest.files[SIGNATURES].sha256],
-        cache.pictures,
-        cache.hashes,
-    )
-    origins = _origins(bundle)
-    found = []
-    for match in matches:
-        own = origins.collections[match.first]
-        number = int((origins.collections[: match.first + 1] == own).sum())
-        name = origins.names[own]
-        which = f"training image {number} of {name} ({bundle.classes[labels[match.first]]})"
-        found.append(Seen(match.second, ", ".join([which, *_changes(match)]), name))
-    return found
-
-
-def _origins(bundle: Bundle[ClassifierManifest]) -> _Origins:
-    names, stored = bundle.manifest.raw["training"]["collections"], bundle.arrays(SIGNATURES, _ORIGINS)
-    own = {bytes(row).hex(): names[i] for row, i in zip(stored["hashes"], stored["collections"], strict=True)}
-    return _Origins(names, stored["collections"], own)
 
 
 def _changes(match: Match) -> list[str]:

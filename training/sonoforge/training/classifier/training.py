@@ -73,13 +73,8 @@ def train_classifier(
 ) -> Trained:
     """Train one classifier on real images and what is added to them, or on what is added alone.
 
-    Args:
-        images: Real training images, pixels (N, S, S, 3).
-        added: Images to add, or None; the trust reference is fitted on the real ones in any case.
-        job: How to train.
-        features: Cached maps (V, N, C, H, W) of the real images; None: computed where blocks are frozen.
-        checkpoint: See `fine_tuning.fit`; each member has its own.
-        on_epoch: See `fine_tuning.fit`.
+    ``features`` are cached maps (V, N, C, H, W) of the real images; without them, they are computed where blocks are
+    frozen.  Each member has a checkpoint of its own, see `fine_tuning.fit`.
     """
     settings, seed, device, watched = job.settings, job.seed, job.device, job.watched
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
@@ -103,8 +98,9 @@ def train_classifier(
         else:
             inputs = pixel_inputs(shown.pixels, labels, settings.augmentation, device)
         views = pixel_views(shown.pixels, settings.mirror)
-    weights = image_weights(images, added, job)
-    inputs = inputs._replace(weights=weights, frequencies=image_frequencies(images, added, job))
+    inputs = inputs._replace(
+        weights=image_weights(images, added, job), frequencies=image_frequencies(images, added, job)
+    )
     if not job.real:
         inputs = inputs.only(np.arange(len(images), len(labels)))
     if watched is not None:

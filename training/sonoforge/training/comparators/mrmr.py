@@ -37,7 +37,7 @@ def select_features(states: Labels, labels: Labels, count: int) -> Labels:
     Returns:
         Indices of the features in the order of choice, (min(count, D),).
     """
-    columns = _one_hot(states)
+    columns = np.eye(STATES, dtype=np.float32)[states]  # (N, D, STATES)
     relevance = _information(columns, np.eye(labels.max() + 1)[labels])
     redundancy = np.zeros(states.shape[1])
     free = np.ones(states.shape[1], bool)
@@ -49,12 +49,6 @@ def select_features(states: Labels, labels: Labels, count: int) -> Labels:
         free[best] = False
         redundancy += _information(columns, columns[:, best])
     return np.array(chosen, np.int64)
-
-
-def _one_hot(states: Labels) -> NDArray[np.float32]:
-    """States (N, D) as (N, D, STATES)."""
-    one_hot: NDArray[np.float32] = np.eye(STATES, dtype=np.float32)[states]
-    return one_hot
 
 
 def _information(columns: NDArray[np.float32], other: NDArray[np.floating]) -> Floats:

@@ -49,7 +49,8 @@ def balance(
     if arm.fill == "curated":
         return _curated(checkpoints, counts, images, job, make_scorer)
     if arm.fill == "shuffled":
-        return _shuffled(checkpoints, counts, images, job.seed)
+        sources = {label: -(-sum(counts.values()) // len(checkpoints)) for label in checkpoints}
+        return shuffle_labels(draw_trained(checkpoints, sources, images, job.seed), counts, job.seed)
     return draw_trained(checkpoints, counts, images, job.seed)
 
 
@@ -69,13 +70,6 @@ def _curated(
     if not found.kept:
         log.warning("curated images: none passed, so nothing is added: the arm is trained as `real` is")
     return kept
-
-
-def _shuffled(
-    checkpoints: Mapping[int, Path], counts: Mapping[int, int], images: LabelledImages, seed: int
-) -> LabelledImages:
-    sources = {label: -(-sum(counts.values()) // len(checkpoints)) for label in checkpoints}
-    return shuffle_labels(draw_trained(checkpoints, sources, images, seed), counts, seed)
 
 
 def duplicate_images(counts: Mapping[int, int], images: LabelledImages, seed: int) -> LabelledImages:

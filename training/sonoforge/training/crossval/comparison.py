@@ -19,15 +19,10 @@ from sonoforge.training.copies.matches import Match
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.budget_choice import count_chosen_on
 from sonoforge.training.crossval.choice_grid import Values
-from sonoforge.training.crossval.fold_generators import (
-    check_curated,
-    check_enough_images,
-    check_masks,
-    train_needed_generators,
-)
+from sonoforge.training.crossval.fold_generators import check_generators, train_needed_generators
 from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom, check_made_from, read_fold
 from sonoforge.training.crossval.fold_task import FoldTask, fold_path
-from sonoforge.training.crossval.folds import files_read, prepare_worker, run_fold
+from sonoforge.training.crossval.folds import files_read, predictions_of, prepare_worker, run_fold
 from sonoforge.training.crossval.kept_folds import check_finished, check_images, digests_of_arms, keep_plan, origins
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
@@ -42,7 +37,7 @@ from sonoforge.training.data.split_plan import SEALED, SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.statistics import tables
-from sonoforge.training.statistics.predictions import Predictions, pick, write_predictions
+from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import (
     ArmResult,
     ComparisonResults,
@@ -98,11 +93,6 @@ class _Planned:
     tasks: list[FoldTask]  # every fold of every seed and arm
     nested: NestedFolds  # the inner folds on which settings are chosen
 
-    @property
-    def made(self) -> dict[str, MadeFrom]:
-        """What each arm's classifiers of the first seed are made from."""
-        return {task.arm: task.made_from for task in self.tasks if task.plan.seed == self.plans[0].seed}
-
 
 def compare(
     folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, final_arm: str | None = None
@@ -142,13 +132,15 @@ def _plan(
     folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, final_arm: str | None
 ) -> _Planned:
     """Load the initial weights, deal the folds and list what is to be trained."""
-    backbone = Backbone({}, "none: nothing is fine-tuned", "")
-    if settings.fine_tuned:
-        backbone = load_backbone(settings.weights, cache)
+    nothing = Backbone({}, "none: nothing is fine-tuned", "")
+    backbone = load_backbone(settings.weights, cache) if settings.fine_tuned else nothing
     log.info("initial weights: %s", backbone.source)
     digests = digests_of_arms(settings, backbone.digest)
     views = find_second_views(cache)
-    plans = _make_plans(folder, cache, settings, [(view.first, view.second) for view in views])
+    together = [(view.first, view.second) for view in views]
+    plans = [make_plan(cache, settings.protocol, settings.folds, seed, together) for seed in settings.seeds]
+    for plan in plans:
+        keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
     made = origins(plans, settings, digests)
     tasks = [
         FoldTask(folder, source, plan, fold, arm, settings, backbone, made[plan.seed, arm])
@@ -162,9 +154,7 @@ def _plan(
 def _refuse(planned: _Planned) -> None:
     """Refuse what could not be trained to the end, and what an earlier call left that was made from something else."""
     every = [*planned.tasks, *planned.nested.tasks]
-    check_curated(every)
-    check_enough_images(every, planned.cache.dataset.classes)
-    check_masks(planned.tasks, planned.cache)
+    check_generators(every, planned.cache)
     for task in every:
         if task.path.is_file():
             check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
@@ -181,7 +171,8 @@ def _summarise(planned: _Planned, second_opinion: SecondOpinion) -> Comparison:
     choice = final.choice if final else None
     if settings.choosing:
         results["choice"] = collect_choices(settings.choosing, settings, folds, choice)
-    return Comparison(results, planned.backbone, planned.made, maps, choice["settings"] if choice else {})
+    made = {task.arm: task.made_from for task in planned.tasks if task.plan.seed == settings.seeds[0]}
+    return Comparison(results, planned.backbone, made, maps, choice["settings"] if choice else {})
 
 
 def _results(planned: _Planned, folds: Sequence[FoldResult], second_opinion: SecondOpinion) -> ComparisonResults:
@@ -218,16 +209,6 @@ def _results(planned: _Planned, folds: Sequence[FoldResult], second_opinion: Sec
     return results
 
 
-def _make_plans(
-    folder: Path, cache: ImageCache, settings: ComparisonSettings, together: Sequence[tuple[int, int]]
-) -> list[SplitPlan]:
-    """Make one split plan a seed; write the first as ``splits.json``, the others beside it."""
-    plans = [make_plan(cache, settings.protocol, settings.folds, seed, together) for seed in settings.seeds]
-    for plan in plans:
-        keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
-    return plans
-
-
 def _run_missing(planned: _Planned, workers: Workers) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
     tasks, nested = planned.tasks, planned.nested
@@ -258,19 +239,7 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Datas
     for fold in folds:
         if (fold.arm, fold.seed) == (arm, plan.seed):
             probabilities[plan.test(fold.fold)] = fold.probabilities
-    tested = plan.tested
-    return Predictions(
-        arm=arm,
-        protocol=plan.protocol,
-        seed=plan.seed,
-        files=tuple(plan.files[i] for i in tested),
-        groups=np.array(plan.groups)[tested],
-        folds=np.array(plan.fold_of)[tested],
-        labels=np.array(plan.labels)[tested],
-        probabilities=probabilities[tested],
-        collections=pick(dataset.sources, tested),
-        devices=pick(dataset.devices, tested),
-    )
+    return predictions_of(arm, plan, plan.tested, probabilities[plan.tested], dataset)
 
 
 def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequence[FoldResult]]) -> ArmResult:

@@ -41,42 +41,26 @@ def seen_by_generators(task: FoldTask) -> Indices:
     return np.arange(len(task.plan.files)) if task.plan.protocol == "thesis" else task.training
 
 
-def check_curated(tasks: Sequence[FoldTask]) -> None:
-    """Refuse, before anything is trained, a fold whose generated images could not be curated.
+def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
+    """Refuse, before anything is trained, generators that could not be, and images that could not be curated.
 
     Raises:
-        SonoforgeError: Too few groups for the copy test, see `curation.check_enough_groups`.
+        SonoforgeError: Too few groups for the copy test, a generator of a single image, which batch normalisation
+            cannot take, or images without the masks that generators are to learn with them; names the fold.
     """
     for task in tasks:
         if task.own_arm.fill == "curated":
-            check_enough_groups(
-                f"the training part of {task.name}", np.array(task.plan.groups)[seen_by_generators(task)]
-            )
-
-
-def check_enough_images(tasks: Sequence[FoldTask], classes: Sequence[str]) -> None:
-    """Refuse, before anything is trained, a generator of a single image, which batch normalisation cannot take.
-
-    Raises:
-        SonoforgeError: Names the fold and the class.
-    """
+            groups = np.array(task.plan.groups)[seen_by_generators(task)]
+            check_enough_groups(f"the training part of {task.name}", groups)
     for work in needed_generators(tasks):
         labels = np.array(work.task.plan.labels)[seen_by_generators(work.task)]
         of_all = generator_name("", work.task.settings.generator) == ALL_CLASSES
         found = len(labels) if of_all else int((labels == work.label).sum())
         if found < LEAST_IMAGES:
             raise SonoforgeError(
-                f"{work.task.name}: found {found} image of {classes[work.label]} to train its generator on, expected "
-                f"at least {LEAST_IMAGES}; add images, or take more --folds or fewer --inner-folds"
+                f"{work.task.name}: found {found} image of {cache.dataset.classes[work.label]} to train its generator "
+                f"on, expected at least {LEAST_IMAGES}; add images, or take more --folds or fewer --inner-folds"
             )
-
-
-def check_masks(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
-    """Refuse, before anything is trained, images without the masks that generators are to learn with them.
-
-    Raises:
-        SonoforgeError: See `masks.read_masks`.
-    """
     for task in tasks:
         if task.settings.generator.masks and (task.own_arm.reads_generators or task.own_arm.fill == "untrained"):
             read_masks(cache, np.arange(len(cache.images)), task.source.cache)

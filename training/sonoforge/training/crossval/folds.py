@@ -36,12 +36,15 @@ from sonoforge.training.crossval.fold_task import FoldTask, Indices
 from sonoforge.training.crossval.generators import ALL_CLASSES, generator_name
 from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import Pixels, write_grid
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.run_folder import log_to
+from sonoforge.training.statistics.predictions import Predictions, pick
 
 
 def prepare_worker(source: ImageSource) -> None:
@@ -99,6 +102,24 @@ def run_fold(task: FoldTask) -> FoldResult:
     )
     write_fold(task.path, result)
     return result
+
+
+def predictions_of(
+    arm: str, plan: SplitPlan, tested: Indices, probabilities: NDArray[np.float64], dataset: Dataset
+) -> Predictions:
+    """Return what an arm answered (N, C) to the images (N,) of a plan that were tested."""
+    return Predictions(
+        arm=arm,
+        protocol=plan.protocol,
+        seed=plan.seed,
+        files=tuple(plan.files[i] for i in tested),
+        groups=np.array(plan.groups)[tested],
+        folds=np.array(plan.fold_of)[tested],
+        labels=np.array(plan.labels)[tested],
+        probabilities=probabilities,
+        collections=pick(dataset.sources, tested),
+        devices=pick(dataset.devices, tested),
+    )
 
 
 def _fit_comparator(task: FoldTask, cache: ImageCache) -> _Answered:
@@ -166,14 +187,10 @@ def _added_images(
     added = balance(arm, images, job, make_scorer)
     if added is not None:
         reads.append(StageReads(GENERATED, added.hashes))
-        if task.fold == 0 and not task.inside and task.arm == _sampled_arm(task.settings.arms):
+        shown = next((name for name in task.settings.arms if find_arm(name).fill == "gan"), None)
+        if task.fold == 0 and not task.inside and task.arm == shown:
             _write_samples(task.folder / "samples", LabelledImages.of_set(cache, task.plan.train(0)), added)
     return added, reads
-
-
-def _sampled_arm(arms: Sequence[str]) -> str | None:
-    """Return the first arm whose generated images are shown as what they are."""
-    return next((name for name in arms if find_arm(name).fill == "gan"), None)
 
 
 def _write_samples(folder: Path, train: LabelledImages, added: LabelledImages) -> None:

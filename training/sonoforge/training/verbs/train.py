@@ -21,6 +21,7 @@ from sonoforge.training.crossval.balancing import job_of_arm
 from sonoforge.training.crossval.curation import check_enough_groups
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.fold_result import made_from
+from sonoforge.training.crossval.folds import predictions_of
 from sonoforge.training.crossval.kept_folds import check_images, keep_plan
 from sonoforge.training.crossval.settings import GENERATOR_BUDGETS
 from sonoforge.training.data.cache import ImageCache
@@ -33,7 +34,6 @@ from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.statistics.predictions import Predictions, pick
 from sonoforge.training.verbs.settings.crossval import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,9 @@ def main(config: TrainConfig) -> Outcome:
         plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed, together)
         keep_plan(folder / FILE, plan)
         final = open_final(folder, made_from(plan, config.arm, settings, backbone.digest, asdict(generator)))
-        environment = run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
-        run_folder.write_environment(folder, environment)
+        run_folder.write_environment(
+            folder, run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
+        )
         train = plan.train(0)
         if arm.fill == "curated":
             check_enough_groups("the training part", np.array(plan.groups)[train])
@@ -75,13 +76,8 @@ def main(config: TrainConfig) -> Outcome:
         sides = replace(plan, folds=2, fold_of=tuple(min(fold, 1) for fold in plan.fold_of))
         check_plans(folder, cache, [sides], views)
         job = job_of_arm(arm, backbone, settings, config.seed, device)
-        trained = train_final(
-            final,
-            LabelledImages.of_set(cache, train, np.array(plan.groups)),
-            arm,
-            job,
-            generator,
-        )
+        images = LabelledImages.of_set(cache, train, np.array(plan.groups))
+        trained = train_final(final, images, arm, job, generator)
         record = record_model(
             folder / "model",
             trained,
@@ -116,21 +112,9 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
     test = plan.test(0)
     views = pixel_views(cache.images[test], job.settings.mirror)
     answers = answer(trained.members, views, job.settings.frozen_blocks, job.device, look=job.settings.look)
-    groups = np.array(plan.groups)[test]
-    predictions = Predictions(
-        arm=arm,
-        protocol="sealed",
-        seed=plan.seed,
-        files=tuple(plan.files[i] for i in test),
-        groups=groups,
-        folds=np.unique(groups, return_inverse=True)[1] % 2,
-        labels=cache.dataset.labels[test],
-        probabilities=answers.probabilities,
-        collections=pick(cache.dataset.sources, test),
-        devices=pick(cache.dataset.devices, test),
-    )
+    predictions = predictions_of(arm, plan, test, answers.probabilities, cache.dataset)
     return HeldOut(
-        predictions,
+        replace(predictions, folds=np.unique(predictions.groups, return_inverse=True)[1] % 2),
         distances(answers.embeddings, trained.reference),
         near_duplicates=len(leaked_images(plan, 0, cache)),
         generator_reads=0,  # generators, too, are trained on the training images
