@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -13,18 +14,19 @@ import pytest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.crossval.fold_generators import (
-    check_curated,
-    check_enough_images,
+    check_generators,
     generator_job,
     needed_generators,
     seen_by_generators,
 )
 from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.crossval.settings import ComparisonSettings
+from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import GanSettings
 
 LABELS = (0,) * 8 + (1,) * 20 + (2,) * 12
+CACHE = cast(ImageCache, SimpleNamespace(dataset=SimpleNamespace(classes=("a", "b", "c"))))
 
 
 def tasks(arms: tuple[str, ...], protocol: str = "sealed", seeds: int = 2) -> list[FoldTask]:
@@ -86,19 +88,19 @@ def test_as_published_each_class_has_one_generator_of_all_images_for_each_seed()
 
 
 def test_too_few_groups_to_curate_are_refused_before_anything_is_trained() -> None:
-    check_curated(tasks(("real", "gan")))
+    check_generators(tasks(("real", "gan")), CACHE)
     with pytest.raises(
         SonoforgeError, match=r"found 15 groups .* curated:2: fold 1 of 4 \(seed 0\), expected at least 39, .* add"
     ):
-        check_curated(tasks(("real", "curated:2")))
+        check_generators(tasks(("real", "curated:2")), CACHE)
 
 
 def test_a_generator_of_one_image_is_refused_before_anything_is_trained() -> None:
     found = tasks(("real", "gan"), seeds=1)
-    check_enough_images(found, ("a", "b", "c"))
+    check_generators(found, CACHE)
     first = found[4]
     alone = replace(
         first, plan=replace(first.plan, labels=(0, *(1,) * 20, *(2,) * 19), fold_of=(1, *first.plan.fold_of[1:]))
     )
     with pytest.raises(SonoforgeError, match=r"gan: fold 1 of 4 \(seed 0\): found 1 image of a to train its generator"):
-        check_enough_images([alone], ("a", "b", "c"))
+        check_generators([alone], CACHE)
