@@ -119,7 +119,7 @@ def test_a_refusal_names_three_images_and_counts_the_others(shared: Path, tmp_pa
     root = write_set(tmp_path / "set", {"a": 2, "b": 2})
     for number in range(1, 6):
         busi(shared, number).resize((300, 260)).save(root / "a" / f"{number}.png")
-    with pytest.raises(GateError, match=r"trained on 5 of these 9 .*a/3\.png ~ [^;]*; and 2 more\)"):
+    with pytest.raises(GateError, match=r"trained on 5 of these 9 .*a/3\.png ~ [^;]* and 2 more\)"):
         refuse_seen(open_bundle(), open_cache(read_dataset(root), 64, tmp_path))
 
 

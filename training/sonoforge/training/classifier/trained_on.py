@@ -100,17 +100,13 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
 
 
 def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
-    """Refuse a data set with images that the bundle's model was trained on.
-
-    Raises:
-        GateError: It holds some; names the first, and what they show.
-    """
+    """Refuse a data set with images that the bundle's model was trained on."""
     seen = find_seen(bundle, cache)
     if seen:
-        pairs = [f"{cache.dataset.items[one.image].path} ~ {one.why}" for one in seen]
+        named = name_some((f"{cache.dataset.items[one.image].path} ~ {one.why}" for one in seen), "; ")
         raise GateError(
             f"weights: the shipped backbone was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
-            f"versions of them, so any figure on them would be leaked ({name_some(pairs)}); use imagenet or a file"
+            f"versions of them, so any figure on them would be leaked ({named}); use imagenet or a file"
         )
 
 

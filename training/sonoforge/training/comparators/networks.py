@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.pretrained import download_weights, is_downloaded, mismatches, read_weights
+from sonoforge.training.pretrained import Weights, download_weights, is_downloaded, mismatches, read_weights
 
 WEIGHTS = {
     "alexnet": "AlexNet_Weights.IMAGENET1K_V1",
@@ -30,17 +29,10 @@ BATCH = 16  # images at a time
 OPTION = "--comparator-weights"
 
 
-class NetworkWeights(NamedTuple):
-    """Tensors by torchvision's names, and what tells them from all others."""
-
-    state: dict[str, Tensor]
-    digest: str
-
-
-def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, NetworkWeights]:
+def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, Weights]:
     """Read the weights of these networks from what was given, or let torchvision download the others.
 
-    What is given is ``NAME=FILE`` each, or a folder with files ``NAME*.safetensors``.
+    What is given is ``NAME=FILE`` each, or a folder with files ``NAME*.safetensors``; a digest names its network, too.
 
     Raises:
         SonoforgeError: A file that is not readable or of another network; weights that are nowhere to be had; all
@@ -65,7 +57,7 @@ def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, Netwo
                 f"{where}: not torchvision's {name} ({len(wrong)} tensors are missing, unknown or of another shape, "
                 f"first {wrong[0]}); expected its key names"
             )
-        loaded[name] = NetworkWeights(weights.state, digest)
+        loaded[name] = weights._replace(digest=digest)
     return loaded
 
 
@@ -76,25 +68,21 @@ def _find_files(names: Sequence[str], given: Sequence[str]) -> dict[str, Path]:
         if is_pair and name in WEIGHTS:
             files[name] = Path(file)
         elif Path(entry).is_dir():
-            files |= {name: _only_file(Path(entry), name) for name in names if _files_of(Path(entry), name)}
+            for own in names:
+                found = sorted(Path(entry).glob(f"{own}*.safetensors"))
+                if len(found) > 1:
+                    listed = ", ".join(path.name for path in found)
+                    raise SonoforgeError(
+                        f"{entry}: found {listed}, expected one file of {own}; give {OPTION} {own}=FILE"
+                    )
+                if found:
+                    files[own] = found[0]
         else:
             raise SonoforgeError(
                 f"{OPTION}: found {entry}, expected NAME=FILE or an existing folder; NAME is any of "
                 + ", ".join(WEIGHTS)
             )
     return files
-
-
-def _files_of(folder: Path, name: str) -> list[Path]:
-    return sorted(folder.glob(f"{name}*.safetensors"))
-
-
-def _only_file(folder: Path, name: str) -> Path:
-    found = _files_of(folder, name)
-    if len(found) > 1:
-        listed = ", ".join(path.name for path in found)
-        raise SonoforgeError(f"{folder}: found {listed}, expected one file of {name}; give {OPTION} {name}=FILE")
-    return found[0]
 
 
 def _build(name: str) -> Any:
@@ -105,7 +93,7 @@ def _build(name: str) -> Any:
 
 @torch.inference_mode()
 def extract_features(
-    name: str, weights: NetworkWeights, pixels: NDArray[np.uint8], device: torch.device
+    name: str, weights: Weights, pixels: NDArray[np.uint8], device: torch.device
 ) -> NDArray[np.float32]:
     """Return what the network's last layer reads of each image (N, S, S, 3) uint8: float32 (N, D).
 

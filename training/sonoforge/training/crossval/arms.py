@@ -81,11 +81,7 @@ def find_arm(name: str, option: str = "--arms") -> Arm:
 
 
 def canonical_name(name: str, option: str = "--arms") -> str:
-    """Return the shortest name of the same arm: ``gan`` for ``gan:1.0@1``.
-
-    Raises:
-        SonoforgeError: See `find_arm`.
-    """
+    """Return the shortest name of the same arm: ``gan`` for ``gan:1.0@1``."""
     arm, stem = _parse(name, option)
     dose = f"{_DOSE}{arm.dose:g}" if arm.dose != 1 else ""
     share = f"{SHARE_MARK}{arm.real_share:g}" if arm.real_share != 1 else ""
@@ -159,8 +155,8 @@ def _parse(name: str, option: str) -> tuple[Arm, str]:
     arm = ARMS[base]
     if dosed and not arm.fill:
         raise SonoforgeError(f"{option}: found {name!r}, but {base} adds nothing that a dose could be of; write {base}")
-    dose_value = _number(dose, 0, MOST) if dosed else 1.0
-    share_value = _number(share, 0, 1) if marked else 1.0
+    dose_value = read_number(dose, MOST) if dosed else 1.0
+    share_value = read_number(share, 1) if marked else 1.0
     if dose_value is None or share_value is None:
         raise SonoforgeError(
             f"{option}: found {name!r}, expected a dose above 0 and at most {MOST:g} after '{_DOSE}', and a share "
@@ -176,12 +172,13 @@ def _parse(name: str, option: str) -> tuple[Arm, str]:
     return changed, stem
 
 
-def _number(text: str, above: float, most: float) -> float | None:
+def read_number(text: str, most: float) -> float | None:
+    """Return a number above 0 and at most ``most``; None of another text."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if above < value <= most else None
+    return value if 0 < value <= most else None
 
 
 def added_counts(arm: Arm, counts: Sequence[int]) -> dict[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
-from sonoforge.training.crossval.arms import MOST, Arm, find_arm
+from sonoforge.training.crossval.arms import MOST, Arm, find_arm, read_number
 from sonoforge.training.statistics.results import ComparisonResults
 
 Values = dict[str, Any]
@@ -70,11 +70,7 @@ def name_grid(grid: Mapping[str, Sequence[float]]) -> str:
 
 
 def check_arms_choose(choosing: Choosing, arms: Sequence[str]) -> None:
-    """Refuse a choice that no arm can make, or of a dose that an arm names.
-
-    Raises:
-        SonoforgeError: Names the arms.
-    """
+    """Refuse a choice that no arm can make, or of a dose that an arm names."""
     names = ", ".join(_typed(name) for name, _ in choosing.grid)
     if not any(choosing.candidates(find_arm(arm)) for arm in arms):
         raise SonoforgeError(f"{OPTION}: found {names} to be chosen, which none of the arms has: {','.join(arms)}")
@@ -121,11 +117,7 @@ def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:
 
 
 def check_not_given(choosing: Choosing, options: ClassifierOptions) -> None:
-    """Refuse a setting that is to be chosen and has a value, too.
-
-    Raises:
-        SonoforgeError: Names it.
-    """
+    """Refuse a setting that is to be chosen and has a value, too."""
     for name, _ in choosing.grid:
         value = None if name == DOSE else getattr(options, name)
         if value is not None:
@@ -153,11 +145,8 @@ def _values(name: str, texts: Sequence[str]) -> tuple[float, ...]:
 
 
 def _dose(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= MOST:
+    value = read_number(text, MOST)
+    if value is None:
         raise SonoforgeError(f"{DOSE}: found {text!r}, expected a number above 0 and at most {MOST:g}")
     return value
 

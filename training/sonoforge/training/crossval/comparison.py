@@ -65,11 +65,7 @@ class Comparison:
 def compare_once(
     folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings
 ) -> ComparisonResults:
-    """Run a comparison in its run folder, or read what an earlier call finished there.
-
-    Raises:
-        SonoforgeError: See `compare`, and `kept_folds.check_finished`.
-    """
+    """Run a comparison in its run folder, or read what an earlier call finished there."""
     check_images(folder, cache)
     if run_folder.is_finished(folder):
         check_finished(folder, settings)

@@ -65,11 +65,7 @@ def made_from(
 
 
 def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
-    """Refuse a kept result that was made from something else.
-
-    Raises:
-        SonoforgeError: It was; names what differs.
-    """
+    """Refuse a kept result that was made from something else."""
     if before == now:
         return
     if before.plan != now.plan:

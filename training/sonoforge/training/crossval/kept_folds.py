@@ -50,11 +50,7 @@ def check_images(folder: Path, cache: ImageCache) -> None:
 
 
 def keep_plan(path: Path, plan: SplitPlan) -> None:
-    """Write a split plan, or find it written by an earlier call.
-
-    Raises:
-        SonoforgeError: There is another one.
-    """
+    """Write a split plan, or find it written by an earlier call."""
     if path.is_file():
         difference = plan_difference(read_plan(path), plan)
         if difference:

@@ -36,10 +36,11 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
         theirs, trained = _read_trained(run, cache_folder)
         seen = _find_seen(theirs, trained, cache)
         if seen:
-            pairs = [f"{cache.dataset.items[own].path} ~ {theirs.dataset.items[index].path}" for own, index in seen]
+            ours, other = cache.dataset.items, theirs.dataset.items
+            named = name_some((f"{ours[own].path} ~ {other[index].path}" for own, index in seen), "; ")
             raise GateError(
                 f"--gan-start-from: {run} was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
-                f"versions of them, so any figure on them would be leaked ({name_some(pairs)}); start from a run on "
+                f"versions of them, so any figure on them would be leaked ({named}); start from a run on "
                 "other collections"
             )
         log.info("%s was trained on %d images, none of them among these %d", run, len(trained), len(cache.hashes))

@@ -67,8 +67,8 @@ def _class_of(path: str) -> str:
     return path.partition("/")[0]
 
 
-def name_some(names: Iterable[str]) -> str:
-    """Name the first few, and count the others."""
+def name_some(names: Iterable[str], mark: str = ", ") -> str:
+    """Name the first few, with a mark between them, and count the others."""
     listed = list(names)
     more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return ", ".join(listed[:NAMED]) + more
+    return mark.join(listed[:NAMED]) + more
