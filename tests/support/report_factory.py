@@ -17,7 +17,7 @@ from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom, StageReads, write_fold
+from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
@@ -193,14 +193,13 @@ def make_run(
 
 def _write_fold(folder: Path, cache: ImageCache, plan: Any, fold: int, arm: str, filled: Sequence[str]) -> None:
     train = plan.train(fold)
-    reads = [StageReads("classifier", tuple(cache.hashes[i] for i in train))]
+    reads = {"classifier": [cache.hashes[i] for i in train]}
     if arm == "gan":
         seen = np.arange(len(plan.files)) if plan.protocol == "thesis" else train
         for name in filled:
             label = cache.dataset.classes.index(name)
-            own = tuple(cache.hashes[i] for i in seen if cache.dataset.labels[i] == label)
-            reads.append(StageReads("generator", own, name))
-        reads.append(StageReads("generated", ("f" * 64,)))
+            reads[f"generator {name}"] = [cache.hashes[i] for i in seen if cache.dataset.labels[i] == label]
+        reads["generated"] = ["f" * 64]
     write_reads(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", plan, fold, reads, arm)
 
 
@@ -208,7 +207,7 @@ def write_reads(
     path: Path,
     plan: SplitPlan,
     fold: int,
-    reads: Sequence[StageReads],
+    reads: dict[str, list[str]],
     arm: str = "real",
     inner_of: int | None = None,
 ) -> None:
@@ -218,7 +217,7 @@ def write_reads(
     made_from = MadeFrom(plan.digest, "", {})
     proof: dict[str, Any] = {"reads": tuple(reads), "made_from": made_from, "inner_of": inner_of}
     result = FoldResult(arm, "sealed", plan.seed, fold, **answers, **training, **proof)
-    write_fold(path, result)
+    write_json(path, result)
 
 
 def _write_generators(folder: Path, cache: ImageCache, filled: Sequence[str], folds: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.bundle.classification import read_trust
 from sonoforge.runtime.images.scan_pose import ROWS, upright_score
 from sonoforge.runtime.inference.nearest_training import neighbour_distances
@@ -20,7 +21,7 @@ from sonoforge.training.classifier.trust import (
     fit_upright,
     record_trust,
 )
-from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom, read_fold, write_fold
+from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom, read_fold
 from sonoforge.training.statistics.predictions import Predictions
 
 
@@ -54,13 +55,13 @@ def test_turned_images_are_told_from_upright_ones() -> None:
 def test_a_fold_keeps_what_its_images_are_judged_by(tmp_path: Path) -> None:
     result = FoldResult(
         arm="real", protocol="sealed", seed=0, fold=0, files=["a.png"], probabilities=[[0.5, 0.5]], accuracy=1.0,
-        distances=[3.0], train_accuracy=1.0, history=[], added=0, seconds=1.0, reads=(),
+        distances=[3.0], train_accuracy=1.0, history=[], added=0, seconds=1.0, reads={},
         made_from=MadeFrom("plan", "weights", {}), trust=HeldOutTrust([0.25], [0.9], [0.0]),
     )  # fmt: skip
     path = tmp_path / "fold.json"
-    write_fold(path, result)
+    write_json(path, result)
     assert read_fold(path) == result
-    write_fold(path, replace(result, trust=None))
+    write_json(path, replace(result, trust=None))
     assert read_fold(path) == replace(result, trust=None)
 
 
@@ -109,5 +110,5 @@ def test_images_without_a_top_are_never_called_upside_down() -> None:
     _, checks = read_trust({"method": "ppca-mahalanobis", **record_trust(distances, judged, held_out, looks)})
     assert not np.any(upright_score(speckle, checks.upright) < 0)
     assert "upside down" not in {row["flag"] for row in describe_causes(held_out, distances, judged)}
-    kept = judged._replace(upright=[1.0] * 95 + [-1.0] * 5)
+    kept = replace(judged, upright=[1.0] * 95 + [-1.0] * 5)
     assert "upside down" in {row["flag"] for row in describe_causes(held_out, distances, kept)}

@@ -19,7 +19,6 @@ from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.crossval.evidence import check_reads, read_plans
-from sonoforge.training.crossval.fold_result import StageReads
 from sonoforge.training.data import datasets
 from sonoforge.training.pages.run.making import command_line
 from sonoforge.training.pages.run.page import write_report
@@ -305,8 +304,8 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
     plan = read_plans(run.folder)[0]
     train = plan.train(1)
     inner = run.folder / "inner" / "real-seed0-fold01-inner0-candidate2.json"
-    half = StageReads("classifier", tuple(plan.hashes[i] for i in train[::2]))
-    write_reads(inner, plan, 0, [half], inner_of=1)
+    half = [plan.hashes[i] for i in train[::2]]
+    write_reads(inner, plan, 0, {"classifier": half}, inner_of=1)
     page = written(run).page
     check_page(page)
     assert page.table("How often each value was chosen")[1:] == [
@@ -320,9 +319,8 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
     )
     assert "18 trainings on 2 inner folds of each training fold" in page.text
     assert "The final model has learning rate 0.005, chosen in the same way on all images." in page.text
-    assert ["inner classifiers", "1", str(len(half.hashes)), "0", "0"] in page.table("What the training runs read")
-    leak = StageReads("classifier", (*half.hashes, plan.hashes[plan.test(1)[0]]))
-    write_reads(inner, plan, 0, [leak], inner_of=1)
+    assert ["inner classifiers", "1", str(len(half)), "0", "0"] in page.table("What the training runs read")
+    write_reads(inner, plan, 0, {"classifier": [*half, plan.hashes[plan.test(1)[0]]]}, inner_of=1)
     with pytest.raises(GateError, match="test images that an inner classifier read"):
         write_report(*run)
 
@@ -425,7 +423,7 @@ def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Writt
     groups = np.array(plan.groups)
     near_duplicates = np.flatnonzero(groups == np.flatnonzero(np.bincount(groups) == 2)[0])
     fold = plan.fold_of[near_duplicates[0]]
-    stages = [StageReads("classifier", (plan.hashes[near_duplicates[0]],)), StageReads("generated", ("0" * 64,))]
+    stages = {"classifier": [plan.hashes[near_duplicates[0]]], "generated": ["0" * 64]}
     write_reads(tmp_path / "folds" / "real.json", plan, fold, stages)
     reads = check_reads(tmp_path, plans)
     assert set(reads) == {"classifier"}

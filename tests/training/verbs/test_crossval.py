@@ -61,12 +61,11 @@ def test_every_image_is_predicted_once_by_a_fold_that_did_not_read_it(uninterrup
     for fold in folds:
         tested = {content[file] for file in fold.files}
         tested_groups = {groups[file] for file in fold.files}
-        stages = [own for own in fold.reads if own.learned]
-        assert ("malignant" in [own.class_name for own in stages]) == (fold.arm == "gan")
-        for own in stages:
-            read = set(own.hashes)
-            assert read and not read & tested, own.stage
-            assert not {groups[f] for f in plan["files"] if content[f] in read} & tested_groups, own.stage
+        stages = {name: hashes for name, hashes in fold.reads.items() if name != "generated"}
+        assert ("generator malignant" in stages) == (fold.arm == "gan")
+        for stage, read in stages.items():
+            assert read and not set(read) & tested, stage
+            assert not {groups[f] for f in plan["files"] if content[f] in set(read)} & tested_groups, stage
 
 
 def test_generated_images_balance_each_training_fold(uninterrupted: Path) -> None:
@@ -106,8 +105,8 @@ def test_four_classes_get_images_of_one_conditional_generator_of_their_training_
         own = np.bincount(labels[inside])
         result = read_fold(fold_path(run, "gan-all:0.5", 0, fold))
         assert result.added == np.sum(own.max() + round(0.5 * own.max()) - own), "1.5 times the largest class, each"
-        (generator,) = [read for read in result.reads if read.stage.startswith("generator")]
-        assert set(generator.hashes) == set(hashes[inside]), "every class, and no image of the test fold"
+        (read,) = [hashes for name, hashes in result.reads.items() if name.startswith("generator ")]
+        assert set(read) == set(hashes[inside]), "every class, and no image of the test fold"
         tested = {slide_of[file] for file, own_fold in zip(plan["files"], fold_of, strict=True) if own_fold == fold}
         trained = {slide_of[file] for file, own_fold in zip(plan["files"], fold_of, strict=True) if own_fold != fold}
         assert not tested & trained
@@ -386,7 +385,7 @@ def test_a_comparator_runs_through_predictions_tables_and_report_as_any_arm(tmp_
     for path in sorted((run / "folds").glob("mrmr*.json")):
         fold = read_fold(path)
         plan = read_plan(run / "splits.json")
-        assert set(fold.reads[0].hashes) == {plan.hashes[i] for i in plan.train(fold.fold)}
+        assert set(fold.reads["classifier"]) == {plan.hashes[i] for i in plan.train(fold.fold)}
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "100 features that mRMR chose, a support vector machine" in page
     assert "no trust is judged of a comparator" in page

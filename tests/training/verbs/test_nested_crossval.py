@@ -75,9 +75,9 @@ def test_no_training_is_given_an_image_of_the_fold_that_it_chooses_for(nested: W
     for own in kept:
         assert own.inner_of is not None
         training = {plan.hashes[i] for i in plan.train(own.inner_of)}
-        (read,) = own.reads
+        (read,) = own.reads.values()
         tested = {content[file] for file in own.files}
-        assert tested and not tested & set(read.hashes) and tested | set(read.hashes) == training
+        assert tested and not tested & set(read) and tested | set(read) == training
 
 
 def test_the_choice_follows_from_the_inner_answers_and_is_recorded(nested: Watched) -> None:

@@ -5,7 +5,7 @@ The limits of trust, from images that the network which judged them had not seen
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +32,8 @@ _ROUNDING = 2e-3
 """Largest change of a distance, as a share of it, for the sake of axes of half the size; on BUSI it is 0.0002."""
 
 
-class HeldOutTrust(NamedTuple):
+@dataclass(frozen=True)
+class HeldOutTrust:
     """What each image (N,) is judged by, measured with a network that had not seen it."""
 
     neighbours: list[float]  # `nearest_training.neighbour_distances`

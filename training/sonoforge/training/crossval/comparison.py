@@ -252,7 +252,7 @@ def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequ
         seconds=float(sum(fold.seconds for fold in folds)),
         generated_per_fold=[fold.added for fold in folds],
         distances=distances,
-        trust=None if judged is None else judged._asdict(),
+        trust=None if judged is None else vars(judged),
     )
     if judged is not None:
         result["flags"] = describe_causes(part, np.array(distances), judged)
@@ -264,7 +264,7 @@ def _pooled_trust(part: Predictions, folds: Sequence[FoldResult]) -> HeldOutTrus
     judged = [fold.trust for fold in folds if fold.trust is not None]
     if len(judged) < len(folds):
         return None
-    return HeldOutTrust(**{key: _pooled(part, [getattr(own, key) for own in judged]) for key in HeldOutTrust._fields})
+    return HeldOutTrust(**{key: _pooled(part, [vars(own)[key] for own in judged]) for key in vars(judged[0])})
 
 
 def _pooled(part: Predictions, by_fold: Sequence[Sequence[float]]) -> list[float]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.crossval.fold_result import read_fold
+from sonoforge.training.crossval.fold_result import GENERATED, read_fold
 from sonoforge.training.crossval.fold_task import INNER
 from sonoforge.training.data.changed_images import describe_changes, name_some
 from sonoforge.training.data.split_plan import FILE, SEALED, SplitPlan, read_plan
@@ -90,19 +90,20 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
         fold = result.fold if result.inner_of is None else result.inner_of
         test = plan.test(fold).tolist()
         groups = dict(zip(plan.hashes, plan.groups, strict=True))
-        for own in result.reads:
-            if not own.learned:
+        for name, hashes in result.reads.items():
+            stage, _, class_name = name.partition(" ")
+            if stage == GENERATED:
                 continue
-            if own.class_name:
+            if class_name:
                 # Several arms may be filled by the same generators; each of these counts once.
-                if (seed, fold, own.class_name, own.hashes) in generators:
+                if (seed, fold, class_name, tuple(hashes)) in generators:
                     continue
-                generators.add((seed, fold, own.class_name, own.hashes))
-            kind = own.stage if result.inner_of is None else f"inner {own.stage}"
+                generators.add((seed, fold, class_name, tuple(hashes)))
+            kind = stage if result.inner_of is None else f"inner {stage}"
             reads = found.setdefault(kind, Reads())
             reads.runs += 1
-            reads.images += len(own.hashes)
-            contents, seen = set(own.hashes), {groups[h] for h in own.hashes if h in groups}
+            reads.images += len(hashes)
+            contents, seen = set(hashes), {groups[h] for h in hashes if h in groups}
             reads.unknown += [f"{path.name}: {h[:12]}" for h in sorted(contents - groups.keys())]
             reads.same_content |= {(seed, i) for i in test if plan.hashes[i] in contents}
             reads.same_group |= {(seed, i) for i in test if plan.groups[i] in seen}

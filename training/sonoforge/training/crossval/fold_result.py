@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierSettings
@@ -87,22 +86,6 @@ CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
 
 
 @dataclass(frozen=True)
-class StageReads:
-    """The images of one stage of a fold."""
-
-    # `classifier` or `generator`, which learned from the images; `generated`: images it was given that a generator
-    # made.
-    stage: str
-    hashes: tuple[str, ...]  # content hashes of the images
-    class_name: str = ""  # of a generator, else empty
-
-    @property
-    def learned(self) -> bool:
-        """Whether something was trained on the images, so that none of them may be a test image."""
-        return self.stage != GENERATED
-
-
-@dataclass(frozen=True)
 class FoldResult:
     """One fold of one arm."""
 
@@ -118,34 +101,25 @@ class FoldResult:
     history: list[dict[str, float]]  # learning curve, see `fine_tuning.fit`
     added: int  # number of images that the arm added
     seconds: float  # of the whole fold
-    reads: tuple[StageReads, ...]  # every stage with its images
+    # Content hashes of the images of every stage: `classifier` and `generator CLASS`, which learned from them, so that
+    # none may be a test image; `generated`, images that a generator made.
+    reads: dict[str, Sequence[str]]
     made_from: MadeFrom  # what a resumed run must start from to keep this result
     trust: HeldOutTrust | None = None  # what the test images are judged by beside the distance; None of a comparator
     inner_of: int | None = None  # of an inner fold: the outer one, see `fold_task.Inside`
     choice: FoldChoiceResult | None = None  # where settings were chosen inside the fold, see `nested_choice`
 
 
-def write_fold(path: Path, result: FoldResult) -> None:
-    """Write the result; in the file, ``reads`` maps ``generator benign``, for example, to hashes."""
-    values: dict[str, Any] = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    reads = {f"{own.stage} {own.class_name}".rstrip(): own.hashes for own in result.reads}
-    atomic.write_json(path, values | {"reads": reads, "trust": result.trust and result.trust._asdict()})
-
-
 def read_fold(path: Path) -> FoldResult:
-    """Read `write_fold`'s file.
+    """Read the result of a fold from its file.
 
     Raises:
         SonoforgeError: It cannot be read, or does not say what it was made from.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        made_from, trust = values.pop("made_from"), values.pop("trust")
-        reads = []
-        for key, hashes in values.pop("reads").items():
-            stage, _, class_name = key.partition(" ")
-            reads.append(StageReads(stage, tuple(hashes), class_name))
-        judged = trust and HeldOutTrust(**trust)
-        return FoldResult(**values, reads=tuple(reads), made_from=MadeFrom(**made_from), trust=judged)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        values["made_from"] = MadeFrom(**values["made_from"])
+        values["trust"] = values["trust"] and HeldOutTrust(**values["trust"])
+        return FoldResult(**values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SonoforgeError(f"{path}: not a readable fold result ({error}); {REMEDY}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.runtime.inference.trust import distances
 from sonoforge.training.classifier.fine_tuning import EpochRow
@@ -29,8 +30,6 @@ from sonoforge.training.crossval.fold_result import (
     GENERATED,
     GENERATOR,
     FoldResult,
-    StageReads,
-    write_fold,
 )
 from sonoforge.training.crossval.fold_task import FoldTask, Indices
 from sonoforge.training.crossval.generators import ALL_CLASSES, generator_name
@@ -62,7 +61,7 @@ class _Answered(NamedTuple):
 
     probabilities: NDArray[np.float64]  # (N, C)
     train_accuracy: float
-    reads: tuple[StageReads, ...] = ()  # of the generators
+    reads: Mapping[str, Sequence[str]] = {}  # of the generators, see `FoldResult`
     # A comparator has no embedding of its own, so nothing that trust judges by, and no learning curve.
     distances: Sequence[float] = ()
     trust: HeldOutTrust | None = None
@@ -94,13 +93,13 @@ def run_fold(task: FoldTask) -> FoldResult:
         history=list(answered.history),
         added=answered.added,
         seconds=time.perf_counter() - started,
-        reads=(StageReads(CLASSIFIER, _hashes(cache, train)), *answered.reads),
+        reads={CLASSIFIER: _hashes(cache, train), **answered.reads},
         made_from=task.made_from,
         trust=answered.trust,
         inner_of=task.inside.fold if task.inside else None,
         choice=task.choice,
     )
-    write_fold(task.path, result)
+    write_json(task.path, result)
     return result
 
 
@@ -153,7 +152,7 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> _Answered:
     return _Answered(
         answers.probabilities,
         trained.train_accuracy,
-        tuple(generator_reads),
+        generator_reads,
         distances(answers.embeddings, trained.reference).tolist(),
         assess_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
         trained.history,
@@ -167,26 +166,25 @@ def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
 
 def _added_images(
     task: FoldTask, cache: ImageCache, make_scorer: Callable[[], Scorer]
-) -> tuple[LabelledImages | None, list[StageReads]]:
+) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
     """Make the images that the arm adds to the training fold, and note what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if arm.fill in ("", "duplicates"):
         return balance(
             arm, LabelledImages.of_set(cache, task.training), dataclasses.replace(job, seed=task.seed), make_scorer
-        ), []
+        ), {}
     seen = seen_by_generators(task)
     images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
-    reads = []
+    reads: dict[str, Sequence[str]] = {}
     for label in classes_with_generators(arm, images.counts.tolist()):
         name, own = generator_name(images.classes[label], job.settings), seen[images.labels == label]
         if name == ALL_CLASSES:
             own = seen
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
-        read = StageReads(GENERATOR, _hashes(cache, own), name)
-        reads += [read] * (read not in reads)
+        reads[f"{GENERATOR} {name}"] = _hashes(cache, own)
     added = balance(arm, images, job, make_scorer)
     if added is not None:
-        reads.append(StageReads(GENERATED, added.hashes))
+        reads[GENERATED] = added.hashes
         shown = next((name for name in task.settings.arms if find_arm(name).fill == "gan"), None)
         if task.fold == 0 and not task.inside and task.arm == shown:
             _write_samples(task.folder / "samples", LabelledImages.of_set(cache, task.plan.train(0)), added)
