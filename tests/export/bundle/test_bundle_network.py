@@ -93,11 +93,15 @@ def _write(
         image_size=seen.size,
         look=look,
     )
-    arrays = ModelArrays(
-        *(rng.normal(size=1280).astype(np.float32), rng.normal(size=(1280, 8)).astype(np.float32)),
-        *(np.array([0.5], np.float32), _noise(1, 3, seen.size), _noise(2, 4, seen.size)),
-        *(np.zeros(1280, np.float32), np.eye(1280, 4, dtype=np.float16), rng.normal(size=(20, 4)).astype(np.float16)),
-    )
+    reference = {
+        "trust_mean": rng.normal(size=1280).astype(np.float32),
+        "trust_components": rng.normal(size=(1280, 8)).astype(np.float32),
+        "trust_residual": np.array([0.5], np.float32),
+        "neighbour_mean": np.zeros(1280, np.float32),
+        "neighbour_axes": np.eye(1280, 4, dtype=np.float16),
+        "neighbour_points": rng.normal(size=(20, 4)).astype(np.float16),
+    }
+    arrays = ModelArrays(reference, _noise(1, 3, seen.size), _noise(2, 4, seen.size))
     fill_bundle(network_of(members, record), record, arrays, {SIGNATURES: b"signatures"}, folder)
     return folder
 

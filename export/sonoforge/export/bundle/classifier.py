@@ -30,7 +30,6 @@ from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.nearest_training import ARRAYS
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 from sonoforge.training.classifier.model_folder import SIGNATURES, ModelArrays, ModelRecord, load_model
 from sonoforge.training.data.selection import evenly_spaced
@@ -134,14 +133,7 @@ def fill_bundle(
     }
     contents = {
         "model.onnx": model,
-        "reference.npz": npz(
-            {
-                "trust_mean": arrays.trust_mean,
-                "trust_components": arrays.trust_components,
-                "trust_residual": arrays.trust_residual,
-                **{name: getattr(arrays, name) for name in ARRAYS},
-            }
-        ),
+        "reference.npz": npz(arrays.reference),
         "golden.npz": npz({"pixels": arrays.golden_pixels, **golden}),
         **files,
         "MODEL_CARD.md": classifier_card(record).encode(),

@@ -158,16 +158,13 @@ class ModelRecord:
 
 
 class ModelArrays(NamedTuple):
-    """`TrustReference` (D,), (D, K), (1,); images (N, S, S, 3) uint8, real and golden ones; `NeighbourReference`."""
+    """What trust judges by, as a bundle's ``reference.npz`` has it, and images (N, S, S, 3) uint8, real and golden."""
 
-    trust_mean: NDArray[np.float32]
-    trust_components: NDArray[np.floating[Any]]
-    trust_residual: NDArray[np.float32]
+    reference: dict[
+        str, NDArray[Any]
+    ]  # fields of `TrustReference` after ``trust_``, `NeighbourReference` ``neighbour_``
     parity_pixels: NDArray[np.uint8]
     golden_pixels: NDArray[np.uint8]
-    neighbour_mean: NDArray[np.float32]
-    neighbour_axes: NDArray[np.floating[Any]]
-    neighbour_points: NDArray[np.floating[Any]]
 
 
 def save_model(
@@ -182,7 +179,9 @@ def save_model(
     }
     atomic.write_bytes(folder / "model.safetensors", save(state))
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays._asdict())
+    stored: dict[str, Any] = {**arrays._asdict(), **arrays.reference}
+    del stored["reference"]
+    np.savez_compressed(buffer, **stored)
     atomic.write_bytes(folder / "arrays.npz", buffer.getvalue())
     atomic.write_bytes(folder / SIGNATURES, signatures)
     atomic.write_json(folder / "model.json", asdict(record))
@@ -204,7 +203,8 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
         if missing := lacking(record):
             raise KeyError(f"model.json lacks {', '.join(missing)}; train again")
         with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
-            arrays = ModelArrays(**{key: archive[key] for key in ModelArrays._fields})
+            stored = dict(archive)
+        images = stored.pop("parity_pixels"), stored.pop("golden_pixels")
         state = load((folder / "model.safetensors").read_bytes())
         members = []
         for index in sorted({int(key.split(".")[0]) for key in state}):
@@ -216,7 +216,7 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
             members.append(net)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise SonoforgeError(f"{folder}: not a complete model folder ({' '.join(str(error).split())[:160]})") from error
-    return members, record, arrays
+    return members, record, ModelArrays(stored, *images)
 
 
 def lacking(record: ModelRecord) -> list[str]:

@@ -27,27 +27,19 @@ class ClassifierSettings:
     weight_decay: float = 1e-2  # decoupled (Loshchilov & Hutter 2019); `adam` has none
     batch: int = 32  # images per step
     label_smoothing: float = 0.1  # share of the target spread over all classes (Szegedy et al. 2016), 0..1
-    # Decay of the exponential moving average of the weights a step, 0 for none; the averaged weights are the result.
-    ema_decay: float = 0.98
+    ema_decay: float = 0.98  # of the moving average of the weights, a step; 0: none
     class_weights: bool = False  # weight each class by the inverse of its frequency
-    # Row of `augmentation.VARIANTS`, see `augmentation.augment`.  An arm may have its own.
-    augmentation: str = "flip"
-    # `classes`: cross-entropy of all classes; `hierarchical`: is there a lesion, and which, see `losses`.
-    heads: str = "classes"
-    # Share of the images that are shown as a crop with their lesion, or beside it as an image without one, see
-    # `scan_views`; needs masks, and `hierarchical` heads.
-    lesion_crops: float = 0.0
-    # Weight of a second task, the outline of the lesion, see `losses`; needs masks, and `hierarchical` heads.
-    outlines: float = 0.0
+    augmentation: str = "flip"  # row of `augmentation.VARIANTS`; an arm may have its own
+    heads: str = "classes"  # `classes`, or `hierarchical`, see `losses`
+    lesion_crops: float = 0.0  # share of the images that are shown so, see `scan_views`
+    outlines: float = 0.0  # weight of a second task, the outline of the lesion, see `losses`
     balance: bool = False  # show all collections equally often, see `scan_views.balanced_frequencies`
     # Networks trained with different seeds on the same frozen blocks; their logits are averaged
     # (Lakshminarayanan et al., Deep ensembles, NeurIPS 2017).
     ensemble_size: int = 1
     teachers: int = 0  # networks that are distilled into each of the members, see `fine_tuning`; 0: none
     mirror: bool = False  # answer on the mean embedding of the image and its mirror image; twice the work of one answer
-    # Answer on the mean embedding of the whole image and of the part where the network sees a lesion, see
-    # `models.zoomed_pass`: twice the work of one answer; needs outlines.
-    zoomed_second_pass: bool = False
+    zoomed_second_pass: bool = False  # see `models.zoomed_pass`; twice the work of one answer
     crop: str = "none"  # row of `preprocessing.CROPS`: whole images, or the scan found in each
     image_size: int = IMAGENET.size  # side of what the network is shown, in pixels
     precision: str = "fp32"  # `fp32`, or `bf16`: forward and backward passes in bfloat16 autocast, weights in float32

@@ -186,14 +186,10 @@ def record_model(
     chosen = indices[evenly_spaced(len(indices), PARITY_IMAGES)]
     # Golden vectors are simulated scans, so that a bundle carries no patient's image.
     phantoms = generate_phantom_set(GOLDEN_IMAGES, 0, cache.images.shape[1])
-    neighbours = trained.neighbours
+    trust, neighbour = asdict(trained.reference), asdict(trained.neighbours)
+    reference = {f"trust_{name}": values for name, values in trust.items()}
     arrays = ModelArrays(
-        trust_mean=trained.reference.mean,
-        trust_components=trained.reference.components,
-        trust_residual=trained.reference.residual,
-        neighbour_mean=neighbours.mean,
-        neighbour_axes=neighbours.axes,
-        neighbour_points=neighbours.points,
+        reference | {f"neighbour_{name}": values for name, values in neighbour.items()},
         parity_pixels=np.asarray(cache.images[chosen]),
         golden_pixels=np.stack([np.repeat(image.pixels[:, :, None], 3, axis=2) for image in phantoms]),
     )
