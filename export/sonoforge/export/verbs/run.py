@@ -127,14 +127,9 @@ def _train_final_model(
     everything = np.arange(len(cache.dataset.items))
     arm = with_dose(find_arm(config.final_arm), comparison.chosen)
     arm_settings = replace(settings_of_arm(arm, settings.classifier), **of_classifier(comparison.chosen))
-    trained = train_final(
-        final,
-        LabelledImages.of_set(cache, everything, scan_groups(cache)),
-        arm,
-        job_of_arm(arm, comparison.backbone, arm_settings, config.seed, find_device(config.device)),
-        settings.generator,
-        comparison.maps,
-    )
+    job = job_of_arm(arm, comparison.backbone, arm_settings, config.seed, find_device(config.device))
+    images = LabelledImages.of_set(cache, everything, scan_groups(cache))
+    trained = train_final(final, images, arm, job, settings.generator, comparison.maps)
     predictions, _ = read_predictions(folder / "predictions.csv")
     held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))
     figures = comparison.results["arms"][config.final_arm]
@@ -157,8 +152,7 @@ def _train_final_model(
         Provenance(
             name=config.name or f"mobilenetv2-{cache.dataset.name.lower()}",
             budget=settings.budget,
-            weights=comparison.backbone.source,
-            settings=arm_settings,
+            job=job,
             generator=settings.generator,
             choosing=settings.choosing,
         ),

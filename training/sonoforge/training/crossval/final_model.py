@@ -29,7 +29,7 @@ from sonoforge.training.classifier.model_folder import (
     save_model,
 )
 from sonoforge.training.classifier.scan_bands import scan_bands
-from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
+from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
 from sonoforge.training.classifier.training import ClassifierJob, Trained, train_classifier
 from sonoforge.training.classifier.trust import HeldOutTrust, TrainingLooks, describe_causes, record_trust
@@ -77,12 +77,11 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a model was made: its name, budget, initial weights in words, the settings of its arm and generators."""
+    """How a model was made, and its name."""
 
     name: str
     budget: str
-    weights: str
-    settings: ClassifierSettings
+    job: ClassifierJob
     generator: GanSettings
     choosing: Choosing | None = None  # what was chosen inside the folds, and for this model on all images
 
@@ -135,13 +134,10 @@ def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[di
     """1st and 99th percentile of every image-quality metric over the training images; their largest ``saturated``."""
     sizes = cache.boxes[:, 2:] - cache.boxes[:, :2]
     rows = [image_quality.measure(cache.images[i], int(sizes[i][0]), int(sizes[i][1])) for i in indices]
-    ranges = {
-        name: QualityRange(
-            low=float(np.percentile([row[name] for row in rows], 1)),
-            high=float(np.percentile([row[name] for row in rows], 99)),
-        )
-        for name in rows[0]
-    }
+    ranges = {}
+    for name in rows[0]:
+        low, high = np.percentile([row[name] for row in rows], (1, 99)).tolist()
+        ranges[name] = QualityRange(low=low, high=high)
     return ranges, max(row["saturated"] for row in rows)
 
 
@@ -154,7 +150,7 @@ def record_model(
     provenance: Provenance,
 ) -> ModelRecord:
     """Calibrate on held-out predictions and write the model folder that ``export`` reads."""
-    classes = cache.dataset.classes
+    classes, settings = cache.dataset.classes, provenance.job.settings
     training = _describe_training(cache, indices, trained, held_out.predictions, provenance)
     ranges, white = quality_reference(cache, indices)
     grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
@@ -164,20 +160,20 @@ def record_model(
         name=provenance.name,
         version="1.0.0",
         classes=classes,
-        shared_blocks=provenance.settings.frozen_blocks,
-        mirror=provenance.settings.mirror,
+        shared_blocks=settings.frozen_blocks,
+        mirror=settings.mirror,
         temperature=calibration.fit_temperature(held_out.predictions.labels, held_out.predictions.probabilities),
         conformal=_prediction_sets(held_out.predictions, classes),
         trust=record_trust(held_out.distances, held_out.trust, held_out.predictions, looks),
         quality={
             **ranges,
-            "scan": scan_bands(cache, indices, provenance.settings.preprocessing),
+            "scan": scan_bands(cache, indices, settings.preprocessing),
         },
         training=training,
         evaluation=_evaluate(held_out, classes, trained, provenance),
-        crop=provenance.settings.crop,
-        image_size=provenance.settings.preprocessing.size,
-        look=provenance.settings.look,
+        crop=settings.crop,
+        image_size=settings.preprocessing.size,
+        look=settings.look,
         intended_use=INTENDED_USE.format(
             data=SIMULATED if training["simulated"] == training["data_images"] else cache.dataset.name,
             classes=" / ".join(classes),
@@ -215,7 +211,7 @@ def _prediction_sets(held_out: Predictions, classes: tuple[str, ...]) -> Conform
 def _describe_training(
     cache: ImageCache, indices: NDArray[np.int64], trained: Trained, held_out: Predictions, provenance: Provenance
 ) -> TrainingRecord:
-    labels, settings = cache.dataset.labels[indices], provenance.settings
+    labels, settings = cache.dataset.labels[indices], provenance.job.settings
     arm, added = find_arm(held_out.arm), trained.added.tolist()
     known = count_chosen_on(provenance.budget, cache)
     return TrainingRecord(
@@ -242,7 +238,7 @@ def _describe_training(
         teachers=settings.teachers,
         settings=_chosen(arm, provenance),
         mirror=settings.mirror,
-        weights=provenance.weights,
+        weights=provenance.job.backbone.source,
         seed=held_out.seed,
         images=sorted({cache.hashes[i][:HASH_PREFIX] for i in indices}),
     )
@@ -250,7 +246,7 @@ def _describe_training(
 
 def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
     """Return the settings that were chosen: not the augmentation that an arm stands for."""
-    settings = asdict(provenance.settings)
+    settings = asdict(provenance.job.settings)
     if arm.augmentation:
         settings["augmentation"] = BUDGETS[provenance.budget].augmentation
     return settings

@@ -34,6 +34,7 @@ from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.statistics.results import interval_text
 from sonoforge.training.verbs.settings.crossval import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -87,23 +88,15 @@ def main(config: TrainConfig) -> Outcome:
             Provenance(
                 name=f"mobilenetv2-{cache.dataset.name.lower()}",
                 budget=config.classifier.budget,
-                weights=backbone.source,
-                settings=settings,
+                job=job,
                 generator=generator,
             ),
         )
         held_out = len(plan.test(0))
         results = {"evaluation": record.evaluation, "history": trained.history, "held_out": held_out}
         run_folder.write_results(folder, results)
-        accuracy, area = record.evaluation["accuracy"], record.evaluation["macro_auc"]
-        say(
-            "%d held-out images: accuracy %.3f [%.3f, %.3f], macro-AUC %.3f",
-            held_out,
-            accuracy["value"],
-            accuracy["low"],
-            accuracy["high"],
-            area["value"],
-        )
+        accuracy, area = interval_text(record.evaluation["accuracy"]), record.evaluation["macro_auc"]["value"]
+        say("%d held-out images: accuracy %s, macro-AUC %.3f", held_out, accuracy, area)
     return Outcome({"run": str(folder), **results}, f"sonoforge export {folder}")
 
 
