@@ -215,7 +215,7 @@ def write_reads(
     answers: dict[str, Any] = {"files": [], "probabilities": [], "accuracy": 0.0, "distances": []}
     training: dict[str, Any] = {"train_accuracy": 0.0, "history": [], "added": 0, "seconds": 0.0}
     made_from = MadeFrom(plan.digest, "", {})
-    proof: dict[str, Any] = {"reads": tuple(reads), "made_from": made_from, "inner_of": inner_of}
+    proof: dict[str, Any] = {"reads": reads, "made_from": made_from, "inner_of": inner_of}
     result = FoldResult(arm, "sealed", plan.seed, fold, **answers, **training, **proof)
     write_json(path, result)
 
