@@ -119,7 +119,8 @@ def read_fold(path: Path) -> FoldResult:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["made_from"] = MadeFrom(**values["made_from"])
+        values["reads"] = {stage: tuple(hashes) for stage, hashes in values["reads"].items()}
         values["trust"] = values["trust"] and HeldOutTrust(**values["trust"])
         return FoldResult(**values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SonoforgeError(f"{path}: not a readable fold result ({error}); {REMEDY}") from error
