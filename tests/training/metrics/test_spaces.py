@@ -14,9 +14,10 @@ import bundle_factory
 from scans import draw_scan
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.copies.nearest_training import area_shares
 from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.metrics.features import open_features
-from sonoforge.training.metrics.spaces import Space, area_shares, network_space, open_space
+from sonoforge.training.metrics.spaces import Space, network_space, open_space
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
 from sonoforge.runtime.cli.progress import FIRST_SHARE, LINE_SECONDS, quiet, stderr_handlers, time_left
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +74,23 @@ def progress_bar(title: str, total: int, done: int = 0, *, show: bool) -> Iterat
                 bar.update(task, completed=step, state=state)
 
         yield advance
+
+
+def in_threads(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", workers: int = 0) -> list[_R]:
+    """Work on all items, by default in a thread for each core; with a title, `progress_bar` tells how far it is.
+
+    An interrupt does not wait for what is still queued.
+    """
+    waiting, results = list(items), list[_R]()
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
+        with progress_bar(title, len(waiting), show=bool(title) and is_shown()) as advance:
+            for result in pool.map(work, waiting):
+                results.append(result)
+                advance(len(results), None)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return results
 
 
 def _lines(title: str, total: int, done: int) -> Advance:

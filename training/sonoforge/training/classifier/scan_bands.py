@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypedDict
 
 import numpy as np
@@ -16,6 +14,7 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.classifier.model_folder import QualityRange
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.progress import in_threads
 
 _MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
 
@@ -38,8 +37,7 @@ def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Pre
         scan = preprocessing.seen(read_image(cache.dataset.file(cache.dataset.items[index].path)))
         return scan_metrics.measure(grey_levels(scan))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(pool.map(measure, chosen.tolist()))
+    rows = in_threads(measure, chosen.tolist())
     bands = {}
     for name in rows[0]:
         values = [row[name] for row in rows if np.isfinite(row[name])]

@@ -46,10 +46,7 @@ class _Views(NamedTuple):
 def compare_aligned(first: Picture, second: Picture, matrix: NDArray[np.float64]) -> Comparison:
     """Correlate the fine detail of two fitted pictures (H, W) uint8 in their overlap.
 
-    Args:
-        first: One picture.
-        second: The other, as it has to be seen (mirrored, inverted).
-        matrix: (2, 3) takes a point of the first to the second.
+    The second is as it has to be seen (mirrored, inverted); the matrix (2, 3) takes a point of the first to it.
     """
     views = _cut_overlap(first, second, matrix)
     if views is None or views.overlap < SMALLEST_OVERLAP:

@@ -150,7 +150,8 @@ def find_copies(
         real = match_training(prepare(grey_pictures(held_out[0])), wanted)
     best = match_training(prepare(grey_pictures(generated)), wanted)
     test = copy_test(best.score, real.score, groups, calibration, len(training))
-    recall = planted_recall(training, wanted, test.threshold, planted, seed)
+    copies = prepare(plant_copies(grey_pictures(training), planted, seed, plant_squared)[1])
+    recall = count_found(match_training(copies, wanted).score > test.threshold)
     return FoundCopies(test, best, real, recall)
 
 
@@ -237,10 +238,7 @@ def prepare_training(images: Pixels) -> Wanted:
 def match_training(images: Prepared, wanted: Wanted, groups: Groups | None = None) -> Best:
     """Find the training image that each of N prepared images matches best; 0.03 core-seconds each.
 
-    Args:
-        images: N images.
-        wanted: The M training images.
-        groups: (M,) near-duplicate groups where the images are ``wanted.square``: those of another group alone count.
+    With near-duplicate groups (M,), where the images are ``wanted.square``, those of another group alone count.
     """
     count = len(images.pictures)
     score, place, mirrored = np.zeros(count), np.full(count, NOTHING, np.int64), np.zeros(count, np.bool_)
@@ -259,20 +257,6 @@ def match_training(images: Prepared, wanted: Wanted, groups: Groups | None = Non
 def stands(row: PlantedRow) -> bool:
     """Whether enough of the planted copies of a kind were found for "no copies" to hold for it."""
     return row.recall.value >= STANDS
-
-
-def planted_recall(training: Pixels, wanted: Wanted, threshold: float, count: int, seed: int) -> list[PlantedRow]:
-    """Plant ``count`` copies of each kind, and count those that the copy test takes for copies.
-
-    Args:
-        training: (M, S, S, C) uint8: the images that copies are made of.
-        wanted: The same, prepared.
-        threshold: Score above which an image counts as a copy.
-        count: Copies of each kind, at least 1.
-        seed: Of the choice of originals and places.
-    """
-    _, copies = plant_copies(grey_pictures(training), count, seed, plant_squared)
-    return count_found(match_training(prepare(copies), wanted).score > threshold)
 
 
 def plant_squared(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sonoforge.training.copies.alignment import MOST_MATCHES, Alignment
 from sonoforge.training.copies.confirmation import Comparison
@@ -16,7 +17,6 @@ from sonoforge.training.copies.kept import Found, find_once
 from sonoforge.training.copies.matches import Match, Matches
 from sonoforge.training.copies.pictures import Look, Picture
 from sonoforge.training.copies.search import HIGHEST_LIMIT, match_pictures, null_limit, prepare
-from sonoforge.training.progress import is_shown, progress_bar
 
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Multiples of the limit at which an audit counts again."""
@@ -65,7 +65,12 @@ def find_near_duplicates(
             compare (blank images).  Empty: appearance alone.
         store: Folder that keeps what was found, by the content hashes; None: found anew.
     """
-    found = find_once(store, _SEARCH, hashes, lambda: _search(pictures)).matches
+
+    def search() -> Found:
+        features, pairs = ("reading features", "comparing look-alikes") if len(pictures) > 100 else ("", "")
+        return Found(match_pictures(prepare(pictures, features), title=pairs))
+
+    found = find_once(store, _SEARCH, hashes, search).matches
     measured = _joined(found, _equal_contents(hashes))
     threshold = null_limit(measured, len(pictures))
     pairs = measured.confirmed(threshold)
@@ -90,21 +95,10 @@ def threshold_sensitivity(found: NearDuplicates, labels: NDArray[np.int64]) -> l
 
 
 def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Join 0..count-1 by the given pairs (union-find); groups are numbered by first appearance, (count,) int64."""
-    parent = list(range(count))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for a, b in zip(first.tolist(), second.tolist(), strict=True):
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low
-    roots = [root(index) for index in range(count)]
-    number = {found: position for position, found in enumerate(dict.fromkeys(roots))}
-    return np.array([number[found] for found in roots], dtype=np.int64)
+    """Join 0..count-1 by the given pairs; groups are numbered by first appearance, (count,) int64."""
+    links = sparse.coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    _, groups = sparse.csgraph.connected_components(links, directed=False)
+    return np.asarray(groups, np.int64)
 
 
 def join_scans(found: NearDuplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:
@@ -117,14 +111,6 @@ def join_scans(found: NearDuplicates, given: Sequence[str | None], contents: Seq
         first.append(pairs[:, 0])
         second.append(pairs[:, 1])
     return join_groups(len(given), np.concatenate(first), np.concatenate(second))
-
-
-def _search(pictures: Sequence[Picture]) -> Found:
-    show = len(pictures) > 100 and is_shown()
-    with progress_bar("reading features", len(pictures), show=show) as advance:
-        prepared = prepare(pictures, lambda done: advance(done, None))
-    with progress_bar("comparing look-alikes", 1000, show=show) as advance:
-        return Found(match_pictures(prepared, advance=lambda done, total: advance(1000 * done // total, None)))
 
 
 def _equal_contents(hashes: Sequence[str]) -> Matches:

@@ -91,7 +91,7 @@ def copy_vectors(images: Pixels) -> Vectors:
     """Return vectors whose products are the correlations: (N, T * T) float32, T = min(S, 32), of norm 1 or 0."""
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"copy test: found images of shape {images.shape}, expected (N, S, S, C)")
-    averaging = _area_average(images.shape[1], min(images.shape[1], SIDE))
+    averaging = area_shares(images.shape[1], min(images.shape[1], SIDE)).astype(np.float32)
     parts = [np.empty((0, len(averaging) ** 2), np.float32)]
     for start in range(0, len(images), _BLOCK):
         grey = images[start : start + _BLOCK].mean(axis=3, dtype=np.float32)
@@ -105,13 +105,11 @@ def copy_vectors(images: Pixels) -> Vectors:
     return np.concatenate(parts)
 
 
-def _area_average(side: int, target: int) -> NDArray[np.float32]:
-    """(target, side): the share of each pixel in each of the equal parts of the side; rows sum to 1."""
-    bounds = np.linspace(0, side, target + 1)
-    pixel = np.arange(side)
+def area_shares(old: int, new: int) -> NDArray[np.float64]:
+    """(new, old): share of each old pixel in each new one when a side is averaged down by area; rows sum to 1."""
+    bounds, pixel = np.linspace(0, old, new + 1), np.arange(old)
     overlap = np.minimum(bounds[1:, None], pixel + 1) - np.maximum(bounds[:-1, None], pixel)
-    share: NDArray[np.float32] = (np.clip(overlap, 0, None) * (target / side)).astype(np.float32)
-    return share
+    return np.asarray(np.clip(overlap, 0, None) / (old / new))
 
 
 def _nearest(vectors: Vectors, training: Vectors, groups: Groups | None) -> Nearest:

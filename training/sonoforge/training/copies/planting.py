@@ -6,7 +6,6 @@ moves the picture by 15 % of both, and what a shift, a turn or a zoom out uncove
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -24,8 +23,10 @@ from sonoforge.training.statistics.intervals import Interval, wilson_interval
 
 Plant = Callable[[Picture, np.random.Generator], Picture]
 
+_BOX, _BICUBIC = Image.Resampling.BOX, Image.Resampling.BICUBIC
 
-def crop(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
+
+def crop(picture: Picture, rng: np.random.Generator, share: float) -> Picture:
     """Cut ``share`` off the width and the height, at a random place."""
     height, width = picture.shape
     rows, columns = max(1, round(height * (1 - share))), max(1, round(width * (1 - share)))
@@ -33,47 +34,18 @@ def crop(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
     return picture[top : top + rows, left : left + columns]
 
 
-def shift(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
+def shift(picture: Picture, rng: np.random.Generator, share: float) -> Picture:
     """Move by ``share`` of the width and of the height, to a random corner."""
     height, width = picture.shape
     across, down = rng.choice((-share, share), 2)
     return _warp(picture, np.array([[1, 0, across * width], [0, 1, down * height]]))
 
 
-def turn(degrees: float, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Turn about the middle, to a random side."""
-    angle = float(rng.choice((-degrees, degrees)))
-    return _warp(picture, _about_the_middle(picture, angle, 1.0))
-
-
-def zoom(factor: float, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Magnify about the middle at the same size; below 1, the picture gets a black surround."""
-    return _warp(picture, _about_the_middle(picture, 0.0, factor))
-
-
-def frame(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Add a black border of ``share`` of the longest side all round."""
-    return np.pad(picture, round(share * max(picture.shape)))
-
-
-def letterbox(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Add black bars of ``share`` of the height above and below."""
-    return np.pad(picture, ((round(share * picture.shape[0]),) * 2, (0, 0)))
-
-
-def mirror(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Exchange left and right."""
-    return picture[:, ::-1]
-
-
-def upside_down(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Exchange top and bottom."""
-    return picture[::-1]
-
-
-def invert(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Exchange black and white."""
-    return 255 - picture
+def about_the_middle(picture: Picture, degrees: float, factor: float = 1.0) -> Picture:
+    """Turn and magnify about the middle at the same size; below a factor of 1, the picture gets a black surround."""
+    height, width = picture.shape
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, factor)
+    return _warp(picture, np.asarray(matrix, np.float64))
 
 
 def half(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -99,70 +71,43 @@ def _showing_something(parts: Sequence[Picture], picture: Picture, rng: np.rando
     return enough[int(rng.integers(len(enough)))]
 
 
-def compress(quality: int, picture: Picture, rng: np.random.Generator) -> Picture:
+def compress(picture: Picture, quality: int) -> Picture:
     """Store as JPEG and read back."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file))
 
 
-def blur(share: float, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Smooth by a Gaussian whose standard deviation is ``share`` of the longest side."""
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), share * max(picture.shape)), np.uint8)
-
-
-def add_noise(levels: float, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Add Gaussian noise of this standard deviation in grey levels."""
-    return _clip(picture + rng.normal(0, levels, picture.shape))
-
-
-def change_gain(factor: float, offset: float, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Scale the grey levels and add an offset, clipped to 0..255."""
-    return _clip(picture.astype(np.float64) * factor + offset)
-
-
-def stretch(factor: float, picture: Picture, rng: np.random.Generator) -> Picture:
-    """Widen by ``factor``, the height as it is."""
-    size = max(1, round(picture.shape[1] * factor)), picture.shape[0]
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-
-
-def halve_size(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Store at half the width and height."""
-    size = max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
-
-
-def unchanged(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Return the picture itself."""
-    return picture
+def resize(picture: Picture, width: int, height: int, resampling: Image.Resampling) -> Picture:
+    """Scale to a width and height in pixels, at least 1."""
+    return np.asarray(Image.fromarray(picture).resize((max(1, width), max(1, height)), resampling))
 
 
 GEOMETRY: dict[str, Plant] = {
-    "crop 25 %": functools.partial(crop, 0.25),
-    "shift 15 %": functools.partial(shift, 0.15),
-    "turn 10 degrees": functools.partial(turn, 10.0),
-    "zoom 0.7": functools.partial(zoom, 0.7),
-    "zoom 1.4": functools.partial(zoom, 1.4),
-    "mirrored": mirror,
-    "border": functools.partial(frame, 0.1),
-    "letterbox": functools.partial(letterbox, 0.2),
-    "inverted": invert,
-    "upside down": upside_down,
+    "crop 25 %": lambda picture, rng: crop(picture, rng, 0.25),
+    "shift 15 %": lambda picture, rng: shift(picture, rng, 0.15),
+    "turn 10 degrees": lambda picture, rng: about_the_middle(picture, float(rng.choice((-10.0, 10.0)))),
+    "zoom 0.7": lambda picture, rng: about_the_middle(picture, 0.0, 0.7),
+    "zoom 1.4": lambda picture, rng: about_the_middle(picture, 0.0, 1.4),
+    "mirrored": lambda picture, rng: picture[:, ::-1],
+    "border": lambda picture, rng: np.pad(picture, round(0.1 * max(picture.shape))),
+    "letterbox": lambda picture, rng: np.pad(picture, ((round(0.2 * picture.shape[0]),) * 2, (0, 0))),
+    "inverted": lambda picture, rng: 255 - picture,
+    "upside down": lambda picture, rng: picture[::-1],
 }
 """Kinds that are also planted two at a time."""
 
 KINDS: dict[str, Plant] = {
-    "exact": unchanged,
-    "JPEG 30": functools.partial(compress, 30),
-    "blur": functools.partial(blur, 0.008),
-    "noise": functools.partial(add_noise, 15.0),
-    "gain": functools.partial(change_gain, 0.6, 30.0),
-    "half size": halve_size,
-    "stretch 15 %": functools.partial(stretch, 1.15),
-    "crop 10 %": functools.partial(crop, 0.10),
-    "shift 5 %": functools.partial(shift, 0.05),
-    "turn 5 degrees": functools.partial(turn, 5.0),
+    "exact": lambda picture, rng: picture,
+    "JPEG 30": lambda picture, rng: compress(picture, 30),
+    "blur": lambda picture, rng: np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.008 * max(picture.shape)), np.uint8),
+    "noise": lambda picture, rng: _clip(picture + rng.normal(0, 15.0, picture.shape)),  # of 15 grey levels
+    "gain": lambda picture, rng: _clip(picture.astype(np.float64) * 0.6 + 30.0),
+    "half size": lambda picture, rng: resize(picture, picture.shape[1] // 2, picture.shape[0] // 2, _BOX),
+    "stretch 15 %": lambda picture, rng: resize(picture, round(picture.shape[1] * 1.15), picture.shape[0], _BICUBIC),
+    "crop 10 %": lambda picture, rng: crop(picture, rng, 0.10),
+    "shift 5 %": lambda picture, rng: shift(picture, rng, 0.05),
+    "turn 5 degrees": lambda picture, rng: about_the_middle(picture, float(rng.choice((-5.0, 5.0)))),
     **GEOMETRY,
     "half": half,
     "quarter": quarter,
@@ -179,11 +124,6 @@ def plant(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
         first, second = rng.choice(len(names), 2, replace=False)
         return plant(names[second], plant(names[first], picture, rng), rng)
     return np.ascontiguousarray(KINDS[kind](picture, rng))
-
-
-def _about_the_middle(picture: Picture, degrees: float, factor: float) -> NDArray[np.float64]:
-    height, width = picture.shape
-    return np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, factor), np.float64)
 
 
 def _warp(picture: Picture, matrix: NDArray[np.float64]) -> Picture:
@@ -210,11 +150,7 @@ class PlantedRow(NamedTuple):
 
 
 def measure_recall(
-    pictures: Sequence[Picture],
-    limit: float,
-    count: int,
-    seed: int = 0,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    pictures: Sequence[Picture], limit: float, count: int, seed: int = 0, title: str = ""
 ) -> list[PlantedRow]:
     """Plant ``count`` copies of each kind of `KINDS`, and of two kinds of geometry at once, and count those found.
 
@@ -225,10 +161,10 @@ def measure_recall(
         limit: Score from which two pictures count as one scan.
         count: Copies of each kind, at least 1.
         seed: Of the choice of originals and places.
-        advance: Hears how many candidates of how many are compared.
+        title: See `sonoforge.training.progress.in_threads`.
     """
     originals, copies = plant_copies(pictures, count, seed)
-    matches = match_pictures(prepare(pictures), prepare(copies), advance).confirmed(limit)
+    matches = match_pictures(prepare(pictures), prepare(copies), title).confirmed(limit)
     hits = np.zeros(len(copies), bool)
     hits[matches.second[originals[matches.second] == matches.first]] = True
     return count_found(hits)

@@ -19,9 +19,7 @@ Time grows with the square of the number of pictures, memory is 6 bytes a pair.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -29,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.copies.pictures import Look
+from sonoforge.training.progress import in_threads
 
 Picture = NDArray[np.float32]  # (H, W) grey in [0, 1]
 Matrix = NDArray[np.float64]  # (2, 3): a point (x, y, 1) of the query to the point (x, y) of the key, in pixels
@@ -111,10 +110,10 @@ def cell_of(picture: Picture, size: float = 1.0) -> float:
     return _WINDOW * float(min(picture.shape)) * size / _CELLS
 
 
-def search(pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None) -> Found:
-    """Score every pair of N pictures; ``advance`` hears how many keys are done."""
+def search(pictures: Sequence[Picture], title: str = "") -> Found:
+    """Score every pair of N pictures; ``title``: see `in_threads`."""
     count = len(pictures)
-    vectors = np.concatenate([_query(picture) for picture in pictures])
+    vectors = np.concatenate([_cut(detail(one, cell_of(one)), Grid(cell_of(one), 0.0, 0, 0)) for one in pictures])
     project = _Projection(vectors)
     upright, upside_down = project(vectors), project(_flipped(vectors, 0))
     found = Found(np.zeros((count, count), np.float16), np.zeros((count, count), np.int32))
@@ -129,9 +128,7 @@ def search(pictures: Sequence[Picture], advance: Callable[[int], None] = lambda 
                 found.scores[key, some][better] = value[better]
                 found.codes[key, some][better] = (8 * window + 4 * turned + flips)[better]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(score, range(count)), start=1):
-            advance(done)
+    in_threads(score, range(count), title)
     return found
 
 
@@ -186,11 +183,6 @@ def _grids(picture: Picture) -> list[Grid]:
         )
         grids += [Grid(cell, float(np.deg2rad(angle)), across, down) for angle in _ANGLES]
     return grids
-
-
-def _query(picture: Picture) -> NDArray[np.float32]:
-    """(1, 144) detail of the central window."""
-    return _cut(detail(picture, cell_of(picture)), Grid(cell_of(picture), 0.0, 0, 0))
 
 
 def _windows(picture: Picture) -> NDArray[np.float32]:

@@ -11,9 +11,7 @@ retinas and cells share more than breast scans do.
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +23,7 @@ from sonoforge.training.copies.matches import Match, Matches
 from sonoforge.training.copies.pictures import Picture, fit
 from sonoforge.training.copies.same_framing import find_same_framing
 from sonoforge.training.copies.shared_features import find_candidates
+from sonoforge.training.progress import in_threads
 
 LOWEST_LIMIT = 8.0
 """Scores below count as unrelated in every set; measured in BUSI, where unrelated pairs stay below 6."""
@@ -43,29 +42,16 @@ class Prepared(NamedTuple):
     features: Sequence[LocalFeatures]
 
 
-def prepare(pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None) -> Prepared:
-    """Fit grey (H, W) uint8 pictures of any size and extract their features; ``advance`` hears how many are done."""
+def prepare(pictures: Sequence[Picture], title: str = "") -> Prepared:
+    """Fit grey (H, W) uint8 pictures of any size and extract their features; ``title``: see `in_threads`."""
     fitted = [fit(picture) for picture in pictures]
-    features = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(extract_features, fitted):
-            features.append(found)
-            advance(len(features))
-    return Prepared(fitted, features)
+    return Prepared(fitted, in_threads(extract_features, fitted, title))
 
 
-def match_pictures(
-    first: Prepared, second: Prepared | None = None, advance: Callable[[int, int], None] = lambda done, total: None
-) -> Matches:
-    """Compare the candidates among N pictures, or between N and M pictures of another set.
+def match_pictures(first: Prepared, second: Prepared | None = None, title: str = "") -> Matches:
+    """Compare the candidates among N pictures, or between N and M pictures of another set; ``title``: see `in_threads`.
 
-    Args:
-        first: A set.
-        second: The other set; None: pairs within the first.
-        advance: Hears how many candidates of how many are done.
-
-    Returns:
-        Each pair once, with its best look, sorted by its indices; pairs without an alignment are left out.
+    Each pair comes once, with its best look, sorted by its indices; pairs without an alignment are left out.
     """
     other = first if second is None else second
     found = find_candidates(first.features, None if second is None else second.features)
@@ -73,14 +59,8 @@ def match_pictures(
     asked = np.unique(
         np.concatenate((np.stack((found.first, found.second, found.look)), framed), axis=1), axis=1
     ).T.tolist()
-    compare = functools.partial(_compare, first, other)
-    rows = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, row in enumerate(pool.map(compare, asked), start=1):
-            if row is not None:
-                rows.append(row)
-            advance(done, len(asked))
-    return _best_of_each_pair(rows)
+    rows = in_threads(functools.partial(_compare, first, other), asked, title)
+    return _best_of_each_pair([row for row in rows if row is not None])
 
 
 def _compare(first: Prepared, second: Prepared, candidate: tuple[int, int, int]) -> Match | None:
@@ -109,15 +89,11 @@ def _best_of_each_pair(rows: Sequence[Match]) -> Matches:
 def null_limit(matches: Matches, pictures: int) -> float:
     """Return the score above which, by the set's own null distribution, unrelated pairs are not expected.
 
-    The scores of a set's candidates are those of unrelated pairs, but for those that show one scan: the certain ones
-    are left out, and the rest are few.  The upper quarter is taken as exponential, which overestimates the tail of a
-    normal one, and extrapolated to one false pair in 1000 pictures (peaks over threshold: Coles, "An Introduction to
-    Statistical Modeling of Extreme Values", 2001, section 4.3, with shape 0).  Quantiles, not means, so that true pairs
-    hardly move it.
-
-    Args:
-        matches: All candidates, compared.
-        pictures: Number N of pictures.
+    ``matches`` are all candidates of that many pictures, compared. Their scores are those of unrelated pairs, but for
+    those that show one scan: the certain ones are left out, and the rest are few. The upper quarter is taken as
+    exponential, which overestimates the tail of a normal one, and extrapolated to one false pair in 1000 pictures
+    (peaks over threshold: Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, section 4.3, with
+    shape 0). Quantiles, not means, so that true pairs hardly move it.
     """
     known = matches.score[(matches.score > 0) & (matches.score < HIGHEST_LIMIT) & ~matches.certain]
     if len(known) < 20:

@@ -9,10 +9,7 @@ pixels of `pose_search.shrink`.
 from __future__ import annotations
 
 import logging
-import math
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +38,7 @@ from sonoforge.training.copies.pose_search import (
     start_of,
     warp,
 )
-from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.progress import in_threads
 
 log = logging.getLogger(__name__)
 
@@ -80,18 +77,16 @@ def search_again(
     """Return what `find_repeated` finds in a set, from an earlier search where one answers the same question.
 
     A search answers for groups that join at least what its own joined: it compared every pair that is still apart.
-
-    Args:
-        pictures: N grey (H, W) uint8 pictures.
-        hashes: Content hash of each.
-        store: See `kept.find_once`.
-        groups: (N,) group of each; pairs of one group are not compared.
+    Pairs of one of the groups (N,) are not compared; ``hashes`` are those of the contents of the N grey (H, W) uint8
+    pictures.  For ``store`` see `kept.find_once`.
     """
 
     def find() -> Kept:
         log.info("second opinion: comparing every image with those of other groups")
-        with progress_bar("second opinion", 2 * len(groups), show=is_shown()) as advance:
-            found = find_repeated([shrink(picture) for picture in pictures], groups, lambda done: advance(done, None))
+        # Both steps run in threads of their own. Their products are too small to be shared out once more: that took
+        # four times as long on two cores.
+        with threadpool_limits(1, "blas"):
+            found = find_repeated([shrink(picture) for picture in pictures], groups, "second opinion")
         return Kept(Matches.of(found.matches), [groups.tolist(), found.threshold, found.compared])
 
     def still_answers(found: Kept) -> bool:
@@ -105,19 +100,9 @@ def search_again(
     return SecondSearch(apart, threshold, compared)
 
 
-def find_repeated(
-    pictures: Sequence[Picture], groups: Groups, advance: Callable[[int], None] = lambda done: None
-) -> SecondSearch:
-    """Find the pairs of N shrunk pictures that show one scan, but for pairs of one group; ``advance`` counts to 2 N."""
-    # Both steps run in threads of their own. Their products are too small to be shared out once more: that took four
-    # times as long on two cores.
-    with threadpool_limits(1, "blas"):
-        return _find_repeated(pictures, groups, advance)
-
-
-def _find_repeated(pictures: Sequence[Picture], groups: Groups, advance: Callable[[int], None]) -> SecondSearch:
-    count = len(pictures)
-    found = search(pictures, advance)
+def find_repeated(pictures: Sequence[Picture], groups: Groups, title: str = "") -> SecondSearch:
+    """Find the pairs of N shrunk pictures of different groups that show one scan; ``title``: see `in_threads`."""
+    found = search(pictures, title)
     first, second = candidates(found, groups)
 
     def match(pair: tuple[int, int]) -> Match:
@@ -126,12 +111,8 @@ def _find_repeated(pictures: Sequence[Picture], groups: Groups, advance: Callabl
         compared, matrix = align(pictures[query], pictures[key], start)
         return Match.of(key, query, start.look, Alignment(backwards(matrix), 0), compared)
 
-    matches = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, one in enumerate(pool.map(match, zip(first.tolist(), second.tolist(), strict=True)), start=1):
-            matches.append(one)
-            advance(count + count * done // len(first))
-    threshold = threshold_of(np.array([one.correlation for one in matches[count:]]))
+    matches = in_threads(match, zip(first.tolist(), second.tolist(), strict=True), title)
+    threshold = threshold_of(np.array([one.correlation for one in matches[len(pictures) :]]))
     same = sorted((one for one in matches if one.correlation >= threshold), key=lambda one: -one.correlation)
     different = groups[:, None] != groups[None, :]
     return SecondSearch(same, threshold, int(np.triu(different, 1).sum()))
@@ -195,10 +176,8 @@ def _refine(fixed: Picture, moving: Picture, matrix: Matrix) -> Matrix:
 
 def _judge(fixed: Picture, moving: Picture, matrix: Matrix) -> Comparison:
     nothing = Comparison(-1.0, float("nan"), 0.0)
-    (a, b), (c, d) = matrix[:, :2].tolist()
-    area = a * d - b * c  # pixels of the key for one of the query
-    half, root = (a * a + b * b + c * c + d * d) / 2, math.hypot(a * a - d * d + c * c - b * b, 2 * (a * b + c * d)) / 2
-    largest, smallest = math.sqrt(half + root), math.sqrt(max(half - root, 0))  # singular values
+    area = float(np.linalg.det(matrix[:, :2]))  # pixels of the key for one of the query
+    largest, smallest = np.linalg.svd(matrix[:, :2], compute_uv=False).tolist()
     if area <= 0 or smallest < _SCALES[0] or largest > _SCALES[1] or largest > _MOST_STRETCH * smallest:
         return nothing
     seen = warp(np.ones_like(moving), matrix, fixed.shape) > 0.999

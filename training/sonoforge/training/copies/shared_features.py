@@ -56,9 +56,7 @@ class _Index(NamedTuple):
 
 
 def find_candidates(
-    indexed: Sequence[LocalFeatures],
-    asked: Sequence[LocalFeatures] | None = None,
-    near_by_chance: float = 0.005,
+    indexed: Sequence[LocalFeatures], asked: Sequence[LocalFeatures] | None = None, near_by_chance: float = 0.005
 ) -> Candidates:
     """Find the pairs of pictures that share local features.
 

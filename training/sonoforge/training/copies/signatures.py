@@ -13,9 +13,7 @@ sides: Jegou, Douze, Schmid, "Product quantization for nearest neighbor search",
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +27,7 @@ from sonoforge.training.copies.matches import Match, Matches
 from sonoforge.training.copies.pictures import SIDE, Picture
 from sonoforge.training.copies.search import prepare
 from sonoforge.training.copies.shared_features import find_candidates
-from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.progress import in_threads
 
 KEYPOINTS = 48
 BITS = 64
@@ -60,13 +58,8 @@ class Signatures(NamedTuple):
 
 def make_signatures(pictures: Sequence[Picture]) -> Signatures:
     """Reduce grey (H, W) uint8 pictures to signatures; 25 ms each on one core."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return _reduce(list(pool.map(_strongest, pictures)))
-
-
-def _strongest(picture: Picture) -> LocalFeatures:
-    features = extract_features(picture)
-    return _take(features, _spread_out(features.points, features.sizes))
+    features = in_threads(extract_features, pictures)
+    return _reduce([_take(own, _spread_out(own.points, own.sizes)) for own in features])
 
 
 def _take(features: LocalFeatures, which: NDArray[np.int64]) -> LocalFeatures:
@@ -129,28 +122,19 @@ def _restore(signatures: Signatures) -> list[LocalFeatures]:
     ]
 
 
-def recognise(
-    signatures: Signatures, pictures: Sequence[Picture], advance: Callable[[int], None] = lambda done: None
-) -> list[Match]:
+def recognise(signatures: Signatures, pictures: Sequence[Picture], title: str = "") -> list[Match]:
     """Find the pictures that show what the signatures are of, or a part of it, each with the original that fits best.
 
-    Args:
-        signatures: Of N pictures.
-        pictures: M grey (H, W) uint8 pictures.
-        advance: Hears how many pictures are read.
-
-    Returns:
-        At most one match a picture (``second``) with its original (``first``), in the order of the pictures.
+    At most one match for each of M grey (H, W) uint8 pictures (``second``) with its original (``first``), in their
+    order; ``title``: see `in_threads`.
     """
-    features = prepare(pictures, advance).features
+    features = prepare(pictures, title).features
     known = _restore(signatures)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        candidates = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE)
-        asked = zip(candidates.first.tolist(), candidates.second.tolist(), candidates.look.tolist(), strict=True)
-        matches = [match for match in pool.map(functools.partial(_compare, known, features), asked) if match]
+    candidates = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE)
+    asked = zip(candidates.first.tolist(), candidates.second.tolist(), candidates.look.tolist(), strict=True)
     best: dict[int, Match] = {}
-    for match in matches:
-        if match.second not in best or match.agreeing > best[match.second].agreeing:
+    for match in in_threads(functools.partial(_compare, known, features), asked):
+        if match and (match.second not in best or match.agreeing > best[match.second].agreeing):
             best[match.second] = match
     return [best[picture] for picture in sorted(best)]
 
@@ -175,17 +159,12 @@ def recognise_once(
 ) -> list[Match]:
     """Return what `recognise` finds, kept in a folder; about 45 core-milliseconds a picture the first time.
 
-    Args:
-        store: See `kept.find_once`.
-        signatures: Makes or reads them.
-        of: Hashes of what they are of, or of the file that holds them.
-        pictures: M grey (H, W) uint8 pictures.
-        hashes: Content hash of each.
+    ``signatures`` makes or reads them, ``of`` are hashes of what they are of, or of their file; ``hashes`` are those of
+    the contents of the M grey (H, W) uint8 pictures.  For ``store`` see `kept.find_once`.
     """
 
     def find() -> Found:
-        count = len(pictures)
-        with progress_bar("looking for images it has seen", count, show=count > 100 and is_shown()) as advance:
-            return Found(Matches.of(recognise(signatures(), pictures, lambda done: advance(done, None))))
+        title = "looking for images it has seen" if len(pictures) > 100 else ""
+        return Found(Matches.of(recognise(signatures(), pictures, title)))
 
     return find_once(store, _SEARCH, (*of, "", *hashes), find).matches.rows

@@ -14,7 +14,6 @@ from sonoforge.training.copies.planting import measure_recall
 from sonoforge.training.copies.search import match_pictures, null_limit, prepare
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.progress import is_shown, progress_bar
 
 
 class ClassCounts(TypedDict):
@@ -125,12 +124,9 @@ class Audit(TypedDict):
 
 
 def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) -> Audit:
-    """Describe a data set.
+    """Describe a data set, and find images that are in another set as well.
 
-    Args:
-        cache: Its images.
-        plant: Number of copies of each kind to plant, to measure what is found; 0: not measured, an empty list.
-        against: Another set, to find images that are in both.
+    So many copies of each kind are planted, to measure what is found; 0: not measured, an empty list.
     """
     items, classes, labels = cache.dataset.items, cache.dataset.classes, cache.dataset.labels
     found = cache.near_duplicates
@@ -178,13 +174,7 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
 
 
 def _planted(cache: ImageCache, count: int) -> list[Planted]:
-    with progress_bar("looking for planted copies", 1000, show=is_shown()) as advance:
-        rows = measure_recall(
-            cache.pictures,
-            cache.near_duplicates.threshold,
-            count,
-            advance=lambda done, total: advance(1000 * done // total, None),
-        )
+    rows = measure_recall(cache.pictures, cache.near_duplicates.threshold, count, title="looking for planted copies")
     return [
         {"kind": row.kind, "planted": row.planted, "found": row.found, "recall": row.recall._asdict()} for row in rows
     ]
@@ -192,11 +182,7 @@ def _planted(cache: ImageCache, count: int) -> list[Planted]:
 
 def _against(cache: ImageCache, other: ImageCache) -> Against:
     """Compare two sets; the higher limit of both counts, or that of the pairs between them."""
-    show = is_shown()
-    with progress_bar("comparing the two sets", 1000, show=show) as advance:
-        measured = match_pictures(
-            prepare(cache.pictures), prepare(other.pictures), lambda done, total: advance(1000 * done // total, None)
-        )
+    measured = match_pictures(prepare(cache.pictures), prepare(other.pictures), "comparing the two sets")
     threshold = max(null_limit(measured, len(other.pictures)), cache.near_duplicates.threshold)
     found = measured.confirmed(threshold)
     names = [item.path for item in cache.dataset.items], [item.path for item in other.dataset.items]

@@ -29,7 +29,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,7 +47,7 @@ from sonoforge.training.checked_file import read_checked, sha256_of, write_check
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.datasets import Dataset, Item
-from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.progress import in_threads
 
 if TYPE_CHECKING:
     from sonoforge.training.copies.near_duplicates import NearDuplicates
@@ -206,8 +205,7 @@ def _hash_files(dataset: Dataset, folder: Path) -> tuple[dict[str, str], dict[st
             digests.pop(item.path, None)
             failed[item.path] = f"{path}: cannot be read ({error.strerror or error})"
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(digest, dataset.items))
+    in_threads(digest, dataset.items)
     if fresh:
         with replacing(note, durable=False) as file:
             file.write(json.dumps(known | fresh).encode())
@@ -276,12 +274,7 @@ class _Decoder:
 
         if missing:
             log.info("decoding %d new images of %s", len(missing), self._dataset.name)
-        with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-            progress_bar("decoding", len(missing), show=len(missing) > 50 and is_shown()) as advance,
-        ):
-            for done, _ in enumerate(pool.map(decode, missing), start=1):
-                advance(done, None)
+        in_threads(decode, missing, "decoding" if len(missing) > 50 else "")
         return {name: failed[digest] for name, digest in digests.items() if digest in failed}
 
     def image(self, name: str, digest: str) -> _Image:

@@ -242,10 +242,7 @@ def read_groups(root: Path) -> dict[str, str | None]:
     path = root / "groups.csv"
     if not path.exists():
         return {}
-    rows, columns = read_table(path, "save it as UTF-8 comma-separated text")
-    if not {"file", "group"} <= set(columns):
-        found = ", ".join(map(str, columns)) or "nothing"
-        raise SonoforgeError(f"{path}: found columns {found}, expected file,group in the first line")
+    rows, _ = read_table(path, needed=("file", "group"))
     groups: dict[str, str | None] = {}
     for line, row in enumerate(rows, start=2):
         name = path_in(row["file"])
@@ -264,7 +261,7 @@ def _read_devices(root: Path) -> dict[str, str]:
     path = root / "metadata.csv"
     if not path.exists():
         return {}
-    rows, columns = read_table(path, "save it as UTF-8 comma-separated text")
+    rows, columns = read_table(path)
     if not {"file", "device"} <= set(columns):
         return {}
     return {path_in(row["file"]): (row["device"] or "").strip() for row in rows}
@@ -275,11 +272,13 @@ def path_in(cell: str | None) -> str:
     return (cell or "").strip().replace("\\", "/").removeprefix("./")
 
 
-def read_table(path: Path, remedy: str) -> tuple[list[dict[str, str | None]], Sequence[str]]:
+def read_table(
+    path: Path, remedy: str = "save it as UTF-8 comma-separated text", needed: Sequence[str] = ()
+) -> tuple[list[dict[str, str | None]], Sequence[str]]:
     """Read comma-separated text, or text compressed by gzip (``.csv.gz``): its rows by column, and its columns.
 
     Raises:
-        SonoforgeError: It cannot be read; ends with the remedy.
+        SonoforgeError: It cannot be read, or lacks a needed column; ends with the remedy.
     """
     try:
         opened = gzip.open if path.suffix == ".gz" else open
@@ -289,9 +288,13 @@ def read_table(path: Path, remedy: str) -> tuple[list[dict[str, str | None]], Se
                 {column: undefused(cell) if isinstance(cell, str) else cell for column, cell in row.items()}
                 for row in reader
             ]
-            return rows, reader.fieldnames or []
+            columns = reader.fieldnames or []
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise SonoforgeError(f"{path}: cannot be read ({error}); {remedy}") from error
+    if not set(needed) <= set(columns):
+        found = ", ".join(map(str, columns)) or "nothing"
+        raise SonoforgeError(f"{path}: found columns {found}, expected {','.join(needed)} in the first line; {remedy}")
+    return rows, columns
 
 
 def read_columns(path: Path, expected: Sequence[str], remedy: str) -> list[dict[str, str]]:

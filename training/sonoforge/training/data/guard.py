@@ -58,10 +58,8 @@ def _leaks(
             if keys[i] in tested:
                 leaks.setdefault((i, tested[keys[i]]), reason)
     pairs = cache.near_duplicates.pairs
-    is_read, is_test = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
-    is_read[read], is_test[test] = True, True
     for a, b in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
-        for k in np.flatnonzero(is_read[a] & is_test[b]).tolist():
+        for k in np.flatnonzero(np.isin(a, read) & np.isin(b, test)).tolist():
             how = ", mirrored" * bool(pairs.mirrored[k]) + ", inverted" * bool(pairs.inverted[k])
             reason = f"near-duplicate, r={pairs.correlation[k]:.2f}{how}"
             leaks.setdefault((int(a[k]), int(b[k])), reason)
@@ -74,8 +72,6 @@ def leaked_images(plan: SplitPlan, fold: int, cache: ImageCache) -> NDArray[np.i
     It measures what ``thesis`` and ``single`` let through; that it is empty proves ``sealed``.
     """
     pairs = cache.near_duplicates.pairs
-    is_read, is_tested = np.zeros(len(plan.files), bool), np.zeros(len(plan.files), bool)
-    is_read[plan.train(fold)], is_tested[plan.test(fold)] = True, True
+    read, tested = plan.train(fold), plan.test(fold)
     sides = (pairs.first, pairs.second), (pairs.second, pairs.first)
-    found: NDArray[np.int64] = np.unique(np.concatenate([one[is_tested[one] & is_read[other]] for one, other in sides]))
-    return found
+    return np.unique(np.concatenate([one[np.isin(one, tested) & np.isin(other, read)] for one, other in sides]))

@@ -84,10 +84,7 @@ def read_structures(cache: ImageCache, indices: NDArray[np.int64], folder: Path 
 def check_disjoint(dataset: Dataset, indices: NDArray[np.int64], masks: NDArray[np.uint8]) -> None:
     """Refuse structures that overlap: in a label map each pixel is of one.
 
-    Args:
-        dataset: The data set.
-        indices: (M,) of the images.
-        masks: (M, K, S, S) uint8, see `read_structures`.
+    The masks (M, K, S, S) uint8 are those that `read_structures` returned for these indices (M,).
 
     Raises:
         SonoforgeError: Two structures of an image share a pixel.

@@ -6,10 +6,8 @@ Pairs of images that a person has compared and found different stand in ``distin
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.csv_cells import csv_text, defused
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.copies.near_duplicates import join_groups
@@ -146,7 +144,9 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
         log.info("second opinion: %d pairs were declared distinct by hand (%s)", len(declared), DISTINCT)
     if leaks or seen_twice:
         write_sheet(run / SHEET, cache, [*leaks, *seen_twice])
-        atomic.write_text(run / PROPOSED_DISTINCT, proposed_distinct([*leaks, *seen_twice]))
+        atomic.write_text(
+            run / PROPOSED_DISTINCT, _table("other", (finding.files for finding in [*leaks, *seen_twice]))
+        )
     if seen_twice:
         count = f"{len(seen_twice)} {'pair' if len(seen_twice) == 1 else 'pairs'} may be second views of one lesion"
         kept = "whatever their folds"
@@ -196,10 +196,7 @@ def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:
     path = dataset.root / DISTINCT
     if not path.exists():
         return frozenset()
-    rows, columns = read_table(path, "save it as UTF-8 comma-separated text")
-    if not {"file", "other"} <= set(columns):
-        found = ", ".join(map(str, columns)) or "nothing"
-        raise SonoforgeError(f"{path}: found columns {found}, expected file,other in the first line")
+    rows, _ = read_table(path, needed=("file", "other"))
     known = {item.path for item in dataset.items}
     pairs = set()
     for line, row in enumerate(rows, start=2):
@@ -249,11 +246,6 @@ def _grey(picture: Picture) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def proposed_distinct(findings: Sequence[Finding]) -> str:
-    """Return all pairs as a ``distinct.csv``, of which the user keeps the lines that are true."""
-    return _table([("file", "other"), *(finding.files for finding in findings)])
-
-
 def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:
     """Return a whole ``groups.csv``: the given groups, joined where a finding joins them, and new ones for the rest.
 
@@ -273,10 +265,8 @@ def proposed_groups(cache: ImageCache, findings: Sequence[Finding]) -> str:
     for index in sorted(in_finding):
         names.setdefault(int(joined[index]), f"like {items[index].path}")
     rows = [(item.path, names.get(group, "")) for item, group in zip(items, joined.tolist(), strict=True)]
-    return _table([("file", "group"), *rows])
+    return _table("group", rows)
 
 
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(map(defused, row) for row in rows)
-    return stream.getvalue()
+def _table(column: str, rows: Iterable[tuple[str, str]]) -> str:
+    return csv_text(map(defused, row) for row in [("file", column), *rows])

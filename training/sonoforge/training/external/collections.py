@@ -27,10 +27,8 @@ def read_external(text: str) -> Dataset:
 
 
 def _read_table(path: Path) -> Dataset:
-    rows, columns = read_table(path, "expected comma-separated text with the columns file and label")
-    if not {"file", "label"} <= set(columns):
-        found = ", ".join(map(str, columns)) or "nothing"
-        raise SonoforgeError(f"{path}: found columns {found}, expected file and label, and patient and device if known")
+    remedy = "give comma-separated text with file and label, and patient and device if known"
+    rows, _ = read_table(path, remedy, needed=("file", "label"))
     labels = sorted({_cell(row.get("label")) for row in rows}, key=natural_order)
     if not rows or "" in labels:
         line = next((line for line, row in enumerate(rows, start=2) if not _cell(row.get("label"))), 1)

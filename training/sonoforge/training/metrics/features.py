@@ -40,11 +40,7 @@ class Network(NamedTuple):
 NETWORKS: dict[str, Network] = {
     # The four layers of Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and
     # Super-Resolution", section 4), there for style; names as there: block, then convolution.
-    "vgg16": Network(
-        "VGG16_Weights.IMAGENET1K_V1",
-        512,
-        {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22},
-    ),
+    "vgg16": Network("VGG16_Weights.IMAGENET1K_V1", 512, {"relu1_2": 3, "relu2_2": 8, "relu3_3": 15, "relu4_3": 22}),
     # The seven of LPIPS 0.1, "squeeze" (Zhang 2018 and the authors' code); names as in Iandola 2016, table 1.
     "squeezenet1_1": Network(
         "SqueezeNet1_1_Weights.IMAGENET1K_V1",
@@ -53,9 +49,7 @@ NETWORKS: dict[str, Network] = {
     ),
     # The five of LPIPS 0.1, "alex": every rectified convolution.
     "alexnet": Network(
-        "AlexNet_Weights.IMAGENET1K_V1",
-        256,
-        {"relu1": 1, "relu2": 4, "relu3": 7, "relu4": 9, "relu5": 11},
+        "AlexNet_Weights.IMAGENET1K_V1", 256, {"relu1": 1, "relu2": 4, "relu3": 7, "relu4": 9, "relu5": 11}
     ),
     # No published choice: the last bottleneck at each of its five resolutions.
     "mobilenet_v2": Network(
@@ -128,55 +122,36 @@ def _normalised(images: Tensor) -> Tensor:
     return torch.stack(scaled, dim=1)
 
 
-def open_features(choice: str, device: torch.device | str = "cpu") -> Features:
+def open_features(
+    choice: str,
+    device: torch.device | str = "cpu",
+    weights: Path | None = None,
+    ways_out: str = "give features: a .safetensors file with torchvision's key names",
+) -> Features:
     """Open a network by its name or from a file of its weights.
 
     Args:
-        choice: A key of `NETWORKS`, whose ImageNet weights torchvision then downloads once into torch's folder; or a
-            ``.safetensors`` file with torchvision's key names (the whole network or its ``features`` alone), whose
-            tensors tell which network it is.
+        choice: A key of `NETWORKS`, or a ``.safetensors`` file with torchvision's key names (the whole network or its
+            ``features`` alone), whose tensors tell which network it is.
         device: Of the network.
+        weights: Such a file of the named network; None: torchvision downloads its ImageNet weights once into torch's
+            folder.
+        ways_out: What the user may do instead of downloading, for the message.
 
     Raises:
         SonoforgeError: No such file or network, a file of another network, or a failed download.
     """
-    known = list(NETWORKS)
-    if choice in known:
-        ways_out = "give features: a .safetensors file with torchvision's key names"
-        weights = download_weights(NETWORKS[choice].weights, ways_out)
-        network, module = _recognise(choice, weights.state, [choice])
-    else:
-        expected = f"expected {', '.join(known)} or a .safetensors file{did_you_mean(choice, known)}"
-        weights = read_weights(Path(choice), expected)
-        network, module = _recognise(choice, weights.state, known)
-    return _ready(network, module, weights.digest, device)
-
-
-def open_network(
-    network: str, weights: Path | None, device: torch.device | str = "cpu", ways_out: str = ""
-) -> Features:
-    """Open one network of `NETWORKS`, from a file that must hold this very network, or from torchvision's download.
-
-    Args:
-        network: A key of `NETWORKS`.
-        weights: A ``.safetensors`` file with torchvision's key names; None downloads the published weights.
-        device: Of the network.
-        ways_out: What the user may do instead of downloading, for the message.
-
-    Raises:
-        SonoforgeError: No such file, a file of another network, or a failed download.
-    """
-    if weights is None:
-        found = download_weights(NETWORKS[network].weights, ways_out)
-    else:
+    named = choice in NETWORKS
+    if named and weights is None:
+        found = download_weights(NETWORKS[choice].weights, ways_out)
+    elif named and weights is not None:
         found = read_weights(weights, "expected a .safetensors file with torchvision's key names")
-    _, module = _recognise(str(weights or network), found.state, [network])
-    return _ready(network, module, found.digest, device)
-
-
-def _ready(network: str, module: nn.Sequential, digest: str, device: torch.device | str) -> Features:
+    else:
+        expected = f"expected {', '.join(NETWORKS)} or a .safetensors file{did_you_mean(choice, list(NETWORKS))}"
+        found = read_weights(Path(choice), expected)
+    network, module = _recognise(str(weights or choice), found.state, [choice] if named else list(NETWORKS))
     module.eval().requires_grad_(False).to(device)
-    return Features(f"{network} (sha256 {digest})", NETWORKS[network].layers, module)
+    return Features(f"{network} (sha256 {found.digest})", NETWORKS[network].layers, module)
 
 
 def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -> tuple[str, nn.Sequential]:
@@ -184,7 +159,9 @@ def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -
     kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
     wrong: dict[str, list[str]] = {}
     for network in candidates:
-        module = _blank(network)
+        # Shapes but no numbers: it takes no memory and draws nothing at random.
+        with torch.device("meta"):
+            module: nn.Sequential = getattr(import_torchvision().models, network)(weights=None).features
         wrong[network] = mismatches(kept, module.state_dict(prefix="features."))
         if not wrong[network]:
             numbers = {name.removeprefix("features."): value for name, value in kept.items()}
@@ -195,10 +172,3 @@ def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -
         f"{where}: not a torchvision {' or '.join(candidates)} (nearest {nearest}: {len(wrong[nearest])} tensors are "
         f"missing, unknown or of another shape, first {wrong[nearest][0]}); expected torchvision's key names"
     )
-
-
-def _blank(network: str) -> nn.Sequential:
-    """Build a network's ``features`` with shapes but no numbers: it takes no memory and draws nothing at random."""
-    with torch.device("meta"):
-        features: nn.Sequential = getattr(import_torchvision().models, network)(weights=None).features
-    return features

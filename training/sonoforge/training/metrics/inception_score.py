@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import entr
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
@@ -67,16 +68,7 @@ def inception_score(probabilities: NDArray[Any], splits: int = SPLITS, seed: int
         raise ValueError("inception score: found rows that are no probabilities, expected softmax of the logits")
     order = np.random.default_rng(derive_seed(seed, "inception score splits")).permutation(count)
     bounds = [part * count // splits for part in range(splits + 1)]
-    scores = [_score(table[order[low:high]]) for low, high in itertools.pairwise(bounds)]
+    parts = [table[order[low:high]] for low, high in itertools.pairwise(bounds)]
+    # The mean divergence is the entropy of the mean minus the mean entropy.
+    scores = [np.exp(entr(part.mean(0)).sum() - entr(part).sum(1).mean()) for part in parts]
     return InceptionScore(float(np.mean(scores)), splits)
-
-
-def _score(table: NDArray[np.float64]) -> float:
-    """The mean divergence is the entropy of the mean minus the mean entropy."""
-    return float(np.exp(_entropy(table.mean(0)) - _entropy(table).mean()))
-
-
-def _entropy(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Entropy along the last axis, in nats, with 0 log 0 = 0."""
-    logarithms = np.log(np.where(table > 0, table, 1.0))
-    return np.asarray(-(table * logarithms).sum(-1))

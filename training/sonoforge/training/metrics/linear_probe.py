@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from sonoforge.runtime.distances.embeddings import check_pair
@@ -94,17 +95,10 @@ def linear_probe(
         classifier = LogisticRegression(C=C, class_weight="balanced", max_iter=_STEPS)
         classifier.fit(scaler.transform(rows[~held_out]), is_fake[~held_out])
         scores = classifier.decision_function(scaler.transform(rows[held_out]))
-        areas.append(area_under_curve(scores[is_fake[held_out]], scores[~is_fake[held_out]]))
+        areas.append(roc_auc_score(is_fake[held_out], scores))
     auc = float(np.mean(areas))
     low, high = auc_interval(auc, *counts, inflation=_DEPENDENCE)
     return LinearProbe(auc, low, high)
-
-
-def area_under_curve(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Return the share of pairs in which the positive score is the higher one; ties count half."""
-    p, q = len(positive), len(negative)
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
-    return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * q))
 
 
 def auc_interval(

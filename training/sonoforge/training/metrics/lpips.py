@@ -14,7 +14,6 @@ LPIPS depends on the size of the images; each figure carries it.  Images below 6
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import math
 from collections.abc import Mapping
@@ -29,7 +28,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.metrics.features import NETWORKS, Features, open_features, open_network
+from sonoforge.training.checked_file import sha256_of
+from sonoforge.training.metrics.features import NETWORKS, Features, open_features
 from sonoforge.training.pretrained import DIGEST, mismatches, read_weights
 
 SIDE = 64  # at 64 pixels a vector of SqueezeNet has 119 000 numbers, at 128 four times as many
@@ -79,17 +79,18 @@ def open_lpips(backbone: str, heads: str | None = None, device: torch.device | s
     Raises:
         SonoforgeError: No such file, another network, or files that are not these weights.
     """
-    if backbone in VARIANTS:
-        features = open_network(backbone, None, device, f"give lpips: a .safetensors file of {backbone}")
-    else:
-        features = open_features(backbone, device)
+    features = open_features(backbone, device, ways_out=f"give lpips: a .safetensors file of {backbone}")
     network = features.name.split(" ")[0]
     if network not in VARIANTS:
         raise SonoforgeError(
             f"{backbone}: found {features.name}, expected {', '.join(VARIANTS)}, which LPIPS has heads for"
         )
     variant = VARIANTS[network]
-    where, state, digest = _shipped_heads(variant.heads) if heads is None else _read_heads(heads)
+    if heads is None:
+        where, state, digest = _shipped_heads(variant.heads)
+    else:
+        choices = "expected a .safetensors file of LPIPS heads, or none for torchmetrics' own"
+        where, (state, digest) = heads, read_weights(Path(heads), choices)
     expected = {f"lin{layer}.model.1.weight": torch.empty(1, c, 1, 1) for layer, c in enumerate(variant.channels)}
     wrong = mismatches(state, expected)
     if wrong:
@@ -105,11 +106,6 @@ def open_lpips(backbone: str, heads: str | None = None, device: torch.device | s
     return Lpips(name, network, taps, tuple(weight.sqrt() for weight in weights), torch.device(device))
 
 
-def _read_heads(heads: str) -> tuple[str, dict[str, Tensor], str]:
-    weights = read_weights(Path(heads), "expected a .safetensors file of LPIPS heads, or none for torchmetrics' own")
-    return heads, weights.state, weights.digest
-
-
 def _shipped_heads(name: str) -> tuple[str, dict[str, Tensor], str]:
     """Find the heads in the installed torchmetrics without importing it."""
     found = importlib.util.find_spec("torchmetrics")
@@ -121,7 +117,7 @@ def _shipped_heads(name: str) -> tuple[str, dict[str, Tensor], str]:
             "name a .safetensors file with the heads"
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return str(path), state, hashlib.sha256(path.read_bytes()).hexdigest()[:DIGEST]
+    return str(path), state, sha256_of(path)[:DIGEST]
 
 
 def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:

@@ -15,7 +15,6 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,9 +29,10 @@ from numpy.typing import NDArray
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.training.copies.nearest_training import area_shares
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.metrics import inception
-from sonoforge.training.metrics.features import EMBED_SIZE, NETWORKS, Features, open_network
+from sonoforge.training.metrics.features import EMBED_SIZE, NETWORKS, Features, open_features
 from sonoforge.training.pretrained import DIGEST
 from sonoforge.training.progress import Advance
 
@@ -166,7 +166,7 @@ def _inception(weights: Path | None, device: torch.device) -> Space:
 
 def _imagenet(choice: str, weights: Path | None, device: torch.device) -> Space:
     network, vision = IMAGENET_NETWORKS[choice], import_torchvision()
-    features = open_network(network, weights, device, "give weights, a file, or choose bundle or pixels")
+    features = open_features(network, device, weights, "give weights, a file, or choose bundle or pixels")
     protocol = {
         "space": choice,
         "weights": features.name,
@@ -216,18 +216,11 @@ def _bundle(path: str) -> Space:
         "dimension": manifest.outputs["embedding"][0],
         "library": f"onnxruntime {importlib.metadata.version('onnxruntime')}, pillow {PIL.__version__}",
     }
-    trained_on = _training_data(manifest.raw["training"])
-    if trained_on:
-        protocol["trained on"] = trained_on
+    record = manifest.raw["training"]
+    if "data" in record:  # its space is not neutral among those images
+        fingerprint = record.get("fingerprint")
+        protocol["trained on"] = record["data"] + (f" (fingerprint {fingerprint[:DIGEST]})" if fingerprint else "")
     return Space(f"bundle {protocol['weights']}", protocol, run, _BATCH["cpu"])
-
-
-def _training_data(record: Mapping[str, Any]) -> str:
-    """Name the data that a bundle was trained on: its space is not neutral among those images."""
-    if "data" not in record:
-        return ""
-    fingerprint = record.get("fingerprint")
-    return f"{record['data']}" + (f" (fingerprint {str(fingerprint)[:DIGEST]})" if fingerprint else "")
 
 
 def _pixels() -> Space:
@@ -248,17 +241,6 @@ def _flatten(images: Pixels) -> Embedded:
         shares = area_shares(images.shape[1], _PIXELS_SIDE)
         values = np.einsum("ij,njkc,lk->nilc", shares, values, shares, optimize=True)
     return Embedded(values.reshape(len(values), -1).astype(np.float32), None)
-
-
-def area_shares(old: int, new: int) -> NDArray[np.float64]:
-    """(new, old): share of each old pixel in each new one when a side is averaged down by area."""
-    scale = old / new
-    shares = np.zeros((new, old))
-    for row in range(new):
-        low, high = row * scale, (row + 1) * scale
-        for column in range(math.floor(low), min(math.ceil(high), old)):
-            shares[row, column] = (min(high, column + 1) - max(low, column)) / scale
-    return shares
 
 
 def _full_precision() -> Any:

@@ -7,7 +7,6 @@ to evidence; it says nothing about patients.
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from sonoforge.runtime.atomic import replacing_folder
+from sonoforge.runtime.csv_cells import csv_text
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.phantom.composition import BALANCE, CLASSES, MARKED
 from sonoforge.training.phantom.marks import draw_marks
@@ -181,9 +181,5 @@ def _write_all(root: Path, images: Iterator[PhantomImage], settings: str) -> Wri
         (root / f"{stem}.png").write_bytes(_png(image.pixels, about))
         (root / f"{stem}_mask.png").write_bytes(_png(image.mask.astype(np.uint8) * np.uint8(255), about))
         groups.append((f"{stem}.png", image.group))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("file", "group"))
-    writer.writerows(groups)
-    (root / "groups.csv").write_text(table.getvalue(), encoding="utf-8")
+    (root / "groups.csv").write_text(csv_text([("file", "group"), *groups]), encoding="utf-8")
     return WrittenSet(numbers, len({group for _, group in groups}))

@@ -62,11 +62,6 @@ def random_field(shape: tuple[int, int], lengths: tuple[float, float], rng: np.r
     return np.asarray(field)
 
 
-def _profile(columns: int, length: float, rng: np.random.Generator) -> Field:
-    """Return one smooth random line of variance 1 over the columns."""
-    return np.asarray(random_field((8, columns), (4.0, length), rng)[0])
-
-
 def _sheets(field: Field, width: float) -> Field:
     """Return the brightness, 0 to 1, of thin sheets along the zero level of a smooth field.
 
@@ -92,10 +87,6 @@ def _interface(depth: Field, at: Field, width: float) -> Field:
     return np.asarray(np.exp((depth - at) ** 2 * np.float32(-0.5 / width**2)) / (1 + (3 * slope) ** 2))
 
 
-def _amplitude(decibels: Field) -> Field:
-    return np.asarray(np.exp(decibels * np.float32(math.log(10) / 20)))
-
-
 class _Canvas:
     """The maps of one phantom while it is being built; lengths in pixels, levels in dB."""
 
@@ -115,7 +106,8 @@ class _Canvas:
         return random_field(self.shape, (down_mm * self.per_mm, across_mm * self.per_mm), self.rng)
 
     def profile(self, length_mm: float) -> Field:
-        return _profile(self.shape[1], length_mm * self.per_mm, self.rng)
+        """Return one smooth random line of variance 1 over the columns."""
+        return np.asarray(random_field((8, self.shape[1]), (4.0, length_mm * self.per_mm), self.rng)[0])
 
     def layers(self) -> tuple[float, float]:
         """Fill in the tissues; return the mean depths in mm at which the gland begins and ends."""
@@ -256,7 +248,8 @@ class _Canvas:
         loss = ndimage.uniform_filter1d(loss, max(1, round(0.8 * self.per_mm)), axis=1)
         np.cumsum(loss, axis=0, out=loss)
         loss *= np.float32(2 * step_cm)
-        return Tissue(_amplitude(self.echo), self.specular, loss, self.lesion, self.margin, self.size)
+        amplitude = np.exp(self.echo * np.float32(math.log(10) / 20))
+        return Tissue(amplitude, self.specular, loss, self.lesion, self.margin, self.size)
 
 
 def build_tissue(label: int, size: int, rng: np.random.Generator) -> Tissue:

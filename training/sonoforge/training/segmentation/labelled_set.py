@@ -77,7 +77,7 @@ def _read_facts(cache: ImageCache) -> list[dict[str, str]]:
     for name, root in roots.items():
         table = root / "groups.csv"
         if table.exists():
-            for row in read_table(table, "save it as UTF-8 comma-separated text")[0]:
+            for row in read_table(table)[0]:
                 path = path_in(row["file"])
                 known[f"{name}/{path}" if name else path] = {key: (value or "").strip() for key, value in row.items()}
     return [known.get(item.path, {}) for item in dataset.items]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sonoforge.runtime.atomic import write_text
-from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.csv_cells import csv_text, defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import read_columns
 from sonoforge.training.run_folder import write_table
@@ -31,14 +29,12 @@ COLUMNS = (
 
 def write_cases(path: Path, scores: Iterable[CaseScore]) -> None:
     """Write the scores, one row a case and structure; what is not defined is empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CaseScore._fields)
+    rows: list[Iterable[str]] = [CaseScore._fields]
     for score in scores:
         row = score._asdict()
         row |= {name: "" if math.isnan(row[name]) else f"{row[name]:.6g}" for name in _SCORES}
-        writer.writerow(map(defused, map(str, (row | {"invented": int(score.invented)}).values())))
-    write_text(path, stream.getvalue())
+        rows.append(map(defused, map(str, (row | {"invented": int(score.invented)}).values())))
+    write_text(path, csv_text(rows))
 
 
 def read_cases(path: Path) -> list[CaseScore]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.csv_cells import defused, undefused
+from sonoforge.runtime.csv_cells import csv_text, defused, undefused
 from sonoforge.runtime.errors import SonoforgeError
 
 Indices = NDArray[np.int64]
@@ -89,19 +88,17 @@ def write_predictions(path: Path, predictions: Sequence[Predictions], classes: S
 
     Columns ``collection`` and ``device`` come before the label where they are known.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     where = [name for name, column in _SOURCES.items() if any(getattr(part, column) for part in predictions)]
     head = ["file", "group", "fold", "arm", "protocol", "seed", *where, "label"]
-    writer.writerow([*head, *(f"p_{name}" for name in classes)])
+    rows: list[list[object]] = [[*head, *(f"p_{name}" for name in classes)]]
     for part in predictions:
         sources = [getattr(part, _SOURCES[name]) for name in where]
         for i, file in enumerate(part.files):
             row = [defused(file), part.groups[i], part.folds[i], part.arm, part.protocol, part.seed]
             row += [defused(source[i]) for source in sources]
             probabilities = [repr(float(p)) for p in part.probabilities[i]]
-            writer.writerow([*row, defused(classes[part.labels[i]]), *probabilities])
-    atomic.write_text(path, buffer.getvalue())
+            rows.append([*row, defused(classes[part.labels[i]]), *probabilities])
+    atomic.write_text(path, csv_text(rows))
 
 
 def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:

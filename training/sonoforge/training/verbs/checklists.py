@@ -11,7 +11,6 @@ from pathlib import Path
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.training.pages.checklists.items import Filled
 from sonoforge.training.pages.checklists.page import fill_checklists, write_checklists
 from sonoforge.training.pages.checklists.run import read_run
 from sonoforge.training.verbs.settings.crossval import ChecklistsConfig
@@ -33,21 +32,14 @@ def main(config: ChecklistsConfig) -> Outcome:
             "name": one.checklist.name,
             "source": one.checklist.source,
             "counts": one.counts,
-            "items": [_item(row) for row in one.rows],
+            "items": [
+                {
+                    **{key: getattr(row.item, key) for key in ("section", "number", "asks")},
+                    **{"status": row.status, "answer": row.text, "left": row.left, "where": row.where},
+                }
+                for row in one.rows
+            ],
         }
         for one in filled
     ]
     return Outcome({"run": str(folder), "page": str(page), "text": str(text), "checklists": checklists})
-
-
-def _item(row: Filled) -> dict[str, str]:
-    item = row.item
-    return {
-        "section": item.section,
-        "number": item.number,
-        "asks": item.asks,
-        "status": row.status,
-        "answer": row.text,
-        "left": row.left,
-        "where": row.where,
-    }

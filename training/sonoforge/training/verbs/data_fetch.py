@@ -6,7 +6,6 @@ the images are not complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.runtime.urls import is_url, open_url, told
+from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.data import DataFetchConfig
 
@@ -81,6 +81,6 @@ def _check(folder: Path) -> None:
             path = manifest.parent / name
             if path.parent != manifest.parent or not path.is_file():
                 raise SonoforgeError(f"{manifest}: lists {name}, which is missing; generate the images again")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            if sha256_of(path) != expected:
                 path.unlink()
                 raise SonoforgeError(f"{path}: is not what its manifest lists, and was removed; copy it again")

@@ -13,7 +13,8 @@ import PIL
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections.importing import file_digest, write_set
+from sonoforge.training.checked_file import sha256_of
+from sonoforge.training.data.collections.importing import write_set
 from sonoforge.training.data.collections.known_sets import COLLECTIONS
 from sonoforge.training.verbs.settings.data import DataImportConfig
 
@@ -34,7 +35,7 @@ def main(config: DataImportConfig) -> Outcome:
     provenance = {
         "set": config.set,
         **asdict(config.pictures),
-        "tables": {table.name: file_digest(table) for table in collection.find_tables(source)},
+        "tables": {table.name: sha256_of(table) for table in collection.find_tables(source)},
         "versions": {"sonoforge": version("sonoforge"), "numpy": np.__version__, "pillow": PIL.__version__},
     }
     written = write_set(out, planned, provenance, resume=config.resume)

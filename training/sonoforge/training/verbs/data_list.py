@@ -8,7 +8,7 @@ from rich.table import Table
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.data.collections.known_sets import KNOWN_SETS, KnownSet
+from sonoforge.training.data.collections.known_sets import KNOWN_SETS
 from sonoforge.training.pages.terminal.tables import as_text
 from sonoforge.training.verbs.settings.data import DataListConfig
 
@@ -27,17 +27,9 @@ def main(config: DataListConfig) -> Outcome:
     table.add_column("set", style="bold", no_wrap=True)
     table.add_column("what, how to obtain, terms", overflow="fold")
     for known in wanted:
-        lines = (
-            known.content,
-            f"obtain: {known.obtain}",
-            f"licence: {known.licence}",
-            f"cite: {known.citation}",
-            f"reading: {known.reader}",
-        )
+        terms = {"obtain": known.obtain, "licence": known.licence, "cite": known.citation, "reading": known.reader}
+        lines = [known.content, *(f"{name}: {text}" for name, text in terms.items())]
         table.add_row(known.name, escape("\n".join(lines)))
     say("%s", as_text(table))
-    return Outcome({"sets": [_described(known) for known in wanted]}, "sonoforge data audit --data FOLDER")
-
-
-def _described(known: KnownSet) -> dict[str, str]:
-    return {key: value for key, value in known._asdict().items() if key != "collection"}
+    described = [{key: own for key, own in known._asdict().items() if key != "collection"} for known in wanted]
+    return Outcome({"sets": described}, "sonoforge data audit --data FOLDER")

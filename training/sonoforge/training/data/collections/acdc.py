@@ -13,10 +13,7 @@ from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import (
-    Collection,
-    PlannedPicture,
-)
+from sonoforge.training.data.collections.importing import Collection, PlannedPicture
 from sonoforge.training.data.collections.sliced import LabelledVolume, plan_slices
 
 CLASS = "heart"

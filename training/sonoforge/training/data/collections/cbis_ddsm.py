@@ -31,11 +31,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import (
-    Collection,
-    Picture,
-    PlannedPicture,
-)
+from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture
 from sonoforge.training.data.collections.mammogram import (
     Film,
     apply_window,
@@ -117,10 +113,7 @@ def read_regions(table: Path) -> list[Region]:
     named = _TABLE.fullmatch(table.name)
     if named is None:
         raise SonoforgeError(f"{table}: expected a name such as mass_case_description_train_set.csv")
-    rows, columns = read_table(table, "download it again")
-    missing = [column for column in _COLUMNS if column not in columns]
-    if missing:
-        raise SonoforgeError(f"{table}: found no column {', '.join(missing)}; download the table again")
+    rows, _ = read_table(table, "download it again", needed=_COLUMNS)
     kind, split = _KINDS[named["kind"].lower()], named["split"].lower()
     return [_region(row, kind, split, f"{table}: row {number}") for number, row in enumerate(rows, start=2)]
 
@@ -129,7 +122,7 @@ def _region(row: Mapping[str, str | None], kind: str, split: str, where: str) ->
     cell = {column: (value or "").strip() for column, value in row.items() if column}
     if cell["pathology"] not in _CLASS:
         raise SonoforgeError(f"{where}: found pathology {cell['pathology']!r}, expected one of {', '.join(_CLASS)}")
-    folders = [_first_part(cell[column]) for column in ("image file path", "ROI mask file path")]
+    folders = [re.split(r"[/\\]", cell[column])[0] for column in ("image file path", "ROI mask file path")]
     for name in folders:
         if not _CASE_FOLDER.fullmatch(name):
             raise SonoforgeError(f"{where}: found the folder {name!r}, expected such as Mass-Training_P_00001_LEFT_CC")
@@ -144,10 +137,6 @@ def _region(row: Mapping[str, str | None], kind: str, split: str, where: str) ->
         film_folder=folders[0],
         folder=folders[1],
     )
-
-
-def _first_part(path: str) -> str:
-    return path.replace("\\", "/").split("/")[0]
 
 
 def find_pictures(folder: Path) -> Folders:

@@ -22,10 +22,7 @@ class ImportSettings:
         choices=("breast", "film"),
     )
     kinds: tuple[str, ...] = option(
-        (),
-        help="cbis-ddsm: mass, calcification (default: both)",
-        choices=("mass", "calcification"),
-        metavar="KIND,...",
+        (), help="cbis-ddsm: mass, calcification (default: both)", choices=("mass", "calcification"), metavar="KIND,..."
     )
     pathologies: tuple[str, ...] = option(
         (),

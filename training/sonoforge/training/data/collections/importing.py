@@ -1,6 +1,7 @@
 """Turn a published set into an ordinary folder of classes, once: pictures, masks, groups, and where they came from.
 
-A new set is one file beside this one, which ends in a `Collection`, and one row of `known_sets.KNOWN_SETS`.
+A new set is one file beside this one, which ends in a `Collection` that `known_sets` names, and one row of
+``known_sets.csv``.
 
 ``groups.csv`` names every picture of the set before the first is written, so that an incomplete folder is refused by
 `datasets.read_dataset` and can be continued.
@@ -8,15 +9,12 @@ A new set is one file beside this one, which ends in a `Collection`, and one row
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import io
 import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,10 +24,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
-from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.csv_cells import csv_text, defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.progress import in_threads
 
 log = logging.getLogger(__name__)
 
@@ -146,11 +144,8 @@ def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
 
 
 def _table(pictures: Sequence[PlannedPicture]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "group", *(pictures[0].facts if pictures else ())))
-    writer.writerows(map(defused, (picture.path, picture.group, *picture.facts.values())) for picture in pictures)
-    return text.getvalue()
+    rows = (map(defused, (picture.path, picture.group, *picture.facts.values())) for picture in pictures)
+    return csv_text([("file", "group", *(pictures[0].facts if pictures else ())), *rows])
 
 
 def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, str]:
@@ -166,32 +161,18 @@ def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, 
         except SonoforgeError as error:
             left_out[picture.path] = str(error)
             return
-        named = dict(zip(_mask_names(target.stem, len(masks)), masks, strict=True))
+        numbers = [""] if len(masks) == 1 else [f"_{number}" for number in range(1, len(masks) + 1)]
+        named = {f"{target.stem}_mask{number}.png": mask for number, mask in zip(numbers, masks, strict=True)}
         named |= {f"{target.stem}_mask_{name}.png": mask for name, mask in structures.items()}
         for name, mask in named.items():
             write_bytes(target.with_name(name), _png(mask.astype(np.uint8) * np.uint8(255)))
         write_bytes(target, _png(pixels))  # last: a picture that exists has its masks
 
-    pool = ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1))
-    try:
-        with progress_bar("importing", len(planned), show=is_shown()) as advance:
-            for done, _ in enumerate(pool.map(write, planned), start=1):
-                advance(done, None)
-    finally:
-        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the thousands still queued
+    in_threads(write, planned, "importing", min(_WORKERS, os.cpu_count() or 1))
     return dict(sorted(left_out.items()))
-
-
-def _mask_names(stem: str, count: int) -> list[str]:
-    return [f"{stem}_mask.png"] if count == 1 else [f"{stem}_mask_{index}.png" for index in range(1, count + 1)]
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a small file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -25,11 +25,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import (
-    Collection,
-    Picture,
-    PlannedPicture,
-)
+from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture
 from sonoforge.training.data.collections.mammogram import (
     find_breast,
     frame_breast,
@@ -129,37 +125,32 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     Raises:
         SonoforgeError: No table, one that cannot be read, or a setting that it does not take.
     """
-    films = read_films(find_tables(folder)[0])
     planned: list[PlannedPicture] = []
-    for film in films:
-        source = next((folder / f"{film.name}{s}" for s in _SUFFIXES if (folder / f"{film.name}{s}").is_file()), None)
-        source = source or folder / f"{film.name}{_SUFFIXES[0]}"
+    for film in read_films(find_tables(folder)[0]):
+        files = [folder / f"{film.name}{suffix}" for suffix in _SUFFIXES]
+        source = next((file for file in files if file.is_file()), files[0])
         if settings.mode == "full":
-            worst = "malignant" if any(a.malignant for a in film.abnormalities) else "benign"
             read = functools.partial(_read_full, source, film.abnormalities, settings)
-            kinds = "+".join(sorted({a.kind for a in film.abnormalities})) or "NORM"
-            planned.append(_planned(film, worst if film.abnormalities else "normal", film.name, kinds, read))
-            continue
-        for index, abnormality in enumerate(film.abnormalities, start=1):
-            cut = functools.partial(_read_region, source, abnormality, settings)
-            name = f"{film.name}_{index}"
-            planned.append(_planned(film, abnormality.severity, name, abnormality.kind, cut))
+            severities = {"normal", *(own.severity for own in film.abnormalities)}
+            worst = next(name for name in ("malignant", "benign", "normal") if name in severities)
+            kinds = "+".join(sorted({own.kind for own in film.abnormalities})) or "NORM"
+            pictures = [(f"{worst}/{film.name}.png", kinds, read)]
+        else:
+            pictures = [
+                (
+                    f"{own.severity}/{film.name}_{index}.png",
+                    own.kind,
+                    functools.partial(_read_region, source, own, settings),
+                )
+                for index, own in enumerate(film.abnormalities, start=1)
+            ]
+        for name, kinds, cut in pictures:
+            planned.append(PlannedPicture(name, film.group, {"abnormality": kinds, "tissue": film.tissue}, cut))
     return planned
 
 
-def _planned(
-    film: MiasFilm, class_name: str, name: str, kinds: str, read: functools.partial[Picture]
-) -> PlannedPicture:
-    facts = {"abnormality": kinds, "tissue": film.tissue}
-    return PlannedPicture(f"{class_name}/{name}.png", film.group, facts, read)
-
-
-def _read_film(path: Path) -> NDArray[np.uint8]:
-    return grey_levels(read_image(path))
-
-
 def _read_full(path: Path, abnormalities: Sequence[Abnormality], settings: ImportSettings) -> Picture:
-    film = _read_film(path)
+    film = grey_levels(read_image(path))
     breast = find_breast(film)
     if not breast.any():
         raise SonoforgeError(f"{path}: found no breast, expected a mammogram; leave it out")
@@ -170,7 +161,7 @@ def _read_full(path: Path, abnormalities: Sequence[Abnormality], settings: Impor
 
 
 def _read_region(path: Path, abnormality: Abnormality, settings: ImportSettings) -> Picture:
-    film = _read_film(path)
+    film = grey_levels(read_image(path))
     circle = draw_circle(path, abnormality, film.shape)
     square = lesion_square(circle, settings.margin)
     return square_picture(square.cut(film), [square.cut(circle)] if settings.masks else [], settings.longest)

@@ -12,10 +12,7 @@ from pathlib import Path
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import (
-    Collection,
-    PlannedPicture,
-)
+from sonoforge.training.data.collections.importing import Collection, PlannedPicture
 from sonoforge.training.data.collections.sliced import LabelledVolume, plan_slices
 from sonoforge.training.data.collections.volumes import open_volume
 
@@ -41,14 +38,12 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
         raise SonoforgeError(f"--window: found {found}, expected LOW,HIGH in Hounsfield units, such as -160,240")
     window = settings.window[0], settings.window[1]
     masks = {path.name: path for path in folder.glob("**/liver-seg*.mhd")}
-    pairs = [(path, masks.get(name, path.with_name(name))) for path in headers if (name := _mask_name(path))]
+    pairs = [
+        (path, masks.get(name, path.with_name(name))) for path in headers if (name := path.name.replace("orig", "seg"))
+    ]
     structures = STRUCTURES if any(_has_lesions(labels) for _, labels in pairs) else STRUCTURES[:1]
     volumes = [LabelledVolume(path.stem, path, labels, structures, path.stem, {}, window) for path, labels in pairs]
     return plan_slices(CLASS, volumes, settings)
-
-
-def _mask_name(path: Path) -> str:
-    return path.name.replace("orig", "seg")
 
 
 def _has_lesions(labels: Path) -> bool:

@@ -17,11 +17,7 @@ from PIL import Image
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import (
-    Collection,
-    Picture,
-    PlannedPicture,
-)
+from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture
 
 MODALITIES = {"cytology": "cyto", "histology": "histo", "immunohistochemistry": "immuno"}
 """What folders of each are called at least in the beginning."""
