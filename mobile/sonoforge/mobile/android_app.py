@@ -4,8 +4,6 @@ Resources are linked by aapt2, Java is compiled by javac and D8, and the zip is 
 order, so that the same bundle gives the same bytes before they are signed.
 """
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import io

@@ -3,8 +3,6 @@
 Android takes a new version of an app only when the same key has signed it: whoever has the key can replace the app.
 """
 
-from __future__ import annotations
-
 import getpass
 import logging
 import os

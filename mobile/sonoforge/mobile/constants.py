@@ -1,7 +1,5 @@
 """The constants by which the page measures: those of the Python modules that measure the same."""
 
-from __future__ import annotations
-
 import json
 from importlib import import_module
 from types import ModuleType

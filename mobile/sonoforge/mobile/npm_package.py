@@ -1,7 +1,5 @@
 """Files of an npm package, in the one version that was tested, checked against its published hash."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

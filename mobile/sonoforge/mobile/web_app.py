@@ -1,7 +1,5 @@
 """Write the offline web app of a classifier: one folder that any web server, or a phone's web view, can show."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -19,8 +19,6 @@ discriminator's input (Mirza and Osindero, "Conditional Generative Adversarial N
 beside the embedding of its decoder, as beside the generator's latent vector.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

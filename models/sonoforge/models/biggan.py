@@ -11,8 +11,6 @@ Generalised: 224 has the blocks of 128 on maps from 7x7 on; images of less than 
 their side.  Without classes, only the latent chunks steer the normalisation.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 from itertools import pairwise

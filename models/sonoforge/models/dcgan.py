@@ -15,8 +15,6 @@ the side doubles it, up to the paper's widest, 1024.  So 32 has 512-256-128, 128
 The paper draws latents uniformly (figure 1); here they are standard normal, as in most later work.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import NamedTuple
 

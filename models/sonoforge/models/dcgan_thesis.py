@@ -20,8 +20,6 @@ Generalised: any image size that is a multiple of 8 (the thesis: 224), any numbe
 3), and classes (the thesis trains one pair of networks for each class).
 """
 
-from __future__ import annotations
-
 from torch import nn
 
 from sonoforge.models.dcgan import DenseGenerator, Hidden, falling, initialise, rising, upsample

@@ -4,8 +4,6 @@ Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs for Improved Quality
 2018, section 2.  Whatever the stage, images go in and out at the full size, so a training loop only sets the stage.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate

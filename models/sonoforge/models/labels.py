@@ -14,8 +14,6 @@ A discriminator scores its last features in one of three ways:
 * ``"auxiliary"``: it also predicts the class, by linear logits of the features (Odena 2017, section 3).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

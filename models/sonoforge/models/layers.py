@@ -1,7 +1,5 @@
 """Layers that several networks share: activations and normalisations by name, conditional norm, self-attention."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

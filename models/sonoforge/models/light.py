@@ -10,8 +10,6 @@ enter by conditional batch normalisation; and the generator may draw into label 
 (Park, Liu, Wang, Zhu, CVPR 2019) in place of the batch's.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

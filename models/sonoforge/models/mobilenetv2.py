@@ -5,8 +5,6 @@ also works where torchvision was built for another torch than the one installed,
 normalisation that can be fine-tuned after it was folded into the convolutions.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

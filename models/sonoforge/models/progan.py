@@ -16,8 +16,6 @@ state dict.
 224 starts from 7x7 with the widths of 4x4.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -11,8 +11,6 @@ map has all mask pixels that it covers, because the frozen network knows picture
 (Miyato and Koyama, ICLR 2018) at each place of the last maps.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

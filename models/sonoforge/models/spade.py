@@ -15,8 +15,6 @@ Left open in the paper: padding.  Here the discriminator's patches cover the ima
 same in a mean over all scores.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from itertools import pairwise

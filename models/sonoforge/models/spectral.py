@@ -4,8 +4,6 @@ Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversa
 is divided by its largest singular value, estimated by one step of power iteration at each pass in training mode.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Import torchvision, also where it was built for another torch than the one installed."""
 
-from __future__ import annotations
-
 import re
 from types import ModuleType
 

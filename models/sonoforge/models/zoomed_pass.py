@@ -5,8 +5,6 @@ resized by two matrix products, with the weights of an antialiased triangle filt
 costs nothing and makes the second pass differ more from the first, as a mirror image beside each pass would.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ Layout: 20 characters "CRC-32, offset of the facts" in hexadecimal, raw bytes, t
 fsynced: what a power cut damages is found by its CRC.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import zlib

@@ -4,8 +4,6 @@ Whatever goes wrong is one line that names the ways out; nothing is ever substit
 a user names is ever unpickled.
 """
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Mapping

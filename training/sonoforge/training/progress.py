@@ -1,7 +1,5 @@
 """How far a task is, on stderr: a bar with time left where somebody watches, a line every half minute elsewhere."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

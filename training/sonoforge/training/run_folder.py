@@ -4,8 +4,6 @@ A run folder holds ``config.yaml`` (what was asked), ``environment.json`` (with 
 ``log.txt``, and at the very end ``results.json``: a folder without it is an unfinished run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno

@@ -1,7 +1,5 @@
 """Add model files to a bundle: each is written, run, compared with the network, and removed again if it fails."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -1,7 +1,5 @@
 """From a run folder or a bundle to a classifier's bundle with the files of these formats, each of them judged."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Evidence from other runs for a bundle's card: collections left out and disturbed scans; `evaluate` of a generator."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

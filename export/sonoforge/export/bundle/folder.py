@@ -1,7 +1,5 @@
 """A bundle on disk, format version 1: a folder written whole or not at all, with its manifest; or one ``.zip``."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import hashlib

@@ -3,8 +3,6 @@
 So any bundle can be written in any format, and its card anew, without its run.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The table of a bundle's model files in its card, from the figures of the gates."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """MODEL_CARD.md of a generator's bundle, from its manifest alone: no figure is written by hand."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sonoforge.export.card.files import table

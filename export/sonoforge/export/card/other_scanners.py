@@ -1,7 +1,5 @@
 """The part of a classifier's card on other scanners: by collection, collections left out, disturbed scans."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sonoforge.export.card.files import table

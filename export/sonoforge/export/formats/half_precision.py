@@ -4,8 +4,6 @@ Stored so, where half precision holds them exactly, the file is half as large an
 widens the weights once, when it loads the file, and computes in float32.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import onnx
 import torch

@@ -1,7 +1,5 @@
 """What every file derived from a bundle's ONNX file must keep: answers, operator set, metadata, no host paths."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Write a network as one ONNX file: a MobileNetV2 classifier with the bundle's four outputs, or any other."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io

@@ -1,7 +1,5 @@
 """The ``.ort`` file: onnxruntime's own format, for its reduced builds on phones and in pages."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 A phone or a page then needs no code of its own, which could resize differently.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

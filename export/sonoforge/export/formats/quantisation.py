@@ -1,7 +1,5 @@
 """A classifier in 8 bits: a third of the size and half the time, with the layers that suffer most kept in float32."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import io

@@ -1,7 +1,5 @@
 """What every writer of a classifier's file takes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The one table of what a classifier and a generator can be exported to."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

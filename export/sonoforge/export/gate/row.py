@@ -1,7 +1,5 @@
 """What the manifest, the card and the screen tell of one exported file."""
 
-from __future__ import annotations
-
 from typing import Any, TypedDict
 
 

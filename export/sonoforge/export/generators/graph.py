@@ -31,8 +31,6 @@ Truncation by ``psi_cutoff`` is fixed where a graph is traced; here all styles a
 ones: each latent has one image.  StyleGAN3's transform of the input is the identity.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A device has no training images, and must not have them.  What KID needs of them
 image does not follow from, but which may tell whether a given image was among them: share it as the weights.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple

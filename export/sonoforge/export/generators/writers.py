@@ -1,7 +1,5 @@
 """A generator's file of each format, from its network."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import onnx

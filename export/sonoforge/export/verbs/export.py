@@ -1,7 +1,5 @@
 """``sonoforge export``: a run folder's model becomes a bundle of files that all answer as it does."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """``sonoforge run``: images to evidence, to a verified bundle, to a report, in one command."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterator

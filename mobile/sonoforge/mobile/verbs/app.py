@@ -1,7 +1,5 @@
 """What ``sonoforge mobile build`` and ``sonoforge serve`` do alike with the settings of the app."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from sonoforge.mobile.verbs.settings import AppSettings

@@ -6,8 +6,6 @@ which shows the same page without any server.  JSON: ``app`` (the folder), ``mod
 "version_code", "bytes", "sha256", "key" ("debug" or "own")}); with ``--generator`` also ``generator`` (as ``model``).
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "erro
 Runs until Ctrl-C.  Exit code 0 then, 2 when it cannot start.
 """
 
-from __future__ import annotations
-
 import logging
 import webbrowser
 

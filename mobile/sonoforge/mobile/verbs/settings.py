@@ -1,7 +1,5 @@
 """The settings of the verbs of sonoforge.mobile: read for --help without what the verbs import."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

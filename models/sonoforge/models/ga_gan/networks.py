@@ -10,8 +10,6 @@ keeps its channels in the 3x3 convolution, the generator's second to last convol
 generator's batch normalisation has a scale and a shift of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 

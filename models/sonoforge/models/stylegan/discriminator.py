@@ -6,8 +6,6 @@ Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 202
 network of its own (Karras et al., "Training GANs with Limited Data", NeurIPS 2020, appendix D).
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ the zeros between samples, to up-sample, and one with a stride, which computes n
 down-sample.  Each is the other's adjoint, so neither keeps its input for the gradient; only the activations are kept.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -8,8 +8,6 @@ parameter is chosen from the width of the transition band (Kaiser, "Nonrecursive
 I0-sinh window function", 1974; formulas as in Oppenheim and Schafer, "Discrete-Time Signal Processing", section 7.5).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """What the generators of StyleGAN1, 2 and 3 have in common: latents to styles to images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -8,8 +8,6 @@ below 1 slows a layer down: its parameters are stored divided by m and multiplie
 mapping network).
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from typing import Protocol, runtime_checkable

@@ -6,8 +6,6 @@ Class labels: Karras et al., "Training Generative Adversarial Networks with Limi
 appendix D: embedded with the length of a style, scaled to a mean square of 1, and appended to the latent.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

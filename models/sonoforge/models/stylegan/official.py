@@ -9,8 +9,6 @@ number named ``settings.NAME`` beside its tensors: ``settings.lr_multiplier``, o
 ``settings.output_scale``.  Both are factors, so weights are converted to the published value and compute the same.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar

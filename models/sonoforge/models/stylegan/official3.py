@@ -3,8 +3,6 @@
 Files of tensors only, by the names of the authors' PyTorch implementation: see `official`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping

@@ -9,8 +9,6 @@ then (1, 2, 1), is the filter (1, 3, 3, 1) over samples with zeros between them.
 Train it with the non-saturating loss and R1 with gamma 10, or with WGAN-GP (section 2 and appendix C).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -10,8 +10,6 @@ expected standard deviation of the result, which the paper writes as a scaling o
 is one factor for each output channel.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 

@@ -7,8 +7,6 @@ channels).  Appendix C: filters.  Appendix F: input, initial values, half precis
 The discriminator is StyleGAN2's (`discriminator`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

@@ -22,8 +22,6 @@ before it while they are trained.  Afterwards it is dropped, unless the network 
 The loss is the sum of binary cross-entropy and soft Dice (Milletari et al., V-Net, 3DV 2016).
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

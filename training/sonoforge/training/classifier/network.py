@@ -1,7 +1,5 @@
 """MobileNetV2 on images: built, run up to the frozen blocks, and asked by all members together."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The reference bands of image quality in the scans' own pixels, from the training images' files."""
 
-from __future__ import annotations
-
 from typing import TypedDict
 
 import numpy as np

@@ -8,8 +8,6 @@ size drawn from the same range, its counterpart with one.  Whole scans of a coll
 not teach whether there is a lesion, or "whole picture" would mean "lesion".
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 Every classifier's bundle has `SIGNATURES`, an ``.npz`` file with `copies.signatures` of its training images.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 from typing import NamedTuple

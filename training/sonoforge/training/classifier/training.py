@@ -1,7 +1,5 @@
 """The training of one classifier: all networks of the ensemble, on real images and on what is added to them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

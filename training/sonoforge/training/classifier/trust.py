@@ -3,8 +3,6 @@
 The limits of trust, from images that the network which judged them had not seen.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@
 ``none``: random; anything else: a ``.safetensors`` file with torchvision's key names.
 """
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple

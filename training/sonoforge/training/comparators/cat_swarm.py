@@ -4,8 +4,6 @@ Chu, Tsai & Pan, "Cat swarm optimization", PRICAI 2006.  Written here because th
 needs pandas, openpyxl and Python 3.11, and changes all of a copy's dimensions by one sign.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What is fitted inside a training fold: scaling, selection, classifier and its tuning; no test image is ever seen."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from typing import Any, NamedTuple

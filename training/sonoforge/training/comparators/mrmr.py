@@ -5,8 +5,6 @@ maintained package (mrmr_selection) ranks by F statistics and correlations and n
 and the paper's own program is no longer kept up.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

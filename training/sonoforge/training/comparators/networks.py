@@ -1,7 +1,5 @@
 """Torchvision's networks as extractors of features, with weights from files or torchvision's own, never others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

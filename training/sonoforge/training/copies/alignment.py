@@ -5,8 +5,6 @@ their places the shift.  So every match is a hypothesis, and the one that most o
 exhaustive form of Lowe 2004, section 7.3; no random sampling, so the answer is always the same).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -7,8 +7,6 @@ normalisation; Jarrett et al., "What is the best multi-stage architecture for ob
 2).  Constant areas (padding, black background) do not count.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import cv2

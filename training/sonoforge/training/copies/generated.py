@@ -32,8 +32,6 @@ are needed.
 | calibrated on training images | 0.3 % (0.8 %) | 1.7 % (3.9 %) |
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What a search found, kept beside the decoded images, so that no later command searches again."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Group the images of a data set by the scan that they show, as `search` finds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -11,8 +11,6 @@ Generative Models", AISTATS 2020, section 3, on these distances, over the whole 
 generator that is systematically too near to its training images even where no single image is a copy.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

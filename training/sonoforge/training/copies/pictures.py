@@ -3,8 +3,6 @@
 Without OpenCV and SciPy, so that reading images needs neither.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

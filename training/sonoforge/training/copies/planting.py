@@ -4,8 +4,6 @@ Geometry is meant as a person would say it: a crop of 25 % cuts a quarter off th
 moves the picture by 15 % of both, and what a shift, a turn or a zoom out uncovers is black.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

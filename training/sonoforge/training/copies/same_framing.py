@@ -10,8 +10,6 @@ squeezed to (64, 64), their slow variation is removed, and two steps follow:
    "Fast normalized cross-correlation", 1995: FFT for the products, box sums for the moments).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

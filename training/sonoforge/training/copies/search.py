@@ -8,8 +8,6 @@ What score confirms depends on how alike different pictures of the set are, so t
 retinas and cells share more than breast scans do.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple

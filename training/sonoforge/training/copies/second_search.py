@@ -6,8 +6,6 @@ only far outside it.  Of a match, ``first`` is the picture in which the middle o
 pixels of `pose_search.shrink`.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@ a descriptor that is near to many (a caption, the edge of a frame) shares its vo
 frequency of both papers).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

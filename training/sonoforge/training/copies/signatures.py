@@ -10,8 +10,6 @@ features are looked for among these as among any others (`shared_features`, `ali
 sides: Jegou, Douze, Schmid, "Product quantization for nearest neighbor search", TPAMI 33(1), 2011, section III).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What an arm adds to the real images of a training set: generated images, or those of a placebo."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """On which images the classifier's budgets were chosen, so that figures on the same images can say so."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which settings are chosen inside each training fold, and of which values."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

@@ -1,7 +1,5 @@
 """The comparison of arms: every arm on the same folds and seeds, pooled into ``predictions.csv`` and its figures."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Sequence

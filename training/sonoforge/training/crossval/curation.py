@@ -1,7 +1,5 @@
 """Which generated images are worth training on: no copies, of usual quality, and recognised as their class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

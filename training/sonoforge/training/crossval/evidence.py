@@ -4,8 +4,6 @@
 to be kept from; `check_predictions` recounts the confusion matrices from ``predictions.csv``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -1,7 +1,5 @@
 """The model that leaves the workstation: trained on all images, calibrated on images that it did not see."""
 
-from __future__ import annotations
-
 import json
 import logging
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """The generators of the folds: which images each may read, and each trained once for all arms that draw from it."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

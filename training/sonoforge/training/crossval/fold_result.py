@@ -3,8 +3,6 @@
 What a kept result was made from: another call may use it again only where it would start from the very same.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """One fold of a comparison as a task for this process or another."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path

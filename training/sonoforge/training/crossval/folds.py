@@ -1,7 +1,5 @@
 """One fold of one arm: train without the fold, predict it, and write down all that was read."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What an earlier call left in a run folder is used again only where this call would make the same."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -7,8 +7,6 @@ are those of the whole procedure, choice included (Stone, JRSS B 36, 1974; Varma
 2006).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Sequence

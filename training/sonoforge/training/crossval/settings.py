@@ -1,7 +1,5 @@
 """What a comparison was asked: its settings, resolved once from its options, the budgets and the data."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Of a network that is fine-tuned, the maps of its frozen blocks, one file for eac
 the features of its networks, one file each.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import shutil

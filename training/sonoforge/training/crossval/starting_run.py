@@ -1,7 +1,5 @@
 """Whether the run that generators start from was trained on an image of this data set, copies included."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What a data set holds: counts, sizes, unreadable files, and which images show the same scan."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import TypedDict

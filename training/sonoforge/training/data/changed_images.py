@@ -1,7 +1,5 @@
 """How the images of a data set differ from those that kept results were made from, in words."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 

@@ -13,8 +13,6 @@ because they show one patient; the sealed protocol never splits a group.  ``meta
 ``file`` and ``device``, says which scanner made each image.  Several such folders as one set: see `pooled`.
 """
 
-from __future__ import annotations
-
 import csv
 import functools
 import gzip

@@ -3,8 +3,6 @@
 Every stage that trains, a generator's included, passes `check_sealed` the images that it is about to read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Open a data set by its name: a folder of images, or the built-in phantom set."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import NamedTuple

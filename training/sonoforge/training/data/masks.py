@@ -3,8 +3,6 @@
 A structure is what an outline is of: a lesion, a ventricle.  An image has one mask for each structure, or several.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Images as arrays of pixels and as tensors: size, channels, range, grids."""
 
-from __future__ import annotations
-
 import io
 import logging
 import math

@@ -18,8 +18,6 @@ which is looked for across all of them.
 collections) speak of images by these names, and go before those of the collections.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ What the second search finds between the folds becomes a record, pictures to jud
 Pairs of images that a person has compared and found different stand in ``distinct.csv`` beside ``groups.csv``.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Choose some of many images: evenly, or a share of each class by whole groups."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -3,8 +3,6 @@
 The protocols: see `make_plan`.  What was split is checked again in `guard`.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The copy test of an evaluation: which generated images are copies, and what a picture of it needs."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -5,8 +5,6 @@ Generated images stay unchanged unless another size is given.  Whatever does not
 generated images in place of real ones) is an error with its remedy, never adjusted silently.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

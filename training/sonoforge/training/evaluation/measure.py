@@ -4,8 +4,6 @@ One mechanism serves all figures (`distances.halves`): half of the real images a
 ones, and against the other half of the real images.  All figures see the same halves.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

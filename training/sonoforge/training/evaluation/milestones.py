@@ -3,8 +3,6 @@
 Ryspayeva and Salykova 2025 measure StyleGAN2 and StyleGAN3 after 100, 500 and 1000 epochs: shares 0.1, 0.5 and 1.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A run of ``sonoforge gan train`` by itself: the images that it trained on and held out, and those that it draws."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass, replace
 from pathlib import Path

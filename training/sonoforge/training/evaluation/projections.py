@@ -5,8 +5,6 @@ convex hulls (PCA on pixels) is printed because published studies of ultrasound 
 one stray image can stretch a hull, so it decides nothing here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ stand in one table only if their protocols are equal, item by item.
 A protocol is plain JSON: it holds nothing of the generated images but their number, and no free text such as paths.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -17,8 +17,6 @@ it finds none, the answer is ``unknown``.  With fewer than `FEW` images, finding
 ``unknown``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

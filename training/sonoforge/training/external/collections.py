@@ -1,7 +1,5 @@
 """Labelled images from elsewhere: a folder with one folder for each label, or a table; and what the labels mean."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ levels, and gain, attenuation and shadow are sums.  Lengths are shares of the pi
 at every size.  Disturbances are drawn from a seed that depends on the file alone: two bundles see the same ones.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """How far a bundle falls under each disturbance, and whether its trust notices before it does."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 

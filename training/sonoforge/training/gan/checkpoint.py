@@ -6,8 +6,6 @@ trained, how far, the hash of each file).  It is written under a temporary name,
 renamed; to be removed, it is first renamed back.  Nothing is ever unpickled.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

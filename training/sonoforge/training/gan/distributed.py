@@ -1,7 +1,5 @@
 """What the processes of one training exchange."""
 
-from __future__ import annotations
-
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn

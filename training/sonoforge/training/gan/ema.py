@@ -6,8 +6,6 @@ a ramp-up, as in Karras 2020 (StyleGAN2-ADA, table 5 and section C): otherwise a
 mostly average its own beginning.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

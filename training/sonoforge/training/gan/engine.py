@@ -6,8 +6,6 @@ continued from a checkpoint repeats what the uninterrupted run would have done; 
 torch's matrix library makes no such promise, and ``tests/benchmarks/repeat_training.py`` counts how often they differ.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable

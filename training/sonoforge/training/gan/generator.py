@@ -1,7 +1,5 @@
 """A trained generator: loaded from a checkpoint, and sampled from by seed, label and truncation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

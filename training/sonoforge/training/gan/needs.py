@@ -4,8 +4,6 @@ An architecture, a loss, an augmentation, a regulariser, a recipe's row or an op
 and what to do where nothing does, is a row of `NEEDS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 

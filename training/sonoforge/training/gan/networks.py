@@ -1,7 +1,5 @@
 """The architectures: pairs of networks that recipes name, built with their initial weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 

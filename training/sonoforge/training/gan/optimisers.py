@@ -1,7 +1,5 @@
 """The optimisers by name, and their state as named tensors for checkpoints without pickle."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """How many steps a training does in so many minutes, told by two short ones."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import logging

@@ -1,7 +1,5 @@
 """How the options of a GAN training that were left open are filled in from the recipe."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence

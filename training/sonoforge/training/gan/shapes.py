@@ -10,8 +10,6 @@ points at equal angles, so that none have to be matched.
 What cannot be seen from its centre in a straight line is lost: of a lesion with bays, the bays' far sides.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Weights that a training starts from: a checkpoint of ours, or official StyleGAN2 and StyleGAN3 networks."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

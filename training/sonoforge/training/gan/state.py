@@ -1,7 +1,5 @@
 """The state of a training: networks, optimisers and numbers that change from step to step, to and from checkpoints."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import functools

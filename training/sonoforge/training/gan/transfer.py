@@ -11,8 +11,6 @@ to no resolution, are counted by index.  A layer's bias, noise and magnitude go 
 of another depth is skipped.  Everything else keeps its random initial values.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re

@@ -1,7 +1,5 @@
 """The two updates that every GAN training alternates, and the batch that they are made from."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -22,8 +22,6 @@ The transforms:
 Each image has a transform of its own.  Every figure says of how many images it is, and has a standard error.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ weights, resize, library, device; shape and pixels of the images), so it is foun
 An interrupted run keeps its finished files.  A damaged file is made again.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

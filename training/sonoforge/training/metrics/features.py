@@ -8,8 +8,6 @@ compare methods under that network; they are not comparable with published ones.
 its network and the hash of its weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

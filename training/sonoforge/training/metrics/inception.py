@@ -9,8 +9,6 @@ torch-fidelity opens weights with an unpickler that runs whatever the file says.
 ``.safetensors`` or by torch's reader of plain tensors, and torch-fidelity gets the layers filled.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import pickle

@@ -11,8 +11,6 @@ biased far down.  So small sets are scored whole (`recommended_splits`), and fig
 of one size, with the same splits.
 """
 
-from __future__ import annotations
-
 import itertools
 from typing import Any, NamedTuple
 

@@ -14,8 +14,6 @@ Why C = 0.01: on MobileNetV2's 1280 features of 50 to 250 BUSI scans against as 
 rises with C up to 0.01 and is level from there to 10.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -12,8 +12,6 @@ divided by the root of their area.  `embed` gives each image that one vector, an
 LPIPS depends on the size of the images; each figure carries it.  Images below 64 pixels are enlarged to 64.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import math
 from collections.abc import Mapping

@@ -15,8 +15,6 @@ Five scales need images of 176 pixels.  Smaller ones are compared at as many of 
 window at the coarsest, their weights rescaled to sum to 1.  So figures of different image sizes do not compare.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -9,8 +9,6 @@ The same image gives the same vector, to the last bit on one device, whatever it
 of one size, the last filled up.  So vectors may be cached and mixed with new ones.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import importlib.metadata

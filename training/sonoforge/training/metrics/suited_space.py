@@ -4,8 +4,6 @@ The shipped bundle needs neither torch's networks nor a download, but it has see
 knows some images, its own trust tells, see `trust.LEAST_KNOWN`.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

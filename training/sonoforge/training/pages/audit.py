@@ -1,7 +1,5 @@
 """The page of a data audit: what the set holds, and every cluster of repeated scans side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

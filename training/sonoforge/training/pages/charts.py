@@ -5,8 +5,6 @@ a phone (`WIDTH`), so that its text is as large as the page's on any screen.  Se
 in colour.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import textwrap

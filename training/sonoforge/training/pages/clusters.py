@@ -1,7 +1,5 @@
 """Clusters of repeated scans, as cards of pictures."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 

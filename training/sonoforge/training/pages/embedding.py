@@ -1,7 +1,5 @@
 """Pictures inside a page, as ``data:`` URLs: small, and grey where they are grey."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path

@@ -3,8 +3,6 @@
 The page prints the results it is given and computes no figure of its own; curves are drawn from the answers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

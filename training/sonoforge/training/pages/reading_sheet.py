@@ -1,7 +1,5 @@
 """The page that readers answer: one file that holds its images, works offline and hides which is which."""
 
-from __future__ import annotations
-
 import base64
 import datetime
 import hashlib

@@ -1,7 +1,5 @@
 """``report.html`` of ``tune`` and ``search``, written anew after each trial: what was found, and its worth."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence

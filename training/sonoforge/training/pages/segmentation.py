@@ -3,8 +3,6 @@
 The page prints the results it is given and computes no figure of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a set of phantoms is made of."""
 
-from __future__ import annotations
-
 CLASSES = ("normal", "benign", "malignant")
 # Shares of the classes in BUSI: 133, 437 and 210 of 780 (Al-Dhabyani et al., Data in Brief 28, 2020).
 BALANCE = (0.17, 0.56, 0.27)

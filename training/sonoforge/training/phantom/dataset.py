@@ -5,8 +5,6 @@ overlap of the classes, `tissue` for the anatomy and `scanner` for the acoustics
 to evidence; it says nothing about patients.
 """
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Iterator, Sequence

@@ -11,8 +11,6 @@ a function of these five numbers and of quantities that are independent of the c
 the overlap of the classes is known in closed form: see `ideal_observer_accuracy`.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Marks are independent of the class: a normal picture gets calipers as well, arou
 that a classifier has to ignore, never a shortcut.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

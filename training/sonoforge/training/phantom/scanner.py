@@ -9,8 +9,6 @@ Med Biol 25, 1980).  Its lateral part changes with every row: the lateral spectr
 depth's transfer function, which is exact and costs no more than one fixed width.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache

@@ -6,8 +6,6 @@ Physical Properties of Tissue (1990), ch. 4: soft tissue about 0.5 dB/cm/MHz; ec
 (fat is the reader's grey reference and lies well below it: Stavros, Breast Ultrasound, 2004, ch. 4).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

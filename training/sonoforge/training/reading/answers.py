@@ -1,7 +1,5 @@
 """The answers that a reader saved from the page of a reading sheet."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

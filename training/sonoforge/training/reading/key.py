@@ -5,8 +5,6 @@ afterwards, even in one entry, no longer fits.  A random number in the key keeps
 orders of a small sheet could be tried until one has the hash.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

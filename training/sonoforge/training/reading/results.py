@@ -1,7 +1,5 @@
 """What ``results.json`` of an expert reading holds, key by key."""
 
-from __future__ import annotations
-
 from typing import TypedDict
 
 from sonoforge.training.statistics.results import IntervalResult

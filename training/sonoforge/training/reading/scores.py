@@ -1,7 +1,5 @@
 """How well readers told generated images from real ones, each alone, together, and image by image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ compression and without text: files of equal length, which are equal in every by
 (Compressed, a generated image that is smoother than a scan would be the smaller file.)
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """What a reading says, in words: did readers tell generated images from real ones?"""
 
-from __future__ import annotations
-
 from sonoforge.training.reading.results import ReadingResults
 from sonoforge.training.statistics.binomial import LEVEL
 from sonoforge.training.statistics.verdict import Verdict

@@ -10,8 +10,6 @@ Each rule is told what the trainings that ended before had measured, and what th
   those that came to their end.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence

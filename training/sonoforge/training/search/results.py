@@ -1,7 +1,5 @@
 """What a search has found: each trial as a row, the best of each study, those that nobody beats, a command."""
 
-from __future__ import annotations
-
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """A recipe's settings, as what a study searches: suggested by Optuna's samplers, as far as they can be trained."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What the trainings of a search have in common: images and networks, which any process can come by."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

@@ -9,8 +9,6 @@ timing.  A study with a horizon chooses by the oldest trials alone, known or wai
 the same trials.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

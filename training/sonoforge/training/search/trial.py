@@ -3,8 +3,6 @@
 A trial whose process is killed continues from its last checkpoint; one that has ended is not begun again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

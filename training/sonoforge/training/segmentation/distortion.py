@@ -4,8 +4,6 @@ The elastic part moves the nodes of a coarse grid at random and the pixels betwe
 Platt, ICDAR 2003, section 2, with a coarse grid in place of a Gaussian filter).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

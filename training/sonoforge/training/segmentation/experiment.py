@@ -1,7 +1,5 @@
 """What a segmentation experiment was asked, and its pieces of work: a generator, or a U-Net, of one fold."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A figure is a mean over cases, the means of the seeds first; its interval resamp
 mean of those of its structures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

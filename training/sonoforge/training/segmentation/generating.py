@@ -4,8 +4,6 @@ What makes images and masks of latent vectors alone makes both at once.  What dr
 its own training fold, as they are or distorted, or maps that another recipe's generator made.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

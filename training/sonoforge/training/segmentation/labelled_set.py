@@ -1,7 +1,5 @@
 """A data set whose images have masks, opened for segmentation: label maps, and which slices make a case."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Pictures of images with their structures drawn over them: sheets of pairs, and of predictions."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

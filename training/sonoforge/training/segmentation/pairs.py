@@ -1,7 +1,5 @@
 """Pairs of an image and its label map, real or generated."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is found out about a set of images: ``results.json`` of ``segment``, key by key."""
 
-from __future__ import annotations
-
 from typing import TypedDict
 
 from sonoforge.training.statistics.results import IntervalResult

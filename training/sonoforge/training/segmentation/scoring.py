@@ -1,7 +1,5 @@
 """One U-Net of an experiment: trained on an arm's pairs of one fold, scored on the real test patients of that fold."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -1,7 +1,5 @@
 """``cases.csv``, every score of every case, from which all tables can be made, and ``table.csv`` of the figures."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

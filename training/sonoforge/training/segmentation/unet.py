@@ -5,8 +5,6 @@ LeakyReLU).  The loss is the sum of cross-entropy and 1 - Dice of the structures
 18, 2021 (nnU-Net), "loss function".  Its last weights are used: none are chosen on any image.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 

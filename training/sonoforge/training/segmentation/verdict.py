@@ -1,7 +1,5 @@
 """What the figures of a set say, in sentences: does any generator help here, and does FID tell which?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sonoforge.training.segmentation.results import AUGMENTED_ARM, GENERATED_ARM, REAL_ARM, ArmResult, RankCorrelation

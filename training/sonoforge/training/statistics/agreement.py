@@ -1,7 +1,5 @@
 """How far readers agree beyond chance: Cohen's kappa of two, Fleiss's of more, with intervals by resampling images."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -4,8 +4,6 @@ DeLong's test knows no groups: on images that repeat each other it finds differe
 used in Obuchowski's form, which sums over groups.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Two runs on the same images: what a change of settings gained or lost, over all seeds that both have."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 

@@ -1,7 +1,5 @@
 """Shares of independent answers against chance: exact intervals, exact tests, and what a test would notice."""
 
-from __future__ import annotations
-
 from scipy import optimize, stats
 
 from sonoforge.training.statistics.intervals import Interval

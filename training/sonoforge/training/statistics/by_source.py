@@ -1,7 +1,5 @@
 """The figures of one arm by collection and by device: a pooled figure hides the scanner that a model cannot read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple

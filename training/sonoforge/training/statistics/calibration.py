@@ -3,8 +3,6 @@
 And prediction sets that hold the true class with a promised probability: split conformal prediction.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How well the classes are told apart: figures of labels (N,) in 0..C-1 and probabilities (N, C)."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

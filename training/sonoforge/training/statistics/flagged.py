@@ -4,8 +4,6 @@ A flag whose scans are answered wrongly hardly more often than the others says n
 the scans that it is counted on, but on those of the other folds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

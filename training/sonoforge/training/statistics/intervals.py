@@ -1,7 +1,5 @@
 """Confidence intervals: of a proportion, and by resampling groups of images that are not independent of each other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 

@@ -6,8 +6,6 @@ generators read all images besides.  What each step adds is a paired difference,
 their group are a control: near-duplicates cannot have helped them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 

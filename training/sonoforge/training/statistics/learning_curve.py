@@ -12,8 +12,6 @@ curve is flat.  So the interval of k is the set of all k for which the interval 
 16, 1954), which has no end where none can be told.  It covers the choice of test images, not that of training images.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

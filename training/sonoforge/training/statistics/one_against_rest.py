@@ -12,8 +12,6 @@ benefit is the share of cases acted on minus, so weighted, the share of needless
 the class is among the images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

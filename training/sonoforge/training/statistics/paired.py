@@ -1,7 +1,5 @@
 """Two arms on the same images: the difference, its test, and the smallest difference the test could find."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats

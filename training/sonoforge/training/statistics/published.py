@@ -4,8 +4,6 @@ Some contradict themselves: the accuracy that a paper states is not the one that
 What follows is computed here, so that ours is compared with a figure that means the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

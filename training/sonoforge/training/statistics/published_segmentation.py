@@ -4,8 +4,6 @@ Claims under the paper's own protocol, printed beside ours: which images FID com
 patients were split is not known to us, so that no row is comparable with one of ours.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 SOURCE = "Thakur and Thakur, six GANs on three modalities"

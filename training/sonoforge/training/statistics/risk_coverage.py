@@ -6,8 +6,6 @@ label, the least probable first: on sealed folds of BUSI no score that also used
 made a better curve (``runtime/docs/trust.md``).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """From `predictions.csv` to every figure of the tables; nothing else is read, so anyone can recompute them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

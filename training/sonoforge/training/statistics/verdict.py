@@ -1,7 +1,5 @@
 """What a comparison concludes, in words: pure functions of its figures, so that no sentence outruns them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Results in words: numbers rounded, with a true minus and on one line with their units; names in a row."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import TypeGuard

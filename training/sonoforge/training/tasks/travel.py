@@ -4,8 +4,6 @@ Paths inside the run folder are packed relative to it, so that tasks and results
 in for it elsewhere.  The folder of decoded images becomes that machine's own.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import pickle

@@ -4,8 +4,6 @@ A task computes with one thread, whatever the number of workers, so its result d
 the run folder.  The task of a worker that dies is done again; an error that a task raises is raised here.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ JSON (``--json``): ``run``, ``page`` and ``text`` (files in it), and ``checklist
 "counts", "items"}``, each item ``{"section", "number", "asks", "status", "answer", "left", "where"}``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from sonoforge.runtime.cli.answer import say

@@ -5,8 +5,6 @@ JSON (``--json``): ``classes`` and ``runs``, a list of ``{"name", "path", "arm",
 `ComparedFigure`.  Where each collection was left out in turn also ``chosen_by_others``, a list of `OthersChoice`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``sonoforge crossval``: does a trained generator help?  k folds, every arm on the same folds and seeds."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import TypeVar

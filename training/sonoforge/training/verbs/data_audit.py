@@ -1,7 +1,5 @@
 """``data audit``: look at a data set before anything is trained on it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from sonoforge.runtime.cli.answer import say

@@ -1,7 +1,5 @@
 """``data cache``: what is kept of the images that were read, and how to remove it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Folders that ``gan sample`` has written have a manifest with the hash of each im
 the images are not complete.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path, PurePosixPath

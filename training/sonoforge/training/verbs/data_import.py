@@ -1,7 +1,5 @@
 """``sonoforge data import SET FOLDER OUT``: turn a published set into a folder of classes."""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import asdict
 from importlib.metadata import version

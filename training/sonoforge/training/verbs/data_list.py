@@ -1,7 +1,5 @@
 """``data list``: the public data sets that the project knows, and where their owners hand them out."""
 
-from __future__ import annotations
-
 from rich.markup import escape
 from rich.table import Table
 

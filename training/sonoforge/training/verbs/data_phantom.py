@@ -1,7 +1,5 @@
 """``sonoforge data phantom OUT``: write a simulated breast ultrasound data set."""
 
-from __future__ import annotations
-
 import logging
 import shlex
 import time

@@ -8,8 +8,6 @@ JSON (``--json``) is the ``results.json`` of the run folder, and ``run`` and ``r
 ``notice``.  With ``--compare``: ``rows``, one for each evaluation, and ``protocol_id``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 import logging

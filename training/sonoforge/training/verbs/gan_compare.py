@@ -6,8 +6,6 @@ picture of principal components.  On all classes at once it is Berezsky and Lias
 perceptual weights, the loss functions of DGAN-WP-TL.  Their published rows stand beside ours as claims.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import logging

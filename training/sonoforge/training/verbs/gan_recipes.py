@@ -1,7 +1,5 @@
 """``sonoforge gan recipes``: the table of recipes, each number with its source."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from rich import box

@@ -1,7 +1,5 @@
 """``sonoforge gan sample RUN``: generate images with a checkpoint's generator, run by torch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

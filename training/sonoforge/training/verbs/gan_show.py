@@ -1,7 +1,5 @@
 """``sonoforge gan show``: what a trained generator has learned, in pictures and a few figures."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """``sonoforge gan train``: train one generator, of one class or of all, in a run folder of its own."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

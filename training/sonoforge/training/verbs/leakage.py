@@ -1,7 +1,5 @@
 """``sonoforge leakage``: how much too good do figures come out when a training sees something of its test images?"""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ JSON (``--json``) is the ``results.json`` of the run folder, see `sonoforge.trai
 and ``run`` and ``report``, where it is.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

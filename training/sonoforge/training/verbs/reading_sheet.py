@@ -6,8 +6,6 @@ JSON (``--json``) is the ``results.json`` of the run folder, and ``run``, where 
 it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import secrets

@@ -4,8 +4,6 @@ The search of Berezsky and Liashchynskyi 2024 (GA-GAN), on any folder of images.
 images; the best of many trials is optimistic on these, so it is measured on images that no trial has read, too.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What ``tune`` and ``search`` have in common: images, networks, the trials of their studies, what is written."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import logging

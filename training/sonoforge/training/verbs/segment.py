@@ -5,8 +5,6 @@ on the training patients of a fold, pairs drawn from them, and a U-Net trained o
 tested on real patients of that fold; KID and FID of the same images beside it, and what the paper claims.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """``sonoforge train``: one classifier, calibrated and judged on groups that it never saw."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path

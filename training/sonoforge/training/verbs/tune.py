@@ -5,8 +5,6 @@ hundred configurations for each model and data set).  KID is measured on held-ou
 optimistic on these, so the page also has its KID on images that no trial has read.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from pathlib import Path

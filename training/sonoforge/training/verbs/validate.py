@@ -5,8 +5,6 @@ answer, ``p_CLASS`` for each class of the bundle, the classes of the prediction 
 answer; `report.html` shows them.  JSON (``--json``) is ``results.json`` with ``run`` and ``report``, where they are.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ refused before any of it is loaded, the record is read strictly: a key that is m
 error.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Prepare an ONNX file for TensorRT's parser: shapes of the inputs, precision, axes as constants."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

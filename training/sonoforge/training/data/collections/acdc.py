@@ -6,8 +6,6 @@ and ``Info.cfg``, whose lines ``ED: 1`` and ``ES: 12`` name the frames at the en
 below ``testing``.  Without ``Info.cfg``, the first frame is the end of diastole.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

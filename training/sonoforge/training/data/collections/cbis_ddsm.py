@@ -14,8 +14,6 @@ film.
 The tables' patient_id is the woman; the PatientID inside the DICOM files is the folder's name, one for each view.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import re

@@ -10,8 +10,6 @@ Those squares were padded with a constant colour, and a cut-out follows its cell
 tells something of the class.  So the padding is cropped away, and what is left is cut to the square in its middle.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from pathlib import Path

@@ -6,8 +6,6 @@ Set/5. Optic Disc/IDRiD_01_OD.tif`` (``.png``, too), and ``b. Testing Set`` like
 overlap the disc and each other, and are left out.  Patients are not published: each photograph is a group of its own.
 """
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How the pictures of a published set are made, as options of ``data import``: no more than ``--help`` needs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import option

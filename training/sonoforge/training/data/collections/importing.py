@@ -7,8 +7,6 @@ A new set is one file beside this one, which ends in a `Collection` that `known_
 `datasets.read_dataset` and can be continued.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -4,8 +4,6 @@ Nothing is ever downloaded silently: each set has terms that its user, not a pro
 To add a set, add a row to ``known_sets.csv``, whose columns are the fields of `KnownSet`.
 """
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 from typing import NamedTuple

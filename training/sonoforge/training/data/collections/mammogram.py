@@ -4,8 +4,6 @@ All pictures made here are square, as the network's input is.  They are cut rath
 each lesion's shape; `squeezed_picture` is there for studies that resized whole films.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -10,8 +10,6 @@ x, y and the radius are pixels of a film of 1024 pixels a side, counted from the
 four films have widespread calcifications or no position given.  Films 2k - 1 and 2k are the two breasts of one woman.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Pairs of a volume and its label map as planned pictures: one for each slice."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass

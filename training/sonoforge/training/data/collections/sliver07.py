@@ -5,8 +5,6 @@ As published, in one or several folders: ``liver-orig001.mhd`` and ``.raw``, ``l
 is the liver.  Where a set in this layout has label 2 as well, that is of lesions.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

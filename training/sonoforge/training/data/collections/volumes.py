@@ -6,8 +6,6 @@ the library that reads it, SimpleITK, takes 50 MB.
 A slice is shown as the volume stores it, x to the right and y downwards; orientation matrices are not applied.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import threading

@@ -6,8 +6,6 @@ whose name begins like the modality, or at the top where there is none.  Patient
 group of its own, and near-duplicates are joined when folds are made.
 """
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

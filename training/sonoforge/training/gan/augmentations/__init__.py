@@ -3,8 +3,6 @@
 A new augmentation is one file and one row of `AUGMENTATIONS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple

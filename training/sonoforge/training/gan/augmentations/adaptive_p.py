@@ -11,8 +11,6 @@ The paper clamps p only at 0.  Here p is clamped at 1 as well: beyond it nothing
 longer to come down again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

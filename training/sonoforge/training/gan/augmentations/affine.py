@@ -4,8 +4,6 @@ Unlike an augmentation of the discriminator's input, it changes the data distrib
 Jointly trained masks move with their images.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Karras et al., "Alias-Free Generative Adversarial Networks", NeurIPS 2021, appen
 configuration R learns early to look at high frequencies only.
 """
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor

@@ -5,8 +5,6 @@ leaves open (the order of the colour operations, the mean that saturation and co
 follows the authors' code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -4,8 +4,6 @@ R1 and the path length differentiate gradients, which not every version of torch
 here.  The gradient of a linear operation is its transpose, and the gradient of that is the operation again.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

@@ -4,8 +4,6 @@ Everything is drawn from (seed, purpose, step) for the whole batch; each process
 repeats when it is resumed, and the batch does not depend on the number of processes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What a GAN is trained on: the images of one class or of all, with labels and masks where they are asked for."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from collections.abc import Mapping

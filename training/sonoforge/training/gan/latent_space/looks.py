@@ -3,8 +3,6 @@
 A new look is one function and one row of `LOOKS`.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -11,8 +11,6 @@ that network it is the mean squared difference of pixels in [-1, 1], a different
 Unlike the paper's, images are not cropped, and no pair is dropped, however extreme.
 """
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence

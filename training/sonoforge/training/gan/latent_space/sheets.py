@@ -1,7 +1,5 @@
 """Sheets and films of generated images, each labelled as synthetic in the picture and in the file's metadata."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

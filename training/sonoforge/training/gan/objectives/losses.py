@@ -4,8 +4,6 @@ A new adversarial loss is a row of `LOSSES`.  Scores are (N,) floats, larger whe
 sigmoid; only BEGAN's are reconstruction errors instead.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ A new regulariser is a row of `REGULARISERS`.  Each acts in one of three ways: a
 correction of the discriminator's weights after its step, or a change of the discriminator when it is built.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple

@@ -1,7 +1,5 @@
 """``metrics.png``: how distances, diversity and losses went, and which checkpoint is the best."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path

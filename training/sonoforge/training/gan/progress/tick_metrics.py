@@ -10,8 +10,6 @@ Nothing here touches the training: latents come from a seed of their own, the av
 mode, and no global random state is read or written.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any, NamedTuple
 

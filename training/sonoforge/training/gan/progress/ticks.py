@@ -1,7 +1,5 @@
 """What is measured at each tick of a training, and the rows of ``stats.jsonl``."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -1,7 +1,5 @@
 """What a run says on each topic that checklists ask for; a topic of which it knows nothing is absent."""
 
-from __future__ import annotations
-
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.budget_choice import describe_choice
 from sonoforge.training.crossval.choice_grid import choosing_of, name_grid

@@ -3,8 +3,6 @@
 Items are put in our own words, one a line of ``*.csv``; read the checklists themselves at their sources.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``checklists.html`` and ``checklists.md``: every item with its answer, where it stands, and what authors must add."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What checklists are filled from: the files of a finished run of ``crossval`` or ``run``."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 The page prints the results it is given and computes no figure of its own.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The pictures of an evaluation: charts that can be read without colour, and sheets of images."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The pictures of trainings measured at milestones: quality over time, samples, principal components."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Sequence

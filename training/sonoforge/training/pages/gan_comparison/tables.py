@@ -1,7 +1,5 @@
 """The tables of trainings measured at milestones, published rows beside ours; and those tables read again."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any

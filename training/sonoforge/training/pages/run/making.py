@@ -1,7 +1,5 @@
 """The parts of a run's report on what came of it and how: published figures, the bundle, the command, the words."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ The page prints the run's results and adds what it recomputes from the run folde
 the two disagree it says so and `write_report` fails.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

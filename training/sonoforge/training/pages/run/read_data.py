@@ -1,7 +1,5 @@
 """The parts of a run's report on its images: what they are, how they were divided, and the proof of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from markupsafe import Markup

@@ -1,7 +1,5 @@
 """The part of a run's report on its figures: what the arms reach, how they differ, and what that cannot say."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup

@@ -1,7 +1,5 @@
 """Sentences of the report that depend on what the run did: pure functions of its counts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The tables of a comparison that a run's report and the terminal both show, and what is said of some figures."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """The parts of a run's report on its trainings: classifiers, the calibration of their answers, generators."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A finished run as its report shows it: the results, and what is read and recomputed from the run folder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

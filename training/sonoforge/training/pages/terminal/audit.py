@@ -1,7 +1,5 @@
 """What ``data audit`` prints: the tables of its page, and which files show one scan."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from sonoforge.training.data.audit import Audit

@@ -1,7 +1,5 @@
 """What ``crossval`` and ``run`` print of a comparison: the tables of its page, and why they may be too good."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say

@@ -1,7 +1,5 @@
 """What ``evaluate`` prints: the figures as a table and the answers, or several evaluations side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

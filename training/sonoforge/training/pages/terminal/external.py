@@ -1,7 +1,5 @@
 """What ``validate`` prints of a collection: the tables of its page."""
 
-from __future__ import annotations
-
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.external.collections import name_meaning
 from sonoforge.training.external.figures import Collection

@@ -1,7 +1,5 @@
 """What ``reading`` prints: the tables of its page, the agreement of the readers, and the verdict."""
 
-from __future__ import annotations
-
 from sonoforge.runtime.cli.answer import say
 from sonoforge.training.pages.reading import agreement_text, reader_table
 from sonoforge.training.pages.terminal.tables import table_text

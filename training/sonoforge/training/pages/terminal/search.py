@@ -1,7 +1,5 @@
 """What ``tune`` and ``search`` print."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sonoforge.training.pages.search import described

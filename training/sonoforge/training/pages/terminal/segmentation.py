@@ -1,7 +1,5 @@
 """What ``segment`` prints: the tables of its page, and the verdicts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sonoforge.training.pages.segmentation import arm_table, generator_table, structure_table

@@ -1,7 +1,5 @@
 """Tables for people, as text."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """The settings of the verbs that train and measure classifiers: nothing here needs more than the base install."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

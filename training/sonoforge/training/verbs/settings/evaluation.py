@@ -1,7 +1,5 @@
 """The settings of the verbs that measure generators: nothing here needs more than the base install."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

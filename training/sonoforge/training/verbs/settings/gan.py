@@ -1,7 +1,5 @@
 """The settings of the verbs that train generators: nothing here needs more than the base install."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
