@@ -86,7 +86,7 @@ def test_a_critic_judges_each_image_alone() -> None:
     torch.testing.assert_close(
         discriminator(draw_images(4)[:1])[0], discriminator(draw_images(4))[0][:1], rtol=1e-4, atol=1e-6
     )
-    with pytest.raises(ValueError, match="norm: found 'layer', expected one of batch, batch-renorm, none"):
+    with pytest.raises(ValueError, match="norm: found 'layer'"):
         dcgan.Discriminator(32, 1, hidden=dcgan.Hidden(norm="layer"))
 
 
@@ -102,7 +102,7 @@ def test_another_activation_takes_the_place_of_each_hidden_one(module: ModuleTyp
         assert len(usual) == len(other) >= 3
         assert all(layer == "Tanh" for layer in other)
         assert usual.count("Tanh") == last
-    with pytest.raises(ValueError, match="activation: found 'swish', expected one of relu, leaky-relu, elu, tanh"):
+    with pytest.raises(ValueError, match="activation: found 'swish'"):
         swish = {"hidden": dcgan.Hidden(activation="swish")} if module is dcgan else {"activation": "swish"}
         module.Generator(32, 1, 4, **swish)
 

@@ -174,11 +174,11 @@ def test_auxiliary_logits_do_not_see_the_labels(name: str) -> None:
 
 
 def test_conditioning_that_makes_no_sense_is_refused() -> None:
-    with pytest.raises(ValueError, match="conditioning: found 'project', expected one of none, projection, auxiliary"):
+    with pytest.raises(ValueError, match="conditioning: found 'project'"):
         ScoreHead(4, 3, "project")
-    with pytest.raises(ValueError, match="classes: found 0, expected at least 1 with conditioning 'auxiliary'"):
+    with pytest.raises(ValueError, match="classes: found 0"):
         ScoreHead(4, 0, "auxiliary")
-    with pytest.raises(ValueError, match="conditioning: found 'projection', expected one of none, concatenation"):
+    with pytest.raises(ValueError, match="conditioning: found 'projection'"):
         began.Discriminator(32, 1, 3, "projection")
     with pytest.raises(ValueError, match="classes: found 0"):
         began.Discriminator(32, 1, 0, "concatenation")

@@ -82,7 +82,7 @@ def test_a_pixel_of_the_map_changes_the_image_within_its_reach_alone(
 
 
 def test_without_a_map_it_draws_into_those_it_keeps(generator: spade.Generator) -> None:
-    with pytest.raises(ValueError, match=r"maps: found None, expected \(N, 2, S, S\)"):
+    with pytest.raises(ValueError, match=r"maps: found None"):
         generator(draw_latents(1))
     made = spade.Generator(
         spade.GeneratorSettings(SIZE, 1 + STRUCTURES, LATENT, structures=STRUCTURES, maps=4, width=2)
@@ -153,7 +153,7 @@ def test_other_sizes_are_refused(size: int) -> None:
 def test_what_is_no_label_map_is_refused() -> None:
     with pytest.raises(ValueError, match="structures: found 2 of 2 channels"):
         spade.Generator(spade.GeneratorSettings(64, 2, 4, structures=2))
-    with pytest.raises(ValueError, match="classes: found 3, expected 0"):
+    with pytest.raises(ValueError, match="classes: found 3"):
         spade.Generator(spade.GeneratorSettings(64, 2, 4, classes=3))
-    with pytest.raises(ValueError, match="conditioning: found 'projection', expected 'none'"):
+    with pytest.raises(ValueError, match="conditioning: found 'projection'"):
         spade.Discriminator(64, 2, 3, "projection")

@@ -101,7 +101,7 @@ def test_the_card_says_where_those_networks_were_not_distilled(record: ModelReco
     assert "Networks of the same recipe, but not distilled, in sealed folds (seed 3)" in card
     assert "answered by networks of the same recipe, but distilled from 3, that were trained on the other" in card
     assert "would, answered by networks of the same recipe that were trained without the collection" in card
-    with pytest.raises(SonoforgeError, match="teachers: found 0, expected 2 as in the runs before it"):
+    with pytest.raises(SonoforgeError, match="teachers: found 0"):
         settings = {**own.training["settings"], "teachers": 0}
         other = write(tmp_path / "other", validated(own, "Warsaw", settings=settings))
         with_evidence(own, [tmp_path / "2", other])

@@ -78,7 +78,7 @@ def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
 def test_plain_engines_are_of_their_system_and_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_engine.platform, "system", lambda: "Linux")
     path = written(tmp_path, module="tensorrt", capabilities=["SM90"], system="Windows")
-    with pytest.raises(SonoforgeError, match="found an engine of Windows, expected Linux"):
+    with pytest.raises(SonoforgeError, match="found an engine of Windows"):
         check_engine(path, "tensorrt", VERSION, (9, 0))
     check_engine(written(tmp_path, system="Windows"), "tensorrt_rtx", VERSION, (8, 9))  # these are not
     path = written(tmp_path, module="tensorrt", capabilities=["SM90"])

@@ -87,5 +87,5 @@ def test_not_a_number_and_another_shape_are_no_agreement() -> None:
     found = answers([[2.0, 0.0], [np.nan, 0.0], [0.0, 1.0], [0.0, 0.1]])
     with pytest.raises(GateError, match="output logits: found NaN or infinity"):
         compare(found, REFERENCE, images(None, None), CLASSES)
-    with pytest.raises(GateError, match=r"output embedding: found the shape \(4, 2\), expected .*\(4, 3\)"):
+    with pytest.raises(GateError, match=r"output embedding: found the shape \(4, 2\)"):
         compare({**REFERENCE, "embedding": np.ones((4, 2), np.float32)}, REFERENCE, images(None, None), CLASSES)

@@ -213,7 +213,7 @@ def test_golden_arrays_of_another_shape_are_refused(bundle: Path, change: dict[s
 def test_reference_arrays_of_another_shape_are_refused(bundle: Path) -> None:
     wrong = factory.npz(trust_mean=np.zeros(5, np.float32), trust_components=np.zeros((5, 2), np.float32))
     factory.replace_file(bundle, "reference.npz", wrong)
-    assert "trust_mean: found float32 (5,), expected float32 (12)" in refused(bundle, Classifier)
+    assert "trust_mean: found float32 (5,)" in refused(bundle, Classifier)
 
 
 class Payload:

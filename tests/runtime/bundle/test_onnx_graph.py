@@ -46,7 +46,7 @@ def test_operators_are_those_that_onnx_reads() -> None:
 def test_the_domain_belongs_to_the_name() -> None:
     nodes = [helper.make_node("Add", ["x", "x"], ["a"], domain="com.evil"), helper.make_node("Mul", ["x", "x"], ["b"])]
     assert operators(file(nodes).SerializeToString()) == {"com.evil.Add", "Mul"}
-    assert "found 'com.evil.Add', expected the operators of our exports" in refused(file(nodes))
+    assert "found 'com.evil.Add'" in refused(file(nodes))
     nodes = [helper.make_node("Add", ["x", "x"], ["a"], domain="ai.onnx")]
     check_graph(file(nodes).SerializeToString(), "model.onnx")
 

@@ -79,9 +79,9 @@ def test_distance_of_two_planar_gaussians_that_do_not_commute_is_its_closed_form
 
 def test_sets_without_a_frechet_distance_are_refused() -> None:
     good = rows(5, 3, 0)
-    with pytest.raises(SonoforgeError, match="found 1 generated images, expected at least 2"):
+    with pytest.raises(SonoforgeError, match="found 1 generated images"):
         frechet_distance(good[:1], good)
-    with pytest.raises(SonoforgeError, match="found 0 real images, expected at least 2"):
+    with pytest.raises(SonoforgeError, match="found 0 real images"):
         frechet_distance(good, good[:0])
     with pytest.raises(SonoforgeError, match="features of generated images that are not finite"):
         frechet_distance(np.where(good > good.max() - 1e-9, np.nan, good), good)

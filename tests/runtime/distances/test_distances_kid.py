@@ -149,7 +149,7 @@ def test_subsets_that_the_images_do_not_allow_are_refused() -> None:
 
 def test_sets_without_a_kernel_distance_are_refused() -> None:
     good = rows(5, 3, 0)
-    with pytest.raises(SonoforgeError, match="found 2 generated images, expected at least 3"):
+    with pytest.raises(SonoforgeError, match="found 2 generated images"):
         kernel_distance(good[:2], good)
     with pytest.raises(SonoforgeError, match="features of real images that are not finite"):
         kernel_distance(good, np.where(good > good.max() - 1e-9, np.inf, good))

@@ -128,11 +128,11 @@ def test_a_level_without_detail_counts_as_zeros() -> None:
 
 def test_images_without_a_pyramid_are_refused() -> None:
     good = _scans(2, 32, 1)
-    with pytest.raises(SonoforgeError, match="found images of side 15, expected at least 16"):
+    with pytest.raises(SonoforgeError, match="found images of side 15"):
         laplacian_swd(good[:, :15, :15], good[:, :15, :15])
-    with pytest.raises(SonoforgeError, match="found 0 generated images, expected at least 1"):
+    with pytest.raises(SonoforgeError, match="found 0 generated images"):
         laplacian_swd(good[:0], good)
-    with pytest.raises(ValueError, match=r"found real uint8 \(2, 32, 31, 1\), expected uint8 \(N, S, S, C\)"):
+    with pytest.raises(ValueError, match=r"found real uint8 \(2, 32, 31, 1\)"):
         laplacian_swd(good, good[:, :, :31])
     with pytest.raises(ValueError, match="found generated float64"):
         laplacian_swd(good.astype(float), good)  # type: ignore[arg-type]

@@ -106,13 +106,13 @@ def test_equal_images_have_a_ball_of_no_size_that_holds_their_copies(offset: flo
 def test_sets_without_neighbours_are_refused(metric: object) -> None:
     assert callable(metric)
     good = rows(8, 3, 0)
-    with pytest.raises(SonoforgeError, match="found 4 others in the smaller set, expected at least 5 for 5 neighbours"):
+    with pytest.raises(SonoforgeError, match="found 4 others in the smaller set"):
         metric(good[:5], good, 5)
-    with pytest.raises(SonoforgeError, match="found 1 real images, expected at least 2"):
+    with pytest.raises(SonoforgeError, match="found 1 real images"):
         metric(good, good[:1])
     with pytest.raises(SonoforgeError, match="features of real images that are not finite"):
         metric(good, good * np.nan)
     with pytest.raises(ValueError, match="found shapes"):
         metric(good, good[:, :2])
-    with pytest.raises(ValueError, match="found 0 neighbours, expected at least 1"):
+    with pytest.raises(ValueError, match="found 0 neighbours"):
         metric(good, good, 0)

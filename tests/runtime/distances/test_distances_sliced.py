@@ -82,11 +82,11 @@ def test_training_measures_the_very_same_distance() -> None:
 
 def test_sets_that_cannot_be_projected_are_refused() -> None:
     good = rows(5, 3, 0)
-    with pytest.raises(SonoforgeError, match="found 0 real images, expected at least 1"):
+    with pytest.raises(SonoforgeError, match="found 0 real images"):
         sliced_wasserstein(good, good[:0])
     with pytest.raises(SonoforgeError, match="features of generated images that are not finite"):
         sliced_wasserstein(good * np.nan, good)
     with pytest.raises(ValueError, match="found shapes"):
         sliced_wasserstein(good, good[:, :2])
-    with pytest.raises(ValueError, match="found 0 projections, expected at least 1"):
+    with pytest.raises(ValueError, match="found 0 projections"):
         sliced_wasserstein(good, good, projections=0)

@@ -62,7 +62,7 @@ def test_flat_images_have_a_level_and_bad_ones_are_refused() -> None:
     assert np.isfinite(ring_levels(flat)).all()
     with pytest.raises(SonoforgeError, match="found 0 images of side 64"):
         ring_levels(flat[:0])
-    with pytest.raises(SonoforgeError, match="found 2 images of side 8, expected 16 or more"):
+    with pytest.raises(SonoforgeError, match="found 2 images of side 8"):
         ring_levels(flat[:, :8, :8])
     with pytest.raises(ValueError, match="expected uint8"):
         ring_levels(flat[:, :32])

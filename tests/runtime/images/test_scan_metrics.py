@@ -123,7 +123,7 @@ def test_gcnr_is_that_of_two_overlapping_boxes() -> None:
     found = lesion_contrast.measure(levels, mask)
     assert found["gcnr"] == pytest.approx(0.5, abs=0.02)
     assert math.isnan(lesion_contrast.measure(levels, np.zeros_like(mask))["gcnr"])
-    with pytest.raises(ValueError, match=r"found shape \(2, 2\), expected \(256, 256\)"):
+    with pytest.raises(ValueError, match=r"found shape \(2, 2\)"):
         lesion_contrast.measure(levels, np.ones((2, 2), bool))
 
 

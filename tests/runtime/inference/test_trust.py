@@ -49,7 +49,7 @@ def test_axes_in_half_and_in_single_precision_are_read_alike(tmp_path: Path) -> 
     half = stored_as(np.float16)
     assert half.components.dtype == np.float32
     assert trust.distances(points, half) == pytest.approx(single, rel=1e-3)
-    with pytest.raises(BundleError, match=r"trust_components: found float64 .*, expected float16 or float32 \("):
+    with pytest.raises(BundleError, match=r"trust_components: found float64 .*"):
         stored_as(np.float64)
 
 

@@ -117,4 +117,4 @@ def test_a_reference_of_points_on_other_axes_is_refused(bundle: Path) -> None:
     factory.replace_file(bundle, "reference.npz", factory.npz(**arrays))
     done = sonoforge("classify", "x.png", "--bundle", bundle)
     assert done.code == 2
-    assert "found points of 7 numbers, expected 8" in done.err
+    assert "found points of 7 numbers" in done.err

@@ -89,9 +89,7 @@ def test_as_published_each_class_has_one_generator_of_all_images_for_each_seed()
 
 def test_too_few_groups_to_curate_are_refused_before_anything_is_trained() -> None:
     check_generators(tasks(("real", "gan")), CACHE)
-    with pytest.raises(
-        SonoforgeError, match=r"found 15 groups .* curated:2: fold 1 of 4 \(seed 0\), expected at least 39, .* add"
-    ):
+    with pytest.raises(SonoforgeError, match=r"found 15 groups .* curated:2: fold 1 of 4 \(seed 0\)"):
         check_generators(tasks(("real", "curated:2")), CACHE)
 
 

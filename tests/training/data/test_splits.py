@@ -132,9 +132,9 @@ def test_each_collection_is_left_out_with_all_that_it_shares(cache: ImageCache, 
         assert len(leaked_images(plan, fold, pooled)) == 0
     with pytest.raises(GateError, match="leave-one-collection-out: fold 1, stage classifier would train on its test"):
         check_sealed(plan, 1, "classifier", [plan.files.index(f"{cache.dataset.name}/b/scan (2).png")], pooled)
-    with pytest.raises(SonoforgeError, match="found one collection, expected several"):
+    with pytest.raises(SonoforgeError, match="found one collection"):
         make_plan(cache, LEAVE_ONE_OUT)
-    with pytest.raises(SonoforgeError, match="found 3 under leave-one-collection-out, expected one for each of 2"):
+    with pytest.raises(SonoforgeError, match="found 3 under leave-one-collection-out"):
         make_plan(pooled, LEAVE_ONE_OUT, 3)
 
 

@@ -116,7 +116,7 @@ def test_acdc_becomes_slices_with_a_mask_for_each_structure(tmp_path: Path) -> N
 
 def test_imported_structures_come_back_from_the_cache_in_the_order_of_their_names(tmp_path: Path) -> None:
     succeed("data", "import", "acdc", write_acdc(tmp_path / "ACDC"), tmp_path / "out")
-    with pytest.raises(SonoforgeError, match="found a single class folder 'heart', expected one folder for each of at"):
+    with pytest.raises(SonoforgeError, match="found a single class folder 'heart'"):
         read_dataset(tmp_path / "out")
     dataset = read_dataset(tmp_path / "out", fewest_classes=1)
     assert dataset.structures == ("left-ventricle", "myocardium", "right-ventricle")
@@ -285,5 +285,5 @@ def test_structures_that_overlap_are_refused(tmp_path: Path) -> None:
         mask.save(folder / f"a_mask_{name}.png")
     dataset = read_dataset(tmp_path / "set", 1)
     masks = read_structures(open_cache(dataset, 16, tmp_path / "cache"), np.arange(1), tmp_path / "cache")
-    with pytest.raises(SonoforgeError, match=r"a.png: masks of cup and disc overlap, expected each pixel in one"):
+    with pytest.raises(SonoforgeError, match=r"a.png: masks of cup and disc overlap"):
         check_disjoint(dataset, np.arange(1), masks)

@@ -93,7 +93,7 @@ def test_pca_of_images_along_one_line_leaves_the_second_axis_at_zero() -> None:
 
 
 def test_pca_refuses_what_has_no_components() -> None:
-    with pytest.raises(SonoforgeError, match="found 2 real images, expected at least 3"):
+    with pytest.raises(SonoforgeError, match="found 2 real images"):
         pca_projection(images(2, 1), images(5, 2))
     with pytest.raises(SonoforgeError, match="all equal"):
         pca_projection(np.full((5, 8, 8, 1), 7, np.uint8), images(5, 2, side=8))

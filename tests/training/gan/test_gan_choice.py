@@ -137,7 +137,7 @@ def _save(folder: Path, step: int, kid: float | None, diversity: float | None, d
 def test_the_lowest_kid_is_the_best_unless_its_samples_repeat_themselves(tmp_path: Path) -> None:
     floor = COLLAPSE_FRACTION
     _save(tmp_path, 1, kid=None, diversity=None, distance=0.01)  # saved between two ticks
-    with pytest.raises(SonoforgeError, match="found no best checkpoint, expected one with a measured kid") as error:
+    with pytest.raises(SonoforgeError, match="found no best checkpoint") as error:
         gan_checkpoint.find_checkpoint(tmp_path, "best")
     assert "\n" not in str(error.value)
     _save(tmp_path, 2, kid=0.01, diversity=floor - 0.01)

@@ -195,7 +195,7 @@ def test_a_conditional_generator_obeys_its_label(images: TrainingSet, features: 
     first, second = sample(generator, 4, 0, label=0), sample(generator, 4, 0, label=2)
     assert not np.array_equal(first, second)
     assert np.array_equal(first, sample(generator, 4, 0, label=0))
-    with pytest.raises(SonoforgeError, match="found label None, expected a label from 0 to 2"):
+    with pytest.raises(SonoforgeError, match="found label None"):
         sample(generator, 4, 0)
     with pytest.raises(SonoforgeError, match="found label 3"):
         sample(generator, 4, 0, label=3)

@@ -116,7 +116,7 @@ def test_the_parts_of_all_processes_make_the_batch(world: int) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match="found 10 on 4 processes, expected a multiple of 4; give batch 12"):
+    with pytest.raises(SonoforgeError, match="found 10 on 4 processes"):
         process_slice(10, 0, 4)
 
 

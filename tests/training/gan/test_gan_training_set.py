@@ -100,7 +100,7 @@ def test_masks_are_decoded_once(busi: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_image_without_a_mask_is_refused_where_others_of_its_class_have_one(busi: Path) -> None:
     (busi / "benign" / "benign (2)_mask.png").unlink()
-    with pytest.raises(SonoforgeError, match=r"benign \(2\).png: found no mask, expected benign \(2\)_mask.png"):
+    with pytest.raises(SonoforgeError, match=r"benign \(2\).png: found no mask"):
         _read(busi)
     assert not _read(busi, "normal").pixels[..., 1].any()
 

@@ -296,7 +296,7 @@ def test_another_architecture_and_other_widths_are_refused_before_anything_is_ma
 def test_blocks_that_cannot_be_frozen_are_refused() -> None:
     with pytest.raises(SonoforgeError, match=r"freeze_discriminator: found a recipe whose discriminator has no"):
         _check(None, "dcgan", frozen=1)
-    with pytest.raises(SonoforgeError, match=r"freeze_discriminator: found 4, expected at most 3"):
+    with pytest.raises(SonoforgeError, match=r"freeze_discriminator: found 4"):
         _check(None, "stylegan2", frozen=4)
     _check(None, "stylegan2", frozen=3)
     _check(None, "dcgan")

@@ -264,7 +264,7 @@ def test_what_is_of_another_structure_is_refused_plainly(
 
 def test_a_discriminator_with_more_deviation_maps_is_refused_plainly() -> None:
     _, judged = _discriminator(512, 32)
-    with pytest.raises(ValueError, match=r"b4\.conv\.weight: found the shape \(32, 36, 3, 3\), expected \(32, 33"):
+    with pytest.raises(ValueError, match=r"b4\.conv\.weight: found the shape \(32, 36, 3, 3\)"):
         official.discriminator_from_official(judged | {"b4.conv.weight": torch.zeros(32, 36, 3, 3)})
 
 

@@ -128,9 +128,7 @@ def test_interval_at_the_ends_stays_open_to_one_side() -> None:
 
 
 def test_what_cannot_be_probed_is_refused() -> None:
-    with pytest.raises(
-        SonoforgeError, match="found 4 generated and 20 real near-duplicate groups, expected at least 5"
-    ):
+    with pytest.raises(SonoforgeError, match="found 4 generated and 20 real near-duplicate groups"):
         _probe(_rows(4, 3, 0), _rows(20, 3, 1))
     with pytest.raises(SonoforgeError, match="found 20 generated and 2 real"):
         linear_probe(_rows(20, 3, 0), _rows(20, 3, 1), np.arange(20) % 2)

@@ -203,9 +203,7 @@ def test_the_name_tells_both_files(real_lpips: Lpips, weights: tuple[Path, Path]
 def test_other_weights_are_refused(squeezenet_file: Path, random_lpips: Lpips, tmp_path: Path) -> None:
     other = tmp_path / "mobile.safetensors"
     save_file(import_torchvision().models.mobilenet_v2(weights=None).state_dict(), other)
-    with pytest.raises(
-        SonoforgeError, match=r"mobile.safetensors: found mobilenet_v2 .*, expected squeezenet1_1, vgg16"
-    ):
+    with pytest.raises(SonoforgeError, match=r"mobile.safetensors: found mobilenet_v2 .*"):
         open_lpips(str(other))
     with pytest.raises(SonoforgeError, match="no such weights file"):
         open_lpips(str(squeezenet_file), str(tmp_path / "none.safetensors"))

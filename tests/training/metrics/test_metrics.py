@@ -126,7 +126,7 @@ def test_grey_is_seen_as_three_equal_channels(squeezenet: Features) -> None:
     assert torch.allclose(squeezenet.embed(grey), squeezenet.embed(colour), atol=1e-5)
     for first, second in zip(squeezenet.maps(grey), squeezenet.maps(colour), strict=True):
         assert torch.allclose(first, second, atol=1e-4)
-    with pytest.raises(ValueError, match="found 4 channels, expected 1 or 3"):
+    with pytest.raises(ValueError, match="found 4 channels"):
         squeezenet.embed(torch.zeros(1, 4, 64, 64))
 
 

@@ -94,9 +94,9 @@ def test_no_real_scan_is_shown_twice_and_both_kinds_come_as_often() -> None:
     shown = [groups[int(entry.file[:-4])] for entry in sheet.key.entries if entry.kind == "real"]
     assert sorted(shown) == sorted(set(groups))
     assert Counter(entry.kind for entry in sheet.key.entries) == {"real": 6, "generated": 6}
-    with pytest.raises(SonoforgeError, match="real: found 6 groups of near-duplicates, expected at least 7"):
+    with pytest.raises(SonoforgeError, match="real: found 6 groups of near-duplicates"):
         make_sheet([Pair(real, image_set("fake", noise(9, 1)))], 7, (), NONCE)
-    with pytest.raises(SonoforgeError, match="fake: found 5 generated images, expected at least 6"):
+    with pytest.raises(SonoforgeError, match="fake: found 5 generated images"):
         make_sheet([Pair(real, image_set("fake", noise(5, 1)))], 6, (), NONCE)
 
 

@@ -131,5 +131,5 @@ def test_the_parameter_that_matters_has_the_largest_importance() -> None:
 def test_importances_of_few_trials_are_refused() -> None:
     study = study_of(InMemoryStorage(), 9, "random", 0)
     run(study)
-    with pytest.raises(SonoforgeError, match="found 9 complete trials, expected at least 10"):
+    with pytest.raises(SonoforgeError, match="found 9 complete trials"):
         study.importances(0)

@@ -377,7 +377,7 @@ def test_tables_that_were_kept_are_shown_as_one(for_as_long: tuple[Path, list[ob
     longer.write_text(kept.read_text().replace("False", "perhaps", 1).replace("True", "perhaps", 1))
     assert re.search(r"longer.csv: line \d: collapsed: found 'perhaps'", refused("gan", "compare", "--from", longer))
     longer.write_text("data,recipe\n")
-    assert "found columns data, recipe, expected data, recipe, milestone" in refused("gan", "compare", "--from", longer)
+    assert "found columns data, recipe" in refused("gan", "compare", "--from", longer)
 
 
 def _double_hours(path: Path) -> None:

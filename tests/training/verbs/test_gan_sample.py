@@ -86,7 +86,7 @@ def test_archives_hold_the_same_images_whatever_the_batch(conditional: Path, tmp
 
 def test_a_class_is_needed_where_there_are_several(conditional: Path, tmp_path: Path) -> None:
     command = ["gan", "sample", conditional, "--out", tmp_path / "x"]
-    assert "--class-name: missing, expected one of benign, malignant" in refused(*command)
+    assert "--class-name: missing" in refused(*command)
     assert "did you mean malignant" in refused(*command, "--class-name", "malignan")
     assert not (tmp_path / "x").exists()
 
