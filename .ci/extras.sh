@@ -25,8 +25,8 @@ use() { # the verbs of an environment, from now on
 
 # Two cores: what the first verbs do not need is installed beside them.
 install train
-include train cluster,remote segment,tune train,export
-(install cluster,remote && install segment,tune && install train,export) & others=$!
+include train cluster,remote segment,tune
+(install cluster,remote && install segment,tune) & others=$!
 (install export && include export mobile && install mobile && install dicom) & exports=$!
 use train
 "${sonoforge[@]}" data phantom scans --images 150 --quiet
@@ -48,16 +48,14 @@ use segment,tune
   --metric-features pixels --repeats 5 --quiet
 "${sonoforge[@]}" tune --data scans --class benign --recipes dcgan --trials 3 --kimg 0.05 --size 32 --search batch=4,8 --search width=4,8 \
   --metric-features pixels --quiet
+"${sonoforge[@]}" search --data scans --class benign --conditioning none --stages generator --population 2 --children 1 --kimg 0.05 --width 2 \
+  --metric-features pixels --quiet
 
 wait "$exports"
 use export
 "${sonoforge[@]}" export runs/*-train-* --data phantom --formats onnx,torchscript --out classifier --quiet
 "${sonoforge[@]}" export runs/00000-* --formats onnx --out generator --quiet
 "${sonoforge[@]}" gan sample --bundle generator --count 2 --out from-bundle --quiet
-
-use train,export
-"${sonoforge[@]}" search --data scans --class benign --conditioning none --stages generator --population 2 --children 1 --kimg 0.05 --width 2 \
-  --metric-features pixels --quiet
 
 use mobile
 "${sonoforge[@]}" export runs/*-train-* --data phantom --formats executorch --out phone --quiet
@@ -66,4 +64,4 @@ use mobile
 use dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
 "${sonoforge[@]}" data import cbis-ddsm cbis regions --quiet
-echo "train, cluster with remote, segment with tune, export, train with export, mobile, dicom: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, export, mobile, dicom: each runs its verbs alone"
