@@ -46,7 +46,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     """The shipped bundle in three formats that pass and one, under another's name, that does not."""
     folder = tmp_path_factory.mktemp("export") / "bundle"
     planted = dataclasses.replace(
-        FORMATS["onnx-uint8"], classifier=shifted, tolerance=Tolerance(0.01, 0.1), whole_images=False
+        FORMATS["onnx-uint8"], writers={"classification": shifted}, tolerance=Tolerance(0.01, 0.1), whole_images=False
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FORMATS, "onnx-uint8", planted)

@@ -465,10 +465,10 @@ def test_near_duplicates_are_sought_once_in_the_same_real_images(real: Path, mon
     first, _ = read(str(real), str(real.parent / "fake.npz"), class_name="benign")
     found = first.groups
 
-    def sought_again(*_: object) -> None:
+    def sought_again(*_: object, **__: object) -> None:
         raise AssertionError("sought again")
 
-    monkeypatch.setattr(near_duplicates, "_search", sought_again)
+    monkeypatch.setattr(near_duplicates, "match_pictures", sought_again)
     second, _ = read(str(real), str(real.parent / "fake.npz"), class_name="benign")
     assert np.array_equal(second.groups, found)
     other, _ = read(str(real), str(real.parent / "fake.npz"), class_name="malignant")

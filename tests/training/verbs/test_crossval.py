@@ -274,7 +274,7 @@ def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balance
         (["--gan-checkpoint", "best", "--gan-metric-features", "bundle:mine.zip"], "has seen no test image"),
         (["--gan-held-out", "0.2"], "add --gan-checkpoint best"),
         (["--gan-recipe", "stylegan2", "--gan-start-from", "."], "no checkpoint"),
-        (["--gan-loss", "began"], "found loss began"),
+        (["--gan-loss", "began"], "--gan-loss: found 'began'"),
         (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
     ],
 )

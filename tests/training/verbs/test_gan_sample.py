@@ -141,7 +141,7 @@ def test_a_bundle_makes_the_images_of_its_run(
     found, same_images, same_masks = _pictures_of(tmp_path / "bundle")
     assert np.abs(np.subtract(images, same_images)).max() <= 1
     assert np.mean(np.not_equal(masks, same_masks)) < 0.001
-    assert len(found.pop("sha256_of")) == 64
+    assert len(found.pop("file_sha256")) == 64
     for entry in (*manifest["images"], *found["images"]):
         entry.pop("sha256")
     assert found == manifest

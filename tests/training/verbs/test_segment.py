@@ -175,7 +175,7 @@ def test_spade_draws_into_maps_that_another_generator_made(run: Run, tmp_path: P
         (["--recipes", "dcgan:small"], "found preset 'small'"),
         (["--recipes", "none"], "--recipes: found none, but generated,both:2 need generated pairs"),
         (["--maps", "wgan"], "--maps: found wgan, expected real, perturbed or a recipe of this run.*dcgan"),
-        (["--recipes", "spade"], "perceptual_weight: found 10.0 with no feature network"),
+        (["--recipes", "spade"], "perceptual-weight: found 10.0 with no feature network"),
     ],
 )
 def test_wrong_input_is_refused_in_one_line(run: Run, flags: list[str], message: str, tmp_path: Path) -> None:

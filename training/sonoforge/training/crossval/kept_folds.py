@@ -40,7 +40,7 @@ def check_images(folder: Path, cache: ImageCache) -> None:
         named, digest = plans.get(fold.seed, (folder / FILE, ""))
         if fold.made_from.plan != digest:
             raise SonoforgeError(
-                f"{named}: is not the plan that {path.name} was made with; restore it, or leave --resume out to begin "
+                f"{named}: is not the plan that {path.name} was made with; restore it, or leave out --resume to begin "
                 "anew"
             )
     for _, plan in found:

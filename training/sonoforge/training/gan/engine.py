@@ -153,7 +153,7 @@ def _read_sources(path: Path) -> dict[str, str]:
         sources: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SonoforgeError(
-            f"{path}: cannot be read ({error}), so nothing says which images this training is of; leave --resume out "
+            f"{path}: cannot be read ({error}), so nothing says which images this training is of; leave out --resume "
             "to start again"
         ) from error
     return sources
