@@ -30,7 +30,7 @@ def check_images(folder: Path, cache: ImageCache) -> None:
         if kept:
             raise SonoforgeError(
                 f"{folder}: holds {', '.join(kept)} without {FILE}, so nothing says which images they are of; leave "
-                "--resume out to start again"
+                "out --resume to start again"
             )
         return
     found = [(path, read_plan(path)) for path in sorted(folder.glob("splits*.json"))]
