@@ -203,6 +203,11 @@ def flag(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
+def format_value(value: object) -> str:
+    """Return a setting as it is typed."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def with_flag(message: str, config_class: Any) -> str:
     """Return an error with the flag in place of the argument's name that it begins with.
 

@@ -11,9 +11,10 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.cli.options import format_value
 from sonoforge.training.pages import blocks, charts
 from sonoforge.training.pages.embedding import embed
-from sonoforge.training.search.results import COSTS, Searched, format_value, pareto_front
+from sonoforge.training.search.results import COSTS, Searched, pareto_front
 from sonoforge.training.search.study import DIVERGED, Trial, ranked
 from sonoforge.training.search.trial import METRICS, trial_folder
 from sonoforge.training.statistics.wording import counted, duration, figure

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sonoforge.runtime.cli.options import format_value
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.search.study import Trial, best_of
 from sonoforge.training.search.trial import trial_folder
@@ -107,8 +108,3 @@ def train_command(data: str, settings: GanSettings) -> str:
         flag = "--" + field.name.replace("_", "-")
         words.append(flag if value is True else f"{flag} {shlex.quote(format_value(value))}")
     return " ".join(words)
-
-
-def format_value(value: object) -> str:
-    """Print a setting as it is typed."""
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -18,7 +18,7 @@ import torch
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten, resolve_config
+from sonoforge.runtime.cli.options import Outcome, flatten, format_value, resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
@@ -42,7 +42,6 @@ from sonoforge.training.pages.gan_comparison import pictures, tables
 from sonoforge.training.pages.gan_comparison.tables import read_comparison
 from sonoforge.training.progress import is_shown
 from sonoforge.training.run_folder import write_table
-from sonoforge.training.search.results import format_value
 from sonoforge.training.statistics.published_gans import Paper, find_paper
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
