@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import difflib
+import functools
 import gzip
 import io
 import json
@@ -86,6 +87,7 @@ def printed(*arguments: object) -> str:
     return out.getvalue()
 
 
+@functools.cache
 def read(path: Path) -> list[Row]:
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -17,7 +17,8 @@ import io
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ GENERATOR_BYTES = 4_000_000_000
 # Of a classifier: the libraries and a MobileNetV2 take 105 MB; weights are held up to three times during loading.
 _BASE_BYTES, _BYTES_PER_BYTE = 300_000_000, 8
 _DIGITS = 20  # of the limit and of the model's size, which are sent first
+_MOST_SAID = 100_000  # bytes of a child's messages
 
 _passed: set[str] = set()
 
@@ -45,7 +47,11 @@ _passed: set[str] = set()
 def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory: int = 0) -> None:
     """Look into a foreign ONNX file, or take an ORT file as it is, and try it once in the life of this process.
 
-    Its process may take ``memory`` bytes; 0 stands for those of a classifier of this size.
+    Args:
+        content: The file.
+        where: Its path, as an error names it.
+        inputs: What it is tried on, by name.
+        memory: Bytes that its process may take; 0 for those of a classifier of this size.
 
     Raises:
         BundleError: `check_graph` refuses it, or its process crashed, failed, or took too much time or memory.
@@ -65,27 +71,57 @@ def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]], memory: in
     """Return what went wrong; nothing if the model answered."""
     arrays = io.BytesIO()
     np.savez(arrays, **inputs)  # type: ignore[arg-type]
-    numbers = b"%0*d%0*d" % (_DIGITS, memory, _DIGITS, len(content))
     try:
-        child = subprocess.run(
+        # The interpreter's own folder holds no modules that could be taken for ours.
+        child = subprocess.Popen(
             [sys.executable, "-m", "sonoforge.runtime.inference.trial"],
-            input=numbers + content + arrays.getvalue(),
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=module_environment(),
-            cwd=sys.prefix,  # the interpreter's own folder holds no modules that could be taken for ours
-            check=False,
-            timeout=SECONDS,
+            cwd=sys.prefix,
         )
-    except subprocess.TimeoutExpired:
-        return f"found no answer to its golden input within {SECONDS} s, expected one"
     except OSError as error:
         return f"it could not be tried in a process of its own ({error.strerror})"
-    said = reason(child.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]) or "without a message"
-    if child.returncode in (0, SonoforgeError.exit_code):
-        return said if child.returncode else ""
+    too_long = threading.Event()
+
+    def end() -> None:
+        too_long.set()
+        child.kill()
+
+    timer = threading.Timer(SECONDS, end)
+    timer.start()
+    try:
+        said = _talk(child, (_number(memory), _number(len(content)), content, arrays.getvalue()))
+    finally:
+        timer.cancel()
+        child.kill()
+        child.wait()
+    if too_long.is_set():
+        return f"found no answer to its golden input within {SECONDS} s, expected one"
+    if child.returncode == 0:
+        return ""
+    if child.returncode == SonoforgeError.exit_code:
+        return said
     ended = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
     return f"found that onnxruntime ends with {ended} ({said}), expected an answer to its golden input"
+
+
+def _number(value: int) -> bytes:
+    return b"%0*d" % (_DIGITS, value)
+
+
+def _talk(child: subprocess.Popen[bytes], parts: Sequence[bytes]) -> str:
+    """Send a child its task, and return the last line that it said once it has ended."""
+    assert child.stdin and child.stderr  # noqa: S101 - both are pipes
+    with child.stderr:
+        with contextlib.suppress(OSError), child.stdin:  # it may have ended already
+            for part in parts:
+                child.stdin.write(part)
+        said = child.stderr.read(_MOST_SAID).decode("utf-8", "replace").strip()
+    if len(said) < _MOST_SAID:
+        child.wait()
+    return reason(said.rpartition("\n")[2]) or "without a message"
 
 
 def _answer_once() -> None:
