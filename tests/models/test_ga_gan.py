@@ -29,7 +29,7 @@ DISCRIMINATOR_DOWNS = [(32, 32, 128), (16, 16, 256), (8, 8, 512), (4, 4, 1024)]
 
 def test_the_paper_s_fixed_discriminator_is_read_as_the_paper_explains_it() -> None:
     code = parse("{4, 235-66-7, [4]}", "discriminator")
-    assert code == Code(4, ((2, 3, 5), (6, 6), (7,)), (4,)) == PUBLISHED["discriminator"]["fixed"].code
+    assert code == Code(4, ((2, 3, 5), (6, 6), (7,)), (4,)) == PUBLISHED["discriminator"]["fixed"]
     assert str(code) == "{4, 235-66-7, [4]}"
     assert parse(" {4,235-66-7,[ 4 ]} ", "discriminator") == code
     assert str(parse("{3, 12-6, []}", "generator")) == str(parse("{3, 12-6}", "generator")) == "{3, 12-6}"
@@ -89,7 +89,7 @@ def test_a_code_with_any_one_character_changed_is_another_code_or_refused_at_a_c
 
 
 def test_the_found_pair_is_as_far_as_the_paper_tells() -> None:
-    generator, discriminator = (PUBLISHED[network]["found"].code for network in ("generator", "discriminator"))
+    generator, discriminator = (PUBLISHED[network]["found"] for network in ("generator", "discriminator"))
     assert (generator.nodes, generator.attention) == (4, (3, 4))
     assert (discriminator.nodes, discriminator.attention) == (5, (1, 2))
     edges = [digit for group in discriminator.edges for digit in group]
@@ -100,12 +100,12 @@ def test_attention_of_a_named_code_stays_at_maps_of_its_side() -> None:
     sides = {"generator": lambda cell, size: 4 * 2 ** (cell - 1), "discriminator": lambda cell, size: size >> cell - 1}
     for network, side in sides.items():
         for name, named in PUBLISHED[network].items():
-            wanted = {side(cell, 64) for cell in named.code.attention}
+            wanted = {side(cell, 64) for cell in named.attention}
             for size, cells in ((32, 3), (64, 4), (128, 5), (256, 6)):
                 found = resolve(name, network, size)
                 there = {side(cell, size) for cell in range(1, cells + 1)}
                 assert {side(cell, size) for cell in found.attention} == wanted & there
-                assert found.edges == named.code.edges
+                assert found.edges == named.edges
 
 
 # Cells.

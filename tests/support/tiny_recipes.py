@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sonoforge.training.gan.recipes.row import Recipe
-from sonoforge.training.gan.recipes.table import RECIPES
+from sonoforge.training.gan.recipes import RECIPES, Recipe
 
 STYLED = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
 LATENT = 32  # numbers in a latent, and in a style

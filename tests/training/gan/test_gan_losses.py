@@ -19,8 +19,7 @@ from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.objectives.losses import LOSSES, class_loss
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
-from sonoforge.training.gan.recipes.row import Strength
-from sonoforge.training.gan.recipes.table import RECIPES
+from sonoforge.training.gan.recipes import RECIPES, Strength
 from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.updates import TrainingBatch, update_discriminator, update_generator
 

@@ -21,7 +21,7 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
-from sonoforge.training.gan.recipes.table import RECIPES
+from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.metrics.features import Features, open_features

@@ -33,8 +33,7 @@ from sonoforge.training.gan.generator import generate, load_generator, sample
 from sonoforge.training.gan.networks import Samples, build_networks, generator_options
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import tick_metrics
-from sonoforge.training.gan.recipes.row import Budget, OptimiserSettings, Recipe
-from sonoforge.training.gan.recipes.table import RECIPES
+from sonoforge.training.gan.recipes import RECIPES, Budget, OptimiserSettings, Recipe
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.metrics.spaces import open_space

@@ -10,8 +10,7 @@ import pytest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes.row import Strength
-from sonoforge.training.gan.recipes.table import RECIPES
+from sonoforge.training.gan.recipes import RECIPES, Strength
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.search.pruning import RULES
 from sonoforge.training.search.space import (

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from sonoforge.models.image_sizes import doublings, smallest_side
 
@@ -48,13 +47,6 @@ class Code:
         edges = "-".join("".join(map(str, group)) for group in self.edges)
         attention = f", [{', '.join(map(str, self.attention))}]" if self.attention else ""
         return f"{{{self.nodes}, {edges}{attention}}}"
-
-
-class Named(NamedTuple):
-    """A code of the paper."""
-
-    code: Code
-    uncertain: str  # what the paper leaves open or contradicts
 
 
 def parse(text: str, network: str) -> Code:
@@ -157,29 +149,16 @@ def attention_cells(network: str, image_size: int) -> tuple[int, ...]:
     return tuple(cell for cell, side in sides if side <= _LARGEST_ATTENTION)
 
 
-PUBLISHED: Mapping[str, Mapping[str, Named]] = {
-    "generator": {
-        "found": Named(
-            parse("{4, 226-26-2, [3, 4]}", "generator"),
-            "Known are 4 nodes and self-attention after cells 3 and 4; one table gives 64 channels to the attention on "
-            "maps of 128. The operations of the found cell are not known to us: the digits of its edges are ours.",
-        ),
-    },
+PUBLISHED: Mapping[str, Mapping[str, Code]] = {
+    "generator": {"found": parse("{4, 226-26-2, [3, 4]}", "generator")},
     "discriminator": {
-        "fixed": Named(
-            parse("{4, 235-66-7, [4]}", "discriminator"),
-            "The paper prints it whole; it stands beside every generator of the first stage.",
-        ),
-        "found": Named(
-            parse("{5, 2265-226-26-2, [1, 2]}", "discriminator"),
-            "Known are 5 nodes, self-attention after cells 1 and 2, and, from the text, three skips and one zero; the "
-            "table of the cell has 4 layers for 5 nodes. Which edges these are, and the 3x3 convolutions of the other "
-            "six, are ours.",
-        ),
+        "fixed": parse("{4, 235-66-7, [4]}", "discriminator"),
+        "found": parse("{5, 2265-226-26-2, [1, 2]}", "discriminator"),
     },
 }
-"""The codes of the paper by name, for its 64x64 pixels; the example of a mutated code that it prints, 107590, has
-digits that stand for nothing."""
+"""The codes of the paper by name, for its 64x64 pixels, as far as it tells: ``sonoforge gan recipes ga-gan``.
+
+The example of a mutated code that it prints, 107590, has digits that stand for nothing."""
 
 
 def resolve(text: str, network: str, image_size: int) -> Code:
@@ -198,6 +177,6 @@ def resolve(text: str, network: str, image_size: int) -> Code:
         except ValueError as error:
             raise ValueError(f"{network}_cell: {error}{names}") from None
     published = cell_sides(network, _PUBLISHED_SIZE)
-    kept = {published[cell - 1] for cell in named.code.attention}
+    kept = {published[cell - 1] for cell in named.attention}
     sides = cell_sides(network, image_size)
-    return replace(named.code, attention=tuple(cell for cell, side in enumerate(sides, start=1) if side in kept))
+    return replace(named, attention=tuple(cell for cell, side in enumerate(sides, start=1) if side in kept))

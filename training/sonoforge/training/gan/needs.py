@@ -13,7 +13,7 @@ from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of
 from sonoforge.training.gan.objectives.losses import LOSSES
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes.row import Recipe
+from sonoforge.training.gan.recipes import Recipe
 
 
 class Need(NamedTuple):

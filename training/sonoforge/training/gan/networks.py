@@ -14,7 +14,7 @@ from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
-from sonoforge.training.gan.recipes.row import Recipe
+from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.metrics.features import Features
 
 

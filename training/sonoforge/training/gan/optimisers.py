@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from sonoforge.training.gan.recipes.row import OptimiserSettings
+from sonoforge.training.gan.recipes import OptimiserSettings
 
 
 def build_optimiser(

@@ -11,8 +11,7 @@ from sonoforge.training.gan.needs import check_needs
 from sonoforge.training.gan.networks import ARCHITECTURES, discriminator_of
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.recipes.row import OPTIMISERS, OptimiserSettings, Recipe, Strength, r1_gamma
-from sonoforge.training.gan.recipes.table import find_recipe
+from sonoforge.training.gan.recipes import OPTIMISERS, OptimiserSettings, Recipe, Strength, find_recipe
 
 # Settings that do not change what is computed; a training may be continued with others.  What is measured and how
 # often changes no weight either, but is compared: the figures of one folder are measured in one way.
@@ -46,7 +45,8 @@ def compose(settings: GanSettings) -> Recipe:
         recipe = dataclasses.replace(recipe, **recipe.presets[settings.preset].changes)
     if recipe.r1_by_size:
         side = settings.image_size or recipe.image_size
-        gamma = r1_gamma(side, settings.batch or recipe.budget_for(settings.class_name).batch)
+        batch = settings.batch or recipe.budget_for(settings.class_name).batch
+        gamma = 0.0002 * side**2 / batch  # the rule of the authors' code of StyleGAN2-ADA and StyleGAN3
         strengths = {**recipe.regularisers, "r1": recipe.regularisers["r1"]._replace(weight=gamma)}
         recipe = dataclasses.replace(recipe, regularisers=strengths)
     changes: dict[str, Any] = {name: getattr(settings, name) for name in _REPLACING}

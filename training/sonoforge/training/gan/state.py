@@ -24,7 +24,7 @@ from sonoforge.training.gan.networks import build_networks
 from sonoforge.training.gan.objectives.losses import LOSSES, Loss, perceptual_loss
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import build_optimiser, optimiser_tensors, restore_optimiser
-from sonoforge.training.gan.recipes.row import OptimiserSettings, Recipe
+from sonoforge.training.gan.recipes import OptimiserSettings, Recipe
 from sonoforge.training.gan.shapes import draw_masks, learn_shapes
 from sonoforge.training.gan.training import Training
 from sonoforge.training.gan.transfer import freeze, transfer_weights

@@ -21,7 +21,7 @@ from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, expand, hold_out
 from sonoforge.training.gan.networks import Samples, Seen, generator_options, outline_networks
 from sonoforge.training.gan.options import PRECISIONS, GanSettings
-from sonoforge.training.gan.recipes.row import Recipe
+from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.transfer import check_transfer, freeze, with_classes

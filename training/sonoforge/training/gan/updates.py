@@ -15,7 +15,7 @@ from sonoforge.training.gan.distributed import average_gradients, reduce_mean
 from sonoforge.training.gan.generator import latent_distribution, structures_drawn_into
 from sonoforge.training.gan.objectives.losses import class_loss, feature_matching
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Batch, Regulariser
-from sonoforge.training.gan.recipes.row import Strength
+from sonoforge.training.gan.recipes import Strength
 from sonoforge.training.gan.state import TrainingState
 
 Scalars = dict[str, Tensor]

@@ -12,7 +12,7 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes.row import Recipe
+from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.gan.training import SOURCES, Pretrained, open_pretrained
 from sonoforge.training.metrics.suited_space import choose_space

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes.row import Recipe, Strength
+from sonoforge.training.gan.recipes import Recipe, Strength
 
 Value = str | int | float
 

@@ -15,7 +15,7 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import choose_channels, prepare_images
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.recipes.table import RECIPES
+from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.segmentation.arms import Arm, find_arm
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set

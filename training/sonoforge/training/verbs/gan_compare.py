@@ -34,7 +34,7 @@ from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.pace import LENGTH, steps_in
 from sonoforge.training.gan.progress.ticks import read_stats, training_cost
-from sonoforge.training.gan.recipes.table import find_recipe
+from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.metrics.lpips import Lpips, open_lpips

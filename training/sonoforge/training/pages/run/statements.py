@@ -9,7 +9,7 @@ from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes.table import RECIPES
+from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.statistics.wording import counted, listed, spread
 
 _NEAR_DUPLICATE = "a near-duplicate or an identical image"

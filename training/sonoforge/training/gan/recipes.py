@@ -1,10 +1,23 @@
-"""What a recipe says: the names of its parts and their numbers."""
+"""The table of GAN recipes: each row is data, and a new recipe is a new row of ``recipes.json``.
+
+A recipe names one part of each kind: architecture x loss x regularisers x perceptual term x augmentation x EMA x
+conditioning x optimisers x schedule.  The training loop knows none of them by name.
+
+A row in the file has the fields of `Recipe`; the rest is as in the row that it is ``like``, or the field's default.  A
+regulariser is its weight and, where it is lazy, the steps between two uses; a preset may be ``like`` another of its
+row, too.  Prose is a list of lines, with ``$NAME`` for a text that several rows share.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from string import Template
 from typing import Any, Literal, NamedTuple
+
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 
 # The optimisers, each with the betas that it has where a recipe names another one: Adam's of Radford et al. 2016, and
 # RMSprop's smoothing of the authors' code of WGAN.
@@ -36,29 +49,11 @@ class Budget(NamedTuple):
         return f"{self.length:,g} {self.unit}".replace(",", " " if self.length >= 10_000 else "")
 
 
-def adam(rate: float, discriminator_rate: float, betas: tuple[float, float]) -> dict[str, Any]:
-    """Return the fields of a row whose two networks have Adam with the same betas."""
-    return {
-        "generator_optimiser": OptimiserSettings("adam", rate, betas),
-        "discriminator_optimiser": OptimiserSettings("adam", discriminator_rate, betas),
-    }
-
-
-def both(**options: Any) -> dict[str, Any]:
-    """Return the fields of a row whose two networks have the same options."""
-    return {"generator": options, "discriminator": options}
-
-
 class Strength(NamedTuple):
     """How a regulariser is applied: its weight, and every how many steps (more than 1: lazily, Karras 2020)."""
 
     weight: float
     interval: int = 1
-
-
-def r1_gamma(side: int, batch: int) -> float:
-    """Return R1's gamma for images of this side: the rule of the authors' code of StyleGAN2-ADA and StyleGAN3."""
-    return 0.0002 * side**2 / batch
 
 
 class Preset(NamedTuple):
@@ -104,23 +99,62 @@ class Recipe:
     presets: Mapping[str, Preset] = field(default_factory=dict)
     # Images over which a blur of all that the discriminator sees fades, from `blurring.START` pixels; 0: none.
     blur: int = 0
-    r1_by_size: bool = False  # whether R1's gamma follows the size and the batch that are asked for, see `r1_gamma`
+    r1_by_size: bool = False  # whether R1's gamma follows the size and the batch that are asked for
 
     def budget_for(self, class_name: str) -> Budget:
         """Return the published length of training for this class."""
         return self.class_budgets.get(class_name.lower(), self.budget)
 
 
-# Numbers and reasons that recipes of several families share.
+def _read_recipes(path: Path) -> dict[str, Recipe]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    texts: dict[str, str] = {}
 
-# None of the classic papers says how long to train on a few hundred medical images.  Thakur and Thakur train DCGAN,
-# LSGAN, WGAN, StyleGAN and two more for 200 epochs each; the other rows take the same number for want of one.
-EPOCHS = 200
-AS_LONG = "200 epochs: as Thakur and Thakur give the six that they compare; none of its own is known for small sets."
-AVERAGED = "The averaged generator (EMA) is an addition, half-life 10 000 images as in Karras 2020 (StyleGAN2)."
+    def prose(lines: list[str]) -> str:
+        return Template(" ".join(lines)).substitute(texts)
 
-# As published, but narrow, so that a few hundred images are seen often enough in the minutes of a few cores.
-FEW_CORES = (
-    "A narrow network and small batches, for minutes of a few cores at 64 pixels; nothing else differs. At the "
-    "published width a step takes a core 10 seconds and more."
-)
+    def presets(rows: dict[str, Any]) -> dict[str, Preset]:
+        found: dict[str, Preset] = {}
+        for name, row in rows.items():
+            shared = found[row["like"]].changes if "like" in row else {}
+            found[name] = Preset({**shared, **fields(row["changes"])}, prose(row["why"]))
+        return found
+
+    def optimiser(row: dict[str, Any]) -> OptimiserSettings:
+        return OptimiserSettings(row["name"], row["learning_rate"], tuple(row["betas"]))
+
+    readers: dict[str, Callable[[Any], Any]] = {
+        "source": prose,
+        "presets": presets,
+        "generator_optimiser": optimiser,
+        "discriminator_optimiser": optimiser,
+        "budget": lambda row: Budget(**row),
+        "class_budgets": lambda rows: {name: Budget(**row) for name, row in rows.items()},
+        "regularisers": lambda rows: {name: Strength(*numbers) for name, numbers in rows.items()},
+    }
+
+    def fields(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: readers[name](value) if name in readers else value for name, value in row.items()}
+
+    for name, lines in content["texts"].items():
+        texts[name] = prose(lines)
+    found: dict[str, Recipe] = {}
+    for name, row in content["recipes"].items():
+        like = row.pop("like", None)
+        found[name] = replace(found[like], **fields(row)) if like else Recipe(**fields(row))
+    return found
+
+
+RECIPES = _read_recipes(Path(__file__).with_suffix(".json"))
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return the row of this name.
+
+    Raises:
+        SonoforgeError: There is none; the message names the closest.
+    """
+    if name not in RECIPES:
+        hint = did_you_mean(name, list(RECIPES))
+        raise SonoforgeError(f"recipe: found {name!r}, expected one of {', '.join(RECIPES)}{hint}")
+    return RECIPES[name]

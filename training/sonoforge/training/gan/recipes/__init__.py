@@ -1,1 +1,0 @@
-"""The GAN recipes, by family, and their table."""
