@@ -60,9 +60,11 @@ def identity(file: str, origin: Origin) -> dict[str, str]:
 class CsvFormat:
     """One row for each file, with its error if it could not be used."""
 
-    def __init__(self, columns: Sequence[str], cells: Callable[[Entry], Mapping[str, str]]) -> None:
-        """Take the columns of an answer, and what gives their cells."""
-        self.columns = ["file", "ok", *columns, "error_code", "error_message", *IDENTITY]
+    def __init__(
+        self, columns: Sequence[str], cells: Callable[[Entry], Mapping[str, str]], about: Sequence[str] = IDENTITY
+    ) -> None:
+        """Take the columns of an answer, what gives their cells, and the columns of what `line` is given besides."""
+        self.columns = ["file", "ok", *columns, "error_code", "error_message", *about]
         self._cells = cells
         self.head = self._text(self.columns)
 

@@ -12,7 +12,7 @@ compared in full and followed along their arms.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,19 +122,6 @@ def _ridges_and_valleys(line: NDArray[np.uint8], first: int) -> NDArray[np.intp]
     return np.concatenate(found)
 
 
-def _ordered(one: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the smaller and the larger of two arrays, element by element."""
-    return np.minimum(one, other), np.maximum(one, other)
-
-
-def _darkest_and_second(
-    one: tuple[NDArray[Any], NDArray[Any]], other: tuple[NDArray[Any], NDArray[Any]]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the smallest and the second largest of four arrays, given as two `_ordered` pairs."""
-    darkest, next_darkest = _ordered(one[0], other[0])
-    return darkest, np.maximum(np.minimum(one[1], other[1]), next_darkest)
-
-
 def _measured(padded: NDArray[np.uint8], candidates: list[NDArray[np.intp]]) -> list[Cross]:
     """Follow the arms from each candidate, as `_candidates` returns them; keep what is a cross with ends."""
     places = np.concatenate(candidates)
@@ -147,8 +134,7 @@ def _measured(padded: NDArray[np.uint8], candidates: list[NDArray[np.intp]]) -> 
     darkest = np.minimum.accumulate(arms.min(axis=1), axis=1)
     between[:, :, :SHORTEST] = 0  # the stroke itself is up to three pixels wide
     brightest = np.maximum.accumulate(between, axis=2)
-    first, second, third, fourth = brightest.swapaxes(0, 1)
-    contrast = darkest - _darkest_and_second(_ordered(first, second), _ordered(third, fourth))[1]
+    contrast = darkest - np.sort(brightest, axis=1)[:, -2]
     contrast[:, :SHORTEST] = -255
     holds = contrast >= _FAINT
     last = np.where(holds.any(axis=1), _MARGIN - np.argmax(holds[:, ::-1], axis=1), 0)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import io
-import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_non_image
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
 from sonoforge.runtime.images.skipped import GENERATED, NON_IMAGE, kind_of_other, made_by_sonoforge
-
-log = logging.getLogger(__name__)
 
 # Suffixes of a folder's image files; a file named on the command line is judged by its content alone.
 _SUFFIXES = (
@@ -184,33 +179,6 @@ def silent_libraries() -> Iterator[None]:
 def failure(path: str, code: str, message: str) -> Entry:
     """Return the result of a file that cannot be used, with a code of `images.limits.ImageError`."""
     return {"file": path, "ok": False, "error": {"code": code, "message": " ".join(message.split())}}
-
-
-def write_csv(
-    path: str,
-    results: Sequence[Entry],
-    columns: Sequence[str],
-    cells: Callable[[Entry], dict[str, str]],
-) -> None:
-    """Write one header line and one line for each file, with its error if it could not be used.
-
-    ``cells`` gives the values of a file that could be used, by column.
-    """
-    import csv  # noqa: PLC0415 - only with --csv
-
-    from sonoforge.runtime.atomic import write_text  # noqa: PLC0415
-
-    buffer = io.StringIO(newline="")
-    header = ["file", "ok", *columns, "error_code", "error_message"]
-    writer = csv.DictWriter(buffer, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    for result in results:
-        row = (
-            cells(result) if result["ok"] else {f"error_{key}": defused(text) for key, text in result["error"].items()}
-        )
-        writer.writerow({"file": defused(result["file"]), "ok": str(result["ok"]).lower(), **row})
-    write_text(path, buffer.getvalue())
-    log.info("written: %s", path)
 
 
 def column_width(files: Sequence[str]) -> int:

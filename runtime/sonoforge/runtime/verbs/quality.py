@@ -47,9 +47,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer_files import CsvFormat
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.csv_cells import defused
@@ -67,7 +69,6 @@ from sonoforge.runtime.images.inputs import (
     failure,
     printable,
     silent_libraries,
-    write_csv,
 )
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.quality_metrics import METRICS, assess
@@ -123,7 +124,9 @@ def main(config: QualityConfig) -> Outcome:
     if found.skipped:
         log.info("%s", in_words(found.skipped))
     if config.csv:
-        write_csv(config.csv, results, [*METRICS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells)
+        form = CsvFormat([*METRICS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells, about=())
+        write_text(config.csv, form.head + "".join(form.line(entry, {}) for entry in results))
+        log.info("written: %s", config.csv)
     against = _compare(config, classifier, embeddings) if classifier else None
     result = {
         "results": results,
@@ -134,7 +137,6 @@ def main(config: QualityConfig) -> Outcome:
         "notice": NOTICE,
     }
     if config.html:
-        from sonoforge.runtime.atomic import write_text  # noqa: PLC0415 - only with --html
         from sonoforge.runtime.pages.quality_page import quality_page  # noqa: PLC0415 - only with --html
 
         model = f"{bundle.manifest.name} {bundle.manifest.version}"
