@@ -154,7 +154,7 @@ class Many(Config):
 
 
 def help_of(monkeypatch: pytest.MonkeyPatch, config_class: type, *, everything: bool) -> str:
-    monkeypatch.setitem(verbs.VERBS, "made-up", verbs.Verb("runtime", "settings", "", "do nothing"))
+    monkeypatch.setitem(verbs.VERBS, "made-up", verbs.Verb("do nothing", "runtime"))
     return help.of_verb("made-up", config_class, everything)
 
 
@@ -234,9 +234,8 @@ def test_an_unknown_verb_points_to_the_right_one(typed: str, meant: str) -> None
 
 
 def test_other_names_of_verbs_are_none_and_each_means_one() -> None:
-    others = [other for names in verbs._OTHER_NAMES.values() for other in names.split()]
+    others = [other for verb in verbs.VERBS.values() for other in verb.other_names.split()]
     assert len(others) == len({*others})
-    assert set(verbs._OTHER_NAMES) <= set(verbs.VERBS)
     assert not set(others) & set(verbs.VERBS)
 
 
