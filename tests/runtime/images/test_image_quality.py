@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 import bundle_factory as factory
-from sonoforge.runtime.bundle.classification import Limits
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.preprocessing import IMAGENET
+from sonoforge.runtime.images.quality_table import Band
 
 CLEAN = [Image.fromarray(factory.scan(seed, 400, 300)).filter(ImageFilter.GaussianBlur(1.2)) for seed in range(5)]
 
@@ -127,7 +127,7 @@ def test_colour_is_measured_as_luma() -> None:
 
 
 def test_flags_name_the_faulty_side_only() -> None:
-    limits = {name: Limits(10.0, 20.0) for name in image_quality.METRICS}
+    limits = {name: Band(10.0, 20.0) for name in image_quality.METRICS}
     assert image_quality.flags(dict.fromkeys(image_quality.METRICS, 10.0), limits) == []
     assert image_quality.flags(dict.fromkeys(image_quality.METRICS, 20.0), limits) == []
     low = image_quality.flags(dict.fromkeys(image_quality.METRICS, 9.0), limits)

@@ -33,19 +33,11 @@ from sonoforge.runtime.bundle.manifest import (
     whole,
 )
 from sonoforge.runtime.images.preprocessing import CROPS, FILTERS, Preprocessing
-from sonoforge.runtime.images.quality_metrics import METRICS
-from sonoforge.runtime.images.quality_table import SCAN
+from sonoforge.runtime.images.quality_table import METRICS, SCAN, Band
 from sonoforge.runtime.images.scan_pose import ROWS
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
 """Outputs of a model file, in order."""
-
-
-class Limits(NamedTuple):
-    """Low and high reference percentile of one quality metric."""
-
-    low: float
-    high: float
 
 
 class TailLimits(NamedTuple):
@@ -99,7 +91,7 @@ class ScanBands(NamedTuple):
     """
 
     images: int
-    limits: dict[str, Limits]
+    limits: dict[str, Band]
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,7 @@ class ClassifierManifest(Manifest):
     thresholds: dict[str, float]  # probability from which a class belongs to the set
     trust: TailLimits  # of the Mahalanobis distance from the training images
     checks: TrustChecks  # what else an answer is judged by
-    quality: dict[str, Limits]  # reference range of each image-quality metric of the network's view
+    quality: dict[str, Band]  # reference range of each image-quality metric of the network's view
     scan_bands: ScanBands  # reference bands of the metrics in the scan's own pixels
 
     task: ClassVar[str] = "classification"
@@ -258,12 +250,12 @@ _TRUST: Readers = {
 }
 
 
-def _bands(name: str, value: Any) -> dict[str, Limits]:
+def _bands(name: str, value: Any) -> dict[str, Band]:
     return fields(name, value, {metric: _limits for metric in SCAN if metric in mapping(name, value)})
 
 
-def _limits(name: str, value: Any) -> Limits:
-    limits = Limits(**fields(name, value, {"low": number, "high": number}))
+def _limits(name: str, value: Any) -> Band:
+    limits = Band(**fields(name, value, {"low": number, "high": number}))
     if limits.low > limits.high:
         raise ManifestError(f"{name}: found low {limits.low} above high {limits.high}")
     return limits

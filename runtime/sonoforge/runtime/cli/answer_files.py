@@ -14,7 +14,7 @@ from sonoforge.runtime.atomic import plain, replacing
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import Entry
-from sonoforge.runtime.images.quality_metrics import METRICS
+from sonoforge.runtime.images.quality_table import METRICS
 
 if TYPE_CHECKING:
     from sonoforge.runtime.inference.classifier import Classifier

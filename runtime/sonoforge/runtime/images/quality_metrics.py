@@ -9,34 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.quality_table import Band
-
-
-class Metric(NamedTuple):
-    """One metric; a side of its reference range without words is no fault: a scan is never too highly resolved."""
-
-    title: str  # heading of its column
-    form: str  # of its value there
-    low: str = ""  # what a scan below the range is, in words
-    high: str = ""  # what a scan above it is
-
-
-METRICS: dict[str, Metric] = {
-    "sharpness": Metric("sharp.", ".0f", low="blurred"),
-    "noise": Metric("noise", ".2f", high="noisy"),
-    "contrast": Metric("contr.", ".0f", low="low contrast"),
-    "brightness": Metric("bright.", ".1f", low="too dark", high="too bright"),
-    "saturated": Metric("satur.", ".3f", high="large areas are white"),
-    "black": Metric("black", ".3f", high="large areas are black"),
-    "evenness": Metric("even", ".2f", low="a dark band runs down the scan, as below a shadow"),
-    "resolution": Metric("pixels", ".0f", low="few pixels"),
-}
+from sonoforge.runtime.images.quality_table import METRICS, Band
 
 # A resize averages a clipped pixel with its neighbours: a few levels from the ends still count as clipped.
 _SATURATED_FROM = 251

@@ -71,8 +71,8 @@ from sonoforge.runtime.images.inputs import (
     silent_libraries,
 )
 from sonoforge.runtime.images.limits import ImageError
-from sonoforge.runtime.images.quality_metrics import METRICS, assess
-from sonoforge.runtime.images.quality_table import LESION, SCAN
+from sonoforge.runtime.images.quality_metrics import assess
+from sonoforge.runtime.images.quality_table import LESION, METRICS, SCAN
 from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
 from sonoforge.runtime.images.repeats import in_words as repeat
 from sonoforge.runtime.images.scan_quality import assess_scan
@@ -83,7 +83,6 @@ from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import QualityConfig
 
-_SCAN_FORMATS = dict(zip(SCAN, (".2f", ".1f", ".0f", ".1f", ".2f", ".2f"), strict=True))
 _SCAN_CELLS = ("scan_flags", "severity", "marks", "copy_of", "seems_copy_of")
 _HEADINGS = (*(metric.title for metric in METRICS.values()), *(metric.title for metric in SCAN.values()))
 
@@ -219,7 +218,7 @@ def _print_result(result: Entry, width: int) -> None:
     found = result.get("scan")
     if found:
         numbers += "".join(
-            f" {'-' if value is None else format(value, _SCAN_FORMATS[name]):>7}"
+            f" {'-' if value is None else format(value, SCAN[name].form):>7}"
             for name, value in found["metrics"].items()
         )
     told = [*quality["flags"], *(found["flags"] if found else ())]
