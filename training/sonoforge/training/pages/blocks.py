@@ -12,9 +12,10 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
+import yaml
 from markupsafe import Markup
 
 from sonoforge.runtime import atomic
@@ -51,10 +52,15 @@ def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path
     return path
 
 
-def glossary(title: str, template: str) -> Section:
-    """Explain the words of a page."""
-    explained = _environment().get_template(template).render()
-    return Section("glossary", title, [Markup(explained)])  # noqa: S704 - our own page
+def read_texts(name: str) -> Any:
+    """Return what a YAML file beside the modules holds, such as ``run/glossary.yaml``: texts that no run changes."""
+    return yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
+
+
+def glossary(title: str, name: str) -> Section:
+    """Explain the words of a page, which a file of texts holds."""
+    words = Markup("\n").join(Markup("<dt>{}</dt>\n<dd>{}</dd>").format(*word) for word in read_texts(name).items())
+    return Section("glossary", title, [Markup('<dl class="glossary">\n{}\n</dl>').format(words)])
 
 
 class Block:

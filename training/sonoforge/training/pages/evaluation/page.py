@@ -108,7 +108,7 @@ def _page(results: EvaluationResults, pictures: Pictures) -> blocks.Page:
         sections.append(blocks.Section("training", "Training of the generator", list(_picture("curves", pictures))))
     sections += [
         blocks.Section("protocol", "Protocol", list(_protocol(results))),
-        blocks.glossary("Metrics and terms", "evaluation/glossary.html.j2"),
+        blocks.glossary("Metrics and terms", "evaluation/glossary.yaml"),
     ]
     return blocks.Page(
         title=f"Generated images{of_class}: evaluation",

@@ -59,7 +59,7 @@ def report(run: WholeRun) -> Page:
     simulated = " (simulated images)" if facts.simulated == facts.images else ""
     named = listed(classes) if len("".join(classes)) <= _LONGEST else counted(len(classes), "class", "classes")
     sections = [data(run), split(run), results_section(run), training(run), generators_section(run)]
-    sections += [published(run), bundle(run), making(run), glossary("Glossary", "run/glossary.html.j2")]
+    sections += [published(run), bundle(run), making(run), glossary("Glossary", "run/glossary.yaml")]
     return Page(
         title=f"{run.results['data']}: evidence report",
         meta=f"sonoforge evidence report · {run.name}",
