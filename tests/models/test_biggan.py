@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from gan_pairs import count_weights, layer_shapes, on_meta
 from sonoforge.models import biggan
 from sonoforge.models.layers import SelfAttention
-from sonoforge.models.spectral import stored_weight
+from sonoforge.models.spectral import draw_weights, stored_weight
 
 
 def test_at_128_it_has_the_weights_that_its_authors_count() -> None:
@@ -65,7 +65,7 @@ def test_each_chunk_of_the_latent_steers_its_own_layers() -> None:
     """What comes before a chunk's block does not change with it."""
     torch.manual_seed(0)
     generator = biggan.Generator(64, 1, 100, width=2).eval()
-    biggan.initialise(generator, torch.Generator().manual_seed(1))
+    draw_weights(generator, torch.Generator().manual_seed(1))
     latents, seen = torch.randn(1, 100), []
 
     def outputs(value: torch.Tensor) -> list[torch.Tensor]:
@@ -112,7 +112,7 @@ def test_self_attention_is_the_weighted_mean_of_pooled_values() -> None:
 
 def test_initial_weights_are_orthogonal_and_stay_of_norm_one() -> None:
     discriminator = biggan.Discriminator(32, 1, width=2)
-    biggan.initialise(discriminator, torch.Generator().manual_seed(0))
+    draw_weights(discriminator, torch.Generator().manual_seed(0))
     for module in discriminator.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             singular = torch.linalg.svdvals(stored_weight(module).detach().flatten(1))

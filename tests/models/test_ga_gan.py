@@ -11,8 +11,9 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from gan_pairs import count_weights, layer_shapes, on_meta
 from sonoforge.models.ga_gan.codes import PUBLISHED, Code, parse, resolve
-from sonoforge.models.ga_gan.networks import Cell, Discriminator, Generator, initialise
+from sonoforge.models.ga_gan.networks import Cell, Discriminator, Generator
 from sonoforge.models.layers import SelfAttention
+from sonoforge.models.spectral import draw_weights as initialise
 
 # Berezsky and Liashchynskyi 2024, tables of both networks at 64x64: maps of each cell, of the attention that was found,
 # and after each up-sampling and down-sampling.

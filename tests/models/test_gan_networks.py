@@ -71,7 +71,7 @@ def test_initial_weights_depend_on_the_generator_alone(name: str) -> None:
     for global_seed, seed in ((1, 7), (2, 7), (3, 8)):
         torch.manual_seed(global_seed)
         built = NETWORKS[name].module.Discriminator(32, 1, **NETWORKS[name].discriminator)
-        NETWORKS[name].module.initialise(built, torch.Generator().manual_seed(seed))
+        NETWORKS[name].initialise(built, torch.Generator().manual_seed(seed))
         networks.append(built.state_dict())
     assert [key for key in networks[0] if not torch.equal(networks[0][key], networks[1][key])] == []
     assert any(not torch.equal(networks[0][key], networks[2][key]) for key in networks[0])

@@ -13,7 +13,7 @@ from corners import corners
 from gan_pairs import count_weights, on_meta
 from sonoforge.models import light
 from sonoforge.models.image_sizes import IMAGE_SIZES
-from sonoforge.models.spectral import fix_weights
+from sonoforge.models.spectral import draw_weights, fix_weights
 
 LATENT, WIDTH = 6, 4
 
@@ -21,7 +21,7 @@ LATENT, WIDTH = 6, 4
 def build(size: int = 64, channels: int = 1, **options: int) -> light.Generator:
     torch.manual_seed(0)
     generator = light.Generator(light.GeneratorSettings(size, channels, LATENT, width=WIDTH, **options))
-    light.initialise(generator, torch.Generator().manual_seed(0))
+    draw_weights(generator, torch.Generator().manual_seed(0))
     return generator
 
 

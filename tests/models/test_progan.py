@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
 from gan_pairs import LATENT, count_weights, draw_images, draw_latents, layer_shapes, on_meta, small_pair
 from sonoforge.models import progan
+from sonoforge.models.stylegan.layers import initialise
 
 
 def _conv_shapes(network: nn.Module, value: Tensor) -> list[tuple[int, int]]:
@@ -58,7 +59,7 @@ def _is_convolution(name: str, module: nn.Module) -> bool:
 def test_equalised_layers_scale_normal_weights_by_hes_constant() -> None:
     chance = torch.Generator().manual_seed(0)
     layer, dense = progan.EqualisedConv2d(50, 40, 3, padding=1), progan.EqualisedLinear(300, 200)
-    progan.initialise(nn.ModuleList([layer, dense]), chance)
+    initialise(nn.ModuleList([layer, dense]), chance)
     for weights in (layer.weight.detach(), dense.weight.detach()):
         assert float(weights.mean()) == pytest.approx(0, abs=5 / math.sqrt(weights.numel()))
         assert float(weights.std()) == pytest.approx(1, abs=5 / math.sqrt(2 * weights.numel()))

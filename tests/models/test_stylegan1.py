@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
 from corners import corners
-from sonoforge.models.stylegan import stylegan1
+from sonoforge.models.stylegan.layers import initialise
 from sonoforge.models.stylegan.stylegan1 import (
     Discriminator,
     Generator,
@@ -30,7 +30,7 @@ def make_pair(
     generator = Generator(GeneratorSettings(size, channels, 6, classes, style_size=10, mapping_layers=2, **SMALL))
     discriminator = Discriminator(GrowingSettings(size, channels, classes, conditioning, **SMALL))
     for seed, network in enumerate((generator, discriminator)):
-        stylegan1.initialise(network, torch.Generator().manual_seed(seed))
+        initialise(network, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for layer in generator.synthesis.layers:
             layer.noise_strength.fill_(0.3)

@@ -21,9 +21,9 @@ from corners import corners
 from places import CHECKOUT
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings, append_minibatch_std
 from sonoforge.models.stylegan.generator import StyledSettings
-from sonoforge.models.stylegan.layers import EqualisedConv2d
+from sonoforge.models.stylegan.layers import EqualisedConv2d, initialise
 from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
-from sonoforge.models.stylegan.stylegan2 import Generator, SynthesisLayer, initialise
+from sonoforge.models.stylegan.stylegan2 import Generator, SynthesisLayer
 
 
 def _close(found: Tensor, expected: Tensor, atol: float = 1e-4, rtol: float = 0) -> None:

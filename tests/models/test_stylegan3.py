@@ -13,7 +13,8 @@ from torch import Tensor
 
 import stylegan3_reference as reference
 from corners import corners
-from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, SynthesisLayer, initialise, plan_grids
+from sonoforge.models.stylegan.layers import initialise
+from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, SynthesisLayer, plan_grids
 from sonoforge.training.metrics.equivariance import (
     render_transformed,
     rotation_equivariance,

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from sonoforge.models import began, biggan, dcgan, dcgan_thesis, progan
 from sonoforge.models.ga_gan import networks as ga_gan
+from sonoforge.models.spectral import draw_weights
+from sonoforge.models.stylegan import layers
 
 CLASSES = 3
 LATENT = 8  # numbers in a latent: one for each of the most blocks that a network here has
@@ -23,6 +25,11 @@ class Tiny(NamedTuple):
     generator: dict[str, Any]
     discriminator: dict[str, Any]
     conditionings: tuple[str, ...] = ("none", "projection", "auxiliary")
+
+    def initialise(self, network: nn.Module, generator: torch.Generator) -> None:
+        """Draw the weights of either network."""
+        shared = {biggan: draw_weights, ga_gan: draw_weights, progan: layers.initialise}
+        (shared.get(self.module) or self.module.initialise)(network, generator)
 
 
 NETWORKS = {
@@ -47,7 +54,7 @@ def small_pair(name: str, conditioning: str = "none", size: int = 32, channels: 
         tiny.module.Discriminator(size, channels, classes, conditioning, **tiny.discriminator),
     )
     for seed, network in enumerate(networks):
-        tiny.module.initialise(network, torch.Generator().manual_seed(seed))
+        tiny.initialise(network, torch.Generator().manual_seed(seed))
         # Away from the initial values, at which DCGAN's images differ from grey by less than rounding shows.
         _scale_up(network)
     return networks

@@ -24,7 +24,7 @@ from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoredLayers, ScoreHead
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
 from sonoforge.models.spectral import convolution as spectral_convolution
-from sonoforge.models.spectral import draw_weights, normalised
+from sonoforge.models.spectral import normalised
 
 WIDTH = 96  # channels that the paper's multipliers are of (table 1)
 EMBEDDING = 128  # length of the shared class embedding (appendix B)
@@ -62,7 +62,6 @@ def _attention_side(image_size: int) -> int:
     return side
 
 
-initialise = draw_weights
 convolution = functools.partial(spectral_convolution, epsilon=EPSILON)
 
 

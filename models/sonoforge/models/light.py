@@ -21,14 +21,12 @@ from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import one_hot
 from sonoforge.models.layers import ConditionalBatchNorm
 from sonoforge.models.spade import KeptMaps, SpatiallyAdaptiveNorm
-from sonoforge.models.spectral import convolution, draw_weights, normalised
+from sonoforge.models.spectral import convolution, normalised
 
 WIDTH = 64  # the paper's
 CHANNELS = (16, 8, 4, 2, 2, 1, 0.5, 0.25)  # times the width, at the smallest maps and after each doubling: its code
 REACH = 4  # doublings from the maps that gate to those that are gated (section 3.1)
 MAP_FEATURES = 32  # channels between a label map and its scales and shifts
-
-initialise = draw_weights
 
 
 @dataclass(frozen=True)

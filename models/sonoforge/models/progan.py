@@ -25,13 +25,10 @@ from torch.nn.functional import conv2d, interpolate, leaky_relu
 from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.image_sizes import smallest_side
 from sonoforge.models.labels import ScoreHead, append_labels
-from sonoforge.models.stylegan import layers
-from sonoforge.models.stylegan.layers import EPSILON, GAIN, SLOPE, EqualisedLinear, at_least_single, normalise
+from sonoforge.models.stylegan.layers import EPSILON, GAIN, SLOPE, Drawn, EqualisedLinear, at_least_single, normalise
 
 WIDTH = 512  # widest layer in table 2
 GROUP = 4  # images in a group of the minibatch standard deviation: the authors' code
-
-initialise = layers.initialise
 
 
 def _widths(levels: int, width: int) -> list[int]:
@@ -39,7 +36,7 @@ def _widths(levels: int, width: int) -> list[int]:
     return [min(width, 4096 >> level) for level in range(levels + 1)]
 
 
-class EqualisedConv2d(nn.Module):
+class EqualisedConv2d(Drawn):
     """A convolution whose weights are stored as N(0, 1) and scaled at each pass (section 4.1).
 
     Adam divides by a weight's own gradient scale, so only weights of equal scale learn at equal relative rates.
@@ -60,12 +57,6 @@ class EqualisedConv2d(nn.Module):
         self.padding = padding
         self.scale = gain / math.sqrt(inputs * kernel * kernel)
         self.draw()
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw the initial values."""
-        self.weight.normal_(generator=chance)
-        self.bias.zero_()
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H', W')."""

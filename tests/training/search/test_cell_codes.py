@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sonoforge.models.ga_gan.codes import NODES, OPERATIONS, Code, attention_cells, parse
-from sonoforge.models.ga_gan.networks import Discriminator, Generator, initialise
+from sonoforge.models.ga_gan.networks import Discriminator, Generator
+from sonoforge.models.spectral import draw_weights as initialise
 from sonoforge.training.search.cells import Space, mutate, random_code, space_of
 
 SPACES = [space_of(network, side) for network in ("generator", "discriminator") for side in (32, 64)]

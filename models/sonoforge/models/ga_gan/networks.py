@@ -21,12 +21,10 @@ from sonoforge.models.ga_gan.codes import OPERATIONS, Code, attention_cells, res
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import ScoredLayers, ScoreHead, one_hot
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
-from sonoforge.models.spectral import convolution, draw_weights, normalised
+from sonoforge.models.spectral import convolution, normalised
 
 WIDTH = 64  # channels of the discriminator's first layer, and half of those of the generator's last maps
 _MOST = 16  # times the width, at the smallest maps
-
-initialise = draw_weights
 
 
 def _activated_convolution(kernel: int) -> Callable[[int], nn.Module]:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models.labels import check_conditioning
-from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.layers import (
     EPSILON,
     HALF_LEVELS,
@@ -29,8 +28,6 @@ from sonoforge.models.stylegan.mapping import MappingLayers
 
 CONDITIONINGS = ("none", "projection")
 GROUP = 4  # images in a group of the minibatch standard deviation
-
-initialise = layers.initialise
 
 
 def append_minibatch_std(maps: Tensor, group: int) -> Tensor:

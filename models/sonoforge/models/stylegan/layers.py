@@ -10,13 +10,12 @@ mapping network).
 
 import contextlib
 import math
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, linear
 
-from sonoforge.models.stylegan.filters import low_pass, resample
+from sonoforge.models.stylegan.filters import binomial_taps, smooth
 
 SLOPE = 0.2
 # Keeps the variance of what passes leaky ReLU, about (He et al., ICCV 2015): a factor of the activation here, so that
@@ -30,12 +29,17 @@ HALF_LEVELS = 4
 EPSILON = 1e-8
 
 
-@runtime_checkable
-class Drawn(Protocol):
+class Drawn(nn.Module):
     """A module with random initial values of its own, beside those of its children."""
 
+    @torch.no_grad()
     def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw them again, by default from torch's global generator."""
+        """Draw weights and noise from N(0, 1), by default by torch's global generator; what is added is 0 at first."""
+        for name, value in (*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)):
+            if name in ("constant", "weight", "noise"):
+                value.normal_(generator=chance)
+            elif name in ("bias", "noise_strength"):
+                value.zero_()
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
@@ -73,7 +77,7 @@ def activate(values: Tensor, clamp: float | None = None) -> Tensor:
     return values if clamp is None else values.clamp(-clamp, clamp)
 
 
-class EqualisedLinear(nn.Module):
+class EqualisedLinear(Drawn):
     """A linear layer, optionally followed by leaky ReLU with its gain.
 
     Args:
@@ -119,10 +123,10 @@ class EqualisedLinear(nn.Module):
         return activate(features) if self.activated else features
 
 
-class EqualisedConv2d(nn.Module):
+class EqualisedConv2d(Drawn):
     """A convolution that keeps the side or halves it, optionally followed by bias and leaky ReLU with its gain.
 
-    Before the side is halved, feature maps are low-pass filtered (`fir`).
+    Before the side is halved, feature maps are low-pass filtered (`filters`).
 
     Args:
         inputs: Input channels.
@@ -151,15 +155,8 @@ class EqualisedConv2d(nn.Module):
         self.down = down
         self.activated = activated
         self.gain = gain
-        self.register_buffer("taps", low_pass(), persistent=False)
+        self.register_buffer("taps", binomial_taps(), persistent=False)
         self.draw()
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw the initial values."""
-        self.weight.normal_(generator=chance)
-        if self.bias is not None:
-            self.bias.zero_()
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H // down, W // down)."""
@@ -169,12 +166,8 @@ class EqualisedConv2d(nn.Module):
         bias = None if self.bias is None else self.bias * gain
         stride, padding = 1, kernel // 2
         if self.down == 2:
-            around = len(self.taps) - 2 + kernel - 1  # of the filter and the kernel together
-            before, after = (around + 1) // 2, around // 2
-            if kernel == 1:  # filter only what is kept
-                maps = resample(maps, self.taps, down=2, padding=(before, after))
-            else:
-                maps, stride = resample(maps, self.taps, padding=(before, after)), 2
+            stride = 1 if kernel == 1 else 2  # of a kernel of one pixel, the filter computes only what is kept
+            maps = smooth(maps, self.taps, 1 + padding, stride=2 // stride)
             padding = 0
         maps = conv2d(maps, weight, bias, stride, padding)
         return activate(maps, CLAMP * self.gain) if self.activated else maps

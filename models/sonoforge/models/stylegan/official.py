@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
-from sonoforge.models.stylegan.filters import low_pass
+from sonoforge.models.stylegan.filters import binomial_taps
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import layer_widths
 from sonoforge.models.stylegan.mapping import RATE
@@ -151,7 +151,7 @@ def mapping_sizes(state: State) -> dict[str, int]:
 def _checked(state: State, key: str, expected: str) -> State:
     if key not in state:
         raise ValueError(f"official state: found no {key!r}, expected {expected}")
-    taps = low_pass()
+    taps = binomial_taps()
     for name, value in state.items():
         if name.endswith("resample_filter") and not (
             value.shape == (4, 4) and torch.allclose(value.float().cpu(), torch.outer(taps, taps), atol=1e-6)

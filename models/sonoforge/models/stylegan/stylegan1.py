@@ -17,14 +17,14 @@ from torch.nn.functional import interpolate, leaky_relu
 
 from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.labels import ScoreHead
-from sonoforge.models.stylegan import layers
 from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
-from sonoforge.models.stylegan.filters import low_pass, upsample
+from sonoforge.models.stylegan.filters import binomial_taps, upsample
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     EPSILON,
     GAIN,
     SLOPE,
+    Drawn,
     EqualisedConv2d,
     EqualisedLinear,
     at_least_single,
@@ -35,8 +35,6 @@ from sonoforge.models.stylegan.layers import (
 )
 
 CHANNEL_BASE = 16384  # channels times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
-
-initialise = layers.initialise
 
 
 def adaptive_instance_norm(maps: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
@@ -56,7 +54,7 @@ def adaptive_instance_norm(maps: Tensor, scales: Tensor, shifts: Tensor) -> Tens
     return torch.addcmul(shifts[:, :, None, None], centred, factors)
 
 
-class StyledLayer(nn.Module):
+class StyledLayer(Drawn):
     """At most one doubling (``up``) to this side, 3x3 convolution, noise, bias, leaky ReLU, and the style.
 
     Without input channels there is no convolution: the input is the constant that all images start from.
@@ -73,16 +71,9 @@ class StyledLayer(nn.Module):
         self.scale = EqualisedLinear(style_size, outputs, bias_start=1.0)
         self.shift = EqualisedLinear(style_size, outputs)
         self.register_buffer("noise", torch.empty(side, side))
-        self.register_buffer("taps", low_pass(), persistent=False)
+        self.register_buffer("taps", binomial_taps(), persistent=False)
         self.up = up
         self.draw()
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw the initial values."""
-        self.bias.zero_()
-        self.noise_strength.zero_()
-        self.noise.normal_(generator=chance)
 
     def forward(self, maps: Tensor, style: Tensor, chance: torch.Generator | None = None) -> Tensor:
         """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'), at least float32; see `layer_noise`."""
@@ -97,7 +88,7 @@ class StyledLayer(nn.Module):
             return adaptive_instance_norm(activated, self.scale(style), self.shift(style))
 
 
-class ToImage(nn.Module):
+class ToImage(Drawn):
     """1x1 convolution to the channels of an image, with bias."""
 
     def __init__(self, inputs: int, channels: int) -> None:
@@ -105,11 +96,6 @@ class ToImage(nn.Module):
         self.convolution = EqualisedConv2d(inputs, channels, 1, activated=False)
         self.bias = nn.Parameter(torch.empty(channels))
         self.draw()
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw the initial values."""
-        self.bias.zero_()
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, C, H, W), at least float32."""
@@ -126,25 +112,18 @@ class Synthesis(nn.Module):
         self.image_size = settings.image_size
         self.level = len(widths) - 1  # doublings from the smallest maps to the side at which it works now
         self.alpha = 1.0  # weight of the newest two layers, 0 to 1
-        self.constant = nn.Parameter(torch.empty(widths[0], resolutions[0], resolutions[0]))
+        self.constant = nn.Parameter(torch.ones(widths[0], resolutions[0], resolutions[0]))  # appendix C
         self.layers = nn.ModuleList()
         for level, (side, width) in enumerate(zip(resolutions, widths, strict=True)):
             before = widths[level - 1] if level else 0
             self.layers.append(StyledLayer(before, width, settings.style_size, side, up=level > 0))
             self.layers.append(StyledLayer(width, width, settings.style_size, side, up=False))
         self.to_image = nn.ModuleList(ToImage(width, settings.channels) for width in widths)
-        self.draw()
 
     @property
     def num_styles(self) -> int:
         """Number L of styles that it takes now: one for each layer in use."""
         return 2 * (self.level + 1)
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Set the initial values: the constant is 1 everywhere (appendix C)."""
-        del chance
-        self.constant.fill_(1.0)
 
     def forward(self, styles: Tensor, chance: torch.Generator | None = None) -> Tensor:
         """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them."""

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from sonoforge.models.stylegan import layers
-from sonoforge.models.stylegan.filters import low_pass, resample, upsample
+from sonoforge.models.stylegan.filters import binomial_taps, smooth, upsample
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
     GAIN,
     HALF_LEVELS,
+    Drawn,
     EqualisedLinear,
     activate,
     at_least_single,
@@ -34,10 +34,8 @@ from sonoforge.models.stylegan.layers import (
     sides,
 )
 
-initialise = layers.initialise
 
-
-class SynthesisLayer(nn.Module):
+class SynthesisLayer(Drawn):
     """Modulated 3x3 convolution, at most one doubling (``up``) to this side, noise, bias and activation."""
 
     taps: Tensor
@@ -50,17 +48,9 @@ class SynthesisLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         self.noise_strength = nn.Parameter(torch.empty(()))
         self.register_buffer("noise", torch.empty(side, side))
-        self.register_buffer("taps", low_pass(), persistent=False)
+        self.register_buffer("taps", binomial_taps(), persistent=False)
         self.up = up
         self.draw()
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw the initial values."""
-        self.weight.normal_(generator=chance)
-        self.bias.zero_()
-        self.noise_strength.zero_()
-        self.noise.normal_(generator=chance)
 
     def forward(self, maps: Tensor, style: Tensor, chance: torch.Generator | None = None) -> Tensor:
         """(N, inputs, H, W) and style (N, W) to (N, outputs, H', W'); see `layer_noise`."""
@@ -68,7 +58,7 @@ class SynthesisLayer(nn.Module):
         maps = maps * scales[:, :, None, None].to(maps.dtype)
         if self.up:
             maps = conv_transpose2d(maps, weight.transpose(0, 1), stride=2)
-            maps = resample(maps, self.taps, padding=1, gain=4.0)
+            maps = smooth(maps, self.taps, 1, gain=4.0)
         else:
             maps = conv2d(maps, weight, padding=1)
         # Leaky ReLU's gain is included in all that is summed.
@@ -93,7 +83,7 @@ class SynthesisLayer(nn.Module):
         return weight, scales, factors
 
 
-class ToImage(nn.Module):
+class ToImage(Drawn):
     """Modulated 1x1 convolution to the channels of an image, without demodulation or activation."""
 
     def __init__(self, inputs: int, channels: int, style_size: int) -> None:
@@ -102,12 +92,6 @@ class ToImage(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, inputs, 1, 1))
         self.bias = nn.Parameter(torch.empty(channels))
         self.draw()
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw the initial values."""
-        self.weight.normal_(generator=chance)
-        self.bias.zero_()
 
     def forward(self, maps: Tensor, style: Tensor) -> Tensor:
         """(N, inputs, H, W) and (N, W) to (N, C, H, W), at least float32."""
@@ -119,7 +103,7 @@ class ToImage(nn.Module):
         return (image + self.bias[:, None, None]).clamp(-CLAMP, CLAMP)
 
 
-class Synthesis(nn.Module):
+class Synthesis(Drawn):
     """Styles to images, through ever larger feature maps."""
 
     taps: Tensor
@@ -136,13 +120,8 @@ class Synthesis(nn.Module):
                 self.layers.append(SynthesisLayer(before, widths[level], style_size, resolutions[level], up=up))
         self.to_image = nn.ModuleList(ToImage(width, settings.channels, style_size) for width in widths)
         self.num_styles = 2 * len(widths)  # one for each layer, and one for the last image
-        self.register_buffer("taps", low_pass(), persistent=False)
+        self.register_buffer("taps", binomial_taps(), persistent=False)
         self.draw()
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw the initial values."""
-        self.constant.normal_(generator=chance)
 
     def forward(self, styles: Tensor, chance: torch.Generator | None = None) -> Tensor:
         """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them."""

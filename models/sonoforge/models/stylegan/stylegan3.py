@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from sonoforge.models.stylegan import layers as shared
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu
 from sonoforge.models.stylegan.filters import lowpass, radial_lowpass
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
@@ -24,6 +23,7 @@ from sonoforge.models.stylegan.layers import (
     CLAMP,
     EPSILON,
     HALF_LEVELS,
+    Drawn,
     EqualisedLinear,
     at_least_single,
     full_precision,
@@ -39,8 +39,6 @@ MARGIN = 10  # samples computed beyond each border of the image, so that borders
 TAPS = 6  # of a filter, for each sample of the coarser grid
 HEADROOM = 2  # finer than both neighbours is the grid on which a non-linearity is computed
 IMAGE_SCALE = 0.25  # of the last layer's result
-
-initialise = shared.initialise
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ class _Placement(EqualisedLinear):
         self.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
 
 
-class FourierInput(nn.Module):
+class FourierInput(Drawn):
     """Waves of fixed frequencies on an infinite plane, translated and rotated by a style (appendix F).
 
     The image covers -0.5 to 0.5 of the plane, which is sampled on a grid; x points right, y down.
@@ -177,7 +175,7 @@ class FourierInput(nn.Module):
         return mixed.permute(0, 3, 1, 2)
 
 
-class SynthesisLayer(nn.Module):
+class SynthesisLayer(Drawn):
     """Modulated convolution and non-linearity, from one grid to the next (section 3.2, figure 4b).
 
     Args:
@@ -228,13 +226,6 @@ class SynthesisLayer(nn.Module):
             needed = (target.side - 1) * self.down + len(down_taps)
             self.crop = (finest - needed) // 2
         self.draw()
-
-    @torch.no_grad()
-    def draw(self, chance: torch.Generator | None = None) -> None:
-        """Draw the initial values."""
-        self.weight.normal_(generator=chance)
-        self.bias.zero_()
-        self.magnitude.fill_(1)
 
     def forward(self, maps: Tensor, style: Tensor, update_average: bool = False) -> Tensor:
         """(N, C, H, H) and (N, W) to (N, C', H', H'); ``update_average``: this batch first moves ``magnitude``."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sonoforge.models import began, biggan, dcgan, dcgan_thesis, light, progan, projected, spade
 from sonoforge.models.ga_gan import networks as ga_gan
+from sonoforge.models.spectral import draw_weights
 from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
@@ -68,7 +69,7 @@ def _initialise_light_or_projected(network: nn.Module, generator: torch.Generato
     if isinstance(network, projected.Discriminator):
         projected.initialise(network, generator)
     else:
-        light.initialise(network, generator)
+        draw_weights(network, generator)
 
 
 _RESIDUAL = _from(Discriminator, ResidualSettings)
@@ -81,18 +82,18 @@ ARCHITECTURES: dict[str, Architecture] = {
     "began": Architecture(
         began.Generator, began.Discriminator, began.initialise, reconstruction=True, needs=("reconstruction loss",)
     ),
-    "ga-gan": Architecture(ga_gan.Generator, ga_gan.Discriminator, ga_gan.initialise, cells=True),
-    "biggan": Architecture(biggan.Generator, biggan.Discriminator, biggan.initialise),
+    "ga-gan": Architecture(ga_gan.Generator, ga_gan.Discriminator, draw_weights, cells=True),
+    "biggan": Architecture(biggan.Generator, biggan.Discriminator, draw_weights),
     "spade": Architecture(_from(spade.Generator, spade.GeneratorSettings), spade.Discriminator, spade.initialise),
     "projected": Architecture(
         _from(light.Generator, light.GeneratorSettings), _projected_discriminator, _initialise_light_or_projected,
         projected=True, needs=("feature network",),
     ),
-    "progan": Architecture(progan.Generator, progan.Discriminator, progan.initialise),
+    "progan": Architecture(progan.Generator, progan.Discriminator, layers.initialise),
     "stylegan1": Architecture(
         _from(stylegan1.Generator, stylegan1.GeneratorSettings),
         _from(stylegan1.Discriminator, stylegan1.GrowingSettings),
-        stylegan1.initialise, _channel_widths,
+        layers.initialise, _channel_widths,
     ),
     "stylegan2": Architecture(
         _from(stylegan2.Generator, StyledSettings), _RESIDUAL, layers.initialise, _channel_widths
