@@ -153,7 +153,7 @@ def measured(name: str, scan: Picture, mask: Picture | None) -> float:
         return scan_metrics.measure(np.asarray(scan), (name,))[name]
     if mask is None or mask.size != scan.size:
         return math.nan
-    return lesion_contrast.measure(np.asarray(scan), np.asarray(mask) > 127)[name]
+    return lesion_contrast.gcnr(np.asarray(scan), np.asarray(mask) > 127)
 
 
 def moves_one_way(values: list[float], sign: int) -> bool:

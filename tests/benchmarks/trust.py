@@ -23,7 +23,7 @@ from scipy.stats import mannwhitneyu
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.trust_limits import TailLimits
 from sonoforge.runtime.images import quality_metrics
-from sonoforge.runtime.images.speckle_grain import flatness
+from sonoforge.runtime.images.scan_checks import flatness
 from sonoforge.runtime.inference.trust import distances, tail_probability
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.network import answer

@@ -55,7 +55,7 @@ def compare(files: list[Path], folder: Path) -> set[str]:
         # A grey level of the 32 x 32 view that Pillow rounds the other way moves the detail by less.
         assert np.abs(np.array(found["detail"]) - own.detail).max() < 0.01, name
         levels = np.asarray(Image.fromarray(recipe.resize(picture)).convert("L"))
-        contrast = lesion_contrast.measure(levels, activation_map.brightest_area(MAP, *levels.shape))["gcnr"]
+        contrast = lesion_contrast.gcnr(levels, activation_map.brightest_area(MAP, *levels.shape))
         assert found["gcnr"] == pytest.approx(contrast, abs=1e-6), name
         seen |= {*marks.counts, area.outline, *(key for key in ("copy_of", "seems_copy_of") if expected[key])}
     return seen

@@ -10,8 +10,7 @@ import numpy as np
 from sonoforge.runtime.inference.trust import Cause
 
 _IMAGES = (
-    "burned_in_marks calipers colour lesion_contrast lettering limits quality_metrics repeats scan_area scan_pose "
-    "speckle_grain synthetic"
+    "burned_in_marks calipers lesion_contrast lettering limits quality_metrics repeats scan_area synthetic scan_checks"
 )
 _INFERENCE = "activation_map golden nearest_training trust"
 

@@ -1,15 +1,13 @@
 /**
  * What shows that a picture is no usable scan: colour, how the probe was held, and its grain, as
- * `sonoforge.runtime.images.colour`, `scan_pose` and `speckle_grain` define them.
+ * `sonoforge.runtime.images.scan_checks` defines them.
  */
 
 import constants from "./constants.js";
 import { mean } from "./numbers.js";
 
-const { LEAST } = constants.colour;
-const { ROWS, DARK, NEAR_FIELD } = constants.scan_pose;
-const { WINDOW, LEAST_VARIANCE } = constants.speckle_grain;
-const HALF = WINDOW >> 1;
+const { ROWS, DARK, NEAR_FIELD, GRAIN_WINDOW, LEAST_VARIANCE, LEAST_COLOUR } = constants.scan_checks;
+const HALF = GRAIN_WINDOW >> 1;
 
 /**
  * @param {Uint8Array} pixels - (S, S, 3), the network's view.
@@ -19,7 +17,7 @@ export function colouredShare(pixels) {
   let coloured = 0;
   for (let i = 0; i < pixels.length; i += 3) {
     const [red, green, blue] = [pixels[i], pixels[i + 1], pixels[i + 2]];
-    if (Math.max(red, green, blue) - Math.min(red, green, blue) > LEAST) coloured += 1;
+    if (Math.max(red, green, blue) - Math.min(red, green, blue) > LEAST_COLOUR) coloured += 1;
   }
   return coloured / (pixels.length / 3);
 }
@@ -59,7 +57,7 @@ export function darkColumns(pixels) {
 
 /**
  * By how much the grain of a picture is wider than deep, as that of ultrasound is; see
- * `sonoforge.runtime.images.speckle_grain` (Wagner et al. 1983).
+ * `sonoforge.runtime.images.scan_checks` (Wagner et al. 1983).
  *
  * @param {Uint8Array} pixels - (S, S, 3).
  * @returns {number} -2 to 2; 0 for a picture of one level.

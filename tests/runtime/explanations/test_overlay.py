@@ -15,7 +15,7 @@ import bundle_factory as factory
 from program import sonoforge
 from sonoforge.runtime import Classifier, Result, draw_overlay
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.explanations import files, overlay
+from sonoforge.runtime.explanations import overlay
 from sonoforge.runtime.explanations.colours import heat
 
 
@@ -117,7 +117,7 @@ def test_the_file_says_that_it_is_derived_and_by_which_model(classifier: Classif
 
 def test_no_two_files_share_a_picture(tmp_path: Path) -> None:
     given = ["a/x.png", "b/x.png", "b/X.jpg", "x-2.png", "c.d/y.e.png"]
-    folder = files.OverlayFolder(tmp_path / "new")
+    folder = overlay.OverlayFolder(tmp_path / "new")
     folder.reserve(given)
     found = [folder.target(file).name for file in given]
     assert found[0] == "x-overlay.png" and found[4] == "y.e-overlay.png"
@@ -145,7 +145,7 @@ def test_a_file_of_another_origin_is_never_replaced(classifier: Classifier, tmp_
     Image.fromarray(factory.scan(2)).save(tmp_path / "x-overlay.png")
     before = (tmp_path / "x-overlay.png").read_bytes()
     with pytest.raises(SonoforgeError, match="is no overlay of sonoforge; choose another folder"):
-        files.OverlayFolder(tmp_path).reserve([str(tmp_path / "x.png")])
+        overlay.OverlayFolder(tmp_path).reserve([str(tmp_path / "x.png")])
     done = sonoforge("classify", tmp_path / "x.png", "--overlay", tmp_path, "--bundle", classifier.bundle.path)
     assert done.code == 2 and len(done.err.splitlines()) == 1
     assert (tmp_path / "x-overlay.png").read_bytes() == before

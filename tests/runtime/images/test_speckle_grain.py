@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from sonoforge.runtime.images.speckle_grain import flatness
+from sonoforge.runtime.images.scan_checks import flatness
 
 SIDE = 40
 

@@ -75,4 +75,4 @@ def test_a_result_tells_its_map_in_pixels_of_the_scan() -> None:
     view = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
     area = activation_map.at_size(result.map, side, side) >= activation_map.limit_of_brightest(result.map)
     assert area.mean() == pytest.approx(0.1, abs=0.01)
-    assert told["gcnr_of_map_area"] == pytest.approx(lesion_contrast.measure(view, area)["gcnr"], abs=0.01)
+    assert told["gcnr_of_map_area"] == pytest.approx(lesion_contrast.gcnr(view, area), abs=0.01)

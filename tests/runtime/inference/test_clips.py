@@ -43,7 +43,7 @@ def test_a_clip_of_one_picture_is_answered_as_the_picture(classifier: Classifier
     image = Image.fromarray(drawn(3))
     clip, still = classify_clip(classifier, [image] * 7), classifier.classify(image)
     assert (clip.frames, clip.distinct, clip.agreeing, clip.best_frame) == (7, 1, 1, 1)
-    assert clip.probabilities == still.probabilities and clip.set == still.set
+    assert clip.pooled.probabilities == still.probabilities and clip.pooled.set == still.set
 
 
 def test_distinct_frames_are_pooled_with_equal_weight(classifier: Classifier) -> None:
@@ -51,12 +51,12 @@ def test_distinct_frames_are_pooled_with_equal_weight(classifier: Classifier) ->
     alone = [classifier.classify(image) for image in images]
     clip = classify_clip(classifier, [image for image in images for _ in range(3)])
     assert (clip.frames, clip.distinct) == (18, 6)
-    for name, value in clip.probabilities.items():
+    for name, value in clip.pooled.probabilities.items():
         assert value == pytest.approx(sum(result.probabilities[name] for result in alone) / 6)
-    assert clip.agreeing == sum(result.label == clip.label for result in alone) > 0
+    assert clip.agreeing == sum(result.label == clip.pooled.label for result in alone) > 0
     best = alone[(clip.best_frame - 1) // 3]
-    assert best.label == clip.label and best.probabilities == clip.best.probabilities
-    rivals = [result for result in alone if result.label == clip.label]
+    assert best.label == clip.pooled.label and best.probabilities == clip.best.probabilities
+    rivals = [result for result in alone if result.label == clip.pooled.label]
     flags = [
         len(result.quality.flags) for result in rivals if result.trust.in_distribution == best.trust.in_distribution
     ]

@@ -19,7 +19,7 @@ from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
-from sonoforge.runtime.images import lesion_contrast, quality_table, scan_quality
+from sonoforge.runtime.images import lesion_contrast, quality_table, scan_metrics
 from sonoforge.runtime.images import quality_metrics as image_quality
 
 NAMES = ["frechet", "kid", "sliced_wasserstein", "precision", "recall"]
@@ -76,7 +76,7 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
     classifier = Classifier(bundle)
     for result in answer["results"]:
         expected = classifier.classify(result["file"]).to_dict()
-        closer = scan_quality.assess_scan(Image.open(result["file"]), {}).to_dict()
+        closer = scan_metrics.assess_scan(Image.open(result["file"]), {}).to_dict()
         found = {"file": result["file"], "ok": True, "quality": expected["quality"], "scan": closer}
         assert result == {**found, "marks": expected["marks"]["summary"], "copy_of": None, "seems_copy_of": None}
     assert answer["model"] == classifier.model
@@ -116,7 +116,7 @@ def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_pa
     assert worst["flags"] == ["coverage_low"]
     assert worst["advice"] == [quality_table.SCAN["coverage"].advice]
     assert worst["severity"] == pytest.approx((0.9 - worst["metrics"]["coverage"]) / 0.1)
-    expected = lesion_contrast.measure(np.asarray(Image.open(folder / names[0]).convert("L")), mask > 0)
+    expected = {"gcnr": lesion_contrast.gcnr(np.asarray(Image.open(folder / names[0]).convert("L")), mask > 0)}
     assert found[names[0]]["scan"]["lesion"] == expected
     assert found[names[1]]["scan"]["lesion"] is None
     assert found["copy.png"]["copy_of"] == str(folder / names[1])

@@ -10,7 +10,7 @@ import pytest
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.bundle.classification import read_trust
-from sonoforge.runtime.images.scan_pose import ROWS, upright_score
+from sonoforge.runtime.images.scan_checks import ROWS, upright_score
 from sonoforge.runtime.inference.nearest_training import neighbour_distances
 from sonoforge.training.classifier.trust import (
     HeldOutTrust,

@@ -34,7 +34,7 @@ from sonoforge.runtime.bundle.manifest import (
 )
 from sonoforge.runtime.images.preprocessing import CROPS, FILTERS, Preprocessing
 from sonoforge.runtime.images.quality_table import METRICS, SCAN, Band
-from sonoforge.runtime.images.scan_pose import ROWS
+from sonoforge.runtime.images.scan_checks import ROWS
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
 """Outputs of a model file, in order."""
@@ -61,16 +61,16 @@ class TrustChecks(NamedTuple):
     Attributes:
         neighbours: Of the mean distance to the nearest training images.
         foreign: Mahalanobis distance beyond which an image is called no ultrasound scan.
-        upright: (`ROWS`,) weights of the brightness profile, see `scan_pose.upright_score`; all 0 where the training
+        upright: (`ROWS`,) weights of the brightness profile, see `scan_checks.upright_score`; all 0 where the training
             images have no top, so that none is called upside down.
-        contact: Largest share of dark columns, see `scan_pose.dark_columns`.
+        contact: Largest share of dark columns, see `scan_checks.dark_columns`.
         policy: When to abstain.
         source: The images that all of these were set on, in words.
         white: Largest share of pixels at the white end, ``saturated`` of `quality_metrics.measure`.
         grain: Flatness of the grain under which an image beyond the distance's threshold is called no ultrasound scan,
-            see `speckle_grain`; None where the training images have no flat grain.
-        colour: Share of coloured pixels, see `colour.coloured_share`, beyond which an image is called no ultrasound
-            scan.
+            see `scan_checks.flatness`; None where the training images have no flat grain.
+        colour: Share of coloured pixels beyond which an image is called no ultrasound scan, see
+            `scan_checks.coloured_share`.
     """
 
     neighbours: TailLimits

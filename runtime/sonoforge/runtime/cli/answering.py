@@ -15,7 +15,7 @@ from sonoforge.runtime.inference.clips import Answer, answer_file
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
-    from sonoforge.runtime.explanations.files import OverlayFolder
+    from sonoforge.runtime.explanations.overlay import OverlayFolder
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.pages.answer_page import AnswerPage
 
@@ -63,7 +63,7 @@ class Answering:
         self._fingerprints: dict[str, Fingerprint] = {}
         self._overlays: OverlayFolder | None = None
         if extras.overlay:
-            from sonoforge.runtime.explanations.files import OverlayFolder  # noqa: PLC0415 - only with --overlay
+            from sonoforge.runtime.explanations.overlay import OverlayFolder  # noqa: PLC0415 - only with --overlay
 
             self._overlays = OverlayFolder(Path(extras.overlay))
         if extras.sr:
@@ -120,7 +120,7 @@ class Answering:
         more: dict[str, Any] = {}
         unwritten = []
         if self._overlays:
-            from sonoforge.runtime.explanations.files import write  # noqa: PLC0415 - only with --overlay
+            from sonoforge.runtime.explanations.overlay import write  # noqa: PLC0415 - only with --overlay
 
             picture = self._overlays.target(self._names[file])
             try:
@@ -147,7 +147,7 @@ class Answering:
         return {**more, "unwritten": unwritten} if unwritten else more
 
     def _thumbnails(self, answered: Answer) -> list[str]:
-        from sonoforge.runtime.pages.thumbnails import map_alone, thumbnails  # noqa: PLC0415 - only with --html
+        from sonoforge.runtime.pages.cards import map_alone, thumbnails  # noqa: PLC0415 - only with --html
 
         if self._extras.anonymous:
             return map_alone(answered.result)

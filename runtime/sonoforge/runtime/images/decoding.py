@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.dicom.opening import is_dicom
+from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_chunks, has_many_scans
 from sonoforge.runtime.images.limits import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -36,8 +37,6 @@ from sonoforge.runtime.images.limits import (
     check_size,
     large_ones_in_turn,
 )
-from sonoforge.runtime.images.png import check_chunks
-from sonoforge.runtime.images.stalling import TimedBytes, TooSlowError, has_many_scans
 
 _STRIP_PIXELS = 1_000_000  # converted at a time, so that no file takes more than a few hundred megabytes
 

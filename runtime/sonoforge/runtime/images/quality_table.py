@@ -1,7 +1,7 @@
 """What each metric of image quality is, and what to tell a person when it is out of range: ``quality_table.json``.
 
 ``METRICS`` are measured by `quality_metrics.measure` in the network's view, ``SCAN`` by `scan_metrics.measure` in the
-scan's own pixels, ``LESION`` by `lesion_contrast.measure` with a mask, ``CLIP`` by `frame_motion` between the frames of
+scan's own pixels, ``LESION`` by `lesion_contrast.gcnr` with a mask, ``CLIP`` by `frame_motion` between the frames of
 a clip.
 """
 

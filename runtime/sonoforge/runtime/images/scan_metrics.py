@@ -1,4 +1,4 @@
-"""How good a scan is in its own pixels: what the network's small view of it cannot show.
+"""How good a scan is in its own pixels, judged by a bundle's bands: what the network's small view cannot show.
 
 `quality_metrics` measures the network's view and is what every answer carries; these cost more and are for
 ``sonoforge quality``.  Each definition is a few lines of whole-number windows without interpolation, so that a second
@@ -8,10 +8,16 @@ implementation agrees; ``runtime/docs/quality.md`` states them in words, with wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.lesion_contrast import gcnr
+from sonoforge.runtime.images.quality_table import SCAN, Band
 
 _BLOCK = 4  # pixels averaged before an edge is measured: about one grain of speckle
 _TILE = 8  # side of a tile in pixels, and of JPEG's blocks
@@ -24,6 +30,7 @@ _TILE_BRIGHTEST = 235
 # A tile up to this mean is empty: the ground of a screen, or no echo at all.
 _EMPTY_UP_TO = 4
 _LEAST_SPREAD = 0.5  # of a tile, in grey levels: half a step of the recording
+_MASK_FROM = 127  # of 255: the middle, as masks that were scaled have grey edges
 
 
 def measure(levels: NDArray[np.uint8], names: Sequence[str] = ()) -> dict[str, float]:
@@ -141,3 +148,50 @@ _METRICS: dict[str, Callable[[NDArray[np.uint8]], float]] = {
     "blockiness": _blockiness,
     "coverage": _coverage,
 }
+
+
+@dataclass(frozen=True)
+class ScanQuality:
+    """How good a scan is in its own pixels."""
+
+    metrics: dict[str, float | None]  # value of each metric of `quality_table.SCAN`; None where it cannot be measured
+    # Value of each metric of `quality_table.LESION`; None without a mask of the scan's size.
+    lesion: dict[str, float | None] | None
+    flags: tuple[str, ...]  # metrics beyond the faulty side of their band, as ``coverage_low``
+    advice: tuple[str, ...]  # a sentence for each flag
+    severity: float  # sum over the flags of how far out of its band a value is, in widths of the band; 0 without flags
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the attributes by name, ready for JSON."""
+        return {**asdict(self), "flags": list(self.flags), "advice": list(self.advice)}
+
+
+def assess_scan(scan: Image.Image, bands: Mapping[str, Band], mask: Image.Image | None = None) -> ScanQuality:
+    """Measure a scan, the part of a picture, against the bands of a bundle; a metric without a band is never flagged.
+
+    ``mask`` is bright where the lesion is; one of another size is a `ValueError`.
+    """
+    levels = grey_levels(scan)
+    values = measure(levels)
+    flags, advice, severity = [], [], 0.0
+    for name, metric in SCAN.items():
+        if name not in bands or math.isnan(values[name]):
+            continue
+        low, high = bands[name].low, bands[name].high
+        beyond = low - values[name] if metric.better == "higher" else values[name] - high
+        if beyond > 0:
+            flags.append(f"{name}_{'low' if metric.better == 'higher' else 'high'}")
+            advice.append(metric.advice)
+            severity += beyond / (high - low) if high > low else 1.0
+    lesion = {"gcnr": gcnr(levels, grey_levels(mask) > _MASK_FROM)} if mask else None
+    return ScanQuality(
+        metrics=_without_nan(values),
+        lesion=_without_nan(lesion) if lesion else None,
+        flags=tuple(flags),
+        advice=tuple(advice),
+        severity=severity,
+    )
+
+
+def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

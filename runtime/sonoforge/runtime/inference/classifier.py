@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.runtime.images import quality_metrics, scan_pose, speckle_grain
-from sonoforge.runtime.images.colour import coloured_share
+from sonoforge.runtime.images import quality_metrics, scan_checks
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.repeats import take_fingerprint
@@ -215,13 +214,13 @@ class Classifier:
         colours = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
         return trust.Evidence(
             distance,
-            grain=float(speckle_grain.flatness(colours)[0]) if far else None,
+            grain=float(scan_checks.flatness(colours)[0]) if far else None,
             white=quality.saturated,
             neighbour=float(neighbour_distances(embedding, self._neighbours)[0]),
-            upright=float(scan_pose.upright_score(pixels, checks.upright)[0]),
-            dark=float(scan_pose.dark_columns(pixels)[0]),
+            upright=float(scan_checks.upright_score(pixels, checks.upright)[0]),
+            dark=float(scan_checks.dark_columns(pixels)[0]),
             flags=quality.flags,
-            colour=float(coloured_share(colours)[0]),
+            colour=float(scan_checks.coloured_share(colours)[0]),
         )
 
 

@@ -17,7 +17,6 @@ from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.trust import should_abstain
-from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
     from sonoforge.runtime.images.dicom.reader import DicomImage
@@ -35,34 +34,29 @@ class Clip:
     """The answer for one clip.
 
     Attributes:
-        label: The most probable class of the pooled probabilities.
-        probabilities: Mean of the distinct frames' calibrated probabilities.  The sum rule withstands the error of a
-            single frame better than the product rule, which the mean of logits amounts to (Kittler, Hatef, Duin,
-            Matas, On combining classifiers, IEEE TPAMI 20(3), 1998, sections 3 and 5).
-        set: Classes whose pooled probability reaches the threshold that was set on single scans; its coverage was
-            not measured on clips.
+        pooled: ``best`` with what the whole clip says in place of its own.  ``probabilities``: the mean of the distinct
+            frames' calibrated ones; the sum rule withstands the error of a single frame better than the product rule,
+            which the mean of logits amounts to (Kittler, Hatef, Duin, Matas, On combining classifiers, IEEE TPAMI
+            20(3), 1998, sections 3 and 5).  ``label``: the most probable class of these.  ``set``: classes whose pooled
+            probability reaches the threshold that was set on single scans; its coverage was not measured on clips.
+            ``abstained``: by the best frame's trust and the pooled probability.  ``ms``: in total of the whole clip.
+        best: The answer for the best frame: among the frames that agree (all, if none does), one like the training
+            images before one that is not, then the one with fewest quality flags, then the one surest of the clip's
+            label.
         frames: Number of frames.
         distinct: Number of frames that were classified; the others are near-equal to the one kept before them.
         agreeing: How many of these have the clip's label by themselves.
         best_frame: Number of the best frame, from 1.
         motion: How far the picture moves from one frame to the next.
-        best: Its own answer: among the frames that agree (all, if none does), one like the training images before one
-            that is not, then the one with fewest quality flags, then the one surest of the clip's label.
-        ms: Milliseconds for the whole clip.
-        abstained: Whether to abstain, by the best frame's trust and the pooled probability.
     """
 
-    label: str
-    probabilities: dict[str, float]
-    set: tuple[str, ...]
+    pooled: Result
+    best: Result
     frames: int
     distinct: int
     agreeing: int
     best_frame: int
     motion: Motion
-    best: Result
-    ms: float
-    abstained: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of ``sonoforge classify --json``: as for a still, with trust and quality of the best frame.
@@ -72,18 +66,7 @@ class Clip:
             "motion": {"per_frame", "pairs", "followed", "still", "unit", "limit", "flags": [], "advice": []}}``.
         """
         counts = {name: getattr(self, name) for name in ("frames", "distinct", "agreeing", "best_frame")}
-        pooled = {
-            "label": UNCERTAIN if self.abstained else self.label,
-            "probabilities": dict(self.probabilities),
-            "set": list(self.set),
-            "trust": self.best.trust.with_set(self.set).to_dict(),
-        }
-        return {
-            **self.best.to_dict(),
-            **pooled,
-            "clip": {**counts, "motion": self.motion.to_dict()},
-            "ms": {**self.best.ms, "total": self.ms},
-        }
+        return {**self.pooled.to_dict(), "clip": {**counts, "motion": self.motion.to_dict()}}
 
 
 def distinct_frames(frames: Iterable[Image.Image]) -> Iterator[tuple[int, Image.Image]]:
@@ -134,19 +117,17 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
             -pair[1].probabilities[label],
         ),
     )
-    return Clip(
+    classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
+    pooled = replace(
+        best,
         label=label,
         probabilities=probabilities,
-        set=tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name]),
-        frames=seen,
-        distinct=len(answers),
-        agreeing=len(agreeing),
-        best_frame=best_frame,
-        motion=meter.motion(),
-        best=best,
-        ms=1e3 * (perf_counter() - started),
+        set=classes,
+        trust=best.trust.with_set(classes),
+        ms={**best.ms, "total": 1e3 * (perf_counter() - started)},
         abstained=classifier.abstains and should_abstain(best.trust, probabilities[label], manifest),
     )
+    return Clip(pooled, best, seen, len(answers), len(agreeing), best_frame, meter.motion())
 
 
 @dataclass(frozen=True, eq=False)

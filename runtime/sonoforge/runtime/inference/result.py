@@ -87,7 +87,7 @@ class Result:
 
         levels = grey_levels(self.view)
         area = activation_map.brightest_area(self.map, levels.shape[1], levels.shape[0])
-        found = lesion_contrast.measure(levels, area)["gcnr"]
+        found = lesion_contrast.gcnr(levels, area)
         return None if np.isnan(found) else found
 
     @property

@@ -87,12 +87,12 @@ class Evidence(NamedTuple):
 
     distance: float  # `distances`
     neighbour: float  # `nearest_training.neighbour_distances`
-    upright: float  # `scan_pose.upright_score`
-    dark: float  # `scan_pose.dark_columns`
+    upright: float  # `scan_checks.upright_score`
+    dark: float  # `scan_checks.dark_columns`
     white: float  # ``saturated`` of the image quality
-    grain: float | None  # `speckle_grain.flatness`; None within the distance's threshold, where it is not asked for
+    grain: float | None  # `scan_checks.flatness`; None within the distance's threshold, where it is not asked for
     flags: tuple[str, ...]  # of the image quality
-    colour: float  # `colour.coloured_share`
+    colour: float  # `scan_checks.coloured_share`
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,7 @@ from sonoforge.runtime.images.quality_metrics import assess
 from sonoforge.runtime.images.quality_table import LESION, METRICS, SCAN
 from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
 from sonoforge.runtime.images.repeats import in_words as repeat
-from sonoforge.runtime.images.scan_quality import assess_scan
+from sonoforge.runtime.images.scan_metrics import assess_scan
 from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
@@ -187,7 +187,7 @@ def _look_closer(
     result["marks"] = find_marks(levels, area.box if area else None).summary
     result.update(repeats.find(file, take_fingerprint(levels, manifest.preprocessing.resize(scan))))
     if pictures is not None:
-        from sonoforge.runtime.pages.thumbnails import address  # noqa: PLC0415 - only with --html
+        from sonoforge.runtime.pages.cards import address  # noqa: PLC0415 - only with --html
 
         pictures[file] = address(whole)
 

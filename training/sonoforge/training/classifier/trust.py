@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.images.scan_pose import ROWS, dark_columns, profile, upright_score
+from sonoforge.runtime.images.scan_checks import ROWS, dark_columns, profile, upright_score
 from sonoforge.runtime.inference.nearest_training import (
     AXES,
     NeighbourReference,
@@ -35,8 +35,8 @@ class HeldOutTrust:
     """What each image (N,) is judged by, measured with a network that had not seen it."""
 
     neighbours: list[float]  # `nearest_training.neighbour_distances`
-    upright: list[float]  # `scan_pose.upright_score`
-    dark: list[float]  # `scan_pose.dark_columns`
+    upright: list[float]  # `scan_checks.upright_score`
+    dark: list[float]  # `scan_checks.dark_columns`
 
 
 def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference:
@@ -119,7 +119,7 @@ class TrainingLooks(NamedTuple):
 
     upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
     white: float  # largest share of white pixels
-    grain: NDArray[np.float64]  # (N,) `speckle_grain.flatness`
+    grain: NDArray[np.float64]  # (N,) `scan_checks.flatness`
     colour: float = 0.0  # largest share of coloured pixels
 
 

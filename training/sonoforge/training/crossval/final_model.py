@@ -13,8 +13,7 @@ from torch import Tensor
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
-from sonoforge.runtime.images.colour import coloured_share
-from sonoforge.runtime.images.speckle_grain import flatness
+from sonoforge.runtime.images.scan_checks import coloured_share, flatness
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.model_folder import (
     HASH_PREFIX,

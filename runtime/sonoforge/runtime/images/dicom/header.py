@@ -1,20 +1,25 @@
-"""What a DICOM file says of its pixels, and nothing else of it; whatever is wrong with it becomes one `ImageError`."""
+"""What a DICOM file says of its pixels, their size and where the scan lies, and nothing else of it.
+
+Whatever is wrong with it becomes one `ImageError`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
+import math
 import os
 import stat
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sonoforge.runtime.images.dicom.levels import COLOUR, GREY, PALETTE
-from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.limits import MIN_SIDE, ImageError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -53,6 +58,9 @@ _ELEMENTS = (
     ),
     *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
 )
+
+# DICOM PS3.3, C.8.5.5.1.1 (2D), C.8.5.5.1.2 (tissue) and C.8.5.5.1.15 (cm).
+_FORMAT_2D, _TISSUE, _CENTIMETRES = 1, 1, 3
 
 
 def check_kind(header: Dataset, syntax: str, path: Path | str) -> None:
@@ -184,3 +192,67 @@ def one_line(path: Path | str) -> Iterator[None]:
         raise ImageError(
             "truncated", f"{path}: damaged, or not as DICOM demands ({type(error).__name__}); obtain the file again"
         ) from None
+
+
+@dataclass(frozen=True)
+class Region:
+    """One two-dimensional tissue region."""
+
+    box: tuple[int, int, int, int]  # left, top, right, bottom, as Pillow crops: the last two are outside it
+    count: int  # how many such regions the picture has; this is the largest
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Size of a pixel in mm."""
+
+    vertical: float
+    horizontal: float
+    source: str  # `region`, `PixelSpacing` or `ImagerPixelSpacing` (on the detector, not in the body)
+
+
+def read_region(header: Dataset, width: int, height: int) -> tuple[Region | None, Spacing | None]:
+    """Choose the largest two-dimensional tissue region of an ultrasound picture.
+
+    A region counts where it is at least 16 pixels wide and high within the picture; colour flow, spectra and curves
+    do not count.
+
+    Returns:
+        The region, and its pixel spacing where the machine gives it in cm; None for what is not recorded.
+    """
+    best, spacing, count = None, None, 0
+    for item in header.get("SequenceOfUltrasoundRegions") or ():
+        if item.get("RegionSpatialFormat") != _FORMAT_2D or item.get("RegionDataType") != _TISSUE:
+            continue
+        # The standard's corner X1, Y1 is the last pixel inside.
+        left, top = max(0, int(item.RegionLocationMinX0)), max(0, int(item.RegionLocationMinY0))
+        right = min(width, int(item.RegionLocationMaxX1) + 1)
+        bottom = min(height, int(item.RegionLocationMaxY1) + 1)
+        if min(right - left, bottom - top) < MIN_SIDE:
+            continue
+        count += 1
+        if best is None or (right - left) * (bottom - top) > (best[2] - best[0]) * (best[3] - best[1]):
+            best, spacing = (left, top, right, bottom), _region_spacing(item)
+    return (Region(best, count), spacing) if best else (None, None)
+
+
+def _region_spacing(item: Dataset) -> Spacing | None:
+    units = (item.get("PhysicalUnitsXDirection"), item.get("PhysicalUnitsYDirection"))
+    if units != (_CENTIMETRES, _CENTIMETRES):
+        return None
+    # A direction may be negative: the axis then runs the other way.
+    return _spacing(10 * abs(float(item.PhysicalDeltaY)), 10 * abs(float(item.PhysicalDeltaX)), "region")
+
+
+def read_spacing(header: Dataset) -> Spacing | None:
+    """Return the pixel spacing of the picture, else of the detector; None where neither is recorded."""
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        values = header.get(name)
+        if values is not None and not isinstance(values, str) and len(values) == 2:
+            return _spacing(float(values[0]), float(values[1]), name)
+    return None
+
+
+def _spacing(vertical: float, horizontal: float, source: str) -> Spacing | None:
+    usable = all(math.isfinite(value) and value > 0 for value in (vertical, horizontal))
+    return Spacing(vertical, horizontal, source) if usable else None

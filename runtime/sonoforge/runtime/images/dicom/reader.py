@@ -25,17 +25,20 @@ from sonoforge.runtime.images.dicom.header import (
     DECODERS,
     DEFLATED,
     INSTALL,
+    Region,
+    Spacing,
     check_file,
     check_kind,
     import_pydicom,
     one_line,
     open_source,
     read_header,
+    read_region,
+    read_spacing,
     read_whole,
 )
 from sonoforge.runtime.images.dicom.levels import GREY, Levels, stored_range
 from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
-from sonoforge.runtime.images.dicom.regions import Region, Spacing, read_region, read_spacing
 from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_size, large_ones_in_turn
 
 if TYPE_CHECKING:

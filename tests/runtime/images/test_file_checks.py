@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from program import sonoforge
-from sonoforge.runtime.images import stalling
+from sonoforge.runtime.images import file_checks
 from sonoforge.runtime.images.decoding import decode_image, read_image
 from sonoforge.runtime.images.limits import ImageError
 
@@ -59,7 +59,7 @@ def test_a_file_of_millions_of_small_parts_is_stopped(
     make: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert decode_image(make(10), "image").size == (20, 20), "a few such parts harm nothing"
-    monkeypatch.setattr(stalling, "SECONDS", 0.2)
+    monkeypatch.setattr(file_checks, "SECONDS", 0.2)
     data, started = make(2_000_000), time.thread_time()
     with pytest.raises(ImageError, match=r"^image: decoding it takes minutes; save the picture anew as PNG$") as error:
         decode_image(data, "image")

@@ -1,11 +1,11 @@
-"""How the probe was held, against planted shapes."""
+"""How the probe was held, against planted shapes; the share of coloured pixels, counted by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from sonoforge.runtime.images.scan_pose import ROWS, dark_columns, profile, upright_score
+from sonoforge.runtime.images.scan_checks import ROWS, coloured_share, dark_columns, profile, upright_score
 
 
 def fading(size: int = 224) -> np.ndarray:
@@ -40,3 +40,10 @@ def test_columns_without_echo_are_counted_below_the_near_field() -> None:
     assert dark_columns(pixels) == pytest.approx(0.25)
     pixels[:, 56:] = 5  # the near field still shines
     assert dark_columns(pixels) == 1
+
+
+def test_pixels_whose_channels_differ_by_more_than_24_levels_are_coloured() -> None:
+    pixels = np.full((2, 10, 10, 3), 200, np.uint8)
+    pixels[0, :3, :, 2] = 175  # 25 apart, in 30 pixels
+    pixels[0, 5, :, 0] = 224  # 24 apart
+    assert np.allclose(coloured_share(pixels), [0.3, 0.0])
