@@ -41,7 +41,7 @@ def coverage(world: World, share: float, grouping: Grouping, repeats: int) -> fl
     held = 0
     for _ in range(repeats):
         correct, groups = draw_answers(world, share, rng)
-        _, low, high = wilson_by_group(correct, grouping(groups))
+        _, low, high = wilson_by_group(correct, grouping(groups)).values()
         held += low <= true <= high
     return held / repeats
 

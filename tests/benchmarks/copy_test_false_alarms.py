@@ -68,7 +68,7 @@ def main() -> None:
         calibrations = {HELD_OUT: (held_out, groups[other]), OTHER_GROUPS: (themselves, groups[training])}
         for name, (real, own) in calibrations.items():
             test = copy_test(score, real, own, name, len(training))
-            shares[name].append(test.share.value)
+            shares[name].append(test.share["value"])
             print(
                 f"split {seed}, {name}: threshold {test.threshold:.1f}, level {test.level:.3f}, "
                 f"{test.copies} of {test.generated}, p {test.p_value:.3f}",

@@ -10,7 +10,7 @@ from scipy import stats
 
 from clustered import BUSI
 from sonoforge.training.statistics.auc import delong_test, weighted_auc
-from sonoforge.training.statistics.intervals import Interval, group_bootstrap
+from sonoforge.training.statistics.intervals import group_bootstrap
 from sonoforge.training.statistics.one_against_rest import (
     THRESHOLDS,
     decision_curve,
@@ -18,6 +18,7 @@ from sonoforge.training.statistics.one_against_rest import (
     sensitivity_differences,
 )
 from sonoforge.training.statistics.paired import paired_bootstrap
+from sonoforge.training.statistics.results import Interval
 
 SEPARATIONS = (2.0, 2.5)
 """Distance of the class's mean score from that of the rest, in standard deviations, for each of two arms."""
@@ -85,7 +86,7 @@ def coverage(datasets: int, correlation: float, rng: np.random.Generator) -> dic
     found: dict[str, list[bool]] = {kind: [] for kind in KINDS}
 
     def note(kind: str, interval: Interval, truth: float) -> None:
-        found[kind].append(bool(interval.low <= truth <= interval.high))
+        found[kind].append(bool(interval["low"] <= truth <= interval["high"]))
 
     first, second = SEPARATIONS
     for _ in range(datasets):
@@ -93,9 +94,9 @@ def coverage(datasets: int, correlation: float, rng: np.random.Generator) -> dic
         positive, scores, groups, folds = drawn.positive, drawn.arms, drawn.groups, drawn.folds
         note("AUC", group_bootstrap(weighted_auc, positive, scores[0], groups), true_auc(first))
         for aim, point in zip((0.90, 0.95), operating_points(positive, scores[0], folds, groups), strict=True):
-            note(f"sensitivity at {100 * aim:.0f} %", Interval(**point["sensitivity"]), true_sensitivity(first, aim))
+            note(f"sensitivity at {100 * aim:.0f} %", point["sensitivity"], true_sensitivity(first, aim))
         curve = decision_curve(positive, posterior(scores[0], first), groups)
-        benefit = Interval(curve["net_benefit"][AT], curve["low"][AT], curve["high"][AT])
+        benefit = Interval(value=curve["net_benefit"][AT], low=curve["low"][AT], high=curve["high"][AT])
         note("net benefit", benefit, true_net_benefit(first, THRESHOLDS[AT]))
         change = paired_bootstrap(weighted_auc, positive, scores[0], scores[1], groups)
         note("AUC difference", change, true_auc(second) - true_auc(first))

@@ -34,9 +34,9 @@ def planted(kind: str, found: int) -> dict[str, Any]:
         "kind": kind,
         "planted": 20,
         "found": found,
-        "recall": recall.value,
-        "low": recall.low,
-        "high": recall.high,
+        "recall": recall["value"],
+        "low": recall["low"],
+        "high": recall["high"],
         "holds": found >= 19,
     }
 

@@ -51,7 +51,7 @@ def test_a_set_of_copies_of_one_kind_is_called_copied(wanted: Wanted, real: Best
     for number, kind in enumerate(COPIED):
         own = Best._make(field[20 * number : 20 * (number + 1)] for field in best)
         test = copy_test(own.score, real.score, GROUPS, OTHER_GROUPS, COUNT)
-        assert test.share.value >= 0.95, kind
+        assert test.share["value"] >= 0.95, kind
         assert test.p_value < 1e-9, kind
         # Of the very image, and known to be mirrored.
         found = own.score > test.threshold
@@ -85,7 +85,7 @@ def test_half_memorised_is_measured_as_half_in_colour_too() -> None:
     held_out = np.repeat(FRESH[20:], 3, axis=3), COUNT + GROUPS
     found = find_copies(mixed, np.repeat(TRAINING, 3, axis=3), GROUPS, held_out, planted=1)
     test, best = found.test, found.best
-    assert test.share.low < 0.5 < test.share.high
+    assert test.share["low"] < 0.5 < test.share["high"]
     assert (test.copies, test.generated, test.training, test.calibration) == (20, 40, COUNT, HELD_OUT)
     assert test.memorised == pytest.approx((0.5 - test.level) / (1 - test.level))
     assert np.array_equal(np.flatnonzero(best.score > test.threshold), np.arange(20))
@@ -111,9 +111,9 @@ def test_threshold_is_the_conformal_quantile_of_groups() -> None:
     generated = np.array([90.0, 59.5, 59.0, 30.0])  # as high as the threshold is not above it
     test = copy_test(generated, real, groups, HELD_OUT, training=10)
     assert (test.threshold, test.calibrating, test.level) == (59.0, 79, pytest.approx(2 / 80))
-    assert (test.copies, test.share.value) == (2, 0.5)
+    assert (test.copies, test.share["value"]) == (2, 0.5)
     assert test.memorised == pytest.approx((0.5 - 0.025) / 0.975)
-    assert (test.share.low, test.share.high) == pytest.approx((0.150, 0.850), abs=1e-3)  # Wilson, 2 of 4
+    assert (test.share["low"], test.share["high"]) == pytest.approx((0.150, 0.850), abs=1e-3)  # Wilson, 2 of 4
 
 
 def test_where_real_images_hardly_match_the_threshold_is_the_limit_of_the_search() -> None:
@@ -147,7 +147,7 @@ def test_real_images_are_rarely_called_copied_however_often_they_match(rate: flo
 
     runs = [copy_test(scores(120), scores(150), np.arange(150), HELD_OUT, 10) for _ in range(1000)]
     assert np.mean([run.p_value < 0.05 for run in runs]) < 0.06
-    assert np.mean([run.share.value for run in runs]) < 0.025
+    assert np.mean([run.share["value"] for run in runs]) < 0.025
 
 
 def test_too_few_real_images_are_refused_not_guessed() -> None:

@@ -253,7 +253,7 @@ def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: S
         images[order[:number]] = planted[order[:number]]
         best = Best._make(np.where(np.isin(np.arange(IMAGES), order[:number]), *parts) for parts in pairs)
         test = copy_test(best.score, themselves.score, np.arange(IMAGES), OTHER_GROUPS, IMAGES)
-        shares.append(test.share.value)
+        shares.append(test.share["value"])
         scores.append(data_copying(nearest_training(images, halves.real).distance, others.distance))
         probabilities.append(test.p_value)
         flagged = np.flatnonzero(best.score > test.threshold)

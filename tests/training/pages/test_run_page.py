@@ -259,7 +259,7 @@ def test_the_reliability_bins_sum_up_to_the_printed_ece(sealed: Written) -> None
     _, labels, probabilities, groups = csv_arm(sealed.run.folder, "real")
     bins = reliability(labels, probabilities, groups)
     assert sum(b.images for b in bins) == len(labels)
-    ece = sum(b.images * abs(b.accuracy.value - b.confidence) for b in bins) / len(labels)
+    ece = sum(b.images * abs(b.accuracy["value"] - b.confidence) for b in bins) / len(labels)
     assert ece == pytest.approx(expected_calibration_error(labels, probabilities))
     assert sealed.page.table("Calibration before")[1][1] == f"{ece:.3f}"
 

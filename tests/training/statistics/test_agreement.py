@@ -47,9 +47,9 @@ def test_cohen_kappa_is_that_of_scikit_learn() -> None:
 def test_kappas_and_cohens_interval_are_those_of_statsmodels() -> None:
     inter_rater = pytest.importorskip("statsmodels.stats.inter_rater")
     table = ratings(2, 4)
-    assert agreement(table).value == pytest.approx(inter_rater.fleiss_kappa(inter_rater.aggregate_raters(table)[0]))
+    assert agreement(table)["value"] == pytest.approx(inter_rater.fleiss_kappa(inter_rater.aggregate_raters(table)[0]))
     found = inter_rater.cohens_kappa(inter_rater.to_table(table[:, :2])[0])
-    assert agreement(table[:, :2]).value == pytest.approx(found.kappa)
+    assert agreement(table[:, :2])["value"] == pytest.approx(found.kappa)
 
 
 def test_cohens_interval_is_near_the_asymptotic_one() -> None:
@@ -65,8 +65,8 @@ def test_cohens_interval_is_near_the_asymptotic_one() -> None:
     second = (1 - kappa) ** 2 * (off.sum() - np.trace(off))
     error = np.sqrt((first + second - (kappa - expected * (1 - kappa)) ** 2) / 400) / (1 - expected)
     found = agreement(table)
-    assert found.value == pytest.approx(kappa)
-    assert (found.low, found.high) == pytest.approx((kappa - 1.96 * error, kappa + 1.96 * error), abs=0.012)
+    assert found["value"] == pytest.approx(kappa)
+    assert (found["low"], found["high"]) == pytest.approx((kappa - 1.96 * error, kappa + 1.96 * error), abs=0.012)
 
 
 def test_two_readers_of_two_categories_and_chance() -> None:
@@ -75,4 +75,4 @@ def test_two_readers_of_two_categories_and_chance() -> None:
     assert fleiss_kappa(blind, np.ones((1, 5000)))[0] == pytest.approx(0, abs=0.02)
     same = np.repeat(blind[:, :1], 3, axis=1)
     assert fleiss_kappa(same, np.ones((1, 5000)))[0] == pytest.approx(1)
-    assert np.isnan(agreement(np.zeros((5, 3), np.int64)).value)
+    assert np.isnan(agreement(np.zeros((5, 3), np.int64))["value"])

@@ -10,7 +10,7 @@ from sklearn import metrics
 from clustered import HUNDRED
 from clustered_scores import draw_scores
 from sonoforge.training.statistics.auc import delong_test, weighted_auc
-from sonoforge.training.statistics.intervals import group_bootstrap, group_weights, resample_groups
+from sonoforge.training.statistics.intervals import RESAMPLES, group_bootstrap, group_weights
 from sonoforge.training.statistics.paired import paired_bootstrap
 
 # The 43 patients with all three tests of DeLong, DeLong & Clarke-Pearson (1988), as printed in SAS/STAT's example
@@ -30,10 +30,10 @@ def test_delongs_test_gives_the_published_example() -> None:
     positive, single = table[:, 3] == 1, np.arange(len(table))
     albumin, protein, score = table[:, 0], table[:, 1], 10 - table[:, 2]
     for scores, area in ((albumin, 0.7366), (protein, 0.6478), (score, 0.7258)):
-        assert group_bootstrap(weighted_auc, positive, scores, single).value == pytest.approx(area, abs=5e-5)
+        assert group_bootstrap(weighted_auc, positive, scores, single)["value"] == pytest.approx(area, abs=5e-5)
     # Output "ROC Contrast Estimation and Testing Results" of that example: total protein less K-G score.
     found = delong_test(positive, score, protein, single)
-    assert paired_bootstrap(weighted_auc, positive, score, protein, single).value == pytest.approx(-0.0780, abs=5e-5)
+    assert paired_bootstrap(weighted_auc, positive, score, protein, single)["value"] == pytest.approx(-0.0780, abs=5e-5)
     assert found.standard_error == pytest.approx(0.1046, abs=5e-5)
     assert found.p_value == pytest.approx(0.4561, abs=5e-5)
 
@@ -54,8 +54,11 @@ def test_without_images_of_a_kind_there_is_no_area() -> None:
 
 def test_group_weights_are_the_draws_of_groups() -> None:
     groups = np.array([3, 3, 7, 1, 1, 1, 9])
-    counts = [np.bincount(draw, minlength=len(groups)) for draw in resample_groups(groups)]
-    assert np.array_equal(group_weights(groups), counts)
+    once, *drawn = group_weights(groups)
+    assert (once == 1).all()
+    places = np.random.default_rng(0).integers(0, 4, (RESAMPLES, 4))  # of the groups 1, 3, 7 and 9
+    expected = [[(np.array([1, 3, 7, 9])[draw] == group).sum() for group in groups] for draw in places]
+    assert np.array_equal(drawn, expected)
 
 
 def test_the_error_of_one_area_is_that_of_brunner_and_munzel() -> None:
@@ -80,7 +83,7 @@ def test_delongs_error_and_the_bootstraps_agree() -> None:
         drawn = draw_scores((1.5, 2.0), correlation, np.random.default_rng(3))
         found = delong_test(drawn.positive, *drawn.arms, groups=drawn.groups)
         interval = paired_bootstrap(weighted_auc, drawn.positive, *drawn.arms, groups=drawn.groups)
-        assert interval.high - interval.low == pytest.approx(2 * 1.96 * found.standard_error, rel=0.1)
+        assert interval["high"] - interval["low"] == pytest.approx(2 * 1.96 * found.standard_error, rel=0.1)
 
 
 def test_an_arm_does_not_differ_from_itself() -> None:
@@ -104,6 +107,6 @@ def test_the_interval_of_few_groups_holds_most_true_areas() -> None:
     rng, held = np.random.default_rng(6), 0
     for _ in range(100):
         drawn = draw_scores((1.0, 1.0), 0.6, rng, HUNDRED)
-        _, low, high = group_bootstrap(weighted_auc, drawn.positive, drawn.arms[0], drawn.groups)
+        _, low, high = group_bootstrap(weighted_auc, drawn.positive, drawn.arms[0], drawn.groups).values()
         held += low <= stats.norm.cdf(1 / np.sqrt(2)) <= high
     assert held >= 87  # of 95 expected, less three standard errors and a little for a percentile interval

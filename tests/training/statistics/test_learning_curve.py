@@ -29,8 +29,8 @@ def test_exact_power_laws_give_their_exponent_and_ratio() -> None:
     assert lines.slope[0] == pytest.approx(0.4, rel=1e-12)
     again = Lines(np.repeat(lines.slope, 50), np.repeat(lines.offset, 50))
     ratio = real_ratio(again)
-    assert ratio.value == pytest.approx(1.3, rel=1e-12)
-    assert ratio.low == ratio.high == ratio.value
+    assert ratio["value"] == pytest.approx(1.3, rel=1e-12)
+    assert ratio["low"] == ratio["high"] == ratio["value"]
 
 
 def test_the_lines_are_those_of_ordinary_least_squares() -> None:
@@ -55,18 +55,18 @@ def test_the_interval_is_fieller_s_where_both_estimates_are_normal(correlation: 
     squared = [mean[1] ** 2, 2 * mean[0] * mean[1], mean[0] ** 2]
     variance = [covariance[1, 1], 2 * covariance[0, 1], covariance[0, 0]]
     low, high = np.exp(np.sort(np.roots(np.array(squared) - z2 * np.array(variance))))
-    assert ratio.value == pytest.approx(math.exp(0.25))
-    assert (ratio.low, ratio.high) == (pytest.approx(low, rel=0.05), pytest.approx(high, rel=0.05))
+    assert ratio["value"] == pytest.approx(math.exp(0.25))
+    assert (ratio["low"], ratio["high"]) == (pytest.approx(low, rel=0.05), pytest.approx(high, rel=0.05))
 
 
 def test_where_more_real_images_do_not_help_there_is_no_worth_and_no_end() -> None:
     rng = np.random.default_rng(2)
     flat = real_ratio(Lines(np.concatenate([[-0.01], rng.normal(0, 0.1, 999)]), rng.normal(0, 0.05, 1000)))
-    assert math.isnan(flat.value) and (flat.low, flat.high) == (0.0, math.inf)
+    assert math.isnan(flat["value"]) and (flat["low"], flat["high"]) == (0.0, math.inf)
     worse = real_ratio(Lines(rng.normal(-0.02, 0.05, 1000), np.full(1000, 0.5)))
-    assert math.isnan(worse.value) and worse.low < 1, "an arm that does worse is worth no real image"
+    assert math.isnan(worse["value"]) and worse["low"] < 1, "an arm that does worse is worth no real image"
     beyond = real_ratio(Lines(np.full(100, 0.1), np.full(100, -0.1 * math.log(2 * LARGEST_RATIO))))
-    assert math.isnan(beyond.value) and (beyond.low, beyond.high) == (0.0, math.inf)
+    assert math.isnan(beyond["value"]) and (beyond["low"], beyond["high"]) == (0.0, math.inf)
 
 
 def answers(rng: np.random.Generator, errors: dict[str, float], groups: np.ndarray) -> list[Predictions]:

@@ -75,10 +75,10 @@ def test_intervals_hold_their_value_and_differences_are_paired() -> None:
     both = (drawn.folds, drawn.folds)
     changes = sensitivity_differences(drawn.positive, drawn.arms, both, drawn.groups)
     for change, first, second in zip(changes, points, others, strict=True):
-        assert change.value == pytest.approx(second["sensitivity"]["value"] - first["sensitivity"]["value"])
-        assert change.low > 0
+        assert change["value"] == pytest.approx(second["sensitivity"]["value"] - first["sensitivity"]["value"])
+        assert change["low"] > 0
     same = sensitivity_differences(drawn.positive, (drawn.arms[0],) * 2, both, drawn.groups)
-    assert same == [(0.0, 0.0, 0.0)] * 2
+    assert same == [{"value": 0, "low": 0, "high": 0}] * 2
 
 
 def test_without_other_images_nothing_can_be_called() -> None:

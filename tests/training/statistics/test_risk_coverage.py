@@ -11,9 +11,10 @@ from sonoforge.training.statistics.risk_coverage import TARGETS, area_under_risk
 def test_risk_is_the_share_of_errors_among_those_kept() -> None:
     wrong = np.array([True, False, False, True, False])
     confidence = np.array([0.4, 0.9, 0.8, 0.8, 0.7])
-    risk, kept, least = risks(wrong, confidence)
+    (risk, weighted), (kept, _), least = risks(wrong, confidence, np.array([[1.0] * 5, [2, 0, 1, 3, 0]]))
     assert kept.tolist() == [1, 3, 4, 5]  # the two of 0.8 are kept together
     assert risk.tolist() == pytest.approx([0, 1 / 3, 1 / 4, 2 / 5])
+    assert weighted.tolist() == pytest.approx([np.nan, 3 / 4, 3 / 4, 5 / 6], nan_ok=True)
     assert least.tolist() == [0.9, 0.8, 0.7, 0.4]
     assert area_under_risk(wrong, confidence) == pytest.approx((0 + 2 * 1 / 3 + 1 / 4 + 2 / 5) / 5)
 

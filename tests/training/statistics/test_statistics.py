@@ -21,7 +21,7 @@ def answers() -> tuple[np.ndarray, np.ndarray]:
 
 def test_wilson_interval_gives_the_published_example() -> None:
     # Newcombe, Statistics in Medicine 17 (1998), table I: 81/263 gives 0.2553..0.3662.
-    value, low, high = intervals.wilson_interval(81, 263)
+    value, low, high = intervals.wilson_interval(81, 263).values()
     assert value == pytest.approx(81 / 263)
     assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
 
@@ -29,7 +29,7 @@ def test_wilson_interval_gives_the_published_example() -> None:
 @pytest.mark.parametrize(("successes", "trials"), [(0, 20), (20, 20), (7, 9), (1, 1)])
 def test_wilson_interval_agrees_with_scipy_and_stays_inside_0_and_1(successes: int, trials: int) -> None:
     interval = stats.binomtest(successes, trials).proportion_ci(method="wilson")
-    value, low, high = intervals.wilson_interval(successes, trials)
+    value, low, high = intervals.wilson_interval(successes, trials).values()
     assert (low, high) == (pytest.approx(interval.low, abs=1e-12), pytest.approx(interval.high, abs=1e-12))
     assert 0 <= low <= value <= high <= 1
 
@@ -135,7 +135,7 @@ def test_group_bootstrap_is_wider_than_by_image_when_images_repeat() -> None:
     probabilities = np.stack([1 - score, score], axis=1)
     by_group = intervals.group_bootstrap(classification.accuracies, labels, probabilities, np.repeat(np.arange(60), 8))
     by_image = intervals.group_bootstrap(classification.accuracies, labels, probabilities, np.arange(480))
-    ratio = (by_group.high - by_group.low) / (by_image.high - by_image.low)
+    ratio = (by_group["high"] - by_group["low"]) / (by_image["high"] - by_image["low"])
     assert ratio == pytest.approx(np.sqrt(8), rel=0.15)
 
 
@@ -145,13 +145,10 @@ def test_group_bootstrap_matches_the_normal_law_for_a_proportion() -> None:
     certain = np.tile([0.0, 1.0], (2000, 1))
     interval = intervals.group_bootstrap(classification.accuracies, labels, certain, np.arange(2000))
     half = 1.96 * np.sqrt(0.8 * 0.2 / 2000)
-    assert interval.high - interval.low == pytest.approx(2 * half, rel=0.1)
+    assert interval["high"] - interval["low"] == pytest.approx(2 * half, rel=0.1)
 
 
 def test_paired_bootstrap_of_an_arm_with_itself_is_zero(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
-    assert paired.paired_bootstrap(classification.macro_aucs, labels, probabilities, probabilities, np.arange(300)) == (
-        0,
-        0,
-        0,
-    )
+    found = paired.paired_bootstrap(classification.macro_aucs, labels, probabilities, probabilities, np.arange(300))
+    assert found == {"value": 0, "low": 0, "high": 0}

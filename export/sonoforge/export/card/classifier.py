@@ -23,7 +23,7 @@ from sonoforge.training.pages.run.statements import (
     warn_of_leaks,
 )
 from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.results import IntervalResult, interval_text, share_text
+from sonoforge.training.statistics.results import Interval, interval_text, share_text
 
 
 def classifier_card(record: ModelRecord) -> str:
@@ -210,7 +210,7 @@ def _flags(record: ModelRecord) -> list[str]:
     ]
 
 
-def _ratio(interval: IntervalResult | None) -> str:
+def _ratio(interval: Interval | None) -> str:
     return "-" if interval is None else interval_text(interval, ".1f")
 
 

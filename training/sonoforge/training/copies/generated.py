@@ -44,7 +44,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.copies.pictures import SIDE, Picture
 from sonoforge.training.copies.planting import PlantedRow, count_found, plant, plant_copies
 from sonoforge.training.copies.search import LOWEST_LIMIT, Prepared, match_pictures, prepare
-from sonoforge.training.statistics.intervals import Interval, wilson_interval
+from sonoforge.training.statistics.intervals import wilson_interval
+from sonoforge.training.statistics.results import Interval
 
 ALPHA = 0.025
 
@@ -187,7 +188,7 @@ def copy_test(
     share = wilson_interval(copies, count)
     return CopyTest(
         share=share,
-        memorised=max(0.0, (share.value - level) / (1 - level)),
+        memorised=max(0.0, (share["value"] - level) / (1 - level)),
         # Summed from the tail: 1 minus the distribution function would lose all digits of a small probability.
         p_value=min(1.0, float(stats.betabinom.pmf(range(copies, count + 1), count, above, groups + 1 - above).sum())),
         copies=copies,
@@ -254,7 +255,7 @@ def match_training(images: Prepared, wanted: Wanted, groups: Groups | None = Non
 
 def stands(row: PlantedRow) -> bool:
     """Whether enough of the planted copies of a kind were found for "no copies" to hold for it."""
-    return row.recall.value >= STANDS
+    return row.recall["value"] >= STANDS
 
 
 def plant_squared(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:

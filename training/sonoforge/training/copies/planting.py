@@ -17,7 +17,8 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.confirmation import padding
 from sonoforge.training.copies.pictures import Picture
 from sonoforge.training.copies.search import match_pictures, prepare
-from sonoforge.training.statistics.intervals import Interval, wilson_interval
+from sonoforge.training.statistics.intervals import wilson_interval
+from sonoforge.training.statistics.results import Interval
 
 Plant = Callable[[Picture, np.random.Generator], Picture]
 

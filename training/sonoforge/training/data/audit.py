@@ -12,6 +12,7 @@ from sonoforge.training.copies.planting import measure_recall
 from sonoforge.training.copies.search import match_pictures, null_limit, prepare
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.statistics.results import Interval
 
 
 class ClassCounts(TypedDict):
@@ -84,7 +85,7 @@ class Planted(TypedDict):
     kind: str
     planted: int
     found: int
-    recall: dict[str, float]
+    recall: Interval
 
 
 class Against(TypedDict):
@@ -173,9 +174,7 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
 
 def _planted(cache: ImageCache, count: int) -> list[Planted]:
     rows = measure_recall(cache.pictures, cache.near_duplicates.threshold, count, title="looking for planted copies")
-    return [
-        {"kind": row.kind, "planted": row.planted, "found": row.found, "recall": row.recall._asdict()} for row in rows
-    ]
+    return [{"kind": row.kind, "planted": row.planted, "found": row.found, "recall": row.recall} for row in rows]
 
 
 def _against(cache: ImageCache, other: ImageCache) -> Against:

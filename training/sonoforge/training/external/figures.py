@@ -18,7 +18,7 @@ from sonoforge.training.statistics.flagged import compare_flagged
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import FlagResult, IntervalResult, SensitivityAt, interval_result
+from sonoforge.training.statistics.results import FlagResult, Interval, SensitivityAt
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,8 @@ class PlaceFigures(TypedDict):
     name: str
     images: dict[str, int]
     groups: int
-    accuracy: IntervalResult
-    auc: dict[str, IntervalResult]
+    accuracy: Interval
+    auc: dict[str, Interval]
 
 
 class ExternalFigures(TypedDict):
@@ -72,14 +72,14 @@ class ExternalFigures(TypedDict):
     groups: int
     answers: list[str]
     confusion: list[list[int]]
-    accuracy: IntervalResult
-    sensitivity: dict[str, IntervalResult]
-    specificity: dict[str, IntervalResult]
-    auc: dict[str, IntervalResult]
+    accuracy: Interval
+    sensitivity: dict[str, Interval]
+    specificity: dict[str, Interval]
+    auc: dict[str, Interval]
     sensitivity_at: dict[str, list[SensitivityAt]]
-    ece: IntervalResult
+    ece: Interval
     brier: float
-    coverage: dict[str, IntervalResult]
+    coverage: dict[str, Interval]
     mean_set_size: float
     flags: list[FlagResult]
     devices: list[PlaceFigures]
@@ -90,9 +90,9 @@ class DisturbedFigures(TypedDict):
 
     kind: str
     strength: float
-    auc: IntervalResult
-    change: IntervalResult
-    noticed: IntervalResult
+    auc: Interval
+    change: Interval
+    noticed: Interval
 
 
 class Robustness(TypedDict):
@@ -100,8 +100,8 @@ class Robustness(TypedDict):
 
     pair: str
     images: int
-    auc: IntervalResult
-    noticed: IntervalResult
+    auc: Interval
+    noticed: Interval
     disturbed: list[DisturbedFigures]
 
 
@@ -158,18 +158,18 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
         groups=len(np.unique(groups)),
         answers=names,
         confusion=confusion_matrix(labels, part.predicted, len(names))[: len(meanings)].tolist(),
-        accuracy=interval_result(wilson_by_group(right, groups)),
-        sensitivity={names[i]: interval_result(sensitivity(labels, part.predicted, groups, i)) for i in shown},
-        specificity={names[i]: interval_result(specificity(labels, part.predicted, groups, i)) for i in shown},
+        accuracy=wilson_by_group(right, groups),
+        sensitivity={names[i]: sensitivity(labels, part.predicted, groups, i) for i in shown},
+        specificity={names[i]: specificity(labels, part.predicted, groups, i) for i in shown},
         auc=pair_areas(part, names),
         sensitivity_at={
             name: sensitivity_at(part, names.index(name))
             for name in classes_of_interest(names[: len(meanings)])
             if 0 < counts[names.index(name)] < len(labels)
         },
-        ece=interval_result(group_bootstrap(expected_calibration_errors, labels, probabilities, groups)),
+        ece=group_bootstrap(expected_calibration_errors, labels, probabilities, groups),
         brier=brier_score(labels, probabilities),
-        coverage={names[i]: interval_result(wilson_by_group(covered[labels == i], groups[labels == i])) for i in shown},
+        coverage={names[i]: wilson_by_group(covered[labels == i], groups[labels == i]) for i in shown},
         mean_set_size=float(given.sets.sum(axis=1).mean()),
         flags=_flags(given, ~right),
         devices=[
@@ -200,6 +200,6 @@ def _place(name: str, part: Predictions, names: Sequence[str]) -> PlaceFigures:
         name=name,
         images={each: int(count) for each, count in zip(names, counts, strict=True) if count},
         groups=len(np.unique(part.groups)),
-        accuracy=interval_result(wilson_by_group(part.predicted == part.labels, part.groups)),
+        accuracy=wilson_by_group(part.predicted == part.labels, part.groups),
         auc=pair_areas(part, names),
     )

@@ -20,7 +20,6 @@ from sonoforge.training.statistics.auc import weighted_auc
 from sonoforge.training.statistics.by_source import second_of_two
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.paired import paired_bootstrap
-from sonoforge.training.statistics.results import interval_result
 
 FOREIGN = (Cause.NOT_ULTRASOUND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING)
 """Causes that speak of the scan, not of an answer between two classes."""
@@ -57,16 +56,16 @@ def measure_robustness(
             DisturbedFigures(
                 kind=kind,
                 strength=strength,
-                auc=interval_result(group_bootstrap(weighted_auc, worse, scores, groups)),
-                change=interval_result(paired_bootstrap(weighted_auc, worse, before, scores, groups)),
-                noticed=interval_result(wilson_by_group(foreign[:, place], groups)),
+                auc=group_bootstrap(weighted_auc, worse, scores, groups),
+                change=paired_bootstrap(weighted_auc, worse, before, scores, groups),
+                noticed=wilson_by_group(foreign[:, place], groups),
             )
         )
     return Robustness(
         pair=f"{names[present[1]]} against {names[present[0]]}",
         images=len(files),
-        auc=interval_result(group_bootstrap(weighted_auc, worse, before, groups)),
-        noticed=interval_result(wilson_by_group(noticed, groups)),
+        auc=group_bootstrap(weighted_auc, worse, before, groups),
+        noticed=wilson_by_group(noticed, groups),
         disturbed=found,
     )
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.pages import STYLE
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.wording import bracket, counted, number, points, share, size
 
 log = logging.getLogger(__name__)
@@ -282,22 +282,22 @@ class Page:
 # ---- figures and words in cells
 
 
-def interval(figure: IntervalResult) -> Markup:
+def interval(figure: Interval) -> Markup:
     """Print a share with the ends of its interval, in percent."""
     return _with_ends(share(figure["value"]), points(figure["low"], sign=""), points(figure["high"], sign=""))
 
 
-def area(figure: IntervalResult, sign: str = "", digits: int = 3) -> Markup:
+def area(figure: Interval, sign: str = "", digits: int = 3) -> Markup:
     """Print a figure with the ends of its interval."""
     return _with_ends(*(number(figure[end], digits, sign) for end in ("value", "low", "high")))
 
 
-def change(figure: IntervalResult) -> Markup:
+def change(figure: Interval) -> Markup:
     """Print a difference of shares with the ends of its interval, in percentage points."""
     return _with_ends(*(points(figure[end]) for end in ("value", "low", "high")))
 
 
-def ratio(figure: IntervalResult | None) -> str:
+def ratio(figure: Interval | None) -> str:
     """Print a ratio with the ends of its interval."""
     if figure is None:
         return "cannot be computed"
@@ -343,7 +343,7 @@ def class_colour(number: int) -> str:
     return f"var(--s{CLASS_COLOURS[number % len(CLASS_COLOURS)]})"
 
 
-def areas(found: Mapping[str, IntervalResult], alone: str = "one class alone") -> Markup:
+def areas(found: Mapping[str, Interval], alone: str = "one class alone") -> Markup:
     """Print the areas of several pairs of classes in one cell."""
     pairs = [Markup("{} {}").format(pair.replace(" ", "\u00a0"), area(own)) for pair, own in found.items()]
     return lines(pairs, ";") if pairs else Markup("{}").format(alone)

@@ -121,7 +121,7 @@ def reliability_diagram(curves: Mapping[str, Sequence[Bin]], title: str) -> Mark
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=DASHED)
     for series, (label, bins) in reversed(list(enumerate(curves.items()))):
         stated = np.array([own.confidence for own in bins])
-        right, low, high = np.array([own.accuracy for own in bins]).reshape(-1, 3).T
+        right, low, high = np.array([list(own.accuracy.values()) for own in bins]).reshape(-1, 3).T
         beside = stated + (0.006 - 0.012 * series if len(curves) > 1 else 0)
         axes.bar(beside, [0.15 * own.images / largest for own in bins], 0.012, color=colour(series), alpha=0.35)
         axes.vlines(stated, low, high, colour(series), alpha=0.4, linewidth=1)

@@ -22,7 +22,7 @@ from sonoforge.training.reading.results import (
     ShareResult,
 )
 from sonoforge.training.reading.verdict import judge
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, p_value, share
 
 REPORT = "report.html"
@@ -142,15 +142,15 @@ def agreement_text(found: AgreementResult) -> str:
     return f"{found['name']} of {number(kappa['value'], 2)} {ends}, on {counted(found['images'], 'image')}"
 
 
-def _kappa_ends(kappa: IntervalResult) -> str:
+def _kappa_ends(kappa: Interval) -> str:
     return bracket(number(kappa["low"], 2), number(kappa["high"], 2))
 
 
-def _right(found: ShareResult | IntervalResult) -> Markup:
+def _right(found: ShareResult | Interval) -> Markup:
     return blocks.soft(share(found["value"], 0), _percent(found))
 
 
-def _percent(found: ShareResult | IntervalResult) -> str:
+def _percent(found: ShareResult | Interval) -> str:
     return bracket(number(100 * found["low"], 0), number(100 * found["high"], 0))
 
 

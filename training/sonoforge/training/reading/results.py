@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import Interval
 
 
 class ShareResult(TypedDict):
@@ -54,7 +54,7 @@ class ReaderResult(TypedDict):
     noticeable: float | None
     sensitivity: ShareResult
     specificity: ShareResult
-    auc: IntervalResult | None
+    auc: Interval | None
     roc: list[tuple[float, float]] | None
     seconds: dict[str, SecondsResult]
     marks: int
@@ -64,9 +64,9 @@ class ReaderResult(TypedDict):
 class TogetherResult(TypedDict):
     """Means over all readers, with intervals by resampling images: they hold for these readers."""
 
-    accuracy: IntervalResult
-    sensitivity: IntervalResult
-    specificity: IntervalResult
+    accuracy: Interval
+    sensitivity: Interval
+    specificity: Interval
 
 
 class AgreementResult(TypedDict):
@@ -74,7 +74,7 @@ class AgreementResult(TypedDict):
 
     name: str
     images: int
-    kappa: IntervalResult | None
+    kappa: Interval | None
 
 
 class MarkResult(TypedDict):

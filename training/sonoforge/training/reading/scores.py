@@ -21,7 +21,6 @@ from sonoforge.training.statistics.agreement import agreement
 from sonoforge.training.statistics.auc import weighted_auc
 from sonoforge.training.statistics.binomial import against_chance, exact_interval, noticeable_share
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, group_weights, percentile_interval
-from sonoforge.training.statistics.results import interval_result
 
 CHANCE = 0.5
 """As many real as generated images in a secret order: half of the answers of a reader who sees nothing are right."""
@@ -48,7 +47,7 @@ def score_reader(reader: Reader, key: Key) -> ReaderResult:
         "noticeable": noticeable_share(len(both), CHANCE),
         "sensitivity": _share(hits[truth]),
         "specificity": _share(hits[~truth]),
-        "auc": None if scores is None else interval_result(group_bootstrap(weighted_auc, truth, scores, each)),
+        "auc": None if scores is None else group_bootstrap(weighted_auc, truth, scores, each),
         "roc": None if scores is None else roc_curve(truth, scores),
         "seconds": _seconds(both),
         "marks": sum(answer.mark is not None for _, answer in both),
@@ -76,7 +75,7 @@ def score_together(readers: Sequence[Reader], key: Key) -> TogetherResult | None
         for number, answer in reader.answers.items():
             row[number - 1] = key.entries[number - 1].kind == answer.kind
     generated = np.array([entry.kind == "generated" for entry in key.entries])
-    weights = np.concatenate([np.ones((1, len(generated))), group_weights(np.arange(len(generated)))])
+    weights = group_weights(np.arange(len(generated)))
 
     def mean(chosen: NDArray[np.bool_]) -> Floats:
         own = np.where(np.isnan(hits), 0.0, hits) @ (weights * chosen).T
@@ -86,8 +85,7 @@ def score_together(readers: Sequence[Reader], key: Key) -> TogetherResult | None
         return means
 
     accuracy, sensitivity, specificity = (
-        interval_result(percentile_interval(float(part[0]), part[1:]))
-        for part in map(mean, (np.ones_like(generated), generated, ~generated))
+        percentile_interval(part) for part in map(mean, (np.ones_like(generated), generated, ~generated))
     )
     return {"accuracy": accuracy, "sensitivity": sensitivity, "specificity": specificity}
 
@@ -109,11 +107,10 @@ def score_agreement(readers: Sequence[Reader], key: Key, classes: bool = False) 
     if len(rows) < 2:
         return None
     interval = agreement(np.array(rows, np.int64))
-    known = not np.isnan(interval.value)
     return {
         "name": "Cohen's kappa" if len(readers) == 2 else "Fleiss's kappa",
         "images": len(rows),
-        "kappa": interval_result(interval) if known else None,
+        "kappa": None if np.isnan(interval["value"]) else interval,
     }
 
 
@@ -156,9 +153,9 @@ def _share(hits: NDArray[np.bool_]) -> ShareResult:
     return {
         "right": right,
         "of": count,
-        "value": interval.value if count else None,
-        "low": interval.low,
-        "high": interval.high,
+        "value": interval["value"] if count else None,
+        "low": interval["low"],
+        "high": interval["high"],
     }
 
 

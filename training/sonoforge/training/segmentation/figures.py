@@ -27,7 +27,7 @@ from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.segmentation.verdict import conclude
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
 from sonoforge.training.statistics.published_segmentation import published_for
-from sonoforge.training.statistics.results import IntervalResult, interval_result
+from sonoforge.training.statistics.results import Interval
 
 SCORES = ("dice", "iou", "hd95")
 FEWEST_RANKED = 4  # generators whose order is compared; fewer say nothing
@@ -101,24 +101,18 @@ def _mean_dice(table: _Table, weights: Floats) -> Floats:
     return found
 
 
-def _estimate(table: _Table, score: str, weights: Floats, place: int | None = None) -> IntervalResult:
-    ones = np.ones((1, len(table.invented)))
-    if place is None:
-        return _as_interval(_mean_dice(table, ones)[0], _mean_dice(table, weights))
-    values = table.scores[score][:, [place]]
-    return _as_interval(_means(values, ones)[0, 0], _means(values, weights)[:, 0])
+def _estimate(table: _Table, score: str, weights: Floats, place: int | None = None) -> Interval:
+    def means(own: Floats) -> Floats:
+        return _mean_dice(table, own) if place is None else _means(table.scores[score][:, [place]], own)[:, 0]
+
+    return percentile_interval(np.concatenate([means(np.ones((1, weights.shape[1]))), means(weights[1:])]))
 
 
-def _as_interval(value: float, drawn: Floats) -> IntervalResult:
-    return interval_result(percentile_interval(float(value), drawn))
-
-
-def _difference(table: _Table, other: _Table | None, weights: Floats, same: bool) -> IntervalResult | None:
+def _difference(table: _Table, other: _Table | None, weights: Floats, same: bool) -> Interval | None:
     if other is None or same:
         return None
-    ones = np.ones((1, len(table.invented)))
-    value = _mean_dice(table, ones)[0] - _mean_dice(other, ones)[0]
-    return _as_interval(value, _mean_dice(table, weights) - _mean_dice(other, weights))
+    changes = [_mean_dice(table, own) - _mean_dice(other, own) for own in (np.ones((1, weights.shape[1])), weights[1:])]
+    return percentile_interval(np.concatenate(changes))
 
 
 def _structure(table: _Table, place: int, weights: Floats, unit: str) -> StructureResult:

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import Interval
 
 REAL_ARM, AUGMENTED_ARM, GENERATED_ARM = "real", "augmented", "generated"
 
@@ -10,9 +10,9 @@ REAL_ARM, AUGMENTED_ARM, GENERATED_ARM = "real", "augmented", "generated"
 class StructureResult(TypedDict):
     """One structure of one row: means over cases; ``missed`` and ``invented`` count cases, means over the seeds."""
 
-    dice: IntervalResult
-    iou: IntervalResult
-    hd95: IntervalResult
+    dice: Interval
+    iou: Interval
+    hd95: Interval
     unit: str  # of hd95
     cases: int  # that have the structure
     missed: float  # of these, cases where no slice has it both in the reference and in the prediction
@@ -25,10 +25,10 @@ class ArmResult(TypedDict):
 
     arm: str
     recipe: str  # empty for arms without generated pairs
-    dice: IntervalResult  # mean over the structures
+    dice: Interval  # mean over the structures
     structures: dict[str, StructureResult]
-    against_real: IntervalResult | None  # difference of ``dice``, paired by patient; None: there is no such arm
-    against_augmented: IntervalResult | None
+    against_real: Interval | None  # difference of ``dice``, paired by patient; None: there is no such arm
+    against_augmented: Interval | None
 
 
 class RankCorrelation(TypedDict):

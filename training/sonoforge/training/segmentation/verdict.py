@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sonoforge.training.segmentation.results import AUGMENTED_ARM, GENERATED_ARM, REAL_ARM, ArmResult, RankCorrelation
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import Interval
 
 SURE = 0.05  # level of a test
 
@@ -46,7 +46,7 @@ def _added(rows: Sequence[ArmResult]) -> str:
     if not judged:
         return ""
     best = _best(judged)
-    change: IntervalResult = best[key]  # type: ignore[literal-required]
+    change: Interval = best[key]  # type: ignore[literal-required]
     figures = f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
     what = f"{best['recipe']} ({best['arm']}, Dice {_number(best['dice'])})"
     several = _of_several(len(judged), ", the best of {} such rows and so chosen with luck,")
@@ -71,5 +71,5 @@ def _of_several(count: int, text: str) -> str:
     return text.format(count) if count > 1 else ""
 
 
-def _number(estimate: IntervalResult) -> str:
+def _number(estimate: Interval) -> str:
     return f"{estimate['value']:.3f}"

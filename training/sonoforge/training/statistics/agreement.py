@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics.intervals import Floats, Interval, Labels, group_weights, percentile_interval
+from sonoforge.training.statistics.intervals import Floats, Labels, group_weights, percentile_interval
+from sonoforge.training.statistics.results import Interval
 
 
 def cohen_kappa(ratings: Labels, weights: Floats) -> Floats:
@@ -47,8 +48,7 @@ def agreement(ratings: Labels) -> Interval:
     The interval is by resampling images, with the readers as they are: it holds for these readers.
     """
     kappa = cohen_kappa if ratings.shape[1] == 2 else fleiss_kappa
-    (value,) = kappa(ratings, np.ones((1, len(ratings))))
-    return percentile_interval(float(value), kappa(ratings, group_weights(np.arange(len(ratings)))))
+    return percentile_interval(kappa(ratings, group_weights(np.arange(len(ratings)))))
 
 
 def _indicators(ratings: Labels) -> NDArray[np.float64]:

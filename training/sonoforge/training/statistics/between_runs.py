@@ -12,7 +12,7 @@ from sonoforge.training.statistics.auc import weighted_auc
 from sonoforge.training.statistics.by_source import ToldApart, told_apart
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import IntervalResult, interval_result
+from sonoforge.training.statistics.results import Interval
 
 
 class ComparedFigure(TypedDict):
@@ -21,8 +21,8 @@ class ComparedFigure(TypedDict):
     figure: str  # `accuracy`, `macro-AUC`, or `AUC` of two classes, or of the first class against the rest
     collection: str  # empty: all images
     images: int
-    value: IntervalResult
-    change: IntervalResult | None  # None: of the first run itself
+    value: Interval
+    change: Interval | None  # None: of the first run itself
 
 
 class OthersChoice(TypedDict):
@@ -31,7 +31,7 @@ class OthersChoice(TypedDict):
     figure: str
     collection: str
     run: str
-    value: IntervalResult
+    value: Interval
 
 
 class _Figure(NamedTuple):
@@ -90,26 +90,18 @@ def compare_run(
     """
     rows = []
     for figure in _figures(first[0], classes):
-        groups = first[0].groups[figure.chosen]
-        drawn = group_weights(groups)
-        once = np.ones((1, len(groups)))
-        # Once as they are, then in every draw: (1 + draws,) for each seed.
-        before, after = (
-            np.stack(
-                [
-                    np.concatenate([figure.compute(part.probabilities[figure.chosen], w) for w in (once, drawn)])
-                    for part in parts
-                ]
-            )
+        weights = group_weights(first[0].groups[figure.chosen])
+        before, after = (  # (seeds, 1 + draws)
+            np.stack([figure.compute(part.probabilities[figure.chosen], weights) for part in parts])
             for parts in (first, second or first)
         )
         rows.append(
             ComparedFigure(
                 figure=figure.name,
                 collection=figure.collection,
-                images=len(groups),
-                value=_mean(after),
-                change=None if second is None else _mean(after - before),
+                images=weights.shape[1],
+                value=percentile_interval(after.mean(axis=0)),
+                change=None if second is None else percentile_interval((after - before).mean(axis=0)),
             )
         )
     return rows
@@ -136,12 +128,6 @@ def chosen_by_others(runs: Mapping[str, Sequence[ComparedFigure]]) -> list[Other
             best = max(names, key=lambda name: float(np.mean([values[name][other]["value"] for other in others])))
             found.append(OthersChoice(figure=figure, collection=own, run=best, value=values[best][own]))
     return found
-
-
-def _mean(figures: Floats) -> IntervalResult:
-    """Return the mean over seeds of a figure (seeds, 1 + draws), whose first column is of the images as they are."""
-    value, *drawn = figures.mean(axis=0)
-    return interval_result(percentile_interval(float(value), np.array(drawn)))
 
 
 def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:

@@ -2,7 +2,7 @@
 
 from scipy import optimize, stats
 
-from sonoforge.training.statistics.intervals import Interval
+from sonoforge.training.statistics.results import Interval
 
 LEVEL = 0.05
 POWER = 0.8
@@ -11,9 +11,9 @@ POWER = 0.8
 def exact_interval(successes: int, trials: int) -> Interval:
     """Exact 95 % interval of a share (Clopper & Pearson, Biometrika 26, 1934); (nan, 0, 1) without trials."""
     if trials == 0:
-        return Interval(float("nan"), 0.0, 1.0)
+        return Interval(value=float("nan"), low=0.0, high=1.0)
     low, high = stats.binomtest(successes, trials).proportion_ci(method="exact")
-    return Interval(successes / trials, float(low), float(high))
+    return Interval(value=successes / trials, low=float(low), high=float(high))
 
 
 def against_chance(successes: int, trials: int, chance: float) -> float:

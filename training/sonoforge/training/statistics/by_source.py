@@ -13,7 +13,7 @@ from sonoforge.training.statistics.classification import macro_aucs
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import IntervalResult, SourceFigures, interval_result
+from sonoforge.training.statistics.results import Interval, SourceFigures
 
 MACRO = "each class against the rest, mean"
 """What the macro-AUC is called among the areas; only of images of all classes."""
@@ -58,15 +58,15 @@ def _describe(
         name=name,
         images={own: int(count) for own, count in zip(classes, counts, strict=True)},
         groups=len(np.unique(part.groups)),
-        accuracy=interval_result(wilson_by_group(part.predicted == part.labels, part.groups)),
+        accuracy=wilson_by_group(part.predicted == part.labels, part.groups),
         auc=pair_areas(part, classes),
         sensitivity_at={
             each: sensitivity_at(whole, classes.index(each), own)
             for each in classes_of_interest(classes)
             if 0 < counts[classes.index(each)] < len(part.labels)
         },
-        ece=interval_result(group_bootstrap(expected_calibration_errors, part.labels, calibrated[own], part.groups)),
-        coverage=interval_result(wilson_by_group(covered[own], part.groups)),
+        ece=group_bootstrap(expected_calibration_errors, part.labels, calibrated[own], part.groups),
+        coverage=wilson_by_group(covered[own], part.groups),
     )
 
 
@@ -101,7 +101,7 @@ def _second(other: int, own: int) -> Callable[[Floats], Floats]:
     return lambda probabilities: second_of_two(probabilities[:, [other, own]])
 
 
-def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, IntervalResult]:
+def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, Interval]:
     """Return the AUC of every two classes that occur, as `results.SourceFigures` has them."""
     areas = {
         kinds.name: group_bootstrap(
@@ -111,4 +111,4 @@ def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, IntervalR
     }
     if len(np.unique(part.labels)) == len(classes) > 2:
         areas[MACRO] = group_bootstrap(macro_aucs, part.labels, part.probabilities, part.groups)
-    return {name: interval_result(area) for name, area in areas.items()}
+    return areas

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+from scipy import optimize, special
 
-from sonoforge.training.statistics.intervals import Floats, Interval, Labels, wilson_by_group
+from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
+from sonoforge.training.statistics.results import Interval
 
 BINS = 15
 """Equal-width bins of the expected calibration error."""
@@ -58,9 +59,7 @@ def reliability(labels: Labels, probabilities: Floats, groups: Labels) -> list[B
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
     """Return softmax(log(probabilities) / temperature); shape (N, C)."""
-    logits = np.log(np.clip(probabilities, 1e-12, None)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scaled: Floats = powers / powers.sum(axis=1, keepdims=True)
+    scaled: Floats = special.softmax(np.log(np.clip(probabilities, 1e-12, None)) / temperature, axis=1)
     return scaled
 
 

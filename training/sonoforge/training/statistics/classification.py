@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.statistics.auc import weighted_auc
-from sonoforge.training.statistics.intervals import Floats, Interval, Labels, wilson_by_group
+from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
+from sonoforge.training.statistics.results import Interval
 
 
 def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from sonoforge.training.statistics.calibration import cross_fitted_temperature, in_sets
 from sonoforge.training.statistics.intervals import (
-    PERCENTILES,
     Floats,
-    Interval,
     Labels,
-    resample_groups,
+    group_weights,
+    percentile_interval,
     wilson_by_group,
 )
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import FlagResult, IntervalResult, interval_result
+from sonoforge.training.statistics.results import FlagResult, Interval
 
 ENOUGH = 1.5
 """Error rate of the flagged scans over that of the others, below which a flag is no reason to doubt the label."""
@@ -48,12 +47,11 @@ def describe_flags(
     return found
 
 
-def _by_collection(part: Predictions, flag: NDArray[np.bool_]) -> dict[str, IntervalResult]:
+def _by_collection(part: Predictions, flag: NDArray[np.bool_]) -> dict[str, Interval]:
     """Return the share of the images of each collection that have the flag."""
     names = np.array(part.collections)
     return {
-        name: interval_result(wilson_by_group(flag[names == name], part.groups[names == name]))
-        for name in sorted(set(part.collections))
+        name: wilson_by_group(flag[names == name], part.groups[names == name]) for name in sorted(set(part.collections))
     }
 
 
@@ -64,14 +62,13 @@ def compare_flagged(
     found = []
     for name, flag in flags.items():
         if flag.any() and not flag.all():
-            ratio = error_ratio(wrong, flag, groups)
             found.append(
                 FlagResult(
                     flag=name,
                     images=int(flag.sum()),
-                    errors=interval_result(wilson_by_group(wrong[flag], groups[flag])),
-                    errors_of_others=interval_result(wilson_by_group(wrong[~flag], groups[~flag])),
-                    ratio=interval_result(ratio) if np.isfinite(ratio).all() else None,
+                    errors=wilson_by_group(wrong[flag], groups[flag]),
+                    errors_of_others=wilson_by_group(wrong[~flag], groups[~flag]),
+                    ratio=error_ratio(wrong, flag, groups),
                 )
             )
     return found
@@ -86,17 +83,13 @@ def beyond(values: Floats, folds: Labels, percentile: float = 95) -> NDArray[np.
     return marked
 
 
-def error_ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_], groups: Labels) -> Interval:
+def error_ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_], groups: Labels) -> Interval | None:
     """Error rate of the flagged images (N,) over that of the others, with a 95 % interval by resampling groups.
 
-    Not finite where a draw has none of the flagged images, or no error among the others.
+    None where a draw has none of the flagged images, or no error among the others.
     """
-    drawn = [_ratio(wrong[indices], flag[indices]) for indices in resample_groups(groups)]
-    low, high = np.percentile(drawn, PERCENTILES) if np.isfinite(drawn).all() else (0.0, np.inf)
-    return Interval(_ratio(wrong, flag), float(low), float(high))
-
-
-def _ratio(wrong: NDArray[np.bool_], flag: NDArray[np.bool_]) -> float:
-    if not flag.any() or not wrong[~flag].any():
-        return float("inf")
-    return float(wrong[flag].mean() / wrong[~flag].mean())
+    weights = group_weights(groups)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors, of_others = ((weights @ (wrong & kind)) / (weights @ kind) for kind in (flag, ~flag))
+        ratios = errors / of_others
+    return percentile_interval(ratios) if np.isfinite(ratios).all() else None

@@ -1,11 +1,13 @@
 """Confidence intervals: of a proportion, and by resampling groups of images that are not independent of each other."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from sonoforge.training.statistics.results import Interval
 
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -20,27 +22,20 @@ PRIOR_GROUPS = 2
 """Two errors more, as in Agresti & Coull's interval (Am. Stat. 52, 1998); chosen by `tests/benchmarks/by_group.py`."""
 
 
-class Interval(NamedTuple):
-    """An estimate with the ends of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def wilson_interval(successes: float, trials: float) -> Interval:
     """Wilson's 95 % score interval of a proportion (Wilson, JASA 22, 1927, p. 209); (nan, 0, 1) without trials.
 
     For independent trials; both numbers may be fractions, for an effective number of trials.
     """
     if trials == 0:
-        return Interval(float("nan"), 0.0, 1.0)
+        return Interval(value=float("nan"), low=0.0, high=1.0)
     z = float(stats.norm.ppf(0.975))
     share = successes / trials
     centre = share + z * z / (2 * trials)
     half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    return Interval(share, max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale)))
+    low, high = float((centre - half) / scale), float((centre + half) / scale)
+    return Interval(value=share, low=max(0.0, low), high=min(1.0, high))
 
 
 def wilson_by_group(hits: NDArray[np.bool_], groups: Labels) -> Interval:
@@ -52,8 +47,7 @@ def wilson_by_group(hits: NDArray[np.bool_], groups: Labels) -> Interval:
     if len(hits) == 0:
         return wilson_interval(0, 0)
     effect = design_effect(hits, groups)
-    interval = wilson_interval(float(hits.sum()) / effect, len(hits) / effect)
-    return interval._replace(value=float(hits.mean()))
+    return {**wilson_interval(float(hits.sum()) / effect, len(hits) / effect), "value": float(hits.mean())}
 
 
 def design_effect(hits: NDArray[np.bool_], groups: Labels) -> float:
@@ -77,38 +71,31 @@ def design_effect(hits: NDArray[np.bool_], groups: Labels) -> float:
     return max(1.0, (rarer * between / independent + PRIOR_GROUPS * whole) / (rarer + PRIOR_GROUPS))
 
 
-def resample_groups(groups: Labels) -> list[Labels]:
-    """Draw whole groups (N,) with replacement; each of the `RESAMPLES` entries holds image indices."""
-    generator = np.random.default_rng(0)
-    _, inverse = np.unique(groups, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-    draws = generator.integers(0, len(members), (RESAMPLES, len(members)))
-    return [np.concatenate([members[i] for i in draw]).astype(np.int64) for draw in draws]
-
-
 def group_weights(groups: Labels) -> Floats:
-    """Count how often each image is in each of the draws of `resample_groups`, (RESAMPLES, N), whole numbers."""
+    """Count how often each image is among the images as they are, once, and in each draw of whole groups (N,).
+
+    Returns:
+        (1 + RESAMPLES, N), whole numbers; the groups are drawn with replacement, as many as there are.
+    """
     generator = np.random.default_rng(0)
     _, inverse = np.unique(groups, return_inverse=True)
     count = int(inverse.max()) + 1
     draws = generator.integers(0, count, (RESAMPLES, count))
     drawn = np.bincount((draws + count * np.arange(RESAMPLES)[:, None]).ravel(), minlength=count * RESAMPLES)
-    weights: Floats = drawn.reshape(RESAMPLES, count)[:, inverse].astype(np.float64)
-    return weights
+    return np.concatenate([np.ones((1, len(groups))), drawn.reshape(RESAMPLES, count)[:, inverse]])
 
 
-def percentile_interval(value: float, drawn: Floats) -> Interval:
-    """Return a figure with the percentile 95 % interval of its resampled values (R,); those that are nan are left out.
+def percentile_interval(figures: Floats) -> Interval:
+    """Return a figure with its percentile 95 % interval, from its values (1 + R,) by the rows of `group_weights`.
 
-    Ends are nan where no draw has a value.
+    Draws that are nan are left out; ends are nan where no draw has a value.
     """
-    known = drawn[~np.isnan(drawn)]
+    known = figures[1:][~np.isnan(figures[1:])]
     low, high = np.percentile(known, PERCENTILES) if len(known) else (np.nan, np.nan)
-    return Interval(value, float(low), float(high))
+    return Interval(value=float(figures[0]), low=float(low), high=float(high))
 
 
 def group_bootstrap(figure: Figure[Truth], truth: Truth, scores: Floats, groups: Labels) -> Interval:
     """Percentile 95 % interval by resampling groups, not images (Field & Welsh, JRSS B 69, 2007)."""
-    (value,) = figure(truth, scores, np.ones((1, len(truth))))
-    return percentile_interval(float(value), figure(truth, scores, group_weights(groups)))
+    once, drawn = np.ones((1, len(truth))), group_weights(groups)[1:]
+    return percentile_interval(np.concatenate([figure(truth, scores, weights) for weights in (once, drawn)]))

@@ -16,7 +16,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import classification
 from sonoforge.training.statistics.intervals import Figure, Floats, Labels, group_weights, percentile_interval
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import IntervalResult, interval_result
+from sonoforge.training.statistics.results import Interval
 
 STEPS = (("sealed", "plain"), ("plain", "thesis"), ("sealed", "thesis"))
 """Pairs of protocols: what near-duplicates add, what the generators' sight of test images adds, and both."""
@@ -28,10 +28,10 @@ class LeakStep(TypedDict):
     arm: str
     first: str
     second: str
-    accuracy: IntervalResult
-    macro_auc: IntervalResult
-    accuracy_of_grouped: IntervalResult  # of images with others in their group
-    accuracy_of_single: IntervalResult  # of images alone in their group
+    accuracy: Interval
+    macro_auc: Interval
+    accuracy_of_grouped: Interval  # of images with others in their group
+    accuracy_of_single: Interval  # of images alone in their group
 
 
 class Gain(TypedDict):
@@ -39,8 +39,8 @@ class Gain(TypedDict):
 
     arm: str
     baseline: str
-    gains: dict[str, IntervalResult]
-    beyond_sealed: dict[str, IntervalResult]
+    gains: dict[str, Interval]
+    beyond_sealed: dict[str, Interval]
 
 
 class Leakage(TypedDict):
@@ -50,7 +50,7 @@ class Leakage(TypedDict):
     grouped: int
     groups: int
     seeds: list[int]
-    accuracy: dict[str, dict[str, IntervalResult]]
+    accuracy: dict[str, dict[str, Interval]]
     steps: list[LeakStep]
     gains: list[Gain]
 
@@ -76,7 +76,7 @@ def measure_leakage(answers: Answers) -> Leakage:
             raise SonoforgeError(f"{arm} under {protocol}: found other seeds or groups than under the other protocols")
     sizes = np.bincount(np.unique(first.groups, return_inverse=True)[1])
     several = sizes[np.unique(first.groups, return_inverse=True)[1]] > 1
-    weights = np.concatenate([np.ones((1, len(first.files))), group_weights(first.groups)])
+    weights = group_weights(first.groups)
     accuracy = {key: _figure(classification.accuracies, parts, weights) for key, parts in order.items()}
     arms = list(dict.fromkeys(arm for arm, _ in order))
     steps = [
@@ -101,7 +101,8 @@ def measure_leakage(answers: Answers) -> Leakage:
         groups=len(sizes),
         seeds=seeds,
         accuracy={
-            arm: {name: _interval(values) for (own, name), values in accuracy.items() if own == arm} for arm in arms
+            arm: {name: percentile_interval(values) for (own, name), values in accuracy.items() if own == arm}
+            for arm in arms
         },
         steps=steps,
         gains=[_gain(arm, arms[0], accuracy) for arm in arms[1:]],
@@ -117,8 +118,10 @@ def _gain(arm: str, baseline: str, accuracy: Mapping[tuple[str, str], Floats]) -
     return Gain(
         arm=arm,
         baseline=baseline,
-        gains={name: _interval(values) for name, values in gains.items()},
-        beyond_sealed={name: _interval(values - gains["sealed"]) for name, values in gains.items() if name != "sealed"},
+        gains={name: percentile_interval(values) for name, values in gains.items()},
+        beyond_sealed={
+            name: percentile_interval(values - gains["sealed"]) for name, values in gains.items() if name != "sealed"
+        },
     )
 
 
@@ -144,9 +147,5 @@ def _accuracy(parts: Sequence[Predictions], weights: Floats, chosen: NDArray[np.
     return share
 
 
-def _difference(first: Floats, second: Floats) -> IntervalResult:
-    return _interval(second - first)
-
-
-def _interval(values: Floats) -> IntervalResult:
-    return interval_result(percentile_interval(float(values[0]), values[1:]))
+def _difference(first: Floats, second: Floats) -> Interval:
+    return percentile_interval(second - first)

@@ -23,13 +23,12 @@ from sonoforge.training.statistics.intervals import (
     PERCENTILES,
     Figure,
     Floats,
-    Interval,
     Labels,
     group_weights,
     percentile_interval,
 )
 from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions
-from sonoforge.training.statistics.results import CurvePoint, LearningCurve, RealWorth, interval_result
+from sonoforge.training.statistics.results import CurvePoint, Interval, LearningCurve, RealWorth
 
 LEAST_SHARES = 3
 """Two points lie on every line, whatever the errors do."""
@@ -77,10 +76,13 @@ def real_ratio(lines: Lines) -> Interval:
     low, high = np.percentile(drawn, PERCENTILES, axis=0)
     held = np.flatnonzero((low <= 0) & (high >= 0))
     if not len(held):  # the interval lies between two of the k tried, or beyond all of them
-        return Interval(value, 0.0, math.inf) if math.isnan(value) else Interval(value, value, value)
+        low, high = (0.0, math.inf) if math.isnan(value) else (value, value)
+        return Interval(value=value, low=low, high=high)
     first, last = int(held[0]), int(held[-1])
     return Interval(
-        value, 0.0 if first == 0 else math.exp(tried[first]), math.inf if last == _STEPS - 1 else math.exp(tried[last])
+        value=value,
+        low=0.0 if first == 0 else math.exp(tried[first]),
+        high=math.inf if last == _STEPS - 1 else math.exp(tried[last]),
     )
 
 
@@ -103,7 +105,7 @@ def _describe(figure: str, predictions: Sequence[Predictions], baseline: str, sh
     first = predictions[0]
     whole = len(first.files) * (1 - 1 / len(np.unique(first.folds)))
     names = list(dict.fromkeys(split_share(part.arm)[0] for part in predictions))
-    weights = np.concatenate([np.ones((1, len(first.files))), group_weights(first.groups)])
+    weights = group_weights(first.groups)
     errors = {
         (name, share): _errors(
             figure, [part for part in predictions if split_share(part.arm) == (name, share)], weights
@@ -121,16 +123,16 @@ def _describe(figure: str, predictions: Sequence[Predictions], baseline: str, sh
         baseline=baseline,
         points={
             name: [
-                CurvePoint(images=whole * share, error=interval_result(_interval(errors[name, share])))
+                CurvePoint(images=whole * share, error=percentile_interval(errors[name, share]))
                 for share in sorted(share for own, share in errors if own == name)
             ]
             for name in names
         },
-        exponent=interval_result(_interval(alone.slope)),
+        exponent=percentile_interval(alone.slope),
         extrapolated=[
             CurvePoint(
                 images=float(whole * times),
-                error=interval_result(_interval(np.exp(middle - alone.slope * math.log(whole * times)))),
+                error=percentile_interval(np.exp(middle - alone.slope * math.log(whole * times))),
             )
             for times in beyond
         ],
@@ -148,8 +150,8 @@ def _worth(
     baseline, shares = real
     lines = fit_lines(images, *(np.stack([errors[own, share] for share in shares]) for own in (baseline, name)))
     ratio = real_ratio(lines)
-    worth = Interval(*(whole * (end - 1) for end in ratio))
-    return RealWorth(arm=name, ratio=interval_result(ratio), images=interval_result(worth))
+    value, low, high = (whole * (ratio[end] - 1) for end in ("value", "low", "high"))
+    return RealWorth(arm=name, ratio=ratio, images=Interval(value=value, low=low, high=high))
 
 
 def _errors(figure: str, parts: Sequence[Predictions], weights: Floats) -> Floats:
@@ -160,7 +162,3 @@ def _errors(figure: str, parts: Sequence[Predictions], weights: Floats) -> Float
         found.append((error * len(part.files) + 0.5) / (len(part.files) + 1))
     mean: Floats = np.mean(found, axis=0)
     return mean
-
-
-def _interval(values: Floats) -> Interval:
-    return percentile_interval(float(values[0]), values[1:])

@@ -22,7 +22,6 @@ from sonoforge.training.statistics.auc import delong_test, weighted_auc
 from sonoforge.training.statistics.intervals import (
     PERCENTILES,
     Floats,
-    Interval,
     Labels,
     group_bootstrap,
     group_weights,
@@ -33,10 +32,10 @@ from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import (
     ClassDifference,
     DecisionCurve,
+    Interval,
     OneAgainstRest,
     SensitivityAt,
     SensitivityDifference,
-    interval_result,
 )
 
 
@@ -55,7 +54,7 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
     """
     positive, scores = part.labels == label, part.probabilities[:, label]
     return OneAgainstRest(
-        auc=interval_result(group_bootstrap(weighted_auc, positive, scores, part.groups)),
+        auc=group_bootstrap(weighted_auc, positive, scores, part.groups),
         sensitivity_at=sensitivity_at(part, label),
         decision_curve=decision_curve(positive, calibrated[:, label], part.groups),
     )
@@ -74,10 +73,10 @@ def compare_one_against_rest(first: Predictions, second: Predictions, label: int
     area = paired_bootstrap(weighted_auc, positive, scores[0], scores[1], groups=first.groups)
     changes = sensitivity_differences(positive, scores, (first.parts, second.parts), first.groups)
     return ClassDifference(
-        auc=interval_result(area),
+        auc=area,
         p_value=delong_test(positive, scores[0], scores[1], first.groups).p_value,
         sensitivity_at=[
-            SensitivityDifference(aim=aim, difference=interval_result(change))
+            SensitivityDifference(aim=aim, difference=change)
             for aim, change in zip(SPECIFICITIES, changes, strict=True)
         ],
     )
@@ -145,13 +144,12 @@ def operating_points(
     Each draw of groups sets its own thresholds, so the intervals include how uncertain these are.  With ``counted``
     (N,), only those images are counted, though thresholds are set on all of the other folds.
     """
-    value = called(positive, scores, folds, np.ones((1, len(scores))), counted)
-    drawn = called(positive, scores, folds, group_weights(groups), counted)
+    found = called(positive, scores, folds, group_weights(groups), counted)
     return [
         SensitivityAt(
             aim=aim,
-            sensitivity=interval_result(percentile_interval(float(value.sensitivity[0, i]), drawn.sensitivity[:, i])),
-            specificity=interval_result(percentile_interval(float(value.specificity[0, i]), drawn.specificity[:, i])),
+            sensitivity=percentile_interval(found.sensitivity[:, i]),
+            specificity=percentile_interval(found.specificity[:, i]),
         )
         for i, aim in enumerate(SPECIFICITIES)
     ]
@@ -161,12 +159,9 @@ def sensitivity_differences(
     positive: NDArray[np.bool_], scores: tuple[Floats, Floats], folds: tuple[Labels, Labels], groups: Labels
 ) -> list[Interval]:
     """Sensitivity of the second arm minus the first's at each of the `SPECIFICITIES`, on the same images and draws."""
-    drawn, value = (
-        [called(positive, own, of, weights).sensitivity for own, of in zip(scores, folds, strict=True)]
-        for weights in (group_weights(groups), np.ones((1, len(positive))))
-    )
-    change, drawn_change = value[1] - value[0], drawn[1] - drawn[0]
-    return [percentile_interval(float(change[0, i]), drawn_change[:, i]) for i in range(len(SPECIFICITIES))]
+    weights = group_weights(groups)
+    first, second = (called(positive, own, of, weights).sensitivity for own, of in zip(scores, folds, strict=True))
+    return [percentile_interval(change) for change in (second - first).T]
 
 
 THRESHOLDS = np.arange(2, 51) / 100
@@ -193,9 +188,10 @@ def net_benefit(positive: NDArray[np.bool_], probabilities: Floats, weights: Flo
 def decision_curve(positive: NDArray[np.bool_], probabilities: Floats, groups: Labels) -> DecisionCurve:
     """Compute the curve of one arm, with intervals by resampling groups (N,); probabilities must be calibrated."""
     everybody, weights = np.ones(len(positive)), group_weights(groups)
-    once = np.ones((1, len(positive)))
-    drawn, drawn_all = (net_benefit(positive, own, weights) for own in (probabilities, everybody))
-    (value,), (all_value,) = (net_benefit(positive, own, once) for own in (probabilities, everybody))
+    drawn, drawn_all = (net_benefit(positive, own, weights[1:]) for own in (probabilities, everybody))
+    (value,), (all_value,) = (
+        net_benefit(positive, own, np.ones((1, len(positive)))) for own in (probabilities, everybody)
+    )
     low, high = np.percentile(drawn, PERCENTILES, axis=0)
     gain_low = np.percentile(drawn - np.maximum(drawn_all, 0), PERCENTILES[0], axis=0)
     return DecisionCurve(

@@ -4,16 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from sonoforge.training.statistics.intervals import (
-    Figure,
-    Floats,
-    Interval,
-    Labels,
-    Truth,
-    group_weights,
-    percentile_interval,
-)
-from sonoforge.training.statistics.results import SignFlipTest
+from sonoforge.training.statistics.intervals import Figure, Floats, Labels, Truth, group_weights, percentile_interval
+from sonoforge.training.statistics.results import Interval, SignFlipTest
 
 POWER = 0.8
 LEVEL = 0.05
@@ -21,11 +13,8 @@ LEVEL = 0.05
 
 def paired_bootstrap(figure: Figure[Truth], truth: Truth, first: Floats, second: Floats, groups: Labels) -> Interval:
     """Difference ``second - first`` of two arms on the same images, both resampled by the same groups."""
-    (value,), drawn = (
-        figure(truth, second, weights) - figure(truth, first, weights)
-        for weights in (np.ones((1, len(truth))), group_weights(groups))
-    )
-    return percentile_interval(float(value), drawn)
+    weights = group_weights(groups)
+    return percentile_interval(figure(truth, second, weights) - figure(truth, first, weights))
 
 
 def sign_flip_test(first_correct: NDArray[np.bool_], second_correct: NDArray[np.bool_], groups: Labels) -> SignFlipTest:

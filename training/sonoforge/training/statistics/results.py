@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-if TYPE_CHECKING:  # the first is of Python 3.11, the second needs SciPy, which reading the results does not
+if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import NotRequired
 
-    from sonoforge.training.statistics.intervals import Interval
 
-
-class IntervalResult(TypedDict):
+class Interval(TypedDict):
     """An estimate and its 95 % confidence interval."""
 
     value: float
@@ -18,22 +16,17 @@ class IntervalResult(TypedDict):
     high: float
 
 
-def interval_result(interval: Interval) -> IntervalResult:
-    """Return the form that an interval has in JSON."""
-    return IntervalResult(value=interval.value, low=interval.low, high=interval.high)
-
-
-def interval_text(figure: IntervalResult, form: str = ".3f") -> str:
+def interval_text(figure: Interval, form: str = ".3f") -> str:
     """Return an estimate with its interval, each number in this format: ``0.912 [0.874, 0.950]``."""
     return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
 
 
-def share_text(figure: IntervalResult) -> str:
+def share_text(figure: Interval) -> str:
     """Return a share with its interval: ``91.2% [87.4%, 95.0%]``."""
     return interval_text(figure, ".1%")
 
 
-def change_text(figure: IntervalResult) -> str:
+def change_text(figure: Interval) -> str:
     """Return a difference with its interval, signed: ``+0.012 [-0.004, +0.029]``."""
     return interval_text(figure, "+.3f")
 
@@ -59,7 +52,7 @@ class Cut(TypedDict):
 
     error: float  # that must not be exceeded
     least_probability: float  # a label at least so probable is kept
-    abstained: IntervalResult  # share that loses its label; 1 where not even the surest are right often enough
+    abstained: Interval  # share that loses its label; 1 where not even the surest are right often enough
 
 
 class RiskCoverage(TypedDict):
@@ -78,18 +71,18 @@ class FlagResult(TypedDict):
 
     flag: str
     images: int
-    errors: IntervalResult
-    errors_of_others: IntervalResult
-    ratio: IntervalResult | None
-    by_collection: NotRequired[dict[str, IntervalResult]]  # share that is flagged of each, where there are several
+    errors: Interval
+    errors_of_others: Interval
+    ratio: Interval | None
+    by_collection: NotRequired[dict[str, Interval]]  # share that is flagged of each, where there are several
 
 
 class SensitivityAt(TypedDict):
     """Sensitivity and the specificity reached, where the threshold was set for ``aim`` on the other folds."""
 
     aim: float  # specificity
-    sensitivity: IntervalResult
-    specificity: IntervalResult
+    sensitivity: Interval
+    specificity: Interval
 
 
 class DecisionCurve(TypedDict):
@@ -106,7 +99,7 @@ class DecisionCurve(TypedDict):
 class OneAgainstRest(TypedDict):
     """One class against the rest, by its probability."""
 
-    auc: IntervalResult
+    auc: Interval
     sensitivity_at: list[SensitivityAt]
     decision_curve: DecisionCurve
 
@@ -123,11 +116,11 @@ class SourceFigures(TypedDict):
     name: str
     images: dict[str, int]
     groups: int
-    accuracy: IntervalResult
-    auc: dict[str, IntervalResult]
+    accuracy: Interval
+    auc: dict[str, Interval]
     sensitivity_at: dict[str, list[SensitivityAt]]
-    ece: IntervalResult
-    coverage: IntervalResult
+    ece: Interval
+    coverage: Interval
 
 
 class _FiguresOfSome(TypedDict, total=False):
@@ -143,12 +136,12 @@ class ArmFigures(_FiguresOfSome):
     images: int
     groups: int
     confusion: list[list[int]]
-    sensitivity: dict[str, IntervalResult]
-    specificity: dict[str, IntervalResult]
-    accuracy: IntervalResult
-    balanced_accuracy: IntervalResult
-    macro_f1: IntervalResult
-    macro_auc: IntervalResult
+    sensitivity: dict[str, Interval]
+    specificity: dict[str, Interval]
+    accuracy: Interval
+    balanced_accuracy: Interval
+    macro_f1: Interval
+    macro_auc: Interval
     fold_accuracy: FoldAccuracy
     ece: float
     ece_calibrated: float
@@ -200,13 +193,13 @@ class SensitivityDifference(TypedDict):
     """Difference in sensitivity where each arm's threshold was set for the specificity ``aim``."""
 
     aim: float
-    difference: IntervalResult
+    difference: Interval
 
 
 class ClassDifference(TypedDict):
     """Two arms on one class against the rest; ``p_value`` of the AUC by DeLong's test, summed over groups."""
 
-    auc: IntervalResult
+    auc: Interval
     p_value: float | None
     sensitivity_at: list[SensitivityDifference]
 
@@ -217,8 +210,8 @@ class ComparisonRow(TypedDict):
     first: str
     second: str
     seed: int
-    accuracy_difference: IntervalResult
-    macro_auc_difference: IntervalResult
+    accuracy_difference: Interval
+    macro_auc_difference: Interval
     sign_flip_test: SignFlipTest
     minimum_detectable_difference: float | None  # NaN, or None as read from JSON, where it cannot be computed
     one_against_rest: dict[str, ClassDifference]  # by class
@@ -250,7 +243,7 @@ class CurvePoint(TypedDict):
     """The error of a classifier made from about so many real images."""
 
     images: float
-    error: IntervalResult
+    error: Interval
 
 
 class RealWorth(TypedDict):
@@ -260,8 +253,8 @@ class RealWorth(TypedDict):
     """
 
     arm: str
-    ratio: IntervalResult
-    images: IntervalResult
+    ratio: Interval
+    images: Interval
 
 
 class LearningCurve(TypedDict):
@@ -275,7 +268,7 @@ class LearningCurve(TypedDict):
     images: float
     baseline: str
     points: dict[str, list[CurvePoint]]
-    exponent: IntervalResult
+    exponent: Interval
     extrapolated: list[CurvePoint]
     worth: list[RealWorth]
 

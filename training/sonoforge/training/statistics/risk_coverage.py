@@ -9,55 +9,52 @@ made a better curve (``runtime/docs/trust.md``).
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics.intervals import PERCENTILES, Floats, Labels, resample_groups
-from sonoforge.training.statistics.results import Cut, IntervalResult
+from sonoforge.training.statistics.intervals import Floats, Labels, group_weights, percentile_interval
+from sonoforge.training.statistics.results import Cut
 
 TARGETS = (0.10, 0.05, 0.02)
 """Error rates among the scans that keep their label."""
 
 
-def risks(wrong: NDArray[np.bool_], confidence: Floats) -> tuple[Floats, NDArray[np.int64], Floats]:
+def risks(wrong: NDArray[np.bool_], confidence: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
     """Error rate when only the surest scans keep their label.
 
     Args:
         wrong: (N,) whether the label is wrong.
         confidence: (N,) its probability.
+        weights: (R, N) how often each scan counts.
 
     Returns:
-        Error rate, number of scans kept, and least probability, (K,) for each different probability, falling.
+        Error rate (R, K), number of scans kept (R, K), and least probability (K,), for each different probability,
+        falling; the rate is nan where none of the scans kept counts.
     """
     order = np.argsort(-confidence, kind="stable")
-    ranked, sure = wrong[order], confidence[order]
+    sure = confidence[order]
     ends = np.flatnonzero(np.append(sure[:-1] > sure[1:], True))  # equal probabilities are kept or left together
-    kept = (ends + 1).astype(np.int64)
-    return np.cumsum(ranked)[ends] / kept, kept, sure[ends]
+    kept = np.cumsum(weights[:, order], axis=1)[:, ends]
+    errors = np.cumsum(np.where(wrong[order], weights[:, order], 0.0), axis=1)[:, ends]
+    return np.divide(errors, kept, out=np.full(kept.shape, np.nan), where=kept > 0), kept, sure[ends]
 
 
 def area_under_risk(wrong: NDArray[np.bool_], confidence: Floats) -> float:
     """Mean error rate over all numbers of scans kept, 1 to N; lower is better; the error rate itself by chance."""
-    risk, kept, _ = risks(wrong, confidence)
+    (risk,), (kept,), _ = risks(wrong, confidence, np.ones((1, len(wrong))))
     return float(np.average(risk, weights=np.diff(kept, prepend=0)))
 
 
 def cuts(wrong: NDArray[np.bool_], confidence: Floats, groups: Labels) -> list[Cut]:
     """Find the least abstention for each of the `TARGETS`, with 95 % intervals by resampling groups (N,)."""
-    resampled = resample_groups(groups)
-    drawn = [risks(wrong[indices], confidence[indices]) for indices in resampled]
-    counts = [len(indices) for indices in resampled]
+    weights = group_weights(groups)
+    risk, kept, least = risks(wrong, confidence, weights)
     found = []
     for error in TARGETS:
-        share, least = _least_abstained(risks(wrong, confidence), len(wrong), error)
-        shares = [_least_abstained(own, count, error)[0] for own, count in zip(drawn, counts, strict=True)]
-        low, high = np.percentile(shares, PERCENTILES)
-        abstained = IntervalResult(value=share, low=float(low), high=float(high))
-        found.append(Cut(error=error, least_probability=least, abstained=abstained))
+        most = np.where(risk <= error, kept, 0.0).max(axis=1)
+        allowed = np.flatnonzero(risk[0] <= error)
+        found.append(
+            Cut(
+                error=error,
+                least_probability=float(least[allowed[-1]]) if len(allowed) else 1.0,
+                abstained=percentile_interval(1 - most / weights.sum(axis=1)),
+            )
+        )
     return found
-
-
-def _least_abstained(curve: tuple[Floats, NDArray[np.int64], Floats], count: int, error: float) -> tuple[float, float]:
-    """Return the share abstained from and the least probability kept."""
-    risk, kept, least = curve
-    allowed = np.flatnonzero(risk <= error)
-    if not len(allowed):
-        return 1.0, 1.0
-    return 1 - float(kept[allowed[-1]]) / count, float(least[allowed[-1]])

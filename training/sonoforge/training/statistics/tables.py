@@ -22,7 +22,6 @@ from sonoforge.training.statistics.results import (
     RiskCoverage,
     SeedFigures,
     WrongCluster,
-    interval_result,
 )
 
 POINTS = 120
@@ -39,11 +38,11 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     by_fold = [classification.accuracy(labels[part.folds == f], raw[part.folds == f]) for f in np.unique(part.folds)]
     coverage, set_size = calibration.conformal_coverage(labels, calibrated, part.parts, ALPHA)
     balanced_accuracy, macro_f1, macro_auc = (
-        interval_result(group_bootstrap(figure, labels, raw, part.groups))
+        group_bootstrap(figure, labels, raw, part.groups)
         for figure in (classification.balanced_accuracies, classification.macro_f1s, classification.macro_aucs)
     )
     sensitivity, specificity = (
-        {name: interval_result(figure(labels, part.predicted, part.groups, i)) for i, name in enumerate(classes)}
+        {name: figure(labels, part.predicted, part.groups, i) for i, name in enumerate(classes)}
         for figure in (classification.sensitivity, classification.specificity)
     )
     figures = ArmFigures(
@@ -52,7 +51,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         confusion=confusion.tolist(),
         sensitivity=sensitivity,
         specificity=specificity,
-        accuracy=interval_result(wilson_by_group(part.predicted == labels, part.groups)),
+        accuracy=wilson_by_group(part.predicted == labels, part.groups),
         balanced_accuracy=balanced_accuracy,
         macro_f1=macro_f1,
         macro_auc=macro_auc,
@@ -82,7 +81,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
 
 def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:
     wrong, sure = part.predicted != part.labels, calibrated.max(axis=1)
-    risk, kept, _ = risk_coverage.risks(wrong, sure)
+    (risk,), (kept,), _ = risk_coverage.risks(wrong, sure, np.ones((1, len(wrong))))
     shown = np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).astype(int)
     return RiskCoverage(
         targets=risk_coverage.cuts(wrong, sure, part.groups),
@@ -103,11 +102,7 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
     second = paired_with
     first_right, second_right = (part.predicted == first.labels for part in (first, second))
     accuracy, macro_auc = (
-        interval_result(
-            paired.paired_bootstrap(
-                figure, first.labels, first.probabilities, second.probabilities, groups=first.groups
-            )
-        )
+        paired.paired_bootstrap(figure, first.labels, first.probabilities, second.probabilities, groups=first.groups)
         for figure in (classification.accuracies, classification.macro_aucs)
     )
     return ComparisonRow(

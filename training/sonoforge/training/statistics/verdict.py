@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sonoforge.training.statistics.results import ArmResult, ComparisonRow, IntervalResult
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow, Interval
 from sonoforge.training.statistics.wording import counted, is_number, p_value, points, share, spread, why_not_detectable
 
 LEVEL = 0.05
@@ -32,8 +32,8 @@ def judge(comparison: ComparisonRow) -> str:
 def flipped(comparison: ComparisonRow) -> ComparisonRow:
     """Turn ``second - first`` into ``first - second``."""
 
-    def negative(interval: IntervalResult) -> IntervalResult:
-        return IntervalResult(value=-interval["value"], low=-interval["high"], high=-interval["low"])
+    def negative(interval: Interval) -> Interval:
+        return Interval(value=-interval["value"], low=-interval["high"], high=-interval["low"])
 
     test = comparison["sign_flip_test"]
     return {

@@ -18,7 +18,7 @@ from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.statistics.leakage import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
-from sonoforge.training.statistics.results import IntervalResult, change_text, interval_text
+from sonoforge.training.statistics.results import Interval, change_text, interval_text
 from sonoforge.training.verbs.crossval import read_again
 from sonoforge.training.verbs.settings.crossval import LeakageConfig
 
@@ -128,7 +128,7 @@ def log_leakage(found: Leakage) -> None:
             say("  of the gain under %s, leaks make up %s", name, _change(own))
 
 
-def _change(figure: IntervalResult) -> str:
+def _change(figure: Interval) -> str:
     if figure["value"] != figure["value"]:
         return "no such image"
     return change_text(figure)

@@ -13,7 +13,7 @@ from sonoforge.training.pages.blocks import read_texts
 from sonoforge.training.pages.checklists.items import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator
-from sonoforge.training.statistics.results import ArmResult, IntervalResult, interval_text
+from sonoforge.training.statistics.results import ArmResult, Interval, interval_text
 from sonoforge.training.statistics.wording import counted, listed, spread
 
 
@@ -190,10 +190,10 @@ def _of_arm(own: ArmResult, classes: list[str]) -> dict[str, str]:
     }
 
 
-def _share(interval: IntervalResult) -> str:
+def _share(interval: Interval) -> str:
     return f"{100 * interval['value']:.1f} % [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
 
 
-def _points(interval: IntervalResult) -> str:
+def _points(interval: Interval) -> str:
     value, low, high = (100 * interval[end] for end in ("value", "low", "high"))
     return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"

@@ -28,7 +28,7 @@ from sonoforge.training.pages.charts import (
     styled,
     svg,
 )
-from sonoforge.training.statistics.results import ArmResult, IntervalResult, LearningCurve
+from sonoforge.training.statistics.results import ArmResult, Interval, LearningCurve
 from sonoforge.training.statistics.wording import is_number, points, share
 
 _MARKS = 8  # at most, about, on a line
@@ -58,7 +58,7 @@ class Difference(NamedTuple):
     """One row of a forest plot: its name, the difference, and the smallest one that can be shown, if that is known."""
 
     name: str
-    change: IntervalResult
+    change: Interval
     band: float | None = None
 
 
@@ -243,7 +243,7 @@ def images_curve(curve: LearningCurve, what: str, titles: Mapping[str, str]) -> 
     axes.plot(known, fitted, color=SERIES[0], linewidth=1.4)
     further = [point["images"] for point in beyond]
     axes.plot(further, [1 - point["error"]["value"] for point in beyond], "--", color=SERIES[0], linewidth=1.4)
-    ends: list[IntervalResult] = [point["error"] for point in beyond]
+    ends: list[Interval] = [point["error"] for point in beyond]
     low, high = (1 - np.array([end["high"] for end in ends]), 1 - np.array([end["low"] for end in ends]))
     axes.fill_between(further, low, high, color=SERIES[0], alpha=0.13, linewidth=0)
     axes.set_xscale("log")

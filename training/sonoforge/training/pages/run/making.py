@@ -12,7 +12,7 @@ from sonoforge.training.pages import blocks
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.published import PUBLISHED, Implied, PublishedRow
-from sonoforge.training.statistics.results import IntervalResult
+from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.wording import counted, duration, share, size, tiny
 
 _BESIDE = (
@@ -88,7 +88,7 @@ def _implied(figure: Implied | None) -> str:
     return (
         share(figure.value)
         if figure.low == figure.high
-        else blocks.interval(IntervalResult(value=figure.value, low=figure.low, high=figure.high))
+        else blocks.interval(Interval(value=figure.value, low=figure.low, high=figure.high))
     )
 
 

@@ -19,7 +19,7 @@ from sonoforge.training.pages.run.read_data import data, split
 from sonoforge.training.pages.run.results import results_section
 from sonoforge.training.pages.run.training import generators_section, training
 from sonoforge.training.pages.run.whole_run import WholeRun, read_run
-from sonoforge.training.statistics.results import ComparisonRow, IntervalResult, RunResults
+from sonoforge.training.statistics.results import ComparisonRow, Interval, RunResults
 from sonoforge.training.statistics.verdict import Verdict, flipped, gan_comparison, judge_arm, judge_gan
 from sonoforge.training.statistics.wording import (
     bracket,
@@ -141,5 +141,5 @@ def _facts(run: WholeRun) -> list[Fact]:
     return [*rows, Fact("Test images with a near-duplicate in training", facts.near_duplicates, of_all)]
 
 
-def _ends(figure: IntervalResult, sign: str = "") -> str:
+def _ends(figure: Interval, sign: str = "") -> str:
     return f"95 % interval {bracket(points(figure['low'], sign=sign), points(figure['high'], sign=sign))}"
