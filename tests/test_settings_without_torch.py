@@ -52,8 +52,6 @@ def test_every_verb_answers_help_and_typos_on_the_base_install() -> None:
 
 def test_the_names_in_help_are_those_of_the_tables() -> None:
     pytest.importorskip("torch")
-    from sonoforge.export.formats.table import FORMATS
-    from sonoforge.export.verbs import settings as export
     from sonoforge.models.layers import ACTIVATIONS, NORMS
     from sonoforge.training.data.collections.known_sets import COLLECTIONS
     from sonoforge.training.gan import options
@@ -69,6 +67,3 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     assert NORMS == options.NORM_NAMES
     assert tuple(LOOKS) == gan.LOOK_NAMES
     assert tuple(sorted(COLLECTIONS)) == data.COLLECTION_NAMES
-    assert sorted(FORMATS) == sorted(export.FORMAT_NAMES)
-    of_generators = [name for name, form in FORMATS.items() if "generation" in form.writers]
-    assert sorted(of_generators) == sorted(export.GENERATOR_FORMAT_NAMES)

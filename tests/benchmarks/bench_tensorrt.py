@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
-from sonoforge.export.formats.tensorrt.record import SUFFIXES, record_path, to_json
+from sonoforge.export.formats.tensorrt.engine import SUFFIXES, record_path, to_json
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import onnx_session

@@ -37,34 +37,16 @@ _SERVED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)
 
 
 class AndroidApp(NamedTuple):
-    """What Android knows an app by.
+    """What Android knows an app by."""
 
-    Attributes:
-        application: Its unique name; apps of two bundles lie beside each other on a phone.
-        label: What a person reads under its icon.
-        code: A later bundle's is larger: minutes since 1970.
-        version: What a person reads.
-    """
-
-    application: str
-    label: str
-    code: int
-    version: str
-
-
-class Signer(NamedTuple):
-    """What makes and signs an app."""
-
-    tools: AndroidTools
-    key: SigningKey
+    application: str  # its unique name; apps of two bundles lie beside each other on a phone
+    label: str  # what a person reads under its icon
+    code: int  # a later bundle's is larger: minutes since 1970
+    version: str  # what a person reads
 
 
 def describe_app(manifest: Manifest, version: str) -> AndroidApp:
-    """Return what Android knows the app of a bundle by.
-
-    Args:
-        manifest: The bundle's.
-        version: Of the web app.
+    """Return what Android knows the app of a bundle by; ``version`` is that of the web app.
 
     Raises:
         SonoforgeError: The manifest's date is none, or not of our time.
@@ -91,19 +73,8 @@ def _minutes(created: str) -> int:
     return minutes
 
 
-def build_apk(files: Mapping[str, bytes], manifest: Manifest, version: str, signer: Signer) -> tuple[AndroidApp, bytes]:
-    """Return the app and its signed file; see `describe_app`, `build_unsigned` and `sign`."""
-    app = describe_app(manifest, version)
-    return app, sign(build_unsigned(files, app, signer.tools), signer.key, signer.tools)
-
-
 def build_unsigned(files: Mapping[str, bytes], app: AndroidApp, tools: AndroidTools) -> bytes:
-    """Return the app without a signature: the same bytes for the same files, app and tools.
-
-    Args:
-        files: Of the web app, by path.
-        app: What Android knows it by.
-        tools: See `find_tools`.
+    """Return the app without a signature, from the web app's files: the same bytes for the same files, app and tools.
 
     Raises:
         SonoforgeError: A tool failed, or is missing.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError, reason
@@ -41,39 +41,21 @@ _DEBUG_PASSWORD, _DEBUG_ALIAS = "android", "androiddebugkey"
 
 
 class AndroidTools(NamedTuple):
-    """Paths of the programs.
+    """Paths of the programs."""
 
-    Attributes:
-        programs: Path of each program by its name.
-        platform: ``android.jar``, Android's own classes and resources to compile against; API level 23 or later.
-    """
-
-    programs: Mapping[str, str]
-    platform: Path
+    programs: Mapping[str, str]  # by their names
+    platform: Path  # ``android.jar``, Android's own classes and resources to compile against; API level 23 or later
 
     def run(self, program: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None) -> None:
-        """Run a program to its end.
-
-        Args:
-            program: Its name, such as ``aapt2``.
-            arguments: What it is given.
-            environment: Variables besides this process's own.
+        """Run a program, such as ``aapt2``, to its end, with these variables besides this process's own.
 
         Raises:
             SonoforgeError: It failed, or did not end.
         """
         command = [self.programs[program], *map(str, arguments)]
-        variables = {**os.environ, **(environment or {})}
+        own: dict[str, Any] = {"env": {**os.environ, **(environment or {})}, "stdin": subprocess.DEVNULL}
         try:
-            done = subprocess.run(  # noqa: S603 - our arguments
-                command,
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-                check=False,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, **own)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SonoforgeError(
                 f"{program}: did not run ({reason(error)}); install {_PACKAGES[program]} again"
@@ -111,19 +93,12 @@ def find_platform() -> Path | None:
 
 
 class SigningKey(NamedTuple):
-    """A keystore and what opens it.
+    """A keystore and what opens it."""
 
-    Attributes:
-        keystore: File, PKCS #12 or JKS.
-        password: Of the keystore and of the key in it.
-        alias: Name of the key in it; empty where there is only one.
-        is_debug: Whether it is the key for trying out.
-    """
-
-    keystore: Path
-    password: str
-    alias: str
-    is_debug: bool
+    keystore: Path  # file, PKCS #12 or JKS
+    password: str  # of the keystore and of the key in it
+    alias: str  # name of the key in it; empty where there is only one
+    is_debug: bool  # whether it is the key for trying out
 
 
 def own_key(keystore: Path, alias: str) -> SigningKey:

@@ -21,19 +21,12 @@ _SECONDS = 600
 
 
 class NpmPackage(NamedTuple):
-    """A package and what is wanted of it.
-
-    Attributes:
-        name: Of the package.
-        version: The one that was tested.
-        integrity: SHA-512 of its ``.tgz``, as npm publishes it: ``sha512-`` and base64.
-        files: Paths in the package.
-    """
+    """A package and what is wanted of it."""
 
     name: str
-    version: str
-    integrity: str
-    files: tuple[str, ...]
+    version: str  # the one that was tested
+    integrity: str  # SHA-512 of its ``.tgz``, as npm publishes it: ``sha512-`` and base64
+    files: tuple[str, ...]  # paths in the package
 
     @property
     def archive(self) -> str:
@@ -66,9 +59,7 @@ BUNDLETOOL = NpmPackage(
 def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, bytes]:
     """Return the wanted files of a package by their last name.
 
-    Args:
-        package: The package.
-        archive: Its ``.tgz``; None for the kept one, which npm loads the first time.
+    ``archive`` is its ``.tgz``; None for the kept one, which npm loads the first time.
 
     Raises:
         SonoforgeError: It cannot be had, or is not the one that was tested.

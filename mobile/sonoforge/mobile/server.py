@@ -49,19 +49,12 @@ _BUSY = 2  # images that are decoded at a time: each may take some hundred megab
 
 
 class Site(NamedTuple):
-    """What is served.
+    """What is served."""
 
-    Attributes:
-        files: The app's files by path.
-        classifier: What answers ``POST /classify``.
-        hosts: Names by which this server may be called, in small letters, without port.
-        most_bytes: Largest upload.
-    """
-
-    files: Mapping[str, bytes]
-    classifier: Classifier
-    hosts: frozenset[str]
-    most_bytes: int
+    files: Mapping[str, bytes]  # the app's, by path
+    classifier: Classifier  # what answers ``POST /classify``
+    hosts: frozenset[str]  # names by which this server may be called, in small letters, without port
+    most_bytes: int  # of an upload
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -32,8 +32,6 @@ from sonoforge.export.formats.tensorrt.build import (
     Target,
     build_engine,
     write_engine,
-    write_engine_fp16,
-    write_engine_int8,
 )
 from sonoforge.export.formats.tensorrt.engine import check_engine
 from sonoforge.export.formats.tensorrt.source import fold_indices
@@ -109,12 +107,12 @@ def test_a_classifier_becomes_engines_of_three_precisions(network: str, tmp_path
         "int8": to_symmetric_int8(given.onnx, shown.normalise(given.calibration)),
     }
     sizes = {}
-    for precision, write, name in (
-        ("fp32", write_engine, "model.rtx.engine"),
-        ("fp16", write_engine_fp16, "model.fp16.rtx.engine"),
-        ("int8", write_engine_int8, "model.int8.rtx.engine"),
+    for precision, name in (
+        ("fp32", "model.rtx.engine"),
+        ("fp16", "model.fp16.rtx.engine"),
+        ("int8", "model.int8.rtx.engine"),
     ):
-        files = write(given)
+        files = write_engine(given, precision)
         assert list(files) == [name, f"{name}.json"]
         engine, record = files[name], json.loads(files[f"{name}.json"])
         assert record["engine_sha256"] == hashlib.sha256(engine).hexdigest()

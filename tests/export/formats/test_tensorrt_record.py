@@ -10,18 +10,24 @@ import pytest
 
 import tensorrt_stand_in
 from sonoforge.export.formats.tensorrt import engine as tensorrt_engine
-from sonoforge.export.formats.tensorrt.engine import check_engine, covers
-from sonoforge.export.formats.tensorrt.record import parse_record, read_record, record_path, to_json
+from sonoforge.export.formats.tensorrt.engine import (
+    check_engine,
+    covers,
+    parse_record,
+    read_record,
+    record_path,
+    to_json,
+)
 from sonoforge.runtime.errors import SonoforgeError
 from tensorrt_stand_in import VERSION, record_of, written
 
 
 def test_a_fitting_engine_passes_and_gives_its_record(tmp_path: Path) -> None:
     path = written(tmp_path)
-    assert check_engine(path, "tensorrt_rtx", VERSION, (8, 9)) == record_of(path.read_bytes())
-    assert check_engine(path, "tensorrt_rtx", VERSION)["precision"] == "fp32"
+    assert check_engine(path, "tensorrt_rtx", VERSION, (8, 9))[1] == record_of(path.read_bytes())
+    assert check_engine(path, "tensorrt_rtx", VERSION)[1]["precision"] == "fp32"
     (tmp_path / "model.onnx").unlink()  # the fallback may live elsewhere
-    assert check_engine(path, "tensorrt_rtx", VERSION)["precision"] == "fp32"
+    assert check_engine(path, "tensorrt_rtx", VERSION)[1]["precision"] == "fp32"
 
 
 @pytest.mark.parametrize(

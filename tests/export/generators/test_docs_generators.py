@@ -14,7 +14,7 @@ from generator_checkpoints import small_checkpoint
 from places import CHECKOUT
 from sonoforge.export.formats.executorch import missing
 from sonoforge.export.formats.table import FORMATS
-from sonoforge.export.generators.writers import unsuitable
+from sonoforge.export.generators.graph import unsuitable
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import load_generator
 
@@ -57,7 +57,7 @@ def test_executorch_of_the_page_makes_the_same_images(monkeypatch: pytest.Monkey
 
 def test_the_page_names_every_format_and_file() -> None:
     rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| `(generator[a-z0-9.]*)` \|", PAGE, re.MULTILINE))
-    assert rows == {name: form.file("generation") for name, form in FORMATS.items() if "generation" in form.writers}
+    assert rows == {name: form.file("generation") for name, form in FORMATS.items() if form.generators}
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,8 @@ from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.executorch import missing as executorch_missing
 from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.formats.tensorrt.engine import check_engine
-from sonoforge.export.formats.torchscript import trace_file
+from sonoforge.export.formats.torchscript import trace_file, write_torchscript
 from sonoforge.export.generators.graph import generator_inputs, load_contiguous, trace_generator
-from sonoforge.export.generators.writers import write_torchscript
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli import main as cli
@@ -142,7 +141,7 @@ def everything(request: pytest.FixtureRequest, generators: Any) -> ExportedGener
 def test_all_formats_are_those_that_a_generator_can_have(everything: ExportedGenerator) -> None:
     _, folder, manifest = everything
     recipe, rows = manifest["recipe"], everything.rows
-    names = [name for name, form in FORMATS.items() if "generation" in form.writers]
+    names = [name for name, form in FORMATS.items() if form.generators]
     assert list(rows) == names
     expected = dict.fromkeys(names, "passed")
     if recipe == "stylegan3-t":
@@ -178,7 +177,7 @@ def test_engines_fit_their_records_and_the_onnx_file_beside_them(everything: Exp
     about = open_bundle(everything.bundle, GeneratorManifest).manifest
     for name in ("tensorrt", "tensorrt-fp16"):
         file = FORMATS[name].file("generation")
-        record = check_engine(everything.bundle / file, "tensorrt_rtx", tensorrt_rtx.__version__)
+        _, record = check_engine(everything.bundle / file, "tensorrt_rtx", tensorrt_rtx.__version__)
         assert record["precision"] == about.files[file].precision
         assert record["source_sha256"] == about.files["generator.onnx"].sha256
         assert list(record["inputs"]) == list(about.raw["inputs"]) and record["outputs"] == ["images"]
@@ -250,11 +249,13 @@ def test_a_format_that_fails_is_left_out_and_the_others_go_in(
     def write(source: Any) -> bytes:
         if spoilt == "refused":
             raise GateError("torchscript: found something, expected another")
-        return write_torchscript(source._replace(generator=other)) if spoilt == "other network" else b"no program"
+        return (
+            write_torchscript(dataclasses.replace(source, generator=other))
+            if spoilt == "other network"
+            else b"no program"
+        )
 
-    monkeypatch.setitem(
-        FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], writers={"generation": write})
-    )
+    monkeypatch.setitem(FORMATS, "torchscript", dataclasses.replace(FORMATS["torchscript"], write=write))
     code = cli._run(
         ["export", str(run), "--checkpoint", "last", "--formats", "torchscript,onnx-fp16", "--zip", "--json", "--quiet"]
     )
@@ -277,7 +278,7 @@ def test_a_format_that_fails_is_left_out_and_the_others_go_in(
 def test_a_program_that_ends_with_a_signal_fails_its_format_alone(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generators: Any
 ) -> None:
-    form = dataclasses.replace(FORMATS["executorch"], writers={"generation": lambda source: b"a program"})
+    form = dataclasses.replace(FORMATS["executorch"], write=lambda source: b"a program")
     monkeypatch.setitem(FORMATS, "executorch", form)
     # Python imports this at its start; what runs the file finds it in place of executorch's own part.
     (tmp_path / "sitecustomize.py").write_text(
@@ -298,9 +299,7 @@ def test_a_generator_that_fails_the_gate_leaves_what_was_there(
 ) -> None:
     # The file of another network of the same shapes: began's latents are as long, its images as large.
     other = (generators("began").bundle / "generator.onnx").read_bytes()
-    monkeypatch.setitem(
-        FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], writers={"generation": lambda source: other})
-    )
+    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], write=lambda source: other))
     before = {file.name: file.read_bytes() for file in bundle.iterdir()}
     for target in (bundle, tmp_path / "new"):
         with pytest.raises(

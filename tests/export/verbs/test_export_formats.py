@@ -46,7 +46,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     """The shipped bundle in three formats that pass and one, under another's name, that does not."""
     folder = tmp_path_factory.mktemp("export") / "bundle"
     planted = dataclasses.replace(
-        FORMATS["onnx-uint8"], writers={"classification": shifted}, tolerance=Tolerance(0.01, 0.1), whole_images=False
+        FORMATS["onnx-uint8"], write=shifted, tolerance=Tolerance(0.01, 0.1), whole_images=False
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FORMATS, "onnx-uint8", planted)
@@ -169,7 +169,7 @@ def again(exported: tuple[Outcome, Path], tmp_path_factory: pytest.TempPathFacto
         for name, change in (
             ("ort", {"packages": ("no_such_package",)}),
             ("onnx-fp16", {"tolerance": Tolerance(1e-9, 1.0)}),
-            ("onnx-uint8", {"writers": {"classification": fail}}),
+            ("onnx-uint8", {"write": fail}),
         ):
             patch.setitem(FORMATS, name, dataclasses.replace(FORMATS[name], **change))
         out = folder.parent / "out"

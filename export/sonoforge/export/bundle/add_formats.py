@@ -31,7 +31,7 @@ class Exported(Protocol):
 
     @property
     def source(self) -> Any:
-        """What the writers of this task in `FORMATS` take."""
+        """What the writers in `FORMATS` take."""
 
     def unsuitable(self, name: str) -> str:
         """Return why the network does not suit a format; nothing if it does."""
@@ -95,7 +95,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool)
         return {**row, "status": "not written", "reason": absent}
     contents: dict[str, bytes] = {}
     try:
-        made = form.writers[exported.task](exported.source)
+        made = form.write(exported.source)
         contents = made if isinstance(made, dict) else {row["file"]: made}
         for file, data in contents.items():
             atomic.write_bytes(folder / file, data)

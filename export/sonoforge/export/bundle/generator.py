@@ -18,6 +18,7 @@ from sonoforge.export.bundle.evidence import read_measured
 from sonoforge.export.bundle.folder import npz, refuse_other_folder, replacing_bundle, write_bundle
 from sonoforge.export.card.generator import generator_card
 from sonoforge.export.formats.half_precision import round_to_half, store_in_half
+from sonoforge.export.formats.source import GeneratorSource
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.row import FormatRow, ManifestJson
 from sonoforge.export.generators.graph import (
@@ -27,8 +28,8 @@ from sonoforge.export.generators.graph import (
     largest_difference,
     load_contiguous,
     tolerance,
+    unsuitable,
 )
-from sonoforge.export.generators.writers import GeneratorSource, unsuitable
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.bundle.generation import LATENT_RECIPE, REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
@@ -99,7 +100,7 @@ def bundle_from_checkpoint(
     model = generator_onnx(generator, about)
     if extras.half_weights:
         model = store_in_half(model)
-    exported = ExportedGenerator(GeneratorSource(generator, about, model))
+    exported = ExportedGenerator(GeneratorSource(generator, model))
     with replacing_bundle(folder, TASK) as fresh:
         contents = {
             GeneratorManifest.model: exported.source.onnx,

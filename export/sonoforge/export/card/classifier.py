@@ -4,15 +4,16 @@ Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sonoforge.export.card.files import table
-from sonoforge.export.card.other_scanners import on_other_scanners
+from sonoforge.export.card.files import page, table
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.external.disturbances import DISTURBANCES
+from sonoforge.training.external.figures import DisturbedFigures, Robustness
 from sonoforge.training.pages.run.statements import (
     RunFacts,
     count_near_duplicates,
@@ -23,65 +24,55 @@ from sonoforge.training.pages.run.statements import (
     warn_of_leaks,
 )
 from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.results import Interval, interval_text, share_text
+from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
 
 
 def classifier_card(record: ModelRecord) -> str:
     """Render a classifier's card, without its files; every sentence follows from the record."""
     training = record.training
     facts = _facts(record)
-    lines = [
-        f"# {record.name} {record.version}",
-        "",
-        "**Research use, not a medical device.**",
-        "",
-        "## Intended use",
-        "",
-        record.intended_use,
-        "",
-        "## Model",
-        "",
-        f"MobileNetV2 (torchvision), {record.image_size} x {record.image_size}, classes: {', '.join(record.classes)}. "
-        f"First weights: {training['weights']}. Training: {training['title']}; budget `{training['budget']}` "
-        f"({training['epochs']} epochs, {training['frozen_blocks']} of 19 blocks frozen), seed {training['seed']}."
-        + _lessons(training["settings"])
-        + (f" {training['ensemble_size']} networks are averaged." if training["ensemble_size"] > 1 else "")
-        + (f" Each was distilled from {training['teachers']} networks." if training["teachers"] else "")
-        + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else "")
-        + (" It sees the scan that is found in each image, not menus around it." if record.crop == "auto" else "")
-        + (
-            f" It runs twice, at {record.look} x {record.look} pixels: on the whole image, and zoomed in on the part "
-            "where it sees a lesion; the answer is that to the mean of both."
-            if record.look
-            else ""
-        ),
-        "",
-        "## Data",
-        "",
-        " ".join(_data(record, facts)),
-        "",
-        *_evaluation(record, facts),
-        *_abstained(record),
-        *on_other_scanners(record),
-        "## Calibration and trust",
-        "",
-        f"Temperature {record.temperature:.3f}, fitted on {calibrated_on(record)}. Prediction sets at "
-        f"{1 - record.conformal['alpha']:.0%}: measured coverage "
-        + ", ".join(f"{name} {share:.1%}" for name, share in record.conformal["measured_coverage"].items())
-        + f"; mean size {record.conformal['mean_set_size']:.2f}. An image farther from the training images than "
-        "95 % of these images were is reported as out of distribution.",
-        "",
-        *_flags(record),
-        "## Factors and ethics",
-        "",
-        " ".join(_unknown(record)),
-        "",
-        "## Limits",
-        "",
-        *(f"- {limit}" for limit in _limits(record, facts)),
-        "",
-    ]
-    return "\n".join(lines)
+    measured = record.conformal["measured_coverage"]
+    return page(
+        [
+            f"# {record.name} {record.version}",
+            "**Research use, not a medical device.**",
+            "## Intended use",
+            record.intended_use,
+            "## Model",
+            f"MobileNetV2 (torchvision), {record.image_size} x {record.image_size}, classes: "
+            f"{', '.join(record.classes)}. First weights: {training['weights']}. Training: {training['title']}; budget "
+            f"`{training['budget']}` ({training['epochs']} epochs, {training['frozen_blocks']} of 19 blocks frozen), "
+            f"seed {training['seed']}."
+            + _lessons(training["settings"])
+            + (f" {training['ensemble_size']} networks are averaged." if training["ensemble_size"] > 1 else "")
+            + (f" Each was distilled from {training['teachers']} networks." if training["teachers"] else "")
+            + (" It answers on the mean embedding of the image and its mirror image." if training["mirror"] else "")
+            + (" It sees the scan that is found in each image, not menus around it." if record.crop == "auto" else "")
+            + (
+                f" It runs twice, at {record.look} x {record.look} pixels: on the whole image, and zoomed in on the "
+                "part where it sees a lesion; the answer is that to the mean of both."
+                if record.look
+                else ""
+            ),
+            "## Data",
+            " ".join(_data(record, facts)),
+            *_evaluation(record, facts),
+            *_on_other_scanners(record),
+            "## Calibration and trust",
+            f"Temperature {record.temperature:.3f}, fitted on {calibrated_on(record)}. Prediction sets at "
+            f"{1 - record.conformal['alpha']:.0%}: measured coverage "
+            + ", ".join(f"{name} {share:.1%}" for name, share in measured.items())
+            + f"; mean size {record.conformal['mean_set_size']:.2f}. An image farther from the training images than "
+            "95 % of these images were is reported as out of distribution.",
+            "Held-out images with each flag that may be shown beside an answer, limits from those of other folds; a "
+            f"ratio below {ENOUGH} is no reason to doubt the label.",
+            _flags(record),
+            "## Factors and ethics",
+            " ".join(_unknown(record)),
+            "## Limits",
+            "\n".join(f"- {limit}" for limit in _limits(record, facts)),
+        ]
+    )
 
 
 def _lessons(settings: Mapping[str, Any]) -> str:
@@ -164,54 +155,34 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
     if len(seeds) > 1:
         each = ", ".join(f"{value:.1%} with seed {seed}" for seed, value in seeds.items())
         figures += f" These figures are of seed {record.training['seed']}; accuracy was {each}."
+    abstained = [
+        f"{share_text(target['abstained'])} for at most {target['error']:.0%} wrong"
+        for target in evaluation["risk_coverage"]["targets"]
+    ]
     return [
         "## Evaluation",
-        "",
         " ".join(_judged(record, facts)),
-        "",
         figures,
-        "",
-        *table(("class", "sensitivity (95 % by group)", "specificity (95 % by group)"), rows),
+        table(("class", "sensitivity (95 % by group)", "specificity (95 % by group)"), rows),
         f"Calibration error (ECE) {evaluation['ece']:.3f} before and {evaluation['ece_calibrated']:.3f} after "
         f"temperature scaling; Brier score {evaluation['brier']:.3f} and {evaluation['brier_calibrated']:.3f}.",
-        "",
+        "Share of these scans on which to abstain, the least probable labels first, so that few of the others are "
+        f"wrong: {'; '.join(abstained)} (95 % intervals by group). `sonoforge classify --abstain` abstains.",
     ]
 
 
-def _abstained(record: ModelRecord) -> list[str]:
-    """Say how often it must abstain for how few errors."""
-    parts = [
-        f"{share_text(target['abstained'])} for at most {target['error']:.0%} wrong"
-        for target in record.evaluation["risk_coverage"]["targets"]
-    ]
-    text = (
-        "Share of these scans on which to abstain, the least probable labels first, so that few of the others "
-        f"are wrong: {'; '.join(parts)} (95 % intervals by group). `sonoforge classify --abstain` abstains."
-    )
-    return [text, ""]
-
-
-def _flags(record: ModelRecord) -> list[str]:
+def _flags(record: ModelRecord) -> str:
     """Say whether the causes that speak against an answer predicted errors."""
     rows = [
         (
             own["flag"],
             str(own["images"]),
             *map(share_text, (own["errors"], own["errors_of_others"])),
-            _ratio(own["ratio"]),
+            "-" if own["ratio"] is None else interval_text(own["ratio"], ".1f"),
         )
         for own in record.evaluation["flags"]
     ]
-    return [
-        "Held-out images with each flag that may be shown beside an answer, limits from those of other folds; a ratio "
-        f"below {ENOUGH} is no reason to doubt the label.",
-        "",
-        *table(("flag", "images", "wrong (95 % by group)", "wrong of the others", "ratio"), rows),
-    ]
-
-
-def _ratio(interval: Interval | None) -> str:
-    return "-" if interval is None else interval_text(interval, ".1f")
+    return table(("flag", "images", "wrong (95 % by group)", "wrong of the others", "ratio"), rows)
 
 
 def _judged(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
@@ -263,3 +234,85 @@ def _limits(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
     if not training["given_groups"]:
         yield "The data name no patients: images of one patient may lie on both sides of the split."
     yield "The class-activation map shows where the evidence lies, not why."
+
+
+def _on_other_scanners(record: ModelRecord) -> list[str]:
+    """Say how the figures differ by collection, and what a stranger's scanner will get."""
+    evaluation = record.evaluation
+    own = [row for row in evaluation.get("by_source", []) if row["kind"] == "collection"]
+    left_out, sealed = record.elsewhere.get("left_out"), record.elsewhere.get("sealed")
+    disturbed = record.elsewhere.get("disturbed")
+    all_left_out = evaluation["protocol"] == LEAVE_ONE_OUT
+    paragraphs = ["## Other scanners"]
+    if own:
+        trained_on = "on the other collections alone" if all_left_out else "on the other images of it, too"
+        expected = ": what a scanner that the network does not know can expect" if all_left_out else ""
+        paragraphs += [
+            f"The held-out images above, by collection; networks were trained {trained_on}{expected}.",
+            _by_collection(own),
+        ]
+    if sealed:
+        paragraphs += [
+            f"{_networks(record, 'sealed').capitalize()} in sealed folds (seed {sealed['seed']}), trained on other "
+            "images of the same collection, too: what the hospitals of these collections can expect.",
+            _by_collection(sealed["collections"]),
+        ]
+    if left_out:
+        paragraphs += [
+            f"Each collection answered by {_networks(record, 'left_out')} that were trained on the other collections "
+            f"alone (seed {left_out['seed']}): what a scanner that the network does not know can expect. Temperature, "
+            "sets and thresholds are from the answers to the other collections.",
+            _by_collection(left_out["collections"]),
+        ]
+    if disturbed:
+        paragraphs += _disturbed(disturbed, _networks(record, "disturbed"))
+    if not left_out and not all_left_out:
+        paragraphs.append("How the recipe does on collections that it was not trained on was not recorded.")
+    if not disturbed:
+        paragraphs.append("How it does on scans with more shadow, other gain, haze and the like was not recorded.")
+    return paragraphs
+
+
+def _by_collection(rows: Sequence[SourceFigures]) -> str:
+    pairs = list(dict.fromkeys(pair for row in rows for pair in row["auc"]))
+    heads = ["collection", "images", "accuracy", *(f"AUC {pair}" for pair in pairs), "ECE", "coverage of the sets"]
+    found = []
+    for row in rows:
+        counts = ", ".join(f"{count} {name}" for name, count in row["images"].items() if count)
+        areas = [interval_text(row["auc"][pair]) if pair in row["auc"] else "-" for pair in pairs]
+        figures = (share_text(row["accuracy"]), *areas, interval_text(row["ece"]), share_text(row["coverage"]))
+        found.append((row["name"], counts, *figures))
+    return table(heads, found)
+
+
+def _networks(record: ModelRecord, table: str) -> str:
+    """Name the networks behind a table of other runs, and what sets them apart from the bundle's."""
+    teachers = record.elsewhere.get("teachers", {}).get(table)
+    if teachers is None:
+        return "networks of the same recipe"
+    return f"networks of the same recipe, but {f'distilled from {teachers}' if teachers else 'not distilled'},"
+
+
+def _disturbed(by_collection: dict[str, Robustness], networks: str) -> list[str]:
+    """Show each disturbance at its strongest: the change of the AUC, and how often the scan is called unfit."""
+    untouched = "; ".join(
+        f"{name}: AUC of {own['pair']} {interval_text(own['auc'])} on {own['images']} images, "
+        f"{share_text(own['noticed'])} called foreign or poor"
+        for name, own in by_collection.items()
+    )
+    text = (
+        f"Scans disturbed as another scanner, setting or hand would, answered by {networks} that were "
+        "trained without the collection: change of the AUC at the strongest of three strengths, and the share of scans "
+        f"called foreign or poor. As they are, {untouched}."
+    )
+    rows = []
+    for kind, disturbance in DISTURBANCES.items():
+        cells = [_strongest([row for row in own["disturbed"] if row["kind"] == kind]) for own in by_collection.values()]
+        rows.append([f"{disturbance.title}, {disturbance.strengths[-1]:g} {disturbance.unit}", *cells])
+    return [text, table(["disturbance", *by_collection], rows)]
+
+
+def _strongest(rows: Sequence[DisturbedFigures]) -> str:
+    if not rows:
+        return "-"
+    return f"{rows[-1]['change']['value']:+.3f}, noticed {rows[-1]['noticed']['value']:.0%}"

@@ -25,15 +25,22 @@ def replace_files(card: str, manifest: ManifestJson) -> str:
     images = dict.fromkeys(row["images"] for row in manifest["parity"]["formats"].values() if "images" in row)
     checked_on = f" Checked on {'; '.join(images)}." if images else ""
     cells = [[cell.replace("|", "/") for cell in row.values()] for row in rows]
-    lines = [FILES, "", _EXPLAINED[task] + checked_on, "", *table(list(rows[0]), cells)]
+    section = page([FILES, _EXPLAINED[task] + checked_on, table(list(rows[0]), cells)])
     sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
     kept = [section for section in sections if not section.startswith(FILES)]
-    return "".join([*kept[:-1], "\n".join(lines) + "\n", kept[-1]])
+    return "".join([*kept[:-1], section + "\n", kept[-1]])
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table in Markdown, and an empty one after it."""
-    return [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *(f"| {' | '.join(row)} |" for row in rows), ""]
+def page(paragraphs: Iterable[str]) -> str:
+    """Return paragraphs, headings and tables among them, as text in Markdown."""
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join(
+        [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *(f"| {' | '.join(row)} |" for row in rows)]
+    )
 
 
 def _cells(row: FormatRow, task: str) -> dict[str, str]:

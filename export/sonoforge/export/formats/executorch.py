@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sonoforge.export.formats.onnx_graph import folded, quiet
-from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError, SonoforgeError, reason
 
 if TYPE_CHECKING:
+    from sonoforge.export.formats.source import GeneratorSource, Source
     from sonoforge.runtime.inference.runners import Answer
 
 # The first five blocks and the last layers stay in float32.  With the shipped model, 32 calibration images and 260 BUSI
@@ -53,9 +53,11 @@ def missing() -> str:
     return ""
 
 
-def write_executorch(source: Source) -> bytes:
-    """Write a classifier in float32: one image (1, 3, S, S) to the four outputs; errors: see `lower`."""
-    return lower(source.graph, source.example(1), source.metadata, only=_only(source))
+def write_executorch(source: Source | GeneratorSource) -> bytes:
+    """Write a network in float32, for one image (1, 3, S, S) or one latent; errors: see `lower`."""
+    examples = source.example(1)
+    graph = fold(source.graph, examples) if source.stem == "generator" else source.graph
+    return lower(graph, examples, source.metadata, only=_only(source))
 
 
 def write_executorch_int8(source: Source) -> bytes:
@@ -78,7 +80,7 @@ def write_executorch_int8(source: Source) -> bytes:
     return lower(quantised, source.example(1), source.metadata, only=_only(source))
 
 
-def _only(source: Source) -> frozenset[str]:
+def _only(source: Source | GeneratorSource) -> frozenset[str]:
     return _LAYERS if source.has_second_pass else frozenset()
 
 

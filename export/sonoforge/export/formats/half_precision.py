@@ -10,9 +10,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from sonoforge.export.formats.onnx_derivative import answers_of, finish, unshare_small
-from sonoforge.export.formats.onnx_graph import LOOK
-from sonoforge.export.formats.source import Source
+from sonoforge.export.formats.onnx_graph import LOOK, answers_of, finish, metadata_of, named
+from sonoforge.export.formats.source import GeneratorSource, Source
 from sonoforge.export.gate.tolerance import HALF
 from sonoforge.runtime.errors import GateError
 
@@ -55,15 +54,12 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
     from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415
     from onnxruntime.transformers.onnx_model import OnnxModel  # noqa: PLC0415
 
-    original = onnx.load_model_from_string(model)
-    copy = onnx.load_model_from_string(model)
+    copy = named(model)
+    metadata = metadata_of(copy)
     _tensor_constants(copy)
-    unshare_small(copy)
-    for index, node in enumerate(copy.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-    if any(entry.key == LOOK for entry in copy.metadata_props):
+    if LOOK in metadata:
         _halve_layers(copy.graph, kept)
-        return finish(copy, original)
+        return finish(copy, metadata)
     names = []
     if kept:
         convolutions = [node.name for node in copy.graph.node if node.op_type == "Conv"]
@@ -71,7 +67,7 @@ def to_half(model: bytes, kept: int = 0) -> bytes:
     changed = convert_float_to_float16(copy, keep_io_types=True, node_block_list=names)
     # The converter appends the casts of the inputs; a valid file has them before their use.
     OnnxModel.graph_topological_sort(changed.graph, is_deterministic=True)
-    return finish(changed, original)
+    return finish(changed, metadata)
 
 
 def _halve_layers(graph: onnx.GraphProto, kept: int) -> None:
@@ -121,12 +117,14 @@ def _tensor_constants(model: onnx.ModelProto) -> None:
             attribute.CopyFrom(onnx.helper.make_attribute("value", numpy_helper.from_array(values)))
 
 
-def write_half(source: Source) -> bytes:
-    """Write ``model.fp16.onnx`` with no more in float32 than the calibration images require; see `to_half`.
+def write_half(source: Source | GeneratorSource) -> bytes:
+    """Write ONNX in float16, of a classifier no more in float32 than its calibration images require; see `to_half`.
 
     Raises:
         GateError: Probabilities move by more than `_SHARE` of the limit, whatever is kept.
     """
+    if isinstance(source, GeneratorSource):
+        return to_half(source.onnx)
     limit = _SHARE * HALF.of_passes(source.has_second_pass).probability
     inputs = source.preprocessing.normalise(source.calibration)
     exact = answers_of(source.onnx, inputs, "probabilities")

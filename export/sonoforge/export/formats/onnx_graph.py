@@ -1,9 +1,12 @@
-"""Write a network as one ONNX file: a MobileNetV2 classifier with the bundle's four outputs, or any other."""
+"""Write a network as one ONNX file: a MobileNetV2 classifier with the bundle's four outputs, or any other.
+
+And what every file derived from it keeps: answers, operator set, metadata, no host paths.
+"""
 
 import contextlib
 import copy
-import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -19,13 +22,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from sonoforge.models.mobilenetv2 import EMBEDDING
 from sonoforge.models.zoomed_pass import enlarge_maps, place_maps, run_twice
 from sonoforge.runtime.bundle.classification import OUTPUTS
-from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.errors import GateError, reason
+from sonoforge.runtime.inference.onnx_session import load_session
 
 Network = TypeVar("Network", bound=nn.Module)
 
 OPSET = 18
 LOOK = "sonoforge.look"
 """Metadata: the side in pixels of each pass, of a network with a zoomed second pass."""
+_SMALL = 4096  # values up to which a stored input is copied: biases and numbers, not weights
 
 
 class BundleGraph(nn.Module):
@@ -178,7 +183,7 @@ def trace(
             such a number before dividing need False.
 
     Raises:
-        GateError: The exporter wrote another operator set than `OPSET`.
+        GateError: The exporter wrote nothing, or see `finish`.
     """
     with quiet():
         program = torch.onnx.export(
@@ -196,27 +201,65 @@ def trace(
     if program is None:
         raise GateError("ONNX export returned nothing; expected a program")
     model = program.model_proto
+    # Its stack traces (host paths), and its notes on shapes, which stop the quantiser.
+    inner = model.graph
+    for holder in (model, inner, *inner.input, *inner.output, *inner.value_info, *inner.initializer):
+        del holder.metadata_props[:]
+    del inner.value_info[:]
+    del model.functions[:]
+    return finish(model, metadata)
+
+
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the text that a file carries, by its keys."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def finish(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
+    """Serialise a model that was exported or converted, cleaned in place: the same bytes for the same model.
+
+    Raises:
+        GateError: It has another operator set than `OPSET`, or onnx's checker refuses it.
+    """
     found = {entry.domain: entry.version for entry in model.opset_import}.get("")
     if found != OPSET:
-        raise GateError(
-            f"ONNX export wrote operator set {found}, expected {OPSET}; use the torch versions of the tests"
-        )
-    _clean(model)
-    onnx.helper.set_model_props(model, dict(metadata))
-    onnx.checker.check_model(model, full_check=True)
-    buffer = io.BytesIO()
-    onnx.save_model(model, buffer)
-    return buffer.getvalue()
-
-
-def _clean(model: onnx.ModelProto) -> None:
-    """Remove the exporter's stack traces (host paths) and its shape notes, which stop the quantiser."""
-    graph = model.graph
-    for holder in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del holder.metadata_props[:]
-    for node in graph.node:
+        raise GateError(f"ONNX: found operator set {found}, expected {OPSET}; use the torch versions of the tests")
+    for node in model.graph.node:
+        del node.metadata_props[:]
         node.doc_string = ""
-    del graph.value_info[:]
-    del model.functions[:]
-    model.doc_string = graph.doc_string = ""
+    model.doc_string = model.graph.doc_string = ""
     model.producer_name, model.producer_version = "sonoforge", ""
+    onnx.helper.set_model_props(model, dict(metadata))
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GateError(f"ONNX: the model is not valid ({reason(error)}); report this") from error
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def named(data: bytes) -> onnx.ModelProto:
+    """Read a file for a converter, which chooses nodes by name and names what it makes of an input after it.
+
+    So each node gets a name, and small stored inputs of its own, as those of a network with a second pass are shared.
+    """
+    model = onnx.load_model_from_string(data)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    small = {name for name, tensor in stored.items() if math.prod(tensor.dims) <= _SMALL}
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+        for place, name in enumerate(node.input):
+            if name in small and name in taken:
+                own = model.graph.initializer.add()
+                own.CopyFrom(stored[name])
+                own.name = node.input[place] = f"{name}_{index}_{place}"
+            taken.add(name)
+    return model
+
+
+def answers_of(model: bytes, inputs: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+    """Run an ONNX file on images (N, 3, S, S), one at a time, and return one of its outputs (N, ...)."""
+    session = load_session(model, "the ONNX file")
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run([output], {name: image[None]})[0] for image in inputs])

@@ -10,8 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sonoforge.export.formats.onnx_derivative import finish
-from sonoforge.export.formats.source import Source
+from sonoforge.export.formats.onnx_graph import finish, metadata_of
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 
@@ -49,7 +48,6 @@ def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
         SonoforgeError: The file's input is not of the preprocessing's size.
         GateError: The changed model is not valid.
     """
-    original = onnx.load_model_from_string(model)
     changed = onnx.load_model_from_string(model)
     graph = changed.graph
     (name,) = (item.name for item in graph.input)
@@ -86,9 +84,4 @@ def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
     dimensions = ["batch", "height", "width", "channels"]
     graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, dimensions))
     graph.initializer.extend(numpy_helper.from_array(values, key) for key, values in constants.items())
-    return finish(changed, original)
-
-
-def write_uint8(source: Source) -> bytes:
-    """Write ``model.uint8.onnx``; see `with_preprocessing`."""
-    return with_preprocessing(source.onnx, source.preprocessing)
+    return finish(changed, metadata_of(changed))

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sonoforge.export.formats.onnx_derivative import answers_of, finish, unshare_small
+from sonoforge.export.formats.onnx_graph import answers_of, finish, metadata_of, named
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError
 
@@ -85,7 +85,7 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion | No
         GateError: No choice of layers meets the criterion.
     """
     criterion = criterion or Criterion()
-    original = _named(model)
+    original = named(model)
     features, kept = _feature_convolutions(original), _always_kept(original)
     mixtures = ((inputs + np.roll(inputs, 1, axis=0)) / 2).astype(np.float32)
     exact = [(images, answers_of(model, images, "probabilities")) for images in (inputs, mixtures)]
@@ -136,7 +136,7 @@ def _attempt(
     }
     text = json.dumps({**note, "images": len(inputs)})
     quantised = _corrected(_quantise(original, inputs, kept, ranges), inputs, logits)
-    data = finish(quantised, original, {"sonoforge.quantisation": text})
+    data = finish(quantised, {**metadata_of(original), "sonoforge.quantisation": text})
     found = [answers_of(data, images, "probabilities") for images, _ in exact]
     shifts = [float(np.abs(after - before).max()) for after, (_, before) in zip(found, exact, strict=True)]
     agreement = float((found[0].argmax(1) == exact[0][1].argmax(1)).mean())
@@ -166,23 +166,14 @@ def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
     TensorRT refuses the file of `to_int8`, and onnxruntime runs this one more slowly.  ``inputs`` are (N, 3, S, S)
     preprocessed calibration images.
     """
-    original = _named(model)
-    return finish(_quantise(original, inputs, _always_kept(original), symmetric=True), original)
+    original = named(model)
+    return finish(_quantise(original, inputs, _always_kept(original), symmetric=True), metadata_of(original))
 
 
 def write_int8(source: Source) -> bytes:
     """Write ``model.int8.onnx`` from the calibration images; see `to_int8`."""
     criterion = _LOOKS_TWICE if source.has_second_pass else None
     return to_int8(source.onnx, source.preprocessing.normalise(source.calibration), criterion).data
-
-
-def _named(model: bytes) -> onnx.ModelProto:
-    """Read a model and name its unnamed nodes: the quantiser chooses nodes by name."""
-    proto = onnx.load_model_from_string(model)
-    unshare_small(proto)
-    for index, node in enumerate(proto.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-    return proto
 
 
 def _feature_convolutions(model: onnx.ModelProto) -> list[str]:

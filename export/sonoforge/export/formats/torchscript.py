@@ -20,18 +20,18 @@ from torch import Tensor, nn
 from torch.jit.mobile import _load_for_lite_interpreter
 
 from sonoforge.export.formats.onnx_graph import folded, quiet
-from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import SonoforgeError, reason
 
 if TYPE_CHECKING:
+    from sonoforge.export.formats.source import GeneratorSource, Source
     from sonoforge.runtime.inference.runners import Answer
 
 _MANGLED = re.compile(r"___torch_mangle_(\d+)")
 _WRITTEN_BY_THE_WRITER = ("version", "byteorder", ".data/serialization_id")
 
 
-def write_torchscript(source: Source) -> bytes:
-    """Write a classifier for ``torch.jit.load``; any batch size, the four outputs as a tuple."""
+def write_torchscript(source: Source | GeneratorSource) -> bytes:
+    """Write a network for ``torch.jit.load``; any batch size, a classifier's four outputs as a tuple."""
     return trace_file(source.graph, source.example(2), source.metadata)  # a tracer may take one row for a constant
 
 

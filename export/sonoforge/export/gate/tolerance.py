@@ -9,14 +9,16 @@ sensitivity and specificity are those of the sealed predictions with and without
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export.gate.images import GateImages
 from sonoforge.export.gate.row import FormatRow
 from sonoforge.runtime.errors import GateError
+
+if TYPE_CHECKING:
+    from sonoforge.export.gate.images import GateImages
 
 Answers = Mapping[str, NDArray[np.float32]]
 

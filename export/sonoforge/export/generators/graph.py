@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.export.formats.onnx_graph import trace
+from sonoforge.models.stylegan import stylegan3
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.runners import Answer
@@ -101,6 +102,15 @@ def generator_inputs(generator: nn.Module, count: int, psi: float, seed: int) ->
 def tolerance(generator: nn.Module) -> float:
     """Largest absolute difference of images from torch's that a float32 file of this generator may have."""
     return TOLERANCE_WITH_STYLES if has_styles(generator) else TOLERANCE
+
+
+def unsuitable(name: str, generator: nn.Module) -> str:
+    """Return why this generator does not suit a format; nothing if it does."""
+    if name == "torchscript" and isinstance(generator, stylegan3.Generator):
+        return "StyleGAN3's filtered activation works in place, which a trace cannot keep; use the ONNX file"
+    if name == "executorch" and isinstance(generator, stylegan3.Generator):
+        return "XNNPACK leaves StyleGAN3's filters to slow kernels: 10 s for 64 x 64 pixels; use the ONNX file"
+    return ""
 
 
 def generator_onnx(generator: nn.Module, about: Description) -> bytes:

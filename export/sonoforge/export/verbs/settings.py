@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sonoforge.export.formats.table import FORMATS
 from sonoforge.runtime.cli.options import argument, option, repeated_option
 from sonoforge.training.crossval.options import ComparisonConfig
 
@@ -22,27 +23,6 @@ sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
 
     final_arm: str = option("real", help="arm of the final model, which is trained on all images")
     name: str = option("", help="name of the model in the bundle (default: the data set's)")
-
-
-# Of `formats.table.FORMATS`, whose writers need torch.
-FORMAT_NAMES = (
-    "onnx",
-    "onnx-fp16",
-    "onnx-int8",
-    "onnx-uint8",
-    "ort",
-    "torchscript",
-    "torchscript-lite",
-    "executorch",
-    "executorch-int8",
-    "tensorrt",
-    "tensorrt-fp16",
-    "tensorrt-int8",
-    "tensorrt-server",
-    "tensorrt-server-fp16",
-    "tensorrt-server-int8",
-)
-GENERATOR_FORMAT_NAMES = ("onnx", "onnx-fp16", "torchscript", "executorch", "tensorrt", "tensorrt-fp16")
 
 
 @dataclass(frozen=True)
@@ -70,7 +50,9 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
 
     run: str = argument(help="run folder of run, train or gan train; or a bundle (folder, .zip, or shipped)")
     formats: tuple[str, ...] = option(
-        ("onnx",), help=f"all, or any of {', '.join(FORMAT_NAMES)}; of a generator {', '.join(GENERATOR_FORMAT_NAMES)}"
+        ("onnx",),
+        help=f"all, or any of {', '.join(FORMATS)}; of a generator "
+        + ", ".join(name for name, form in FORMATS.items() if form.generators),
     )
     data: str = option(
         "",

@@ -1,35 +1,36 @@
 """What ``sonoforge mobile build`` and ``sonoforge serve`` do alike with the settings of the app."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from sonoforge.mobile.verbs.settings import AppSettings
 from sonoforge.mobile.web_app import app_files
-from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 
 
-def open_classifier(app: AppSettings, bundle: Bundle[ClassifierManifest]) -> Classifier:
-    """Load the classifier that the app answers as.
+class App(NamedTuple):
+    """An app, ready to be written or served."""
+
+    classifier: Classifier  # that it answers as
+    generator: Bundle[GeneratorManifest] | None
+    files: dict[str, bytes]  # every file by its path, see `app_files`
+
+
+def open_app(app: AppSettings, path: str) -> App:
+    """Load what the app answers and draws with, and make its files; an empty path is that of the shipped bundle.
 
     Raises:
         SonoforgeError: The page cannot run the file, or the bundle cannot answer as it is told.
     """
+    bundle = open_bundle(path or None)
     entry = bundle.manifest.files.get(app.file)
     if entry and (not entry.format.startswith("onnx") or entry.format.endswith("-uint8")):
         raise SonoforgeError(f"file: found {app.file!r}, expected an ONNX file with float input, such as model.onnx")
     crop = None if app.crop == "bundle" else app.crop
-    return Classifier(bundle, file=app.file, crop=crop, abstain=app.abstain)
-
-
-def open_generator(app: AppSettings) -> Bundle[GeneratorManifest] | None:
-    """Open the generator's bundle; None where none is given."""
-    return open_bundle(app.generator, GeneratorManifest) if app.generator else None
-
-
-def files_of(app: AppSettings, classifier: Classifier, generator: Bundle[GeneratorManifest] | None) -> dict[str, bytes]:
-    """Return every file of the app by its path; see `app_files`."""
+    classifier = Classifier(bundle, file=app.file, crop=crop, abstain=app.abstain)
+    generator = open_bundle(app.generator, GeneratorManifest) if app.generator else None
     archive = Path(app.onnxruntime_web) if app.onnxruntime_web else None
-    return app_files(classifier, generator, webgpu=app.webgpu, archive=archive)
+    return App(classifier, generator, app_files(classifier, generator, webgpu=app.webgpu, archive=archive))

@@ -10,9 +10,8 @@ import logging
 import webbrowser
 
 from sonoforge.mobile.server import Server, Site
-from sonoforge.mobile.verbs.app import files_of, open_classifier, open_generator
+from sonoforge.mobile.verbs.app import open_app
 from sonoforge.mobile.verbs.settings import ServeConfig
-from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.notice import NOTICE
@@ -24,11 +23,9 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 
 def main(config: ServeConfig) -> Outcome:
     """Serve until interrupted."""
-    bundle = open_bundle(config.bundle or None)
-    classifier = open_classifier(config.app, bundle)
-    files = files_of(config.app, classifier, open_generator(config.app))
+    app = open_app(config.app, config.bundle)
     hosts = frozenset((*_HERE, config.host.lower()))
-    server = Server((config.host, config.port), Site(files, classifier, hosts, config.most * 1_000_000))
+    server = Server((config.host, config.port), Site(app.files, app.classifier, hosts, config.most * 1_000_000))
     if config.host not in _HERE:
         log.warning(
             "listening on %s: every machine that reaches it can send scans, UNENCRYPTED and without a password",

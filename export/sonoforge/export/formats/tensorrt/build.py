@@ -20,17 +20,24 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from sonoforge.export.formats.tensorrt.engine import gpu_capability
-from sonoforge.export.formats.tensorrt.record import FORMAT_VERSION, PORTABLE, SUFFIXES, Record, parse_record, to_json
+from sonoforge.export.formats.tensorrt.engine import (
+    FORMAT_VERSION,
+    PORTABLE,
+    SUFFIXES,
+    Record,
+    gpu_capability,
+    parse_record,
+    to_json,
+)
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.errors import GateError, SonoforgeError, did_you_mean
 from sonoforge.runtime.inference.runners import how_it_ended, leave_with_parent, run_module
 from sonoforge.training.data.cache_settings import default_folder
 
 if TYPE_CHECKING:
-    from sonoforge.export.formats.source import Source
+    from sonoforge.export.formats.source import GeneratorSource, Source
 
 _RUN_ONNX = "run the ONNX file with onnxruntime"
 _SYMMETRIC = "quantise with int8 activations and weights, zero points of 0 and float32 biases, as format tensorrt-int8"
@@ -70,7 +77,7 @@ class Target:
 
 
 class _Task(TypedDict):
-    """What the building process reads from ``task.json``."""
+    """What the building process reads from ``task.json``; in ``result.json`` it leaves version and error."""
 
     module: str
     inputs: dict[str, list[list[int]]]
@@ -78,15 +85,8 @@ class _Task(TypedDict):
     timing: bool
 
 
-class _Result(TypedDict):
-    """What it leaves in ``result.json``: the package's version, and what went wrong."""
-
-    version: str
-    error: str
-
-
 def build_engine(
-    onnx: bytes, name: str, precision: str, target: Target | None = None, source: bytes | None = None
+    onnx: bytes, name: str, precision: str, target: Target = Target(), source: bytes | None = None
 ) -> tuple[bytes, Record]:
     """Build an engine in a process of its own.
 
@@ -104,7 +104,6 @@ def build_engine(
         SonoforgeError: TensorRT cannot build it; the message names the cause.
         GateError: The process that builds ended without an engine and without a cause.
     """
-    target = target or Target()
     target = replace(target, module=target.module or _installed_module())
     capabilities = _check_target(name, target)
     # Imported here, because the process that builds imports this module too and does not need onnx.
@@ -152,7 +151,7 @@ def _build_in_process(onnx: bytes, task: _Task, title: str, timing_cache: Path |
         if not (folder / "result.json").is_file():
             ended = (how_it_ended(done) or "no result")[:220]
             raise GateError(f"{title}: {task['module']}, while it built an engine, ended with {ended}")
-        result: _Result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        result: dict[str, str] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if result["error"]:
             remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
             raise SonoforgeError(f"{title}: {task['module']} {result['version']}: {result['error']}; {remedy}")
@@ -161,43 +160,30 @@ def _build_in_process(onnx: bytes, task: _Task, title: str, timing_cache: Path |
         return (folder / "engine").read_bytes(), result["version"]
 
 
-def write_engine(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
-    """Return a float32 engine and its record by file name; ``tensorrt`` builds on the GPU that will run it."""
-    return engine_files(source.onnx, source.onnx, "model", "fp32", module)
+def write_engine(
+    source: Source | GeneratorSource, precision: str = "fp32", module: str = "tensorrt_rtx"
+) -> dict[str, bytes]:
+    """Return an engine with float32 inputs and outputs, and its record, by file name.
 
-
-def write_engine_fp16(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
-    """Write a float16 engine with float32 inputs and outputs, and its record; see `write_engine`.
-
-    It is built from the content of ``model.fp16.onnx``: layers that lose too much on the calibration images stay in
-    float32.
+    fp16 is built from the content of ``model.fp16.onnx``, where layers that lose too much on the calibration images
+    stay in float32; int8 from symmetric int8.  TensorRT-RTX has int8 only for the weights of matrix products, and its
+    file is larger than that of float16, which is the better choice on RTX GPUs.  ``tensorrt`` builds on the GPU that
+    will run it.
     """
-    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - a writer loads only what it needs
-
-    return engine_files(write_half(source), source.onnx, "model", "fp16", module)
-
-
-def write_engine_int8(source: Source, module: str = "tensorrt_rtx") -> dict[str, bytes]:
-    """Write an engine from symmetric int8 and its record; see `write_engine`.
-
-    TensorRT-RTX has int8 only for the weights of matrix products, and its file is larger than that of float16, which
-    is the better choice on RTX GPUs.
-    """
+    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - not for the process that builds
     from sonoforge.export.formats.quantisation import to_symmetric_int8  # noqa: PLC0415 - likewise
 
-    inputs = source.preprocessing.normalise(source.calibration)
-    return engine_files(to_symmetric_int8(source.onnx, inputs), source.onnx, "model", "int8", module)
-
-
-def engine_files(
-    onnx: bytes, original: bytes, stem: str, precision: str, module: str = "tensorrt_rtx"
-) -> dict[str, bytes]:
-    """Build an engine from a file that was made of ``STEM.onnx``, the original; return it and its record by name."""
+    onnx = source.onnx
+    if precision == "fp16":
+        onnx = write_half(source)
+    elif precision == "int8":
+        own = cast("Source", source)  # generators have no such format
+        onnx = to_symmetric_int8(onnx, own.preprocessing.normalise(own.calibration))
     # Plain TensorRT times every kernel on its GPU, once for all later builds.
     cache = default_folder() / "tensorrt-timing.cache" if module == "tensorrt" else None
     target = Target(module=module, timing_cache=cache)
-    engine, record = build_engine(onnx, f"{stem}.onnx", precision, target, source=original)
-    name = stem + ("" if precision == "fp32" else f".{precision}") + SUFFIXES[module]
+    engine, record = build_engine(onnx, f"{source.stem}.onnx", precision, target, source=source.onnx)
+    name = source.stem + ("" if precision == "fp32" else f".{precision}") + SUFFIXES[module]
     return {name: engine, f"{name}.json": to_json(record)}
 
 
@@ -240,7 +226,7 @@ def _build_task(folder: Path) -> None:
     """Build what `build_engine` wrote to a folder: the only part that loads TensorRT."""
     task: _Task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     trt = importlib.import_module(task["module"])
-    result = _Result(version=trt.__version__, error="")
+    result = {"version": trt.__version__, "error": ""}
     try:
         (folder / "engine").write_bytes(_build(trt, task, folder))
     except SonoforgeError as error:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from sonoforge.export.formats.tensorrt.record import PRECISIONS
+from sonoforge.export.formats.tensorrt.engine import PRECISIONS
 from sonoforge.runtime.errors import SonoforgeError
 
 
