@@ -13,9 +13,8 @@ from golden import below, golden_arrays, golden_settings
 from sonoforge.models.stylegan.mapping import MappingNetwork
 from sonoforge.models.stylegan.official import (
     discriminator_from_official,
-    discriminator_state,
     generator_from_official,
-    generator_state,
+    renamed,
 )
 from sonoforge.training.gan.objectives.regularisers import DECAY, REGULARISERS, Batch, path_lengths
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
@@ -179,8 +178,7 @@ def test_losses_penalties_and_gradients_equal_the_official_ones(name: str, phase
             recorded = recorded.mean()
         exact = "scores" in key or key.endswith("loss")
         _close(value.detach(), recorded.reshape(value.shape), *((5e-5, 0) if exact else (1e-5, 1e-4)))
-    rename = generator_state if phase.startswith("G") else discriminator_state
-    expected = rename(below(training.record, f"out/gradstat/{phase}/"))
+    expected = renamed(below(training.record, f"out/gradstat/{phase}/"))
     assert expected.keys() <= found.keys()
     for key, values in found.items():
         statistics = expected.get(key, torch.zeros(3, dtype=torch.float64))
@@ -189,8 +187,7 @@ def test_losses_penalties_and_gradients_equal_the_official_ones(name: str, phase
 
 @pytest.mark.parametrize("phase", ["Gmain", "Greg", "Dmain", "Dreg"])
 def test_every_entry_of_the_gradients_equals_the_official_one(phase: str) -> None:
-    rename = generator_state if phase.startswith("G") else discriminator_state
-    expected = rename(below(golden_arrays(f"stylegan2_uncond_train_{phase[0]}"), f"grad/{phase}/"))
+    expected = renamed(below(golden_arrays(f"stylegan2_uncond_train_{phase[0]}"), f"grad/{phase}/"))
     found = Training("stylegan2_uncond").gradients(phase)
     assert expected.keys() <= found.keys()
     for key, values in expected.items():
@@ -218,9 +215,9 @@ def test_one_full_iteration_ends_in_the_official_state() -> None:
         value, expected = training.values[phase].detach(), training.record[f"out/onestep/{phase}"]
         expected = expected.mean() if value.ndim == 0 else expected.reshape(value.shape)
         _close(value, expected, 5e-5, 1e-4)
-    for key, rename in (("G", generator_state), ("D", discriminator_state)):
+    for key in ("G", "D"):
         state = networks[key].state_dict()
-        expected = rename(below(golden_arrays(f"stylegan2_uncond_train_{key}"), f"onestep/{key}/"))
+        expected = renamed(below(golden_arrays(f"stylegan2_uncond_train_{key}"), f"onestep/{key}/"))
         apart = [(state[name] - values).abs().flatten() for name, values in expected.items()]
         assert float((torch.cat(apart) < 2e-5).double().mean()) >= 0.99
         assert float(torch.cat(apart).max()) <= ITERATION
@@ -230,7 +227,7 @@ def test_one_full_iteration_ends_in_the_official_state() -> None:
 
 def test_the_importer_refuses_what_it_cannot_reproduce() -> None:
     with pytest.raises(ValueError, match=r"found no 'synthesis\.b4\.const'"):
-        generator_from_official({"synthesis.input.weight": torch.zeros(1)})
+        generator_from_official({})
     with pytest.raises(ValueError, match=r"found no 'b4\.out\.weight'"):
         discriminator_from_official({})
 
@@ -239,9 +236,9 @@ def test_the_importer_refuses_another_filter_and_missing_or_wrong_tensors() -> N
     state = below(golden_arrays("stylegan2_uncond"), "G/")
     with pytest.raises(ValueError, match="found another filter"):
         generator_from_official(state | {"synthesis.b8.resample_filter": torch.ones(4, 4) / 16})
-    with pytest.raises(ValueError, match=r"no tensor for synthesis\.layers\.1\.bias"):
+    with pytest.raises(ValueError, match=r"Missing.*synthesis\.layers\.1\.bias"):
         generator_from_official({name: value for name, value in state.items() if name != "synthesis.b8.conv0.bias"})
-    with pytest.raises(ValueError, match=r"conv0\.bias: found the shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"size mismatch for synthesis\.layers\.1\.bias.*\[5\]"):
         generator_from_official(state | {"synthesis.b8.conv0.bias": torch.zeros(5)})
     with pytest.raises(ValueError, match=r"found no 'mapping\.w_avg'"):
         generator_from_official({name: value for name, value in state.items() if name != "mapping.w_avg"})

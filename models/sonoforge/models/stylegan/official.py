@@ -1,4 +1,4 @@
-"""Weights of the official StyleGAN2 (and of StyleGAN3's discriminator) in the networks here.
+"""Weights of the official StyleGAN2 and StyleGAN3 in the networks here.
 
 The official networks are distributed as pickles, which run code when they are opened.  Whoever trusts one saves the
 state dicts of its generator and discriminator, in the official implementation, as ``.safetensors`` or ``.npz``;
@@ -9,116 +9,116 @@ number named ``settings.NAME`` beside its tensors: ``settings.lr_multiplier``, o
 ``settings.output_scale``.  Both are factors, so weights are converted to the published value and compute the same.
 """
 
+import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sonoforge.models.stylegan import stylegan2
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.filters import binomial_taps
-from sonoforge.models.stylegan.generator import StyledSettings
-from sonoforge.models.stylegan.layers import layer_widths
+from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.mapping import RATE
-from sonoforge.models.stylegan.stylegan2 import Generator
+from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN, Generator, GeneratorSettings, plan_grids
 
 State = Mapping[str, Tensor]
-Value = TypeVar("Value")
+Network = TypeVar("Network", bound=nn.Module)
 
 SETTINGS = "settings."
+RATE_SETTING, SCALE_SETTING = SETTINGS + "lr_multiplier", SETTINGS + "output_scale"
 # Initial weights have the standard deviation 1 / lr_multiplier and move little from there: Adam takes steps of the
 # rate, about 0.002, against 100.  Within this factor of 1 / RATE the published multiplier is taken for granted.
 SPREAD = 1.5
+_TAP_TOLERANCE = 1e-5
+
+_LAYER = r"synthesis\.L(\d+)_(\d+)_(\d+)\."  # of StyleGAN3: index, side and channels of the result
+# Official names of tensors, and ours; `renamed` knows the rest, which belongs to a level.
+_NAMES = (
+    (r"^mapping\.fc(\d+)\.", r"mapping.layers.\1."),
+    (r"^mapping\.embed\.", "mapping.embedding."),
+    (r"^mapping\.w_avg$", "mapping.average"),
+    (r"^synthesis\.b4\.const$", "synthesis.constant"),
+    (r"\.noise_const$", ".noise"),
+    (r"^synthesis\.input\.freqs$", "synthesis.input.frequencies"),
+    (r"^synthesis\.input\.affine\.", "synthesis.input.placement."),
+    ("^" + _LAYER, r"synthesis.layers.\1."),
+    (r"\.magnitude_ema$", ".magnitude"),
+    (r"^b4\.conv\.", "last_conv."),
+    (r"^b4\.fc\.", "last_linear."),
+    (r"^b4\.out\.", "score."),
+    (r"^b\d+\.fromrgb\.", "from_image."),
+)
+_OWNERS = {"conv0": "first", "conv1": "second", "skip": "skip"}
 
 
-def generator_from_official(state: State, *, mixing: float = 0.9) -> Generator:
-    """Build a StyleGAN2 generator from an official state dict, in evaluation mode.
+def generator_from_official(state: State) -> StyledGenerator:
+    """Build a generator of StyleGAN2, or of StyleGAN3, configuration T or R, in evaluation mode.
 
     Args:
-        state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.b4.const``, ...).
-        mixing: See `StyledSettings`; no part of a state.
+        state: Tensors by official name (``mapping.fc0.weight``, ``synthesis.b4.const`` or
+            ``synthesis.L0_36_512.weight``, ...), and settings that no tensor shows.
 
     Raises:
-        ValueError: A name or shape does not belong to such a network, another filter than StyleGAN2's, or a
-            learning-rate multiplier that is not told.
+        ValueError: A name or shape does not belong to such a network, another filter than its, or a learning-rate
+            multiplier that is not told.
     """
-    names = _checked(state, "synthesis.b4.const", "a StyleGAN2 generator with skip outputs")
-    resolutions = _resolutions(names, r"synthesis\.b(\d+)\.")
-    widths = [_length(names, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
-    channels = _length(names, "synthesis.b4.torgb.weight", 0)
-    sizes = mapping_sizes(names) | _width_settings(resolutions, widths)
-    settings = StyledSettings(resolutions[-1], channels, **sizes, mixing=mixing)
-    generator = Generator(settings)
-    load_renamed(generator, names, generator_state)
-    return generator.eval()
+    if "synthesis.input.weight" in state:
+        state = _at_published_scale(_at_published_rate(state, (RATE_SETTING, SCALE_SETTING)))
+        return _loaded(_stylegan3(state), state)
+    if "synthesis.b4.const" not in state:
+        raise ValueError("official state: found no 'synthesis.b4.const', expected a StyleGAN2 or StyleGAN3 generator")
+    state = _at_published_rate(state, (RATE_SETTING,))
+    resolutions = _resolutions(state, r"synthesis\.b(\d+)\.")
+    widths = [_length(state, f"synthesis.b{side}.conv1.weight", 0) for side in resolutions]
+    sizes = _mapping_sizes(state) | _width_settings(resolutions, widths)
+    settings = StyledSettings(resolutions[-1], _length(state, "synthesis.b4.torgb.weight", 0), **sizes)
+    return _loaded(stylegan2.Generator(settings), state)
 
 
 def discriminator_from_official(state: State) -> Discriminator:
-    """Build a discriminator of StyleGAN2 or StyleGAN3 from an official state dict, in evaluation mode.
-
-    See `generator_from_official`.
-    """
-    names = _checked(state, "b4.out.weight", "a residual StyleGAN2 discriminator")
-    resolutions = _resolutions(names, r"b(\d+)\.")
-    widths = [_length(names, "b4.conv.weight", 0)]
-    widths += [_length(names, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
-    channels, classes = _length(names, f"b{resolutions[-1]}.fromrgb.weight", 1), classes_of(names)
-    conditioning, sizes = "projection" if classes else "none", _width_settings(resolutions, widths)
-    settings = ResidualSettings(
-        resolutions[-1], channels, classes, conditioning, mapping_layers=mapping_depth(names), **sizes
-    )
-    discriminator = Discriminator(settings)
-    load_renamed(discriminator, names, discriminator_state)
-    return discriminator.eval()
-
-
-def mapping_state(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Rename the official mapping network's tensors (``mapping.*``); the generators' and the discriminators'."""
-    renamed = {}
-    for name, value in state.items():
-        if found := re.fullmatch(r"mapping\.fc(\d+)\.(weight|bias)", name):
-            renamed[f"mapping.layers.{found[1]}.{found[2]}"] = value
-        elif found := re.fullmatch(r"mapping\.embed\.(weight|bias)", name):
-            renamed[f"mapping.embedding.{found[1]}"] = value
-        elif name == "mapping.w_avg":
-            renamed["mapping.average"] = value
-    return renamed
-
-
-def generator_state(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Rename an official StyleGAN2 generator's tensors; filters, which are no part of a state here, are left out."""
-    renamed = mapping_state(state)
-    for name, value in state.items():
-        if name == "synthesis.b4.const":
-            renamed["synthesis.constant"] = value
-        elif found := re.fullmatch(r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.(.+)", name):
-            level = int(found[1]).bit_length() - 3  # 4 is level 0
-            part = {"noise_const": "noise"}.get(found[3], found[3])
-            index = 2 * level - (found[2] == "conv0")
-            owner = f"to_image.{level}" if found[2] == "torgb" else f"layers.{index}"
-            renamed[f"synthesis.{owner}.{part}"] = value
-    return _without_filters(renamed)
-
-
-def discriminator_state(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Rename an official discriminator's tensors; filters, which are no part of a state here, are left out."""
-    renamed = mapping_state(state)
+    """Build a discriminator of StyleGAN2 or StyleGAN3, in evaluation mode; see `generator_from_official`."""
+    if "b4.out.weight" not in state:
+        raise ValueError("official state: found no 'b4.out.weight', expected a residual StyleGAN2 discriminator")
+    state = _at_published_rate(state, (RATE_SETTING,))
     resolutions = _resolutions(state, r"b(\d+)\.")
-    owners = {"conv0": "first", "conv1": "second", "skip": "skip"}
-    last = {"conv": "last_conv", "fc": "last_linear", "out": "score"}
-    for name, value in state.items():
-        found = re.fullmatch(r"b(\d+)\.(\w+)\.(.+)", name)
-        if not found:
-            continue
-        side, owner, part = int(found[1]), found[2], found[3]
-        if side == 4 and owner in last:
-            renamed[f"{last[owner]}.{part}"] = value
-        elif owner == "fromrgb":
-            renamed[f"from_image.{part}"] = value
-        elif owner in owners:
-            renamed[f"blocks.{len(resolutions) - 1 - resolutions.index(side)}.{owners[owner]}.{part}"] = value
-    return _without_filters(renamed)
+    widths = [_length(state, "b4.conv.weight", 0)]
+    widths += [_length(state, f"b{side}.conv0.weight", 0) for side in resolutions[1:]]
+    classes = _classes(state)
+    settings = ResidualSettings(
+        resolutions[-1],
+        _length(state, f"b{resolutions[-1]}.fromrgb.weight", 1),
+        classes,
+        "projection" if classes else "none",
+        mapping_layers=_mapping_depth(state),
+        **_width_settings(resolutions, widths),
+    )
+    return _loaded(Discriminator(settings), state)
+
+
+def renamed(state: State) -> dict[str, Tensor]:
+    """Return an official network's tensors by our names; unknown names stay.
+
+    Filters, which are no part of a state here, are left out.
+    """
+    found = {}
+    levels = len(_resolutions(state, r"b(\d+)\."))  # of a discriminator, whose blocks count from the image
+    for official_name, value in state.items():
+        name = official_name
+        for pattern, ours in _NAMES:
+            name = re.sub(pattern, ours, name)
+        if part := re.match(r"(synthesis\.)?b(\d+)\.(conv0|conv1|skip|torgb)\.", name):
+            level, kind = int(part[2]).bit_length() - 3, part[3]  # 4 is level 0
+            if part[1] is None and kind in _OWNERS:
+                name = f"blocks.{levels - 1 - level}.{_OWNERS[kind]}.{name[part.end() :]}"
+            elif part[1] and kind != "skip":
+                owner = f"to_image.{level}" if kind == "torgb" else f"layers.{2 * level - (kind == 'conv0')}"
+                name = f"synthesis.{owner}.{name[part.end() :]}"
+        if not name.endswith("_filter"):
+            found[name] = value
+    return found
 
 
 def _length(state: State, name: str, axis: int) -> int:
@@ -127,117 +127,154 @@ def _length(state: State, name: str, axis: int) -> int:
     return state[name].shape[axis]
 
 
-def classes_of(state: State) -> int:
-    """Number of classes of the network that a state's mapping network is of, 0 for an unconditional one."""
+def _classes(state: State) -> int:
     return _length(state, "mapping.embed.weight", 1) if "mapping.embed.weight" in state else 0
 
 
-def mapping_depth(state: State) -> int:
-    """Number of fully connected layers of a state's mapping network."""
+def _mapping_depth(state: State) -> int:
     return sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state)
 
 
-def mapping_sizes(state: State) -> dict[str, int]:
+def _mapping_sizes(state: State) -> dict[str, int]:
     """Return the settings that the tensors of a generator's mapping network show, as `StyledSettings` has them."""
-    style_size, classes = _length(state, "mapping.w_avg", 0), classes_of(state)
+    style_size, classes = _length(state, "mapping.w_avg", 0), _classes(state)
     return {
         "latent_size": _length(state, "mapping.fc0.weight", 1) - (style_size if classes else 0),
         "classes": classes,
         "style_size": style_size,
-        "mapping_layers": mapping_depth(state),
+        "mapping_layers": _mapping_depth(state),
     }
 
 
-def _checked(state: State, key: str, expected: str) -> State:
-    if key not in state:
-        raise ValueError(f"official state: found no {key!r}, expected {expected}")
-    taps = binomial_taps()
-    for name, value in state.items():
-        if name.endswith("resample_filter") and not (
-            value.shape == (4, 4) and torch.allclose(value.float().cpu(), torch.outer(taps, taps), atol=1e-6)
-        ):
-            raise ValueError(f"official state: {name}: found another filter, expected that of 1, 3, 3, 1")
-    return at_published_rate(state, ("lr_multiplier",))
-
-
-def _resolutions(state: Mapping[str, object], pattern: str) -> list[int]:
+def _resolutions(state: State, pattern: str) -> list[int]:
     return sorted({int(found[1]) for name in state if (found := re.match(pattern, name))})
 
 
 def _width_settings(resolutions: list[int], widths: list[int]) -> dict[str, int]:
     """The settings that give these widths: the least base that is enough for every layer, and the widest layer."""
     base = max(width * side for width, side in zip(widths, resolutions, strict=True))
-    if layer_widths(len(widths), base, max(widths)) != widths:
-        raise ValueError(
-            f"official state: found layers of {', '.join(map(str, widths))} channels from {resolutions[0]} to "
-            f"{resolutions[-1]} pixels, expected channel_base divided by the side, at most channel_max"
-        )
     return {"channel_base": base, "channel_max": max(widths)}
 
 
-def at_published_rate(state: State, allowed: Sequence[str]) -> State:
+def _at_published_rate(state: State, allowed: tuple[str, ...]) -> State:
     """Convert a mapping network to the learning-rate multiplier of the published ones; it computes the same.
 
-    A state whose multiplier is another has it as ``settings.lr_multiplier``, which is left out of the result; it has no
-    settings beside those ``allowed``.
+    A state whose multiplier is another has it as `RATE_SETTING`, which is left out of the result; it has no settings
+    beside those ``allowed``.
 
     Raises:
         ValueError: An unknown setting, or weights that show that the multiplier is another but not which.
     """
-    told = {name: settings_value(state, name) for name in state if name.startswith(SETTINGS)}
-    for name in told:
-        if name.removeprefix(SETTINGS) not in allowed:
-            expected = ", ".join(SETTINGS + known for known in allowed)
-            raise ValueError(f"official state: found {name!r}, expected no settings but {expected}")
-    layers = [name for name in state if re.fullmatch(r"mapping\.fc\d+\.(weight|bias)", name)]
+    for name in state:
+        if name.startswith(SETTINGS) and name not in allowed:
+            raise ValueError(f"official state: found {name!r}, expected no settings but {', '.join(allowed)}")
+    layers = [name for name in state if re.fullmatch(r"mapping\.fc(\d+)\.(weight|bias)", name)]
     weights = [state[name].flatten().float() for name in layers if name.endswith("weight")]
-    rate = told.get(SETTINGS + "lr_multiplier")
+    rate = _setting(state, RATE_SETTING) if RATE_SETTING in state else None
     if rate is None and weights:
         spread = float(torch.cat(weights).square().mean().sqrt())
         if not 1 / SPREAD <= spread * RATE <= SPREAD:
             raise ValueError(
                 f"official state: the weights of mapping.fc0 and on are {spread:.3g} large, expected about "
                 f"{1 / RATE:g}, as with the published lr_multiplier of {RATE:g}; add the one that the network has, as "
-                "a number named settings.lr_multiplier (G/settings.lr_multiplier or D/... in a file)"
+                f"a number named {RATE_SETTING} (G/{RATE_SETTING} or D/... in a file)"
             )
     factor = 1.0 if rate is None else rate / RATE
     return {
         name: value * factor if name in layers and factor != 1 else value
         for name, value in state.items()
-        if name != SETTINGS + "lr_multiplier"
+        if name != RATE_SETTING
     }
 
 
-def settings_value(state: State, name: str) -> float:
+def _setting(state: State, name: str) -> float:
     """Return a setting that stands beside the tensors: one finite number above 0, or a ValueError."""
     if state[name].numel() != 1 or not 0 < float(state[name]) < float("inf"):
         raise ValueError(f"official state: {name}: found {state[name].tolist()}, expected one number above 0")
     return float(state[name])
 
 
-def load_renamed(network: torch.nn.Module, state: State, rename: Callable[[Mapping[str, str]], dict[str, str]]) -> None:
-    """Load tensors by official name, which ``rename`` turns into ours, into a network of the structure that they show.
+def _loaded(network: Network, state: State) -> Network:
+    """Load tensors by official name into a network of the sizes that they show.
 
     Raises:
-        ValueError: A tensor is missing, too many, or of another shape; in official names where there is one.
+        ValueError: A tensor is missing, too many, or of another shape; or a filter is another.
     """
-    theirs = rename({name: name for name in state})
-    own = network.state_dict()
-    for name, value in own.items():
-        if name not in theirs:
-            raise ValueError(f"official state: found no tensor for {name}, expected the published structure")
-        found = state[theirs[name]]
-        if found.shape != value.shape:
+    synthesis: Any = getattr(network, "synthesis", None)
+    expected: Tensor | None
+    for name, taps in state.items():
+        if name.endswith("resample_filter"):
+            expected = torch.outer(binomial_taps(), binomial_taps())
+        elif found := re.fullmatch(_LAYER + r"(up|down)_filter", name):
+            expected = getattr(synthesis.layers[int(found[1])], f"{found[4]}_taps", None)
+        else:
+            continue
+        own = taps.float().cpu()
+        if expected is None or own.shape != expected.shape or not torch.allclose(own, expected, atol=_TAP_TOLERANCE):
+            raise ValueError(f"official state: {name}: found another filter, expected that of the published design")
+    try:
+        network.load_state_dict(renamed(state))
+    except RuntimeError as error:
+        problem = " ".join(str(error).partition(":")[2].split())
+        raise ValueError(f"official state: found another structure than the published one: {problem}") from error
+    return network.eval()
+
+
+class _Layer(NamedTuple):
+    """A layer's result, of StyleGAN3."""
+
+    side: int
+    channels: int
+
+
+def _layers(state: State) -> list[_Layer]:
+    """Side and channels of each layer's result, by index."""
+    found = {match.groups() for name in state if (match := re.match(_LAYER, name))}
+    if not found:
+        raise ValueError("official state: found no layers L0 and on, expected a StyleGAN3 generator")
+    return [_Layer(side, channels) for _, side, channels in sorted(tuple(map(int, numbers)) for numbers in found)]
+
+
+def margin_of(state: State) -> int:
+    """Return the margin in samples of the layers of a StyleGAN3, the published one being `stylegan3.MARGIN`.
+
+    Raises:
+        ValueError: Sides that no margin gives.
+    """
+    layers = _layers(state)
+    planned = plan_grids(layers[-1].side, layers[-1].channels, len(layers) - 1, 1, 1)[1:]
+    margin = MARGIN + (layers[0].side - planned[0].side) // 2
+    for index, (layer, grid) in enumerate(zip(layers, planned, strict=True)):
+        if layer.side != (grid.side if index >= len(layers) - 2 else grid.rate + 2 * margin):
             raise ValueError(
-                f"official state: {theirs[name]}: found the shape {tuple(found.shape)}, expected "
-                f"{tuple(value.shape)}, as the other tensors have it in the published structure"
+                f"official state: found a side of {layer.side} in layer L{index}, expected {grid.rate} and the margins "
+                "of the first layer; another first_cutoff, first_stopband or num_critical is not known here"
             )
-    known = {official_name for name, official_name in theirs.items() if name in own}
-    for official_name in state:
-        if official_name not in known and not official_name.endswith("_filter"):
-            raise ValueError(f"official state: found {official_name}, which the published structure does not have")
-    network.load_state_dict({name: state[official_name] for name, official_name in theirs.items()})
+    return margin
 
 
-def _without_filters(state: dict[str, Value]) -> dict[str, Value]:
-    return {name: value for name, value in state.items() if not name.endswith("resample_filter")}
+def _stylegan3(state: State) -> Generator:
+    """Build the generator that the tensors' names and shapes show."""
+    layers = _layers(state)
+    side, channels = layers[-1]
+    kernel = _length(state, f"synthesis.L0_{layers[0].side}_{layers[0].channels}.weight", 2)
+    settings = GeneratorSettings(
+        side, channels, **_mapping_sizes(state), config="r" if kernel == 1 else "t", layers=len(layers) - 1
+    )
+    planned = plan_grids(side, channels, len(layers) - 1, 1, 1, margin_of(state))
+    widths = [_length(state, "synthesis.input.weight", 0), *(layer.channels for layer in layers)]
+    grids = [dataclasses.replace(grid, channels=width) for grid, width in zip(planned, widths, strict=True)]
+    return Generator(settings, grids)
+
+
+def _at_published_scale(state: State) -> State:
+    """Convert StyleGAN3's last layer, which is linear, to the published output_scale; the images stay the same."""
+    if SCALE_SETTING not in state:
+        return state
+    factor = _setting(state, SCALE_SETTING) / IMAGE_SCALE
+    last = re.compile(rf"synthesis\.L{len(_layers(state)) - 1}_\d+_\d+\.(weight|bias)")
+    return {
+        name: value * factor if last.fullmatch(name) else value
+        for name, value in state.items()
+        if name != SCALE_SETTING
+    }

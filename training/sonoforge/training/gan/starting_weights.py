@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from sonoforge.models.stylegan import official, official3
+from sonoforge.models.stylegan import official
 from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -96,13 +96,13 @@ def _official_generator(state: State) -> tuple[tuple[str, ...], State]:
         return ("stylegan2", "stylegan3"), {}  # which share their discriminator
     if "synthesis.b4.const" in state:
         return ("stylegan2",), official.generator_from_official(state).state_dict()
-    generator = official3.generator_from_official(state)
-    if (margin := official3.margin_of(state)) != MARGIN:
+    generator = official.generator_from_official(state)
+    if (margin := official.margin_of(state)) != MARGIN:
         log.warning("its margin_size is %d and here %d: its images begin another way near borders", margin, MARGIN)
-    if official3.OUTPUT_SCALE not in state:
+    if official.SCALE_SETTING not in state:
         log.info(
             "output_scale: taken as %g, as published, since no tensor shows it; a number named G/%s tells another",
-            IMAGE_SCALE, official3.OUTPUT_SCALE,
+            IMAGE_SCALE, official.SCALE_SETTING,
         )  # fmt: skip
     return ("stylegan3",), generator.state_dict()
 
