@@ -21,10 +21,11 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import mannwhitneyu
 
 from sonoforge.models.mobilenetv2 import mobilenet_v2
-from sonoforge.runtime.bundle.trust_limits import TailLimits
+from sonoforge.runtime.bundle.classification import TailLimits
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.scan_checks import flatness
-from sonoforge.runtime.inference.trust import distances, tail_probability
+from sonoforge.runtime.inference.training_distance import mahalanobis_distances
+from sonoforge.runtime.inference.trust import tail_probability
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
@@ -89,7 +90,9 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
             judged = assess_held_out(pixels, answers.embeddings, near, upright)
             assert judged is not None
             seen = looks[test] if name == "held-out" else _looks(pixels)
-            found.setdefault(name, []).append(np.c_[distances(answers.embeddings, reference), np.array(judged).T, seen])
+            found.setdefault(name, []).append(
+                np.c_[mahalanobis_distances(answers.embeddings, reference), np.array(judged).T, seen]
+            )
             if name == "held-out":
                 probabilities[test] = answers.probabilities
                 order.append(test)

@@ -12,7 +12,7 @@ from sonoforge.runtime.inference.trust import Cause
 _IMAGES = (
     "burned_in_marks calipers lesion_contrast lettering limits quality_metrics repeats scan_area synthetic scan_checks"
 )
-_INFERENCE = "activation_map golden nearest_training trust"
+_INFERENCE = "activation_map golden training_distance trust"
 
 _KINDS = (int, float, str, tuple, dict, np.ndarray)
 

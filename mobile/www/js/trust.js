@@ -8,7 +8,7 @@ import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_check
 
 export const { CAUSES } = constants.trust;
 const { POOR_FLAGS, BEYOND } = constants.trust;
-const { NEIGHBOURS } = constants.nearest_training;
+const { NEIGHBOURS } = constants.training_distance;
 
 /** @typedef {ReturnType<typeof assess>} Trust - As Python's; `score`: 1 typical, 0 foreign. */
 

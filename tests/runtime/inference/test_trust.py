@@ -15,7 +15,13 @@ import bundle_factory as factory
 from sonoforge.runtime.bundle.classification import ClassifierManifest, TailLimits
 from sonoforge.runtime.bundle.reader import BundleError, open_bundle
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.nearest_training import NeighbourReference, neighbour_distances
+from sonoforge.runtime.inference.training_distance import (
+    NeighbourReference,
+    TrustReference,
+    mahalanobis_distances,
+    neighbour_distances,
+    read_references,
+)
 from sonoforge.runtime.inference.trust import Cause, Evidence, assess, should_abstain
 
 
@@ -24,11 +30,11 @@ def test_distance_is_mahalanobis_with_the_full_covariance() -> None:
     axes = np.linalg.qr(rng.normal(size=(12, 12)))[0][:, :4]
     variances, residual, mean = np.array([9.0, 4.0, 2.0, 1.5]), 0.6, rng.normal(size=12)
     covariance = axes @ np.diag(variances) @ axes.T + residual**2 * (np.eye(12) - axes @ axes.T)
-    reference = trust.TrustReference(
+    reference = TrustReference(
         mean.astype(np.float32), (axes / np.sqrt(variances)).astype(np.float32), np.array([residual], np.float32)
     )
     points = rng.normal(size=(20, 12)) * 3
-    found = trust.distances(points.astype(np.float32), reference)
+    found = mahalanobis_distances(points.astype(np.float32), reference)
     inverse = np.linalg.inv(covariance)
     expected = [math.sqrt((point - mean) @ inverse @ (point - mean)) for point in points]
     assert found == pytest.approx(expected, rel=1e-4)
@@ -37,18 +43,18 @@ def test_distance_is_mahalanobis_with_the_full_covariance() -> None:
 def test_axes_in_half_and_in_single_precision_are_read_alike(tmp_path: Path) -> None:
     folder = factory.write_bundle(tmp_path / "b")
     points = np.random.default_rng(3).normal(size=(20, factory.FEATURES)).astype(np.float32)
-    single = trust.distances(points, trust.read_reference(open_bundle(folder)))
+    single = mahalanobis_distances(points, read_references(open_bundle(folder))[0])
     arrays = dict(np.load(folder / "reference.npz"))
     assert arrays["trust_components"].dtype == np.float32
 
-    def stored_as(kind: type) -> trust.TrustReference:
+    def stored_as(kind: type) -> TrustReference:
         axes = {"trust_components": arrays["trust_components"].astype(kind)}
         factory.replace_file(folder, "reference.npz", factory.npz(**{**arrays, **axes}))
-        return trust.read_reference(open_bundle(folder))
+        return read_references(open_bundle(folder))[0]
 
     half = stored_as(np.float16)
     assert half.components.dtype == np.float32
-    assert trust.distances(points, half) == pytest.approx(single, rel=1e-3)
+    assert mahalanobis_distances(points, half) == pytest.approx(single, rel=1e-3)
     with pytest.raises(BundleError, match=r"trust_components: found float64 .*"):
         stored_as(np.float64)
 

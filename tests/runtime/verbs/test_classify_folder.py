@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 import bundle_factory as factory
 from program import Finished, refused, sonoforge
-from sonoforge.runtime.images.skipped import in_words
+from sonoforge.runtime.images.inputs import skipped_in_words
 from sonoforge.runtime.images.synthetic import png_bytes
 
 
@@ -56,9 +56,9 @@ def test_what_is_no_scan_is_skipped_and_counted_by_kind(bundle: Path, scans: Pat
 
 
 def test_numbers_of_skipped_files_in_words() -> None:
-    assert in_words({}) == ""
-    assert in_words({"text": 2, "video": 1}) == "3 files skipped: 2 text, 1 video"
-    assert in_words({"picture of sonoforge": 2, "web page": 2}) == (
+    assert skipped_in_words({}) == ""
+    assert skipped_in_words({"text": 2, "video": 1}) == "3 files skipped: 2 text, 1 video"
+    assert skipped_in_words({"picture of sonoforge": 2, "web page": 2}) == (
         "4 files skipped: 2 pictures of sonoforge, 2 web pages"
     )
 

@@ -11,7 +11,7 @@ import pytest
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.bundle.classification import read_trust
 from sonoforge.runtime.images.scan_checks import ROWS, upright_score
-from sonoforge.runtime.inference.nearest_training import neighbour_distances
+from sonoforge.runtime.inference.training_distance import neighbour_distances
 from sonoforge.training.classifier.trust import (
     HeldOutTrust,
     TrainingLooks,

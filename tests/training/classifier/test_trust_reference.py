@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sonoforge.runtime.inference.trust import distances
+from sonoforge.runtime.inference.training_distance import mahalanobis_distances
 from sonoforge.training.classifier.trust import fit_reference
 
 
@@ -29,7 +29,7 @@ def test_axes_take_half_precision_and_distances_agree_with_the_full_covariance()
     own = embeddings()
     reference = fit_reference(own, components=16)
     assert reference.components.dtype == np.float16
-    assert distances(own, reference) == pytest.approx(under_full_covariance(own, 16), rel=3e-3)
+    assert mahalanobis_distances(own, reference) == pytest.approx(under_full_covariance(own, 16), rel=3e-3)
 
 
 @pytest.mark.parametrize(("scale", "steepest"), [(1e8, 5.0), (1.0, 1e4)])
@@ -37,7 +37,7 @@ def test_axes_that_half_precision_would_spoil_stay_single(scale: float, steepest
     own = embeddings(scale, steepest)
     reference = fit_reference(own, components=16)
     assert reference.components.dtype == np.float32
-    assert distances(own, reference) == pytest.approx(under_full_covariance(own, 16), rel=3e-3)
+    assert mahalanobis_distances(own, reference) == pytest.approx(under_full_covariance(own, 16), rel=3e-3)
 
 
 def test_axes_without_spread_stay_finite() -> None:

@@ -1,26 +1,48 @@
-"""Find the image files that a command line names, and print their names; shared by the verbs that read images."""
+"""Find the image files that a command line names, say what folders hold besides, and print their names."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
 import os
+import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_non_image
+from sonoforge.runtime.images.dicom.opening import begins_as_dicom, first_bytes, is_non_image
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
-from sonoforge.runtime.images.skipped import GENERATED, NON_IMAGE, kind_of_other, made_by_sonoforge
 
 # Suffixes of a folder's image files; a file named on the command line is judged by its content alone.
 _SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
     *(".pnm", ".pbm", ".pgm", ".ppm", ".dcm", ".dicom"),
 )
+
+# Kind -> the suffixes of its files.
+_KINDS = {
+    "answer": (".sonoforge.json",),
+    "text": (".txt", ".md", ".rtf", ".log"),
+    "video": (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg", ".m4v", ".webm"),
+    "document": (".pdf", ".doc", ".docx", ".odt", ".ppt", ".pptx", ".odp"),
+    "table": (".csv", ".tsv", ".jsonl", ".xls", ".xlsx", ".ods"),
+    "web page": (".html", ".htm"),
+    "archive": (".zip", ".tar", ".gz", ".7z", ".rar"),
+    "data": (".json", ".xml", ".yaml", ".yml", ".npy", ".npz", ".mat"),
+}
+_UNCOUNTED = ("text", "data", "other")  # words without a plural
+
+_GENERATED = "generated image"  # of a network of sonoforge
+_NON_IMAGE = "non-image DICOM object"  # reports, presentation states and the like, in a study beside its scans
+
+# Every picture that sonoforge draws says so in its text: PNG as the keyword Software (PNG specification, section
+# 11.3.3.2), GIF in a comment of JSON.  Simulated scans say something else, and are read as scans.
+_SOFTWARE = re.compile(rb'Software\x00sonoforge([ a-z]*)|"Software": ?"sonoforge([ a-z]*)')
+_GENERATES = " gan sample"
+_OPENING = 4096  # bytes that hold a picture's text, which is written before the pixels
 
 WIDEST_NAME = 48
 """Characters of a name in a table."""
@@ -76,7 +98,7 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Fou
             if not found and match == path:  # a folder that a glob happened to match may hold none
                 files[match] = None
                 hint = "" if recursive else "; --recursive also searches its subfolders"
-                hint += "; name generated images one by one or by a glob" if others[GENERATED] else ""
+                hint += "; name generated images one by one or by a glob" if others[_GENERATED] else ""
                 failures[match] = failure(match, "is_directory", f"{match}: this folder holds no image files{hint}")
     return Found(list(files), failures, skipped)
 
@@ -133,29 +155,63 @@ def _images_in(folder: str, recursive: bool, generated: bool, others: Counter[st
         stems = {Path(name).stem for name in names if name.lower().endswith(_SUFFIXES)}
         for name in sorted(name for name in names if not name.startswith(".")):
             kind = kind_of(parent, name, stems)
-            if kind and not (generated and kind == GENERATED):
+            if kind and not (generated and kind == _GENERATED):
                 others[kind] += 1
             else:
                 yield str(Path(parent) / name)
 
 
 def kind_of(parent: str, name: str, stems: Collection[str]) -> str:
-    """Return the kind of a folder's file that is no scan, see `skipped`; empty for a scan.
+    """Return the kind of a folder's file that is no scan, see `Found`; empty for a scan.
 
     ``name`` does not begin with a full stop; ``stems`` are those of the images beside it.
     """
     if not _is_image(parent, name):
-        return kind_of_other(name)
+        return _kind_of_other(name)
     path = str(Path(parent) / name)
     if begins_as_dicom(path):
-        return NON_IMAGE if is_non_image(path) else ""
-    return "mask" if _is_mask(Path(name).stem, stems) else made_by_sonoforge(path)
+        return _NON_IMAGE if is_non_image(path) else ""
+    return "mask" if _is_mask(Path(name).stem, stems) else _made_by_sonoforge(path)
 
 
 def _is_mask(stem: str, stems: Collection[str]) -> bool:
     """Whether it is ``NAME_mask`` or ``NAME_mask_1`` beside an image ``NAME``, as in BUSI."""
     image, found, number = stem.rpartition("_mask")
     return bool(found) and image in stems and (not number or (number[0] == "_" and number[1:].isdecimal()))
+
+
+def _kind_of_other(name: str) -> str:
+    """Return the kind of a file that is no image, such as ``video``, by its suffix; ``other`` for an unknown one."""
+    lower = name.lower()
+    return next((kind for kind, suffixes in _KINDS.items() if lower.endswith(suffixes)), "other")
+
+
+def _made_by_sonoforge(path: str) -> str:
+    """Return ``generated image``, or ``picture of sonoforge`` for an overlay or a chart; empty for all other files."""
+    if not path.lower().endswith((".png", ".gif")):
+        return ""
+    found = _SOFTWARE.search(first_bytes(path, _OPENING))
+    if found is None:
+        return ""
+    program = (found[1] or found[2] or b"").decode()
+    return _GENERATED if program.startswith(_GENERATES) else "picture of sonoforge"
+
+
+def skipped_in_words(skipped: Mapping[str, int]) -> str:
+    """Return ``3 files skipped: 2 text, 1 video``; empty where nothing was."""
+    total = sum(skipped.values())
+    if not total:
+        return ""
+    ordered = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
+    kinds = ", ".join(f"{count} {_plural(kind, count)}" for kind, count in ordered if count)
+    return f"{total} {_plural('file', total)} skipped: {kinds}"
+
+
+def _plural(kind: str, count: int) -> str:
+    if count == 1 or kind in _UNCOUNTED:
+        return kind
+    noun, of, rest = kind.partition(" of ")
+    return f"{noun}s{of}{rest}"
 
 
 @contextlib.contextmanager

@@ -23,9 +23,9 @@ from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.repeats import take_fingerprint
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.nearest_training import neighbour_distances, read_neighbours
 from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
 from sonoforge.runtime.inference.result import Result
+from sonoforge.runtime.inference.training_distance import mahalanobis_distances, neighbour_distances, read_references
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -94,8 +94,7 @@ class Classifier:
                 trained,
             )
         self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
-        self._reference = trust.read_reference(self.bundle)
-        self._neighbours = read_neighbours(self.bundle)
+        self._reference, self._neighbours = read_references(self.bundle)
         self.abstains = abstain or manifest.checks.policy.always
         self.file = file
         self.model = {**manifest.identity, "sha256": manifest.files[file].sha256}
@@ -208,7 +207,7 @@ class Classifier:
         self, view: NDArray[np.uint8], embedding: NDArray[np.float32], quality: quality_metrics.Quality
     ) -> trust.Evidence:
         """Measure what one image (S, S, 3), or (S, S) of a grey one, with embedding (1, D), is judged by."""
-        distance, checks = float(trust.distances(embedding, self._reference)[0]), self.bundle.manifest.checks
+        distance, checks = float(mahalanobis_distances(embedding, self._reference)[0]), self.bundle.manifest.checks
         far = distance > self.bundle.manifest.trust.threshold  # nearer images are not judged by their grain
         pixels = view.reshape(1, *view.shape[:2], -1)
         colours = np.broadcast_to(pixels, (*pixels.shape[:3], 3))

@@ -3,11 +3,6 @@
 `Cause` keeps apart what a reading must not mix up.  Each limit was set on scans that the network which judged them had
 not seen, see `TrustChecks`.  Which causes predict errors, and how well, is in ``runtime/docs/trust.md``: the
 distance from the training images did not on scans of their kind, so it is named and lowers no score there.
-
-Sources: Lee et al., A simple unified framework for detecting out-of-distribution samples, NeurIPS 2018, with one
-Gaussian for all classes, as the question is "an image of this kind?" and not "which class?"; Tipping & Bishop,
-Probabilistic principal component analysis, JRSS B 61 (1999), for its covariance.  What lies outside the leading axes
-is counted as well: noise, black frames and other organs differ there, and hardly along the axes.
 """
 
 from __future__ import annotations
@@ -16,15 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sonoforge.runtime.bundle.classification import ClassifierManifest, TailLimits
-from sonoforge.runtime.bundle.manifest import ArrayKind
-from sonoforge.runtime.bundle.reader import Bundle, BundleError
 
 POOR_FLAGS = ("sharpness_low", "contrast_low")
 """Quality flags that make a poor scan: scans with the others were not answered worse, sealed folds of BUSI."""
@@ -59,7 +48,7 @@ class Trust:
         causes: Why not to use the answer, in the order of `Cause`; empty when trusted.
         reasons: One line for each cause.
         distance: Mahalanobis distance from the training images, 0 or more.
-        neighbour_distance: Mean distance from the nearest training images, see `nearest_training`.
+        neighbour_distance: Mean distance from the nearest training images, see `training_distance`.
     """
 
     score: float
@@ -85,68 +74,14 @@ class Trust:
 class Evidence(NamedTuple):
     """What one image is judged by."""
 
-    distance: float  # `distances`
-    neighbour: float  # `nearest_training.neighbour_distances`
+    distance: float  # `training_distance.mahalanobis_distances`
+    neighbour: float  # `training_distance.neighbour_distances`
     upright: float  # `scan_checks.upright_score`
     dark: float  # `scan_checks.dark_columns`
     white: float  # ``saturated`` of the image quality
     grain: float | None  # `scan_checks.flatness`; None within the distance's threshold, where it is not asked for
     flags: tuple[str, ...]  # of the image quality
     colour: float  # `scan_checks.coloured_share`
-
-
-@dataclass(frozen=True, eq=False)
-class TrustReference:
-    """The Gaussian of the training images' embeddings."""
-
-    mean: NDArray[np.float32]  # (D,)
-    # (D, K) leading principal axes, each divided by its standard deviation; K < D.  In a file float16, or
-    # float32 where that cannot hold them; float32 to compute with.
-    components: NDArray[np.floating[Any]]
-    residual: NDArray[np.float32]  # (1,) standard deviation along each of the other D - K axes; above 0
-
-    @cached_property
-    def variances(self) -> NDArray[np.float64]:
-        """Variance along each axis, (K,): a component is u_k / sqrt(v_k)."""
-        found: NDArray[np.float64] = 1.0 / np.square(self.components, dtype=np.float64).sum(axis=0)
-        return found
-
-
-def read_reference(bundle: Bundle[ClassifierManifest]) -> TrustReference:
-    """Read a classifier's reference from its bundle.
-
-    Raises:
-        BundleError: The arrays are missing, of another shape, or hold a deviation of 0.
-    """
-    (size,) = bundle.manifest.outputs["embedding"]
-    arrays = bundle.arrays(
-        "reference.npz",
-        {
-            "trust_mean": ArrayKind(np.float32, (size,)),
-            "trust_components": ArrayKind((np.float16, np.float32), (size, None)),
-            "trust_residual": ArrayKind(np.float32, (1,)),
-        },
-    )
-    components = arrays["trust_components"].astype(np.float32, copy=False)
-    reference = TrustReference(arrays["trust_mean"], components, arrays["trust_residual"])
-    if not reference.residual[0] > 0 or not np.any(reference.components, axis=0).all():
-        raise BundleError(f"{bundle.path}: reference.npz: found a deviation of zero, expected all above 0")
-    return reference
-
-
-def distances(embeddings: NDArray[np.float32], reference: TrustReference) -> NDArray[np.float64]:
-    """Mahalanobis distance of each embedding (N, D) under the reference's probabilistic-PCA covariance; (N,).
-
-    With axes u_k of variance v_k and the rest of variance s^2:
-    ``d^2 = sum_k (u_k . x)^2 / v_k + (|x|^2 - sum_k (u_k . x)^2) / s^2``, x the embedding less the mean.
-    """
-    centred = embeddings - reference.mean
-    whitened = (centred @ reference.components.astype(np.float32, copy=False)).astype(np.float64)
-    inside = np.square(whitened)
-    outside = np.square(centred, dtype=np.float64).sum(axis=1) - (inside * reference.variances).sum(axis=1)
-    squared = inside.sum(axis=1) + np.maximum(outside, 0.0) / float(reference.residual[0]) ** 2
-    found: NDArray[np.float64] = np.sqrt(squared)
-    return found
 
 
 def tail_probability(distance: float, limits: TailLimits) -> float:

@@ -46,8 +46,7 @@ from sonoforge.runtime.cli.answering import Answering, Extras
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable
-from sonoforge.runtime.images.skipped import in_words
+from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.notice import NOTICE
@@ -104,7 +103,7 @@ def main(config: ClassifyConfig) -> Outcome:
 
         log.warning("%d of %d scans carry burned-in marks.  %s", summary["marked"], summary["ok"], SENTENCE)
     if found.skipped:
-        log.info("%s", in_words(found.skipped))
+        log.info("%s", skipped_in_words(found.skipped))
     if config.overlay:
         log.info("written: pictures in %s", config.overlay)
     if config.sr:

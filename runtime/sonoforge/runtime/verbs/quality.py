@@ -69,14 +69,13 @@ from sonoforge.runtime.images.inputs import (
     failure,
     printable,
     silent_libraries,
+    skipped_in_words,
 )
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.quality_metrics import assess
 from sonoforge.runtime.images.quality_table import LESION, METRICS, SCAN
-from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
-from sonoforge.runtime.images.repeats import in_words as repeat
+from sonoforge.runtime.images.repeats import Repeats, in_words, take_fingerprint
 from sonoforge.runtime.images.scan_metrics import assess_scan
-from sonoforge.runtime.images.skipped import in_words
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.trust import LEAST_KNOWN
@@ -121,7 +120,7 @@ def main(config: QualityConfig) -> Outcome:
         NOTICE,
     )
     if found.skipped:
-        log.info("%s", in_words(found.skipped))
+        log.info("%s", skipped_in_words(found.skipped))
     if config.csv:
         form = CsvFormat([*METRICS, "quality_flags", *SCAN, *LESION, *_SCAN_CELLS], _cells, about=())
         write_text(config.csv, form.head + "".join(form.line(entry, {}) for entry in results))
@@ -226,7 +225,7 @@ def _print_result(result: Entry, width: int) -> None:
         told.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
     if result.get("marks"):
         told.append(f"burned in: {result['marks']}")
-    told += [printable(sentence) for sentence in repeat(result)]
+    told += [printable(sentence) for sentence in in_words(result)]
     flags = f"  [{'; '.join(told)}]" if told else ""
     say("%-*s  %s%s", width, name, numbers, flags)
 

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.runtime.inference.nearest_training import NeighbourReference
-from sonoforge.runtime.inference.trust import TrustReference
+from sonoforge.runtime.inference.training_distance import NeighbourReference, TrustReference
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.fine_tuning import (

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.images.scan_checks import ROWS, dark_columns, profile, upright_score
-from sonoforge.runtime.inference.nearest_training import (
+from sonoforge.runtime.inference.training_distance import (
     AXES,
     NeighbourReference,
+    TrustReference,
     directions,
+    mahalanobis_distances,
     neighbour_distances,
 )
-from sonoforge.runtime.inference.trust import TrustReference, distances
 from sonoforge.training.classifier.model_folder import TrustRecord
 from sonoforge.training.statistics import calibration, risk_coverage
 from sonoforge.training.statistics.flagged import describe_flags
@@ -34,7 +35,7 @@ _ROUNDING = 2e-3
 class HeldOutTrust:
     """What each image (N,) is judged by, measured with a network that had not seen it."""
 
-    neighbours: list[float]  # `nearest_training.neighbour_distances`
+    neighbours: list[float]  # `training_distance.neighbour_distances`
     upright: list[float]  # `scan_checks.upright_score`
     dark: list[float]  # `scan_checks.dark_columns`
 
@@ -93,7 +94,8 @@ def fit_reference(embeddings: NDArray[np.float32], components: int = 64) -> Trus
     )
     with np.errstate(all="ignore"):  # a deviation far from 1 is beyond float16: 6e-8 to 65504
         half = replace(single, components=single.components.astype(np.float16))
-        same = np.allclose(distances(embeddings, half), distances(embeddings, single), rtol=_ROUNDING, atol=0)
+        kept, exact = (mahalanobis_distances(embeddings, each) for each in (half, single))
+        same = np.allclose(kept, exact, rtol=_ROUNDING, atol=0)
     return half if same else single
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.images.synthetic import cut_masks
-from sonoforge.runtime.inference.trust import distances
+from sonoforge.runtime.inference.training_distance import mahalanobis_distances
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.training import train_classifier
@@ -151,7 +151,7 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> _Answered:
         answers.probabilities,
         trained.train_accuracy,
         generator_reads,
-        distances(answers.embeddings, trained.reference).tolist(),
+        mahalanobis_distances(answers.embeddings, trained.reference).tolist(),
         assess_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
         trained.history,
         0 if added is None else len(added),

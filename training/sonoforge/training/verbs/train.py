@@ -8,7 +8,7 @@ import numpy as np
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
-from sonoforge.runtime.inference.trust import distances
+from sonoforge.runtime.inference.training_distance import mahalanobis_distances
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.training import ClassifierJob, Trained
@@ -106,7 +106,7 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
     predictions = predictions_of(arm, plan, test, answers.probabilities, cache.dataset)
     return HeldOut(
         replace(predictions, folds=np.unique(predictions.groups, return_inverse=True)[1] % 2),
-        distances(answers.embeddings, trained.reference),
+        mahalanobis_distances(answers.embeddings, trained.reference),
         near_duplicates=len(leaked_images(plan, 0, cache)),
         generator_reads=0,  # generators, too, are trained on the training images
         seed_accuracy={},
