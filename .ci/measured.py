@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli import main
-from sonoforge.training.external.disturbances import DISTURBANCES
+from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.segmentation.figures import correlate
 from sonoforge.training.statistics.published_gans import PUBLISHED_CYTOLOGY
 from sonoforge.training.statistics.published_segmentation import published_for

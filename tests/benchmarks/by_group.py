@@ -18,8 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from clustered import BUSI, HUNDRED, LARGER, Bools, Ints, World, draw_answers, draw_pair
-from sonoforge.training.statistics.intervals import wilson_by_group
-from sonoforge.training.statistics.paired import minimum_detectable_difference, sign_flip_test
+from sonoforge.training.statistics.intervals import minimum_detectable_difference, sign_flip_test, wilson_by_group
 
 DIFFERING = 0.08  # share of the images that one arm alone classifies correctly; about .05 for README's two arms
 Grouping = Callable[[Ints], Ints]

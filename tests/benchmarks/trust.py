@@ -27,7 +27,7 @@ from sonoforge.runtime.images.scan_checks import flatness
 from sonoforge.runtime.inference.training_distance import mahalanobis_distances
 from sonoforge.runtime.inference.trust import tail_probability
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.network import answer
+from sonoforge.training.classifier.network import answer, load_backbone
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.trust import (
@@ -40,15 +40,13 @@ from sonoforge.training.classifier.trust import (
     fit_reference,
     fit_upright,
 )
-from sonoforge.training.classifier.weights import load_backbone
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.second_opinion import find_second_views
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.statistics.flagged import beyond, error_ratio
+from sonoforge.training.statistics.flagged import area_under_risk, beyond, cuts, error_ratio
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.risk_coverage import area_under_risk, cuts
 
 SETTINGS = dataclasses.replace(BUDGETS["quick"], ensemble_size=1, mirror=False)
 QUALITY = ("sharpness", "contrast", "saturated")

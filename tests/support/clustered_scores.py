@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from clustered import BUSI
-from sonoforge.training.statistics.auc import delong_test, weighted_auc
-from sonoforge.training.statistics.intervals import group_bootstrap
+from sonoforge.training.statistics.classification import delong_test, weighted_auc
+from sonoforge.training.statistics.intervals import group_bootstrap, paired_bootstrap
 from sonoforge.training.statistics.one_against_rest import (
     THRESHOLDS,
     decision_curve,
     operating_points,
     sensitivity_differences,
 )
-from sonoforge.training.statistics.paired import paired_bootstrap
 from sonoforge.training.statistics.results import Interval
 
 SEPARATIONS = (2.0, 2.5)

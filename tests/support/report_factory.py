@@ -17,7 +17,7 @@ from sonoforge.runtime.atomic import write_json, write_text
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom
+from sonoforge.training.crossval.fold_task import FoldResult, MadeFrom
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item

@@ -20,7 +20,7 @@ from sonoforge.export.card.classifier import classifier_card
 from sonoforge.export.gate import images
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier import weights
+from sonoforge.training.classifier import network
 from sonoforge.training.classifier.model_folder import load_model
 from sonoforge.training.pretrained import Weights
 from sonoforge.training.verbs import train
@@ -279,8 +279,8 @@ def test_train_on_phantoms_with_generated_images_from_shipped_weights(
 def test_train_on_own_data_from_imagenet_and_from_nothing(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "download_weights", lambda *_: Weights({}, "0" * 64))
-    monkeypatch.setattr(weights, "_features_only", lambda state, _: state)
+    monkeypatch.setattr(network, "download_weights", lambda *_: Weights({}, "0" * 64))
+    monkeypatch.setattr(network, "_features_only", lambda state, _: state)
     card = trained(tmp_path, cells, "real", "imagenet", tmp_path / "cache")
     check_card(card)
     record = card.facts.folder / "model" / "model.json"

@@ -11,7 +11,7 @@ from PIL import Image
 import bundle_factory as factory
 from sonoforge.runtime.images import quality_table, scan_metrics
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.classifier.scan_bands import scan_bands
+from sonoforge.training.crossval.final_model import scan_bands
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 

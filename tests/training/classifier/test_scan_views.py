@@ -11,6 +11,7 @@ import torch
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.augmentation import augment
+from sonoforge.training.classifier.network import Backbone
 from sonoforge.training.classifier.scan_views import (
     balanced_frequencies,
     collections_of,
@@ -21,7 +22,6 @@ from sonoforge.training.classifier.scan_views import (
 )
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, image_frequencies, image_weights
-from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.labelled_images import LabelledImages
 
 CPU = torch.device("cpu")

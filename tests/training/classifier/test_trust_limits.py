@@ -21,7 +21,7 @@ from sonoforge.training.classifier.trust import (
     fit_upright,
     record_trust,
 )
-from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom, read_fold
+from sonoforge.training.crossval.fold_task import FoldResult, MadeFrom, read_fold
 from sonoforge.training.statistics.predictions import Predictions
 
 

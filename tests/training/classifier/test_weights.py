@@ -16,7 +16,7 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.weights import apply_backbone, load_backbone
+from sonoforge.training.classifier.network import apply_backbone, load_backbone
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sonoforge.training.comparators.cat_swarm import Swarm, minimise, seek, seeking_probabilities, trace
+from sonoforge.training.comparators.fitting import Swarm, minimise, seek, seeking_probabilities, trace
 
 
 def test_a_seeking_cat_prefers_cheap_places_as_equation_1_says() -> None:

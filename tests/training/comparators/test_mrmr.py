@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import mutual_info_score
 
-from sonoforge.training.comparators.mrmr import discretise, select_features
+from sonoforge.training.comparators.fitting import discretise, select_features
 
 
 def slowly(states: np.ndarray, labels: np.ndarray, count: int) -> list[int]:

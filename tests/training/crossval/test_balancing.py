@@ -12,8 +12,7 @@ import pytest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.crossval import generators
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.balancing import balance, shuffle_labels
-from sonoforge.training.crossval.curation import Scorer
+from sonoforge.training.crossval.balancing import Scorer, balance, shuffle_labels
 from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint

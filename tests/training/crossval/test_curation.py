@@ -8,7 +8,7 @@ import pytest
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.copies.generated import least_groups
-from sonoforge.training.crossval.curation import curate
+from sonoforge.training.crossval.balancing import curate
 from sonoforge.training.crossval.generators import at_size_drawn
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan.options import GanSettings

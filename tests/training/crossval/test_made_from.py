@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.crossval.fold_result import MadeFrom, check_made_from
+from sonoforge.training.crossval.fold_task import MadeFrom, check_made_from
 
 
 def test_a_setting_that_the_kept_fold_does_not_know_is_named() -> None:

@@ -17,7 +17,7 @@ from sonoforge.runtime import Classifier
 from sonoforge.runtime.images.quality_metrics import measure
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.external import robustness
-from sonoforge.training.external.disturbances import DECIBEL, DISTURBANCES, disturb
+from sonoforge.training.external.robustness import DECIBEL, DISTURBANCES, disturb
 
 SCAN = draw_scan(3, 200)[:160]
 

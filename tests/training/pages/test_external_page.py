@@ -11,7 +11,7 @@ from pages import Page, check_page
 from program import succeed
 from scans import write_set
 from sonoforge.training.external import robustness
-from sonoforge.training.external.disturbances import DISTURBANCES
+from sonoforge.training.external.robustness import DISTURBANCES
 
 
 @pytest.fixture(scope="module")

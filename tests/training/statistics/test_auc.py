@@ -9,9 +9,8 @@ from sklearn import metrics
 
 from clustered import HUNDRED
 from clustered_scores import draw_scores
-from sonoforge.training.statistics.auc import delong_test, weighted_auc
-from sonoforge.training.statistics.intervals import RESAMPLES, group_bootstrap, group_weights
-from sonoforge.training.statistics.paired import paired_bootstrap
+from sonoforge.training.statistics.classification import delong_test, weighted_auc
+from sonoforge.training.statistics.intervals import RESAMPLES, group_bootstrap, group_weights, paired_bootstrap
 
 # The 43 patients with all three tests of DeLong, DeLong & Clarke-Pearson (1988), as printed in SAS/STAT's example
 # "Comparing Receiver Operating Characteristic Curves": albumin, total protein, K-G score, benefit from surgery.

@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy import stats
 
-from sonoforge.training.statistics.binomial import against_chance, exact_interval, noticeable_share
+from sonoforge.training.statistics.intervals import against_chance, exact_interval, noticeable_share
 
 
 def test_exact_intervals_are_clopper_and_pearsons() -> None:

@@ -9,8 +9,8 @@ from scipy import stats
 
 from clustered import BUSI, LARGER, World, draw_answers, draw_pair
 from group_loops import design_effect, group_sums, sign_flip_p, wilson_ends
-from sonoforge.training.statistics import intervals, paired
-from sonoforge.training.statistics.paired import minimum_detectable_difference, sign_flip_test
+from sonoforge.training.statistics import intervals
+from sonoforge.training.statistics.intervals import minimum_detectable_difference, sign_flip_test
 
 
 def drawn(seed: int, images: int, groups: int, share: float) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -162,7 +162,7 @@ def test_too_few_differing_images_state_no_detectable_difference(differing: int)
     first = second.copy()
     first[:differing] = False
     assert np.isnan(minimum_detectable_difference(first, second, np.arange(100)))
-    assert paired.LEVEL < 2 / 2**5  # five images all of one kind are not significant: nothing could be found
+    assert intervals.LEVEL < 2 / 2**5  # five images all of one kind are not significant: nothing could be found
 
 
 # ---- what they promise, by simulation; `tests/benchmarks/by_group.py` prints the whole table

@@ -9,8 +9,8 @@ import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import classification
-from sonoforge.training.statistics.leakage import measure_leakage
-from sonoforge.training.statistics.paired import paired_bootstrap
+from sonoforge.training.statistics.between_runs import measure_leakage
+from sonoforge.training.statistics.intervals import paired_bootstrap
 from sonoforge.training.statistics.predictions import Predictions
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sonoforge.training.statistics.risk_coverage import TARGETS, area_under_risk, cuts, risks
+from sonoforge.training.statistics.flagged import TARGETS, area_under_risk, cuts, risks
 
 
 def test_risk_is_the_share_of_errors_among_those_kept() -> None:

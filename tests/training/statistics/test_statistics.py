@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from sonoforge.training.statistics import calibration, classification, intervals, paired
+from sonoforge.training.statistics import calibration, classification, intervals
 
 
 @pytest.fixture(scope="module")
@@ -150,5 +150,5 @@ def test_group_bootstrap_matches_the_normal_law_for_a_proportion() -> None:
 
 def test_paired_bootstrap_of_an_arm_with_itself_is_zero(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
-    found = paired.paired_bootstrap(classification.macro_aucs, labels, probabilities, probabilities, np.arange(300))
+    found = intervals.paired_bootstrap(classification.macro_aucs, labels, probabilities, probabilities, np.arange(300))
     assert found == {"value": 0, "low": 0, "high": 0}

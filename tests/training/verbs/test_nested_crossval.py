@@ -16,7 +16,7 @@ from program import Finished, refused, succeed
 from small_run import SIDE, SMALL
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.crossval import folds
-from sonoforge.training.crossval.fold_result import read_fold
+from sonoforge.training.crossval.fold_task import read_fold
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images

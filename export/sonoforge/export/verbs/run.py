@@ -27,7 +27,7 @@ from sonoforge.training.crossval.choice_grid import of_classifier, with_dose
 from sonoforge.training.crossval.comparison import Comparison, compare
 from sonoforge.training.crossval.evidence import check_reads, read_plans
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
-from sonoforge.training.crossval.kept_folds import check_finished, check_images
+from sonoforge.training.crossval.fold_task import check_finished, check_images
 from sonoforge.training.crossval.settings import ComparisonSettings, image_source, resolve
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache

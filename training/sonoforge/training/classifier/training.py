@@ -22,11 +22,18 @@ from sonoforge.training.classifier.fine_tuning import (
     pixel_inputs,
     taught_by,
 )
-from sonoforge.training.classifier.network import Watched, all_features, answer, build_network, measure, pixel_views
+from sonoforge.training.classifier.network import (
+    Backbone,
+    Watched,
+    all_features,
+    answer,
+    build_network,
+    measure,
+    pixel_views,
+)
 from sonoforge.training.classifier.scan_views import balanced_frequencies, collections_of, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust import fit_neighbours, fit_reference, fit_upright
-from sonoforge.training.classifier.weights import Backbone
 from sonoforge.training.data.labelled_images import LabelledImages
 
 

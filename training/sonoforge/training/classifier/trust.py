@@ -19,8 +19,8 @@ from sonoforge.runtime.inference.training_distance import (
     neighbour_distances,
 )
 from sonoforge.training.classifier.model_folder import TrustRecord
-from sonoforge.training.statistics import calibration, risk_coverage
-from sonoforge.training.statistics.flagged import describe_flags
+from sonoforge.training.statistics import calibration
+from sonoforge.training.statistics.flagged import cuts, describe_flags
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import FlagResult
 from sonoforge.training.statistics.tables import ALPHA
@@ -149,7 +149,7 @@ def record_trust(
     near, far = float(np.median(judged.neighbours)), float(np.percentile(judged.neighbours, 95))
     labels, folds = held_out.labels, held_out.parts
     calibrated = calibration.cross_fitted_temperature(labels, held_out.probabilities, folds)
-    cuts = risk_coverage.cuts(held_out.predicted != labels, calibrated.max(axis=1), held_out.groups)
+    targets = cuts(held_out.predicted != labels, calibrated.max(axis=1), held_out.groups)
     flat = FLAT * float(np.median(looks.grain))
     has_flat_grain = flat > 0 and (looks.grain < flat).mean() <= _WITHOUT
     checks = {
@@ -160,7 +160,7 @@ def record_trust(
         "policy": {
             "always": False,
             "error": ERROR,
-            "least_probability": next(cut["least_probability"] for cut in cuts if cut["error"] == ERROR),
+            "least_probability": next(cut["least_probability"] for cut in targets if cut["error"] == ERROR),
         },
         "source": (
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "

@@ -1,7 +1,18 @@
-"""What is fitted inside a training fold: scaling, selection, classifier and its tuning; no test image is ever seen."""
+"""What is fitted inside a training fold: scaling, selection, classifier and its tuning; no test image is ever seen.
+
+*Minimum redundancy, maximum relevance*: features that tell the class and repeat each other little.  Peng, Long & Ding,
+"Feature selection based on mutual information", IEEE PAMI 27 (8), 2005.  Written here because the maintained package
+(mrmr_selection) ranks by F statistics and correlations and not by the paper's mutual information, and the paper's own
+program is no longer kept up.
+
+*Cat swarm optimisation*: most cats look around where they are, a few chase the best place found.  Chu, Tsai & Pan, "Cat
+swarm optimization", PRICAI 2006.  Written here because the one maintained package (niapy, MIT) needs pandas, openpyxl
+and Python 3.11, and changes all of a copy's dimensions by one sign.
+"""
 
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +21,146 @@ from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.comparators.cat_swarm import Swarm, minimise
-from sonoforge.training.comparators.mrmr import discretise, select_features
 from sonoforge.training.comparators.table import Comparator
+
+STATES = 3
+"""Of a discretised feature: below, within and above one standard deviation of its mean (Peng et al. 2005)."""
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def discretise(values: NDArray[np.float32]) -> Labels:
+    """Turn features (N, D) into states (N, D): 0 below mean - sd, 2 above mean + sd, 1 between."""
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    states: Labels = 1 - (values < mean - deviation).astype(np.int64) + (values > mean + deviation)
+    return states
+
+
+def select_features(states: Labels, labels: Labels, count: int) -> Labels:
+    """Choose features one by one, each with the largest relevance less redundancy (their equation 6, difference).
+
+    Relevance is the mutual information with the class, redundancy the mean of that with the features chosen before.
+
+    Args:
+        states: Discretised features (N, D), see `discretise`.
+        labels: Classes (N,).
+        count: Number of features wanted; all D where there are not more.
+
+    Returns:
+        Indices of the features in the order of choice, (min(count, D),).
+    """
+    columns = np.eye(STATES, dtype=np.float32)[states]  # (N, D, STATES)
+    relevance = _information(columns, np.eye(labels.max() + 1)[labels])
+    redundancy = np.zeros(states.shape[1])
+    free = np.ones(states.shape[1], bool)
+    chosen: list[int] = []
+    for _ in range(min(count, states.shape[1])):
+        score = relevance - redundancy / max(1, len(chosen))
+        best = int(np.where(free, score, -np.inf).argmax())
+        chosen.append(best)
+        free[best] = False
+        redundancy += _information(columns, columns[:, best])
+    return np.array(chosen, np.int64)
+
+
+def _information(columns: NDArray[np.float32], other: NDArray[np.floating]) -> Floats:
+    """Mutual information in nats of each of D features (N, D, STATES) with a variable as one-hot rows (N, K): (D,)."""
+    images, features, states = columns.shape
+    counts = columns.reshape(images, -1).T.astype(np.float32) @ other.astype(np.float32)
+    joint = counts.reshape(features, states, -1).astype(np.float64) / images
+    independent = joint.sum(axis=2, keepdims=True) * joint.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(joint > 0, joint * np.log(joint / independent), 0.0)
+    total: Floats = terms.sum(axis=(1, 2))
+    return total
+
+
+class Swarm(NamedTuple):
+    """Settings; the defaults are those of Chu & Tsai's experiments, but for the numbers of cats and of rounds."""
+
+    cats: int = 6
+    rounds: int = 4
+    memory: int = 5  # seeking memory pool: places that a seeking cat chooses from, its own among them
+    dimensions: float = 0.8  # counts of dimensions to change: share that is changed in each copy
+    range: float = 0.2  # seeking range of the selected dimension: share of its value that is added or taken away
+    tracing: float = 0.02  # mixture ratio: share of the cats that trace, at least one
+    pull: float = 2.0  # c1, the velocity's pull towards the best place
+
+
+class Found(NamedTuple):
+    """The best place (D,), its cost, and the best cost after each round, the start included."""
+
+    place: Floats
+    cost: float
+    history: tuple[float, ...]
+
+
+def minimise(
+    cost: Callable[[Floats], float], low: Floats, high: Floats, swarm: Swarm, rng: np.random.Generator
+) -> Found:
+    """Search the box from ``low`` to ``high`` (D,) for the place (D,) of the least cost.
+
+    Places are kept in the box; a velocity is at most the box's side.
+    """
+    places = rng.uniform(low, high, (swarm.cats, len(low)))
+    velocities = rng.uniform(-1, 1, places.shape) * (high - low)
+    costs = np.array([cost(place) for place in places])
+    best, least = places[costs.argmin()].copy(), float(costs.min())
+    history = [least]
+    tracers = max(1, round(swarm.tracing * swarm.cats))
+    for _ in range(swarm.rounds):
+        tracing = np.zeros(swarm.cats, bool)
+        tracing[rng.permutation(swarm.cats)[:tracers]] = True
+        for cat in range(swarm.cats):
+            if tracing[cat]:
+                velocities[cat] = trace(velocities[cat], places[cat], best, swarm.pull, rng)
+                velocities[cat] = np.clip(velocities[cat], low - high, high - low)
+                places[cat] = np.clip(places[cat] + velocities[cat], low, high)
+                costs[cat] = cost(places[cat])
+            else:
+                copies = np.clip(seek(places[cat], swarm, rng), low, high)
+                own = np.array([costs[cat], *(cost(copy) for copy in copies[1:])])
+                if own.min() < least:  # also where the cat moves elsewhere
+                    best, least = copies[own.argmin()].copy(), float(own.min())
+                chosen = rng.choice(len(copies), p=seeking_probabilities(own))
+                places[cat], costs[cat] = copies[chosen], own[chosen]
+            if costs[cat] < least:
+                best, least = places[cat].copy(), float(costs[cat])
+        history.append(least)
+    return Found(best, least, tuple(history))
+
+
+def seek(place: Floats, swarm: Swarm, rng: np.random.Generator) -> Floats:
+    """Copies of a place (memory, D), the first unchanged; in the others some dimensions grow or shrink by the range."""
+    copies = np.tile(place, (swarm.memory, 1))
+    changed = max(1, round(swarm.dimensions * len(place)))
+    for copy in copies[1:]:
+        which = rng.permutation(len(place))[:changed]
+        copy[which] *= 1 + swarm.range * rng.choice((-1.0, 1.0), changed)
+    return copies
+
+
+def seeking_probabilities(costs: Floats) -> Floats:
+    """Probability (M,) of moving to each candidate, by its cost (M,): equation 1, normalised, for a minimum.
+
+    The worst candidate has none; where all cost the same, each is as likely.
+    """
+    span = costs.max() - costs.min()
+    weights = (costs.max() - costs) / span if span > 0 else np.ones(len(costs))
+    share: Floats = weights / weights.sum()
+    return share
+
+
+def trace(velocity: Floats, place: Floats, best: Floats, pull: float, rng: np.random.Generator) -> Floats:
+    """Return the velocity drawn to the best place (D,): equation 2."""
+    drawn: Floats = velocity + rng.uniform(0, 1, len(place)) * pull * (best - place)
+    return drawn
+
 
 log = logging.getLogger(__name__)
 
 Features = NDArray[np.float32]
-Labels = NDArray[np.int64]
 
 INNER = 5
 """Inner parts of a training fold: the SVM's probabilities are fitted over all, the perceptron is tuned on one."""

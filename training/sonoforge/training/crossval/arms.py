@@ -31,7 +31,7 @@ class Arm:
 
     title: str  # what the tables call it
     # What is added to the real images: `""` nothing, `gan` images of generators trained on them, `curated` only those
-    # that pass the tests of `curation`, `shuffled` images of all classes under labels that say nothing of them,
+    # that pass the tests of `balancing.curate`, `shuffled` images of all classes under labels that say nothing of them,
     # `untrained` images of generators at step 0, `duplicates` real images again.
     fill: str = ""
     dose: float = 1.0  # how much is added, see `added_counts`

@@ -11,17 +11,27 @@ import numpy as np
 from torch import Tensor
 
 from sonoforge.training import remote_runs, run_folder
+from sonoforge.training.classifier.network import Backbone, load_backbone
 from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
-from sonoforge.training.classifier.weights import Backbone, load_backbone
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.budget_choice import count_chosen_on
 from sonoforge.training.crossval.choice_grid import Values
 from sonoforge.training.crossval.fold_generators import check_generators, train_needed_generators
-from sonoforge.training.crossval.fold_result import FoldResult, MadeFrom, check_made_from, read_fold
-from sonoforge.training.crossval.fold_task import FoldTask, fold_path
+from sonoforge.training.crossval.fold_task import (
+    FoldResult,
+    FoldTask,
+    MadeFrom,
+    check_finished,
+    check_images,
+    check_made_from,
+    digests_of_arms,
+    fold_path,
+    keep_plan,
+    origins,
+    read_fold,
+)
 from sonoforge.training.crossval.folds import files_read, predictions_of, prepare_worker, run_fold
-from sonoforge.training.crossval.kept_folds import check_finished, check_images, digests_of_arms, keep_plan, origins
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
@@ -93,7 +103,7 @@ def compare(
 ) -> Comparison:
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
-    Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `fold_result.FoldResult`), ``gan/``
+    Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
     writes.  A fold that was finished before an interruption is not computed again.
 

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.crossval.fold_result import GENERATED, read_fold
-from sonoforge.training.crossval.fold_task import INNER
+from sonoforge.training.crossval.fold_task import GENERATED, INNER, read_fold
 from sonoforge.training.data.changed_images import describe_changes, name_some
 from sonoforge.training.data.split_plan import FILE, SEALED, SplitPlan, read_plan
 from sonoforge.training.statistics.classification import confusion_matrix

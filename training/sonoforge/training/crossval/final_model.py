@@ -4,7 +4,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from torch import Tensor
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images import scan_metrics
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.model_folder import (
@@ -25,7 +29,6 @@ from sonoforge.training.classifier.model_folder import (
     TrainingRecord,
     save_model,
 )
-from sonoforge.training.classifier.scan_bands import scan_bands
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
 from sonoforge.training.classifier.training import ClassifierJob, Trained, train_classifier
@@ -34,7 +37,7 @@ from sonoforge.training.crossval.arms import Arm, find_arm
 from sonoforge.training.crossval.balancing import balance, train_scorer
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.crossval.choice_grid import Choosing
-from sonoforge.training.crossval.fold_result import REMEDY, MadeFrom, check_made_from
+from sonoforge.training.crossval.fold_task import REMEDY, MadeFrom, check_made_from
 from sonoforge.training.crossval.generators import GeneratorJob
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -44,10 +47,41 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
-from sonoforge.training.progress import is_shown, progress_bar
+from sonoforge.training.progress import in_threads, is_shown, progress_bar
 from sonoforge.training.statistics import calibration
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
+
+_MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
+
+
+class ScanBands(TypedDict):
+    """5th and 95th percentile of each metric, and of how many images, as ``quality.scan`` of a manifest holds them."""
+
+    count: int
+    bands: dict[str, QualityRange]
+
+
+def scan_bands(cache: ImageCache, indices: NDArray[np.int64], preprocessing: Preprocessing) -> ScanBands:
+    """Measure up to 256 evenly spaced images of a training set in their own pixels: their files are read again.
+
+    A metric that none of the images has a value for is left out.
+    """
+    chosen = indices[evenly_spaced(len(indices), _MOST)]
+
+    def measure(index: int) -> dict[str, float]:
+        scan = preprocessing.seen(read_image(cache.dataset.file(cache.dataset.items[index].path)))
+        return scan_metrics.measure(grey_levels(scan))
+
+    rows = in_threads(measure, chosen.tolist())
+    bands = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows if np.isfinite(row[name])]
+        if values:
+            low, high = np.percentile(values, (5, 95)).tolist()
+            bands[name] = QualityRange(low=low, high=high)
+    return ScanBands(count=len(rows), bands=bands)
+
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.crossval.arms import classes_with_generators
-from sonoforge.training.crossval.curation import check_enough_groups
+from sonoforge.training.crossval.balancing import check_enough_groups
 from sonoforge.training.crossval.fold_task import INNER, FoldTask, Indices
 from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
 from sonoforge.training.crossval.shared_features import open_images

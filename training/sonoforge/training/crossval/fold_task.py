@@ -1,24 +1,140 @@
-"""One fold of a comparison as a task for this process or another."""
+"""One fold of a comparison: the task, for this process or another, and its result, which says what it was made from.
+
+``folds/*.json`` hold what one fold of one arm answered, and all that its trainings read.  What an earlier call left in
+a run folder is used again only where this call would start from the very same, and so make the same.
+"""
 
 import dataclasses
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.atomic import plain
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training import run_folder
+from sonoforge.training.classifier.network import Backbone, weights_digest
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.weights import Backbone
-from sonoforge.training.crossval.arms import Arm, file_stem, find_arm, settings_of_arm
-from sonoforge.training.crossval.choice_grid import Values, of_classifier, with_dose
-from sonoforge.training.crossval.fold_result import MadeFrom
+from sonoforge.training.classifier.trust import HeldOutTrust
+from sonoforge.training.comparators.networks import load_networks
+from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.crossval.arms import Arm, changes_of, file_stem, find_arm, settings_of_arm
+from sonoforge.training.crossval.choice_grid import Choosing, Values, of_classifier, with_dose
 from sonoforge.training.crossval.settings import ComparisonSettings
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.changed_images import check_unchanged, name_some
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.selection import draw_share
-from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference, plan_path, read_plan, save_plan
 from sonoforge.training.statistics.results import FoldChoiceResult
+
+_UNKNOWN = "unknown"  # a setting that one of the two does not have
+REMEDY = "restore what changed, or leave out --resume to start again"
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """All that determines a classifier of an arm, beside the fold."""
+
+    plan: str  # `SplitPlan.digest`: the images, their classes, groups and folds, and the seed
+    weights: str  # `network.Backbone.digest` of the initial weights
+    # `classifier` or `comparator`, `generator` where the arm has one, `arm` where it has a dose or a share, and
+    # `choosing` where settings are chosen by inner folds; as JSON has them.
+    settings: Mapping[str, Any]
+
+
+def made_from(
+    plan: SplitPlan,
+    arm: str,
+    classifier: ClassifierSettings,
+    weights: str,
+    generator: Mapping[str, Any],
+    choosing: Choosing | None = None,
+) -> MadeFrom:
+    """Collect what the classifier of an arm is made from; ``generator`` is `Pretrained.record` of the generators.
+
+    An arm without generators ignores these, a comparator what is chosen and the settings of the classifier.
+    """
+    own = find_arm(arm)
+    settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
+    if own.comparator:
+        settings = {"comparator": dataclasses.asdict(COMPARATORS[own.comparator])}
+    elif choosing and choosing.candidates(own):
+        settings["choosing"] = dict(choosing.grid) | {"inner_folds": choosing.inner_folds}
+    if own.reads_generators or own.fill == "untrained":
+        settings["generator"] = generator
+    if changes_of(own):
+        settings["arm"] = changes_of(own)
+    return MadeFrom(plan.digest, weights, plain(settings))
+
+
+def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
+    """Refuse a kept result that was made from something else."""
+    if before == now:
+        return
+    if before.plan != now.plan:
+        found = "with another split plan than this run's"
+    elif before.weights != now.weights:
+        found = f"from initial weights {before.weights or 'none'}, expected {now.weights or 'none'}"
+    else:
+        was, is_now = _flat(before.settings), _flat(now.settings)
+        pairs = [(name, was.get(name, _UNKNOWN), is_now.get(name, _UNKNOWN)) for name in sorted({*was, *is_now})]
+        found = "with " + name_some(f"{name} {old}, expected {new}" for name, old, new in pairs if old != new)
+    raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{part}.{name}": value for part, values in settings.items() for name, value in values.items()}
+
+
+CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold of one arm."""
+
+    arm: str  # name, see `arms`
+    protocol: str  # see `splits.make_plan`
+    seed: int
+    fold: int
+    files: list[str]  # N test images
+    probabilities: list[list[float]]  # their answers, (N, C)
+    accuracy: float  # share of them that is right
+    distances: list[float]  # of their embeddings from the training embeddings, (N,)
+    train_accuracy: float  # share of the training images that is right
+    history: list[dict[str, float]]  # learning curve, see `fine_tuning.fit`
+    added: int  # number of images that the arm added
+    seconds: float  # of the whole fold
+    # Content hashes of the images of every stage: `classifier` and `generator CLASS`, which learned from them, so that
+    # none may be a test image; `generated`, images that a generator made.
+    reads: dict[str, Sequence[str]]
+    made_from: MadeFrom  # what a resumed run must start from to keep this result
+    trust: HeldOutTrust | None = None  # what the test images are judged by beside the distance; None of a comparator
+    inner_of: int | None = None  # of an inner fold: the outer one, see `Inside`
+    choice: FoldChoiceResult | None = None  # where settings were chosen inside the fold, see `nested_choice`
+
+
+def read_fold(path: Path) -> FoldResult:
+    """Read the result of a fold from its file.
+
+    Raises:
+        SonoforgeError: It cannot be read, or does not say what it was made from.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["made_from"] = MadeFrom(**values["made_from"])
+        values["reads"] = {stage: tuple(hashes) for stage, hashes in values["reads"].items()}
+        values["trust"] = values["trust"] and HeldOutTrust(**values["trust"])
+        return FoldResult(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SonoforgeError(f"{path}: not a readable fold result ({error}); {REMEDY}") from error
+
 
 Indices = NDArray[np.int64]
 INNER = "inner"
@@ -120,3 +236,94 @@ class FoldTask:
         if self.inside:  # the same for all candidates
             return derive_seed(self.plan.seed, f"inner fold {self.inside_name}")
         return derive_seed(self.plan.seed, "fold", self.fold)
+
+
+_RESULTS = ("folds", "final", "model", run_folder.RESULTS)
+
+
+def check_images(folder: Path, cache: ImageCache) -> None:
+    """Refuse to go on in a run folder, finished or not, that was begun with other images.
+
+    Raises:
+        SonoforgeError: It was, or it does not say with which; or its split plan is not that of its folds.
+    """
+    if not (folder / FILE).is_file():
+        kept = [name for name in _RESULTS if (folder / name).exists()]
+        if kept:
+            raise SonoforgeError(
+                f"{folder}: holds {', '.join(kept)} without {FILE}, so nothing says which images they are of; leave "
+                "out --resume to start again"
+            )
+        return
+    found = [(path, read_plan(path)) for path in sorted(folder.glob("splits*.json"))]
+    plans = {plan.seed: (path, plan.digest) for path, plan in found}
+    for path in sorted((folder / "folds").glob("*.json")):
+        fold = read_fold(path)
+        named, digest = plans.get(fold.seed, (folder / FILE, ""))
+        if fold.made_from.plan != digest:
+            raise SonoforgeError(
+                f"{named}: is not the plan that {path.name} was made with; restore it, or leave out --resume to begin "
+                "anew"
+            )
+    for _, plan in found:
+        check_unchanged(str(folder), plan.images, cache.contents)
+
+
+def keep_plan(path: Path, plan: SplitPlan) -> None:
+    """Write a split plan, or find it written by an earlier call."""
+    if path.is_file():
+        difference = plan_difference(read_plan(path), plan)
+        if difference:
+            raise SonoforgeError(
+                f"{path}: found {difference}: it was edited, or groups.csv or the version changed; restore it, or "
+                "leave out --resume to start again"
+            )
+    save_plan(path, plan)
+
+
+def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, str]:
+    """Return `network.Backbone.digest` of what each arm starts from: of a comparator, those of its networks.
+
+    Raises:
+        SonoforgeError: Weights that are not to be had, or not of these networks.
+    """
+    found = {}
+    for arm in settings.arms:
+        comparator = find_arm(arm).comparator
+        networks = load_networks(COMPARATORS[comparator].networks, settings.comparator_weights) if comparator else {}
+        found[arm] = ", ".join(weights.digest for weights in networks.values()) if comparator else backbone
+    return found
+
+
+def origins(
+    plans: Sequence[SplitPlan], settings: ComparisonSettings, digests: Mapping[str, str]
+) -> dict[tuple[int, str], MadeFrom]:
+    """Return what the classifiers of each seed and arm are made from, with the `digests_of_arms`."""
+    return {
+        (plan.seed, arm): made_from(
+            plan,
+            arm,
+            settings_of_arm(find_arm(arm), settings.classifier),
+            digests[arm],
+            settings.generator_record,
+            settings.choosing,
+        )
+        for plan in plans
+        for arm in settings.arms
+    }
+
+
+def check_finished(folder: Path, settings: ComparisonSettings) -> None:
+    """Refuse to return a finished comparison that this call would make from something else.
+
+    Raises:
+        SonoforgeError: Its folds were made with other settings, weights or plans, or do not say with which.
+    """
+    digests = digests_of_arms(settings, weights_digest(settings.weights) if settings.fine_tuned else "")
+    plans = [read_plan(plan_path(folder, seed, settings.seeds[0])) for seed in settings.seeds]
+    expected = origins(plans, settings, digests)
+    for plan in plans:
+        for arm in settings.arms:
+            for fold in range(plan.folds):
+                path = fold_path(folder, arm, plan.seed, fold)
+                check_made_from(path, read_fold(path).made_from, expected[plan.seed, arm])

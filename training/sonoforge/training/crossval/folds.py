@@ -20,16 +20,16 @@ from sonoforge.training.classifier.trust import HeldOutTrust, assess_held_out
 from sonoforge.training.comparators.fitting import TrainingFold, fit_comparator
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import classes_with_generators, find_arm
-from sonoforge.training.crossval.balancing import balance, job_of_arm, train_scorer
-from sonoforge.training.crossval.curation import Scorer
+from sonoforge.training.crossval.balancing import Scorer, balance, job_of_arm, train_scorer
 from sonoforge.training.crossval.fold_generators import generator_job, seen_by_generators
-from sonoforge.training.crossval.fold_result import (
+from sonoforge.training.crossval.fold_task import (
     CLASSIFIER,
     GENERATED,
     GENERATOR,
     FoldResult,
+    FoldTask,
+    Indices,
 )
-from sonoforge.training.crossval.fold_task import FoldTask, Indices
 from sonoforge.training.crossval.generators import ALL_CLASSES, generator_name
 from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
 from sonoforge.training.data.cache import ImageCache

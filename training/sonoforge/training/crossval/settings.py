@@ -48,7 +48,7 @@ class ComparisonSettings:
     folds: int | None  # None: as many as the protocol has
     seeds: tuple[int, ...]  # the whole comparison is repeated with each; the first is described in full
     budget: str  # name of the budget that the settings come from, for the tables
-    weights: str  # initial weights, see `weights.load_backbone`
+    weights: str  # initial weights, see `network.load_backbone`
     classifier: ClassifierSettings  # settings shared by the arms
     generator: GanSettings  # settings shared by the generators
     device: str

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from sonoforge.training.copies.generated import HELD_OUT, STANDS
 from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
-from sonoforge.training.statistics.verdict import LEVEL
+from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.wording import MISSING, bracket, counted, figure, listed, p_value, share, times
 
 QUESTIONS = {"realistic": "Is it realistic?", "diverse": "Is it diverse?", "copied": "Is it copied?"}

@@ -16,8 +16,8 @@ from sklearn.metrics import roc_curve
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.external.collections import Meanings, name_meaning
-from sonoforge.training.external.disturbances import DISTURBANCES
 from sonoforge.training.external.figures import Answers, Collection, Robustness, Validation, collapse
+from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.pages import blocks, charts
 from sonoforge.training.pages.embedding import embed
 from sonoforge.training.statistics.by_source import told_apart

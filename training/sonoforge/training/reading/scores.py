@@ -18,9 +18,16 @@ from sonoforge.training.reading.results import (
     TogetherResult,
 )
 from sonoforge.training.statistics.agreement import agreement
-from sonoforge.training.statistics.auc import weighted_auc
-from sonoforge.training.statistics.binomial import against_chance, exact_interval, noticeable_share
-from sonoforge.training.statistics.intervals import Floats, group_bootstrap, group_weights, percentile_interval
+from sonoforge.training.statistics.classification import weighted_auc
+from sonoforge.training.statistics.intervals import (
+    Floats,
+    against_chance,
+    exact_interval,
+    group_bootstrap,
+    group_weights,
+    noticeable_share,
+    percentile_interval,
+)
 
 CHANCE = 0.5
 """As many real as generated images in a secret order: half of the answers of a reader who sees nothing are right."""

@@ -1,7 +1,7 @@
 """What a reading says, in words: did readers tell generated images from real ones?"""
 
 from sonoforge.training.reading.results import ReadingResults
-from sonoforge.training.statistics.binomial import LEVEL
+from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.verdict import Verdict
 from sonoforge.training.statistics.wording import counted, listed, share
 

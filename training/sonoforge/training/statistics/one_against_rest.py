@@ -18,16 +18,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics.auc import delong_test, weighted_auc
+from sonoforge.training.statistics.classification import delong_test, weighted_auc
 from sonoforge.training.statistics.intervals import (
     PERCENTILES,
     Floats,
     Labels,
     group_bootstrap,
     group_weights,
+    paired_bootstrap,
     percentile_interval,
 )
-from sonoforge.training.statistics.paired import paired_bootstrap
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import (
     ClassDifference,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.statistics import calibration, classification, paired, risk_coverage
+from sonoforge.training.statistics import calibration, classification, flagged, intervals
 from sonoforge.training.statistics.by_source import describe_sources
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.learning_curve import learning_curves, split_share
@@ -81,11 +81,11 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
 
 def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:
     wrong, sure = part.predicted != part.labels, calibrated.max(axis=1)
-    (risk,), (kept,), _ = risk_coverage.risks(wrong, sure, np.ones((1, len(wrong))))
+    (risk,), (kept,), _ = flagged.risks(wrong, sure, np.ones((1, len(wrong))))
     shown = np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).astype(int)
     return RiskCoverage(
-        targets=risk_coverage.cuts(wrong, sure, part.groups),
-        area=risk_coverage.area_under_risk(wrong, sure),
+        targets=flagged.cuts(wrong, sure, part.groups),
+        area=flagged.area_under_risk(wrong, sure),
         curve=[(float(kept[i]) / len(wrong), float(risk[i])) for i in shown],
     )
 
@@ -102,7 +102,7 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
     second = paired_with
     first_right, second_right = (part.predicted == first.labels for part in (first, second))
     accuracy, macro_auc = (
-        paired.paired_bootstrap(figure, first.labels, first.probabilities, second.probabilities, groups=first.groups)
+        intervals.paired_bootstrap(figure, first.labels, first.probabilities, second.probabilities, groups=first.groups)
         for figure in (classification.accuracies, classification.macro_aucs)
     )
     return ComparisonRow(
@@ -111,8 +111,8 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
         seed=first.seed,
         accuracy_difference=accuracy,
         macro_auc_difference=macro_auc,
-        sign_flip_test=paired.sign_flip_test(first_right, second_right, first.groups),
-        minimum_detectable_difference=paired.minimum_detectable_difference(first_right, second_right, first.groups),
+        sign_flip_test=intervals.sign_flip_test(first_right, second_right, first.groups),
+        minimum_detectable_difference=intervals.minimum_detectable_difference(first_right, second_right, first.groups),
         one_against_rest={name: compare_one_against_rest(first, second, label) for label, name in enumerate(classes)},
     )
 

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, Interval
 from sonoforge.training.statistics.wording import counted, is_number, p_value, points, share, spread, why_not_detectable
-
-LEVEL = 0.05
-"""Significance level of the sign-flip test in the verdict; the interval's is the same (95 %)."""
 
 
 @dataclass(frozen=True)

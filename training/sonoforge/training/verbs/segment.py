@@ -18,7 +18,7 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.kept_folds import keep_plan
+from sonoforge.training.crossval.fold_task import keep_plan
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE

@@ -10,17 +10,14 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.inference.training_distance import mahalanobis_distances
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.network import answer, load_backbone, pixel_views, weights_digest
 from sonoforge.training.classifier.training import ClassifierJob, Trained
 from sonoforge.training.classifier.trust import assess_held_out
-from sonoforge.training.classifier.weights import load_backbone, weights_digest
 from sonoforge.training.crossval.arms import check_arms, file_stem, final_name, find_arm, settings_of_arm
-from sonoforge.training.crossval.balancing import job_of_arm
-from sonoforge.training.crossval.curation import check_enough_groups
+from sonoforge.training.crossval.balancing import check_enough_groups, job_of_arm
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
-from sonoforge.training.crossval.fold_result import made_from
+from sonoforge.training.crossval.fold_task import check_images, keep_plan, made_from
 from sonoforge.training.crossval.folds import predictions_of
-from sonoforge.training.crossval.kept_folds import check_images, keep_plan
 from sonoforge.training.crossval.settings import GENERATOR_BUDGETS
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
