@@ -12,8 +12,8 @@ from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
-from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.external.figures import DisturbedFigures, Robustness
+from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.pages.run.statements import (
     RunFacts,
     count_near_duplicates,
