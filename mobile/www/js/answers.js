@@ -2,11 +2,12 @@
 
 import { findRepeat } from "./repeats.js";
 import { makeCard } from "./card.js";
+import { $ } from "./words.js";
 
 /** Answers of this page, oldest first. */
 export class Answers {
-  #list;
-  #section;
+  #list = $("answers");
+  #section = $("answers-section"); // shown while there are answers
   #around;
   #answers = [];
   #before = null;
@@ -14,13 +15,8 @@ export class Answers {
   /** Whether there are answers that no file holds yet. */
   unsaved = false;
 
-  /**
-   * @param {HTMLElement} section - Shown while there are answers.
-   * @param {() => {colours: number[][], enlarge: Function}} around - What cards need.
-   */
-  constructor(list, section, around) {
-    this.#list = list;
-    this.#section = section;
+  /** @param {() => {colours: number[][], enlarge: Function}} around - What cards need. */
+  constructor(around) {
     this.#around = around;
   }
 

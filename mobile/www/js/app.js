@@ -3,11 +3,10 @@
 import { connectAndroidApp } from "./android.js";
 import { Answers } from "./answers.js";
 import { connect, startNetwork } from "./ask.js";
-import { $, terms } from "./elements.js";
 import { offerUpdates } from "./offline.js";
 import { largestDifference, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { download, toCsv, toJson } from "./save.js";
-import { className, say } from "./words.js";
+import { $, className, say, terms } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";
 
 const ask = connect("engine.js");
@@ -17,7 +16,7 @@ let state = "starting";
 let manifest = null;
 let settings = null;
 let checked = null;
-const answers = new Answers($("answers"), $("answers-section"), () => ({ colours: settings.colours, enlarge }));
+const answers = new Answers(() => ({ colours: settings.colours, enlarge }));
 const queue = [];
 let total = 0;
 let done = 0;

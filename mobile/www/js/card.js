@@ -1,10 +1,9 @@
 /** One answer as a card: what to make of it, the scan under its heat map, the figures. */
 
 import { drawHeatMap } from "./activation_map.js";
-import { element, terms } from "./elements.js";
 import { inWords } from "./quality.js";
 import { CAUSES } from "./trust.js";
-import { className, percent, say } from "./words.js";
+import { className, element, percent, say, terms } from "./words.js";
 
 /**
  * @param {any} answer - `{file, result, picture, copy_of, seems_copy_of}`, or `{file, error, code}`.

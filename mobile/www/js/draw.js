@@ -2,12 +2,11 @@
 
 import { connect } from "./ask.js";
 import { marked, NOTICE, syntheticPng, zip } from "./draw_files.js";
-import { $, button, element, terms } from "./elements.js";
 import { offerUpdates } from "./offline.js";
 import { largestDifference, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { toImageData } from "./raster.js";
 import { download } from "./save.js";
-import { className, say } from "./words.js";
+import { $, button, className, element, say, terms } from "./words.js";
 
 const MODEL = "generator.onnx";
 const ask = connect("draw_engine.js");

@@ -3,7 +3,7 @@
  * `sonoforge.runtime.distances.kernel.kernel_distance` defines it (Binkowski et al., Demystifying MMD GANs, ICLR 2018).
  */
 
-import { mean, sum } from "./numbers.js";
+import { sum, variance } from "./numbers.js";
 
 export const LEAST = 3;
 
@@ -65,9 +65,4 @@ function betweenSums(first, second, size) {
     }
   }
   return { rows, columns };
-}
-
-function variance(values) {
-  const centre = mean(values);
-  return mean(values.map((value) => (value - centre) ** 2));
 }

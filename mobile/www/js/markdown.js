@@ -1,4 +1,4 @@
-import { element } from "./elements.js";
+import { element } from "./words.js";
 
 /** The little Markdown that model cards are written in: headings, paragraphs, lists, tables, bold, code. */
 

@@ -59,21 +59,20 @@ function readNpy(data, name) {
   const columnsFirst = /'fortran_order': *True/.test(header);
   const size = shape.reduce((product, side) => product * side, 1);
   const bytes = data.slice(start + length).buffer; // a copy, so that it is aligned
-  const stored = numbers(kind, bytes, size);
+  const stored = KINDS[kind]?.(bytes, size);
   if (!stored || (columnsFirst && shape.length > 2)) {
     throw new BundleError(`${name}: found numbers of type ${kind}, expected <f2, <f4, <f8, <i8 or |u1`);
   }
   return { shape, data: columnsFirst && shape.length === 2 ? transposed(stored, shape) : stored };
 }
 
-function numbers(kind, bytes, size) {
-  if (kind === "<f4") return new Float32Array(bytes, 0, size);
-  if (kind === "<f8") return new Float64Array(bytes, 0, size);
-  if (kind === "|u1") return new Uint8Array(bytes, 0, size);
-  if (kind === "<i8") return new BigInt64Array(bytes, 0, size);
-  if (kind === "<f2") return Float32Array.from(new Uint16Array(bytes, 0, size), fromHalf);
-  return null;
-}
+const KINDS = {
+  "<f4": (bytes, size) => new Float32Array(bytes, 0, size),
+  "<f8": (bytes, size) => new Float64Array(bytes, 0, size),
+  "|u1": (bytes, size) => new Uint8Array(bytes, 0, size),
+  "<i8": (bytes, size) => new BigInt64Array(bytes, 0, size),
+  "<f2": (bytes, size) => Float32Array.from(new Uint16Array(bytes, 0, size), fromHalf),
+};
 
 /** A matrix stored column by column, row by row. */
 function transposed(stored, [rows, columns]) {

@@ -4,6 +4,12 @@ export const sum = (values) => values.reduce((total, value) => total + value, 0)
 /** @param {ArrayLike<number>} values */
 export const mean = (values) => sum(values) / values.length;
 
+/** @param {ArrayLike<number>} values */
+export function variance(values) {
+  const centre = mean(values);
+  return mean(values.map((value) => (value - centre) ** 2));
+}
+
 /** @returns {number} The nearest whole number; of two, the even one, as in Python. */
 export function toEven(value) {
   const down = Math.floor(value);

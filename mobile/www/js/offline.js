@@ -1,6 +1,5 @@
 import { inAndroidApp } from "./android.js";
-import { $, button, element } from "./elements.js";
-import { say } from "./words.js";
+import { $, button, element, say } from "./words.js";
 
 /**
  * Install the service worker, and offer a newer version when it has one.  Nothing is reloaded unasked, nor in other

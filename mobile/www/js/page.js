@@ -1,8 +1,7 @@
 /** What both pages have: their languages, the model card, the self-test, and the sentence that blocks them. */
 
-import { $, terms } from "./elements.js";
 import { rendered } from "./markdown.js";
-import { loadWords, offerLanguages, say } from "./words.js";
+import { $, loadWords, offerLanguages, say, terms } from "./words.js";
 
 /**
  * @param {string} folder - Of the bundle whose model card is shown.

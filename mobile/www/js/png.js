@@ -168,23 +168,20 @@ function onBlack(value, alpha) {
  */
 function pixelWriter(header, { palette, transparency }) {
   const { colour, depth } = header;
-  if (colour === 3) return paletteWriter(depth, palette, transparency);
   const wide = depth === 16 ? 2 : 1; // of 16 bits, the first byte is the high one
-  if (colour === 0) {
-    if (depth === 16) {
-      const level = (line, column) => Math.trunc((line[2 * column] * 256 + line[2 * column + 1] + 128) / 257);
-      return { channels: 1, pixel: (line, column, out, at) => void (out[at] = level(line, column)) };
-    }
-    const scale = 255 / ((1 << depth) - 1);
-    // Pillow compares with the stored number, but of one bit, where it is black or white.
-    const stored = transparency ? transparency[0] * 256 + transparency[1] : -1;
-    const hidden = depth === 1 && stored >= 0 ? (stored ? 255 : 0) : stored & (stored < 0 ? -1 : 255);
+  if (colour === 0 && depth === 16) {
+    const level = (line, column) => Math.trunc((line[2 * column] * 256 + line[2 * column + 1] + 128) / 257);
+    return { channels: 1, pixel: (line, column, out, at) => void (out[at] = level(line, column)) };
+  }
+  if (colour === 0 || colour === 3) {
+    const table = colour ? paletteTable(palette, transparency) : greyTable(depth, transparency);
+    const channels = table.length / 256;
     return {
-      channels: 1,
-      asStored: depth === 8 && hidden < 0,
+      channels,
+      asStored: !colour && depth === 8 && !transparency,
       pixel: (line, column, out, at) => {
-        const level = bitsAt(line, column, depth) * scale;
-        out[at] = level === hidden ? 0 : level;
+        const from = channels * bitsAt(line, column, depth);
+        for (let k = 0; k < channels; k++) out[at + k] = table[from + k];
       },
     };
   }
@@ -214,25 +211,26 @@ function pixelWriter(header, { palette, transparency }) {
   };
 }
 
-function paletteWriter(depth, palette, transparency) {
+/** The level of each number that is stored: of one transparent number none. */
+function greyTable(depth, transparency) {
+  const scale = 255 / ((1 << depth) - 1);
+  // Pillow compares with the stored number, but of one bit, where it is black or white.
+  const stored = transparency ? transparency[0] * 256 + transparency[1] : -1;
+  const hidden = depth === 1 && stored >= 0 ? (stored ? 255 : 0) : stored & (stored < 0 ? -1 : 255);
+  return Uint8Array.from({ length: 256 }, (_, value) => (value * scale === hidden ? 0 : value * scale));
+}
+
+/** The colour of each number that is stored, or its level where all are grey. */
+function paletteTable(palette, transparency) {
   const entries = Math.floor(palette.length / 3);
-  const table = new Uint8Array(768);
-  let grey = true;
+  const isGrey = (i) => palette[3 * i] === palette[3 * i + 1] && palette[3 * i] === palette[3 * i + 2];
+  const channels = Array.from({ length: entries }, (_, i) => isGrey(i)).every(Boolean) ? 1 : 3;
+  const table = new Uint8Array(256 * channels);
   for (let i = 0; i < 256; i++) {
     const alpha = transparency ? (transparency[i] ?? 255) : 255;
-    for (let k = 0; k < 3; k++) table[3 * i + k] = onBlack(i < entries ? palette[3 * i + k] : 0, alpha);
+    for (let k = 0; k < channels; k++) table[channels * i + k] = onBlack(i < entries ? palette[3 * i + k] : 0, alpha);
   }
-  for (let i = 0; i < entries; i++) {
-    grey &&= palette[3 * i] === palette[3 * i + 1] && palette[3 * i] === palette[3 * i + 2];
-  }
-  const channels = grey ? 1 : 3;
-  return {
-    channels,
-    pixel: (line, column, out, at) => {
-      const from = 3 * bitsAt(line, column, depth);
-      for (let k = 0; k < channels; k++) out[at + k] = table[from + k];
-    },
-  };
+  return table;
 }
 
 function bitsAt(line, column, depth) {

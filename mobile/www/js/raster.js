@@ -10,14 +10,9 @@ const MOST_ENLARGED = 4096;
 export async function thumbnail(raster) {
   const { width, height } = fitting(raster, MOST_LISTED);
   const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { alpha: false });
-  if (width === raster.width && height === raster.height) {
-    context.putImageData(toImageData(raster), 0, 0);
-  } else {
-    const bitmap = await toBitmap(raster, { width, height });
-    context.drawImage(bitmap, 0, 0);
-    bitmap.close();
-  }
+  const bitmap = await toBitmap(raster, { width, height });
+  canvas.getContext("2d", { alpha: false }).drawImage(bitmap, 0, 0);
+  bitmap.close();
   return { blob: await canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 }), width, height };
 }
 

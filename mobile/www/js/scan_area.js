@@ -2,7 +2,7 @@
 
 import constants from "./constants.js";
 import { boundsOf, connectedParts, greyLevels, reducedTo } from "./grey.js";
-import { mean, toEven } from "./numbers.js";
+import { mean, toEven, variance } from "./numbers.js";
 
 const {
   LONGEST, CELL, SMALL_CELL, SMALL, FLAT_SHARE, THINNEST, SMALLEST, AS_WIDE, ACTIVE_COLUMN, ACTIVE_ROW, GAP,
@@ -212,7 +212,7 @@ function further(data, lines) {
   for (let begin = STRIP; begin < lines.length; begin += STRIP) {
     const after = profile(data, lines.slice(begin, begin + STRIP));
     const apart = after.reduce((sum, value, i) => sum + Math.abs(value - before[i]), 0) / after.length;
-    if (deviation(after) < ALIVE || apart > AS_BRIGHT) return begin - STRIP;
+    if (Math.sqrt(variance(after)) < ALIVE || apart > AS_BRIGHT) return begin - STRIP;
     if (!(correlation(before, after) >= ALIKE)) return begin - STRIP;
     before = after;
   }
@@ -233,11 +233,6 @@ function profile(data, strip) {
     for (let k = 0; k < SMOOTH; k++) sum += means[i + k] / SMOOTH;
     return sum;
   });
-}
-
-function deviation(values) {
-  const centre = mean(values);
-  return Math.sqrt(mean(values.map((value) => (value - centre) ** 2)));
 }
 
 /** Pearson's; NaN for values that are all the same. */

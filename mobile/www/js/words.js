@@ -1,6 +1,4 @@
-import { $, element } from "./elements.js";
-
-/** The page's words in the reader's language, from `words/LANGUAGE.json`; what a language lacks is English. */
+/** The pages' words in the reader's language, from `words/LANGUAGE.json` (what one lacks is English), and their pieces. */
 
 const LANGUAGES = { en: "English", hi: "हिन्दी", kk: "Қазақша" };
 
@@ -60,3 +58,22 @@ export function percent(share) {
   if (whole === 100 && share < 1) return "> 99 %";
   return `${whole} %`;
 }
+
+/** @param {string} id */
+export const $ = (id) => document.getElementById(id);
+
+/**
+ * @param {string} name - Of the tag.
+ * @param {object} [properties] - Of the element, such as `className`.
+ */
+export const element = (name, text, properties = {}) =>
+  Object.assign(document.createElement(name), { textContent: text, ...properties });
+
+/* */
+export const button = (text, onClick) => element("button", text, { type: "button", onclick: onClick });
+
+/**
+ * @param {[string, string | number][]} pairs - Terms and what is said of them.
+ * @returns {HTMLElement[]} For a list of descriptions.
+ */
+export const terms = (pairs) => pairs.flatMap(([term, text]) => [element("dt", term), element("dd", String(text))]);

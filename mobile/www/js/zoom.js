@@ -1,7 +1,7 @@
 /** The enlarged scan: by buttons, by + and - and 0, by two fingers, by the wheel with Ctrl; arrow keys move it. */
 
 import { drawHeatMap } from "./activation_map.js";
-import { $ } from "./elements.js";
+import { $ } from "./words.js";
 
 const LEAST = 0.1;
 const MOST = 8;

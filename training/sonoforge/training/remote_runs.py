@@ -184,7 +184,7 @@ class RemoteRuns:
                     raise SonoforgeError(f"{self.url}/{folder.name}/{LIST}: lists {name}, expected files of the run")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._files.get_file(f"{self._root}/{folder.name}/{name}", str(target))
-        self._copied[folder] = _stamps(folder)
+        self._copied[folder] = stamps(folder)
 
     def copy(self) -> None:
         """Copy what has changed since the last time; what fails is tried again the next time."""
@@ -198,7 +198,7 @@ class RemoteRuns:
     def _copy(self) -> None:
         with self._lock, told("--out", self.url):
             for folder, before in self._copied.items():
-                now = _stamps(folder)
+                now = stamps(folder)
                 changed = [name for name in now if before.get(name) != now[name]]
                 gone = before.keys() - now.keys()
                 # That a run is finished is told last.
@@ -250,12 +250,12 @@ class RemoteRuns:
                 raise SonoforgeError(f"{reason(error)}; what was not copied is kept in {kept}") from error
 
 
-def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return when each finished file of a run was written, and its size, by name."""
+def stamps(folder: Path, without: frozenset[str] = NOT_COPIED) -> dict[str, tuple[int, int]]:
+    """Return when each finished file of a run was written, and its size, by name; ``without`` names folders."""
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if not NOT_COPIED & set(name.parts) and not any(map(leftovers.is_unfinished, name.parts)):
+        if not without & set(name.parts) and not any(map(leftovers.is_unfinished, name.parts)):
             with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
                 status = path.stat()
                 if path.is_file():

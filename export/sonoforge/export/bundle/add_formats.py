@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sonoforge.export.bundle.folder import file_entry, versions, write_manifest
 from sonoforge.export.card.files import replace_files
 from sonoforge.export.formats.table import FORMATS
-from sonoforge.export.gate.row import FormatRow, ManifestJson
+from sonoforge.export.gate.tolerance import FormatRow, ManifestJson
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import open_bundle

@@ -19,8 +19,7 @@ from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, run_torch, to
 from sonoforge.export.formats.source import Source
 from sonoforge.export.formats.table import FORMATS, choose
 from sonoforge.export.gate.images import FEWEST, GateImages, JudgedModel, find_images
-from sonoforge.export.gate.row import FormatRow
-from sonoforge.export.gate.tolerance import Answers, Tolerance, compare, problems
+from sonoforge.export.gate.tolerance import Answers, FormatRow, Tolerance, compare, problems
 from sonoforge.models.mobilenetv2 import folded_statistics
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 
 TASK = ClassifierManifest.task
 CALIBRATION = 128
-_BATCH = 32  # images that torch answers at a time
+_BATCH, _FILE_BATCH = 32, 8  # images that torch, and an exported file, answers at a time
 
 
 def bundle_from_run(
@@ -184,7 +183,7 @@ class ExportedClassifier:
             parts = [run([_as_pixels(original())]) for original in self.images.originals]
             outputs = [np.concatenate(values) for values in zip(*parts, strict=True)]
         else:
-            outputs = run_in_subprocess(name, file, [self.inputs], batch=FORMATS[name].batch)
+            outputs = run_in_subprocess(name, file, [self.inputs], batch=_FILE_BATCH)
         if len(outputs) != len(OUTPUTS):
             raise GateError(f"found {len(outputs)} outputs, expected {', '.join(OUTPUTS)}")
         return dict(zip(OUTPUTS, outputs, strict=True))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.export.gate.row import ManifestJson
+from sonoforge.export.gate.tolerance import ManifestJson
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest
 from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle

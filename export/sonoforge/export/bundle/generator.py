@@ -20,7 +20,7 @@ from sonoforge.export.card.generator import generator_card
 from sonoforge.export.formats.half_precision import round_to_half, store_in_half
 from sonoforge.export.formats.source import GeneratorSource
 from sonoforge.export.formats.table import FORMATS, choose
-from sonoforge.export.gate.row import FormatRow, ManifestJson
+from sonoforge.export.gate.tolerance import FormatRow, ManifestJson
 from sonoforge.export.generators.graph import (
     CHECKED,
     OUTPUT,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from sonoforge.export.gate.row import FormatRow, ManifestJson
+from sonoforge.export.gate.tolerance import FormatRow, ManifestJson
 
 FILES = "## Files"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sonoforge.export.card.files import page, table
-from sonoforge.export.gate.row import ManifestJson
+from sonoforge.export.gate.tolerance import ManifestJson
 
 
 def generator_card(record: ManifestJson) -> str:

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError, reason
 from sonoforge.runtime.inference.onnx_session import session_options
 
@@ -50,3 +51,8 @@ def required_operators(ort_file: bytes) -> str:
         lines = config.read_text(encoding="utf-8").splitlines()
     # Comments name the temporary file.
     return "".join(f"{line}\n" for line in lines if not line.startswith("#"))
+
+
+def write_ort(source: Source) -> bytes:
+    """Write ``model.ort``; see `to_ort`."""
+    return to_ort(source.onnx)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from sonoforge.export.formats.onnx_graph import finish, metadata_of
+from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 
@@ -85,3 +86,8 @@ def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
     graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, dimensions))
     graph.initializer.extend(numpy_helper.from_array(values, key) for key, values in constants.items())
     return finish(changed, metadata_of(changed))
+
+
+def write_uint8(source: Source) -> bytes:
+    """Write ``model.uint8.onnx``; see `with_preprocessing`."""
+    return with_preprocessing(source.onnx, source.preprocessing)

@@ -59,3 +59,8 @@ class GeneratorSource:
     def example(self, rows: int) -> tuple[Tensor, ...]:
         """Return inputs to trace or lower with, so many latents."""
         return tuple(generator_inputs(self.generator, rows, psi=0.7, seed=0).values())
+
+
+def write_onnx(source: Source | GeneratorSource) -> bytes:
+    """Return the ONNX file, which the others are made of or compared with."""
+    return source.onnx

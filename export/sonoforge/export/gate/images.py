@@ -55,27 +55,21 @@ class JudgedModel(NamedTuple):
 
 
 class GateImages(NamedTuple):
-    """Images, and what is known of them.
+    """Images, and what is known of them."""
 
-    Attributes:
-        pixels: (N, S, S, 3) uint8, as the runtime resizes them.
-        originals: The N images in their own size when they are called, (H, W) or (H, W, 3) uint8; of a model that sees
-            cropped images, these.
-        names: Class folder and file name of each.
-        labels: (N,) index of the true class, or None where the set has other classes than the model.
-        sealed: (N, C) cross-validated probabilities of these images, each from a model that saw neither the image nor
-            a near-duplicate of it; of a variant, those of its image; None where there are none.
-        source: What the images are, for the record.
-        distinct: Number of images before variants.
-    """
-
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  # (N, S, S, 3), as the runtime resizes them
+    # The N images in their own size when they are called, (H, W) or (H, W, 3) uint8; those that a model sees cropped
+    # are cropped here, too.
     originals: tuple[Original, ...]
-    names: tuple[str, ...]
-    labels: NDArray[np.int64] | None
+    names: tuple[str, ...]  # class folder and file name of each
+    labels: (
+        NDArray[np.int64] | None
+    )  # (N,) index of the true class; None where the set has other classes than the model
+    # (N, C) cross-validated probabilities of these images, each from a model that saw neither the image nor a
+    # near-duplicate of it; of a variant, those of its image; None where there are none.
     sealed: NDArray[np.float64] | None
-    source: str
-    distinct: int
+    source: str  # what the images are, for the record
+    distinct: int  # number of images before variants
 
 
 def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model: JudgedModel) -> GateImages:

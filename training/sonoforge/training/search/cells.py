@@ -139,19 +139,10 @@ def random_code(space: Space, rng: np.random.Generator) -> Code:
 def mutate(code: Code, space: Space, rate: float, rng: np.random.Generator) -> Code:
     """Change each element with the same probability, each to any other value that it may have.
 
-    The number of nodes changes by one.
-
-    Args:
-        code: Of the space.
-        space: Of codes.
-        rate: Probability with which an element changes.
-        rng: Source of the changes.
-
-    Returns:
-        A code of the space; the same one where no element changed.
+    The number of nodes changes by one; where no element changed, the code is the same.
     """
     if rng.random() < rate:
-        code = _other_nodes(code, space, int(rng.choice(_nodes_beside(code))), rng)
+        code = _one_node_more_or_less(code, space, rng)
     edges = tuple(
         tuple(_other_operation(digit, space, rng) if rng.random() < rate else digit for digit in group)
         for group in code.edges
@@ -160,21 +151,13 @@ def mutate(code: Code, space: Space, rate: float, rng: np.random.Generator) -> C
     return Code(code.nodes, edges, attention)
 
 
-def _nodes_beside(code: Code) -> list[int]:
-    return [nodes for nodes in (code.nodes - 1, code.nodes + 1) if NODES[0] <= nodes <= NODES[1]]
-
-
-def _other_nodes(code: Code, space: Space, nodes: int, rng: np.random.Generator) -> Code:
-    if nodes > code.nodes:
-        return _grown(code, tuple(_operation(space, rng) for _ in range(code.nodes)))
-    return Code(nodes, tuple(group[:-1] for group in code.edges[:-1]), code.attention)
-
-
-def _grown(code: Code, new: tuple[int, ...]) -> Code:
-    """Add a last node, with one edge from each other."""
-    groups = (*code.edges, ())
-    edges = tuple((*group, digit) for group, digit in zip(groups, new, strict=True))
-    return Code(code.nodes + 1, edges, code.attention)
+def _one_node_more_or_less(code: Code, space: Space, rng: np.random.Generator) -> Code:
+    nodes = int(rng.choice([count for count in (code.nodes - 1, code.nodes + 1) if NODES[0] <= count <= NODES[1]]))
+    if nodes < code.nodes:
+        return Code(nodes, tuple(group[:-1] for group in code.edges[:-1]), code.attention)
+    new = [_operation(space, rng) for _ in range(code.nodes)]  # an edge from each other node to the new one
+    edges = tuple((*group, digit) for group, digit in zip((*code.edges, ()), new, strict=True))
+    return Code(nodes, edges, code.attention)
 
 
 def _operation(space: Space, rng: np.random.Generator) -> int:

@@ -32,8 +32,9 @@ from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.inputs import silent_libraries
 from sonoforge.runtime.temporary import temporary_folder
 from sonoforge.training.devices import find_device
+from sonoforge.training.remote_runs import stamps
 from sonoforge.training.run_folder import package_versions
-from sonoforge.training.tasks.travel import pack, read_files, stamps, unpack, write_files
+from sonoforge.training.tasks.travel import pack, read_files, unpack, write_files
 from sonoforge.training.tasks.workers import (
     MOST_DEATHS,
     Reads,
@@ -326,8 +327,8 @@ def do_task(work: bytes, index: int, home: Home, files: Mapping[str, Any] | None
 
     with temporary_folder() as folder:
         write_files(folder, dict(zip(files, ray.get(list(files.values())), strict=True)))
-        before = stamps(folder)
+        before = stamps(folder, frozenset())
         function, tasks = unpack(work, folder)
         result = function(tasks[index])
-        written = [folder / name for name, stamp in stamps(folder).items() if before.get(name) != stamp]
+        written = [folder / name for name, stamp in stamps(folder, frozenset()).items() if before.get(name) != stamp]
         return pack((result, read_files(folder, written)), folder)

@@ -69,23 +69,9 @@ def unpack(data: bytes, run: Path) -> Any:
 
 def read_files(run: Path, paths: Iterable[Path]) -> dict[str, bytes]:
     """Read files, and all files of folders, by their path in the run folder; what is missing is left out."""
-    found: dict[str, bytes] = {}
-    for path in paths:
-        files = (path,) if path.is_file() else sorted(path.rglob("*"))
-        found |= {name: run.joinpath(name).read_bytes() for name in _names(run, files)}
-    return found
-
-
-def stamps(run: Path) -> dict[str, tuple[int, int]]:
-    """Return what tells each file of a folder from its next version."""
-    status = {name: run.joinpath(name).stat() for name in _names(run, run.rglob("*"))}
-    return {name: (own.st_mtime_ns, own.st_size) for name, own in status.items()}
-
-
-def _names(run: Path, files: Iterable[Path]) -> list[str]:
-    """Name the finished files among some paths."""
-    relative = (path.relative_to(run) for path in files if path.is_file())
-    return [name.as_posix() for name in relative if not any(map(is_unfinished, name.parts))]
+    found = [path for given in paths for path in ((given,) if given.is_file() else sorted(given.rglob("*")))]
+    names = [path.relative_to(run) for path in found if path.is_file()]
+    return {name.as_posix(): (run / name).read_bytes() for name in names if not any(map(is_unfinished, name.parts))}
 
 
 def write_files(run: Path, files: Mapping[str, bytes]) -> None:

@@ -8,7 +8,6 @@ optimistic on these, so the page also has its KID on images that no trial has re
 import dataclasses
 import logging
 from pathlib import Path
-from typing import NamedTuple
 
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
@@ -30,38 +29,30 @@ log = logging.getLogger(__name__)
 METRIC = "kid"
 
 
-class _Recipe(NamedTuple):
-    """One recipe, ready to be searched."""
-
-    source: Source
-    opened: Opened
-    space: tuple[Parameter, ...]
-
-
 def main(config: TuneConfig) -> Outcome:
     """Do the trials that are missing, and write table and page anew after each."""
     check_cluster(config.cluster, config.device)
     config = dataclasses.replace(config, pruner=config.pruner or ("median",))
     recipes = _prepare(config)
-    about = _about(config, recipes[0].opened)
-    with searching.open_folder("tune", config, recipes[0].opened) as folder:
+    first = recipes[0][1]
+    about = _about(config, first)
+    with searching.open_folder("tune", config, first) as folder:
         storage = open_storage(folder / FILE)
+        rules = Rules(config.gan.seed, METRIC, config.pruner or (), config.trial_minutes)
         planned = []
-        for own in recipes:
-            name = own.source.settings.recipe
-            strategy = SettingsSearch(name, own.space, config.trials, config.sampler, config.gan.seed)
-            rules = Rules(config.gan.seed, METRIC, config.pruner or (), config.trial_minutes)
+        for source, opened, space in recipes:
+            strategy = SettingsSearch(opened.settings.recipe, space, config.trials, config.sampler, config.gan.seed)
 
-            def settings(trial: Trial, own: _Recipe = own) -> GanSettings:
-                return trial_settings(own.opened, trial.study, trial.number, tried(trial))
+            def settings(trial: Trial, opened: Opened = opened) -> GanSettings:
+                return trial_settings(opened, trial.study, trial.number, tried(trial))
 
-            planned.append(searching.Planned(Study(storage, strategy), own.source, own.opened, rules, settings))
+            planned.append(searching.Planned(Study(storage, strategy), source, opened, rules, settings))
         with searching.open_trials(folder, config, about, [own.study for own in planned]) as trials:
             trials.carry_out(planned)
         return searching.conclude(folder, [_result(folder, config, own) for own in planned], about)
 
 
-def _prepare(config: TuneConfig) -> list[_Recipe]:
+def _prepare(config: TuneConfig) -> list[tuple[Source, Opened, tuple[Parameter, ...]]]:
     """Open images and networks of each recipe, and refuse what cannot be trained, before there is a folder."""
     if len(set(config.recipes)) < len(config.recipes):
         raise SonoforgeError(f"--recipes: found {','.join(config.recipes)}, expected different recipes")
@@ -70,9 +61,8 @@ def _prepare(config: TuneConfig) -> list[_Recipe]:
     recipes = []
     for recipe in config.recipes:
         source, opened = searching.open_images(config, dataclasses.replace(config.gan, recipe=recipe))
-        settings = opened.settings
-        space = possible_space(opened, recipe_space(compose(settings), source.settings, narrowed))
-        recipes.append(_Recipe(source, opened, space))
+        space = possible_space(opened, recipe_space(opened.recipe, source.settings, narrowed))
+        recipes.append((source, opened, space))
         log.info("%s: searched are %s", recipe, ", ".join(map(describe, space)))
     return recipes
 
