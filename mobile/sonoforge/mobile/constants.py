@@ -2,7 +2,6 @@
 
 import json
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,11 @@ def constants() -> dict[str, dict[str, Any]]:
     """Return each module's constants by its name and theirs, without the underscore of private ones."""
     rooms = {"images": _IMAGES, "inference": _INFERENCE}
     named = [(room, name) for room, names in rooms.items() for name in names.split()]
-    found = {name: _of(import_module(f"sonoforge.runtime.{room}.{name}")) for room, name in named}
+    found: dict[str, dict[str, Any]] = {name: {} for _, name in named}
+    for room, name in named:
+        for constant, value in vars(import_module(f"sonoforge.runtime.{room}.{name}")).items():
+            if constant.lstrip("_").isupper() and isinstance(value, _KINDS):
+                found[name][constant.lstrip("_")] = _plain(value)
     found["trust"]["CAUSES"] = {cause.name: cause.value for cause in Cause}
     return found
 
@@ -32,11 +35,6 @@ def script() -> bytes:
     Not as JSON: importing that needs import attributes, which the web views of older phones lack.
     """
     return f"export default {json.dumps(constants(), indent=1, ensure_ascii=False)};\n".encode()
-
-
-def _of(module: ModuleType) -> dict[str, Any]:
-    named = {name.lstrip("_"): value for name, value in vars(module).items() if name.lstrip("_").isupper()}
-    return {name: _plain(value) for name, value in named.items() if isinstance(value, _KINDS)}
 
 
 def _plain(value: Any) -> Any:

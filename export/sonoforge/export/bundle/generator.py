@@ -135,19 +135,16 @@ class ExportedGenerator:
 
     def check(self, name: str, file: Path) -> tuple[FormatRow, list[str]]:
         """Compare a file's images with torch's."""
-        worst, allowed = _difference(self.source.generator, name, file), self.allowed(name)["tolerance"]
+        if name.startswith(("onnx", "torchscript")):
+            answer = runners.open_file(name, file)
+        else:  # may end with a signal
+            answer = lambda fed: runners.run_in_subprocess(name, file, fed, batch=len(fed[0]))  # noqa: E731
+        worst, allowed = largest_difference(self.source.generator, answer), self.allowed(name)["tolerance"]
         assert isinstance(allowed, float)  # noqa: S101 - see `allowed`
         figures: FormatRow = {"max_abs": worst} if math.isfinite(worst) else {}  # NaN is not JSON
         if worst <= allowed:
             return figures, []
         return figures, [f"images differ from torch's by {worst:.2g} (allowed {allowed:g})"]
-
-
-def _difference(generator: nn.Module, name: str, path: Path) -> float:
-    """Run a file, in a subprocess where it may end with a signal, and compare with torch."""
-    if name.startswith(("onnx", "torchscript")):
-        return largest_difference(generator, runners.open_file(name, path))
-    return largest_difference(generator, lambda fed: runners.run_in_subprocess(name, path, fed, batch=len(fed[0])))
 
 
 def _about(about: Description, generator: nn.Module, data_names: Sequence[str], extras: Extras) -> ManifestJson:

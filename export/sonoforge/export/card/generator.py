@@ -11,11 +11,15 @@ def generator_card(record: ManifestJson) -> str:
     image, latents, training = record["image"], record["latents"], record["training"]
     colour = "grey" if image["channels"] == 1 else "RGB"
     shown = ", ".join(record["classes"]) or record["class_name"] or "not named"
+    maps = (
+        f"{training['label_maps']} label maps of its training images, which its files hold: outlines of real patients."
+    )
+    kept_maps = [f"It draws into {maps}"] if training["label_maps"] else []
     limits = [
         "A generator may repeat itself, leave out what is rare, and copy training images. `sonoforge evaluate` "
         "measures all three" + ("." if training["measured"] else "; its figures are not part of this bundle."),
         "The weights may allow conclusions about training images: share them as you may share the data.",
-        *_kept_maps_in_words(training["label_maps"]),
+        *kept_maps,
         "Images must keep the note that they are synthetic, which `sonoforge gan sample` writes into each file.",
     ]
     sources = [f"- {own['name']}: {own['licence']}. {own['citation']}." for own in training["sources"]]
@@ -81,8 +85,3 @@ def _masks_in_words(masks: int, structures: Sequence[str]) -> str:
     if masks == 1:
         return ", each image with its mask as one more channel"
     return f", each image with masks of {', '.join(structures)} as further channels"
-
-
-def _kept_maps_in_words(count: int) -> list[str]:
-    kept = f"{count} label maps of its training images, which its files hold: outlines of real patients."
-    return [f"It draws into {kept}"] if count else []

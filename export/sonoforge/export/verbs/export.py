@@ -49,7 +49,9 @@ def main(config: ExportConfig) -> Outcome:
     target = _zip_target(folder, source) if config.zip else None
     evidence = [Path(run) for run in config.evidence]
     if is_generator:
-        checkpoint = _checkpoint(source, config.checkpoint)
+        measured = best_checkpoint(source / "checkpoints")
+        checkpoint = find_checkpoint(source, config.checkpoint or ("best" if measured else "last"))
+        log.info("%s", checkpoint)
         reference = None
         if config.reference:
             from sonoforge.export.generators.reference import make_reference  # noqa: PLC0415 - needs the extra train
@@ -63,13 +65,6 @@ def main(config: ExportConfig) -> Outcome:
     else:
         rows = bundle_from_run(source, folder, config.formats, config.data, evidence)
     return _report(folder, target, rows)
-
-
-def _checkpoint(run: Path, which: str) -> Path:
-    """Find a checkpoint: the given one, or the best, or the last where none was measured."""
-    checkpoint = find_checkpoint(run, which or ("best" if best_checkpoint(run / "checkpoints") else "last"))
-    log.info("%s", checkpoint)
-    return checkpoint
 
 
 def _zip_target(folder: Path, source: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import Recipe, Strength
+from sonoforge.training.gan.recipes import Recipe
 
 Value = str | int | float
 
@@ -198,11 +198,7 @@ def with_values(settings: GanSettings, recipe: Recipe, values: Values) -> GanSet
     weights = {name: float(value) for name, value in values.items() if name in REGULARISER_NAMES}
     if weights:
         changes[REGULARISERS] = ",".join(
-            _strength(name, own._replace(weight=weights.get(name, own.weight)))
+            f"{name}={weights.get(name, own.weight):g}" + (f":{own.interval}" if own.interval > 1 else "")
             for name, own in recipe.regularisers.items()
         )
     return dataclasses.replace(settings, **changes)
-
-
-def _strength(name: str, strength: Strength) -> str:
-    return f"{name}={strength.weight:g}" + (f":{strength.interval}" if strength.interval > 1 else "")

@@ -61,8 +61,16 @@ def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
     if jobs <= 1:
         yield ThisProcess(str(device))
         return
-    with open_processes(jobs, str(device)) as processes:
+    others = set(multiprocessing.active_children())
+    processes = Processes(jobs, str(device))
+    try:
         yield processes
+    except KeyboardInterrupt:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        raise
+    finally:
+        processes.close()
 
 
 class ThisProcess:
@@ -91,23 +99,11 @@ class ThisProcess:
             torch.set_num_threads(threads)
 
 
-@contextlib.contextmanager
-def open_processes(jobs: int, device: str) -> Iterator[Processes]:
-    """Hold processes, each started when it is first needed, until the end."""
-    others = set(multiprocessing.active_children())
-    processes = Processes(jobs, device)
-    try:
-        yield processes
-    except KeyboardInterrupt:
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.kill()
-        raise
-    finally:
-        processes.close()
-
-
 class Processes:
-    """A pool of its own for each process: the standard library gives a pool up when one of its processes dies."""
+    """Processes, each started when it is first needed.
+
+    Each has a pool of its own: the standard library gives a pool up when one of its processes dies.
+    """
 
     def __init__(self, jobs: int, device: str) -> None:
         self.slots, self.device = jobs, device

@@ -8,7 +8,6 @@ travel: each machine reads the data set under the same path, and the check of th
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
 import logging
 import math
@@ -57,6 +56,7 @@ _SMALLEST_SHARE = 1e-4  # of a GPU: Ray counts in these
 _SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".*"}
 # Listen to this machine alone, as Ray does by itself on Windows and macOS.
 _CLOSED = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_TOKEN = secrets.token_hex(32)  # that a cluster of this process asks of all; Ray would keep one in the user's home
 _AS_PROCESSES = {"RAY_worker_niceness": "0"}  # not behind all else on this machine, as Ray's workers are by default
 
 
@@ -86,7 +86,7 @@ def open_cluster(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
     check_cluster(settings.cluster, settings.device)
     local = settings.cluster == LOCAL
     with contextlib.ExitStack() as stack:
-        own = _CLOSED | _AS_PROCESSES | {"RAY_AUTH_TOKEN": _token()} if local else {}
+        own = _CLOSED | _AS_PROCESSES | {"RAY_AUTH_TOKEN": _TOKEN} if local else {}
         stack.enter_context(_environment(_SILENT | own))
         import ray  # noqa: PLC0415 - an extra, and slow to import
 
@@ -127,12 +127,6 @@ def _knock(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
-
-
-@functools.cache
-def _token() -> str:
-    """Return what a cluster of this process asks of all who speak to it; Ray would keep one in the user's home."""
-    return secrets.token_hex(32)
 
 
 @contextlib.contextmanager
