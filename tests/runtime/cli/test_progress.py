@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import struct
@@ -23,11 +24,11 @@ from sonoforge.runtime.images.inputs import silent_libraries
 now = [0.0]
 progress.time.monotonic = lambda: now[0]
 configure_logging(quiet="--quiet" in sys.argv)
-with progress.progress("classifying", 400) as advance:
+with progress.progress_bar("classifying", 400, silenced=True) as advance:
     for done in range(1, 401):
         now[0] += 1.0
         with silent_libraries():
-            advance(done)
+            advance(done, None)
         if done == 200:
             say("half")
             logging.getLogger("sonoforge").error("trouble")
@@ -108,11 +109,60 @@ def test_time_left_in_one_unit(seconds: float, words: str) -> None:
     assert time_left(seconds) == words
 
 
-def test_the_first_of_many_says_nothing_of_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter([0.0, 50.0, 100.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
-    stream = io.StringIO()
-    meter = progress._Meter("comparing", 1000, stream)
-    meter.advance(1)  # after 50 s
-    meter.advance(500)
-    assert stream.getvalue().splitlines() == ["comparing: 1 of 1000", "comparing: 500 of 1000, about 2 min left"]
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that a clock shows, and a command line that prints messages."""
+    logger = logging.getLogger("sonoforge")
+    monkeypatch.setattr(logger, "handlers", [logging.StreamHandler()])
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    seconds = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: seconds[0])
+    return seconds
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_state_and_what_was_done_before_stand_on_80_columns(
+    monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    title, state = "looking for images it has seen", "D 1.234 G 5.678, KID 0.0123, diversity 0.456, and more words"
+    with progress.progress_bar(title, 10000, 4000) as advance:
+        now[0] += 60.0
+        advance(5000, state)
+        now[0] += 60.0
+        advance(6000, None)
+    bars = [part for part in terminal.getvalue().split("\r") if part.strip()]
+    assert [len(bar) <= 79 and bar.startswith(title) for bar in bars] == [True, True, True]
+    assert "4000/10000  40 %" in bars.pop(0)
+    assert "5000/10000  50 %  5 min left" in bars[0] and "6000/10000  60 %  4 min left" in bars[1]
+    assert all(state[:4] in bar for bar in bars)
+
+
+def test_elsewhere_a_line_is_a_message(
+    monkeypatch: pytest.MonkeyPatch, now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(logging.getLogger("sonoforge"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    with progress.progress_bar("folds", 100, 10) as advance:
+        for step in range(11, 101):
+            now[0] += 2.0
+            advance(step, "gan" if step == 85 else None)
+    told = [record.getMessage() for record in caplog.records]
+    assert told[3] == "folds: 70 of 100, about 60 s left"  # 2 s each, 30 are left
+    assert [message.split()[1] for message in told] == ["25", "40", "55", "70", "85"]
+    assert told[4] == "folds: 85 of 100, about 30 s left; gan"
+    caplog.clear()
+    with progress.progress_bar("comparing", 1000) as advance:
+        for step, seconds in ((1, 40.0), (500, 60.0)):  # the first took what was prepared before it, too
+            now[0] += seconds
+            advance(step, None)
+    assert [record.getMessage() for record in caplog.records] == [
+        "comparing: 1 of 1000",
+        "comparing: 500 of 1000, about 2 min left",
+    ]

@@ -9,20 +9,18 @@ import logging
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
-from rich.console import Console
 
 from gan_trainings import measured_pace, write_pictures
 from processes import Written, start
 from program import refused, sonoforge, succeed
 from sonoforge.models.ga_gan.codes import PUBLISHED
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training import progress, run_folder
+from sonoforge.training import run_folder
 
 TRAIN = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--class-name", "malignant", "--image-size", "32"]
 TRAIN += ["--batch", "8", "--seed", "3", "--device", "cpu", "--metrics", "none"]
@@ -249,68 +247,6 @@ def test_log_txt_holds_messages_and_the_reason_of_a_stop(tmp_path: Path) -> None
     assert "INFO step 1" in text
     assert "ERROR stopped: SonoforgeError: disk full" in text
     assert "later" not in text
-
-
-def test_the_bar_is_shown_and_log_lines_go_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    logger = logging.getLogger("sonoforge")
-    logger.handlers[:] = [logging.StreamHandler()]
-    logger.setLevel(logging.INFO)
-    assert progress.is_interactive()
-    with progress.progress_bar("training", 10, 4, show=True) as advance:
-        advance(5, "D 1.0")
-        logger.info("a line")
-    text = terminal.getvalue()
-    assert "training" in text
-    assert "ETA" in text
-    assert "5/10" in text.replace(" ", "")
-    assert "a line" in text
-    assert logger.handlers[0].stream is terminal  # type: ignore[attr-defined]
-    logger.handlers[0].setLevel(logging.WARNING)  # --quiet
-    assert not progress.is_interactive() and not progress.is_shown()
-
-
-def test_progress_fits_80_columns_and_is_a_line_each_half_minute_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    title, state = "looking for images it has seen", "D 1.234 G 5.678, KID 0.0123, diversity 0.456, and more words"
-    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None, legacy_windows=False)
-    monkeypatch.setattr(progress, "Console", lambda **_: console)
-    monkeypatch.setattr(progress.sys, "stderr", type("Terminal", (io.StringIO,), {"isatty": lambda self: True})())
-    with progress.progress_bar(title, 10000, show=True) as advance:
-        advance(5000, state)
-    shown = re.sub(r"\x1b\[[0-9?]*[A-Za-z]", "", console.file.getvalue())  # type: ignore[attr-defined]
-    lines = [line for line in re.split("[\r\n]+", shown) if line.strip()]
-    assert any(title in line and "5000/10000" in line for line in lines)
-    assert max(map(len, lines)) <= 80
-    assert all(title in line for line in lines)  # none is broken in two
-
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
-    caplog.set_level(logging.INFO)
-    with progress.progress_bar("folds", 100, 10, show=True) as advance:
-        for step in range(11, 101):
-            now[0] += 2.0
-            advance(step, None)
-    told = [record.getMessage() for record in caplog.records]
-    assert told[3] == "folds: 70 of 100, about 60 s left"  # 2 s each, 30 are left
-    assert [message.split()[1] for message in told] == ["25", "40", "55", "70", "85"]
-    caplog.clear()
-    with progress.progress_bar("comparing", 1000, show=True) as advance:
-        for step, seconds in ((1, 40.0), (500, 60.0)):  # the first took what was prepared before it, too
-            now[0] += seconds
-            advance(step, None)
-    assert [record.getMessage() for record in caplog.records] == [
-        "comparing: 1 of 1000",
-        "comparing: 500 of 1000, about 2 min left",
-    ]
 
 
 def test_a_log_within_a_log_writes_each_message_once(tmp_path: Path) -> None:

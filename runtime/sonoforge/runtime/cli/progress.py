@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 # What is done sooner needs no bar; a bar that changes more often cannot be read; a log is not to be filled.
-_FIRST_SECONDS, _BAR_SECONDS, LINE_SECONDS = 1.0, 0.1, 30.0
+_FIRST_SECONDS, _BAR_SECONDS, _LINE_SECONDS = 1.0, 0.1, 30.0
 # Of the whole that must be done before the time left is told: the first of many tells little, as what was prepared
 # before it took its time, too.
-FIRST_SHARE = 0.01
-_NARROWEST_BAR = 10  # characters
+_FIRST_SHARE = 0.01
+_NARROWEST_BAR, _WIDEST_BAR, _STATE = 10, 40, 24  # characters; of the state, those that the bar leaves it
 
-Advance = Callable[[int], None]
+Advance = Callable[[int, str | None], None]
+"""Takes how many are done, and a few words on the state, or None to keep them."""
+
+log = logging.getLogger(__name__)
 
 
 def stderr_handlers() -> list[logging.StreamHandler[TextIO]]:
@@ -35,19 +38,30 @@ def quiet() -> bool:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
+def progress_bar(
+    title: str, total: int, done: int = 0, *, show: bool = True, silenced: bool = False
+) -> Iterator[Advance]:
     """Hand out the function that tells how many of ``total`` are done.
 
     The bar makes way for every message and answer that is printed meanwhile.
+
+    Args:
+        title: A word or two.
+        total: Steps in all.
+        done: Steps that were done before.
+        show: False for nothing.
+        silenced: Whether stderr is closed to messages at times, see `inputs.silent_libraries`.  If not, lines are
+            messages, which a run's ``log.txt`` holds, too.
     """
-    if quiet() or total < 2:
-        yield lambda done: None
+    if quiet() or total < 2 or not show:
+        yield lambda done, state: None
         return
     stream, opened = _own_stderr()
-    meter = _Meter(title, total, stream)
-    handlers = logging.getLogger("sonoforge").handlers[:]
+    meter = _Meter(title, (done, total), stream, silenced)
+    handlers = logging.getLogger("sonoforge").handlers[:] if stream.isatty() else []
     for handler in handlers:
         handler.addFilter(meter.make_way)
+    meter.advance(done, None)  # a first step may take long
     try:
         yield meter.advance
     finally:
@@ -74,27 +88,32 @@ def _own_stderr() -> tuple[TextIO, bool]:
 
 
 class _Meter:
-    def __init__(self, title: str, total: int, stream: TextIO) -> None:
-        self._title, self._total, self._stream = title, total, stream
-        self._is_terminal = stream.isatty()
+    def __init__(self, title: str, span: tuple[int, int], stream: TextIO, silenced: bool) -> None:
+        self._title, (self._start, self._total), self._stream = title, span, stream
+        self._is_terminal, self._silenced = stream.isatty(), silenced
         self._begun = time.monotonic()
-        self._next = self._begun + (_FIRST_SECONDS if self._is_terminal else LINE_SECONDS)
+        self._next = self._begun + (_FIRST_SECONDS * silenced if self._is_terminal else _LINE_SECONDS)
         self._drawn = 0  # characters on the line
+        self._state = ""
 
-    def advance(self, done: int) -> None:
+    def advance(self, done: int, state: str | None) -> None:
         """Show the progress, if it is time."""
-        now = time.monotonic()
+        self._state = self._state if state is None else state
+        now, known, all_of_it = time.monotonic(), done - self._start, self._total - self._start
         if now < self._next or not (self._is_terminal or done < self._total):
             return
-        told = done and done >= FIRST_SHARE * self._total
-        left = time_left((now - self._begun) / done * (self._total - done)) if told else ""
+        told = known > 0 and known >= _FIRST_SHARE * all_of_it
+        left = time_left((now - self._begun) / known * (self._total - done)) if told else ""
         if self._is_terminal:
             self._draw(done, left)
             self._next = now + _BAR_SECONDS
+            return
+        line = f"{self._title}: {done} of {self._total}{', about ' * bool(left)}{left}{'; ' * bool(state)}{state or ''}"
+        if self._silenced:
+            self._write(line + "\n")
         else:
-            self._stream.write(f"{self._title}: {done} of {self._total}{', about ' * bool(left)}{left}\n")
-            self._stream.flush()
-            self._next = now + LINE_SECONDS
+            log.info("%s", line)
+        self._next = now + _LINE_SECONDS
 
     def make_way(self, record: logging.LogRecord) -> bool:
         """Take the bar away before a message is printed; a filter of its handler."""
@@ -114,10 +133,11 @@ class _Meter:
         except OSError:
             columns = 80
         facts = f" {done}/{self._total}  {100 * done // self._total} %  {left}"
-        room = min(columns - 1 - len(self._title) - len(facts) - 3, 40)
+        beside = len(self._title) + len(facts) + min(len(self._state) + 2, _STATE) * bool(self._state)
+        room = min(columns - 1 - beside - 3, _WIDEST_BAR)
         filled = max(room, 0) * done // self._total
         bar = f" [{'#' * filled}{'-' * (room - filled)}]" if room >= _NARROWEST_BAR else ""
-        line = f"{self._title}{bar}{facts}"[: columns - 1]
+        line = f"{self._title}{bar}{facts}  {self._state}".rstrip()[: columns - 1]
         self._write("\r" + line.ljust(self._drawn))
         self._drawn = len(line)
 

@@ -44,7 +44,7 @@ from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Orig
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.answering import Answering, Extras
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.cli.progress import progress
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words
 from sonoforge.runtime.inference.classifier import Classifier
@@ -158,7 +158,7 @@ def _answers(
         log.info("%d files are answered already, %d are left", len(files) - len(left), len(left))
     table.begin([names[file] for file in left], more=bool(config.watch))
     done = itertools.count(1)
-    with progress("classifying", len(left)) as advance:
+    with progress_bar("classifying", len(left), silenced=True) as advance:
 
         def keep(entry: Entry) -> None:
             answering.mark_repeat(entry)
@@ -166,7 +166,7 @@ def _answers(
             for own in kept:
                 if not own.holds(entry["file"]):
                     own.add(entry)
-            advance(next(done))
+            advance(next(done), None)
 
         workers = config.workers or workers_for(len(left), config.threads)
         yield from answers_in_order(answering.answer, keep, left, workers)

@@ -53,7 +53,7 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.answer_files import CsvFormat
 from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.cli.progress import progress
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.distances.to_reference import DISTANCES, Distances, measure_distances
 from sonoforge.runtime.errors import SonoforgeError
@@ -149,11 +149,11 @@ _Measured = tuple[Entry, Result | None, Image.Image | None]
 
 def _each(title: str, found: Found, manifest: ClassifierManifest, classifier: Classifier | None) -> Iterator[_Measured]:
     """Measure file after file, and show the progress."""
-    with progress(title, len(found.files)) as advance:
+    with progress_bar(title, len(found.files), silenced=True) as advance:
         for number, file in enumerate(found.files, start=1):
             failed = found.failures.get(file)
             yield (failed, None, None) if failed else _measure(file, manifest, classifier)
-            advance(number)
+            advance(number, None)
 
 
 def _measure(file: str, manifest: ClassifierManifest, classifier: Classifier | None) -> _Measured:

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.network import Backbone, load_backbone
 from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
@@ -43,7 +44,6 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SEALED, SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import (
@@ -227,7 +227,7 @@ def _run_missing(planned: _Planned, workers: Workers) -> None:
     run_inner_folds(inner, workers)
     missing = [nested.with_choice(task) for task in missing]
     write_features(missing, workers)
-    with progress_bar("folds", len(tasks), done, show=is_shown()) as advance:
+    with progress_bar("folds", len(tasks), done) as advance:
         for result in workers.run(run_fold, missing, files_read):
             done += 1
             where = f"{result.arm}: fold {result.fold + 1} of {tasks[0].plan.folds} (seed {result.seed})"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images import scan_metrics
@@ -47,7 +48,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
-from sonoforge.training.progress import in_threads, is_shown, progress_bar
+from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import calibration
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
@@ -150,7 +151,7 @@ def train_final(
     added = balance(arm, images, generators, lambda: train_scorer(images, job))
     with (
         deterministic_kernels(job.device),
-        progress_bar("final model", job.settings.epochs, show=is_shown()) as advance,
+        progress_bar("final model", job.settings.epochs) as advance,
     ):
 
         def on_epoch(row: EpochRow) -> None:

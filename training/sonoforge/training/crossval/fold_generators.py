@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.crossval.arms import classes_with_generators
 from sonoforge.training.crossval.balancing import check_enough_groups
@@ -17,7 +18,6 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.masks import read_masks
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.tasks.workers import Workers
 
@@ -102,7 +102,7 @@ def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None
     if not needed:
         return
     log.info("%d generators for %d folds", len(needed), sum(task.own_arm.reads_generators for task in tasks))
-    with progress_bar("generators", len(needed), show=is_shown()) as advance:
+    with progress_bar("generators", len(needed)) as advance:
         for done, name in enumerate(workers.run(_train, needed, _begun), 1):
             advance(done, name)
 

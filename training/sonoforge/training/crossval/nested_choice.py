@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.crossval.arms import at_dose, find_arm
@@ -25,7 +26,6 @@ from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, Inside, 
 from sonoforge.training.crossval.folds import files_read, run_fold
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import LEFT_OUT, UNTESTED, SplitPlan
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.statistics.results import ChoiceResult, FoldChoiceResult
 from sonoforge.training.tasks.workers import Workers
 
@@ -162,7 +162,7 @@ def run_inner_folds(missing: Sequence[FoldTask], workers: Workers) -> None:
     if not missing:
         return
     log.info("%d inner folds to choose settings on", len(missing))
-    with progress_bar("inner folds", len(missing), show=is_shown()) as advance:
+    with progress_bar("inner folds", len(missing)) as advance:
         for done, result in enumerate(workers.run(run_fold, missing, files_read), 1):
             advance(done, result.arm)
 

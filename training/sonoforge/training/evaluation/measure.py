@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.distances.halves import draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.image_set import ImageSet
@@ -22,7 +23,6 @@ from sonoforge.training.evaluation.tasks import EmbeddedSets, Figure, Task, list
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.lpips import Lpips
 from sonoforge.training.metrics.spaces import Space, open_space
-from sonoforge.training.progress import is_shown, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Me
     rows: list[MetricRow] = []
     left_out: list[Unmeasured] = []
     done = 0
-    with progress_bar("measuring", sum(rounds(task, repeats) for task in tasks), show=is_shown()) as advance:
+    with progress_bar("measuring", sum(rounds(task, repeats) for task in tasks)) as advance:
 
         def tick(title: str) -> None:
             nonlocal done
@@ -150,7 +150,7 @@ def measure_sets(evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet)
 
 def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:
     log.info("features: %s", space.name)
-    with progress_bar("embedding", len(real) + len(fake), show=is_shown()) as advance:
+    with progress_bar("embedding", len(real) + len(fake)) as advance:
         first = embed_cached(space, real.pixels, cache, advance)
         second = embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
     return EmbeddedSets(space.short_name, first, second)

@@ -13,7 +13,6 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import PRECISIONS
 from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.gan.training import Training
-from sonoforge.training.progress import is_shown
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[]
     for count in (FIRST_STEPS, PACE_STEPS):
         own = folder / PACE / f"{count}-steps"
         with _trainings_untold():
-            train_gan(training.of_length(count), own, resume=True, show_progress=is_shown(), stop=stop)
+            train_gan(training.of_length(count), own, resume=True, show_progress=True, stop=stop)
         fabric.barrier()  # the first process writes what all of them read now, so that they agree
         if not run_folder.is_finished(own):
             return None

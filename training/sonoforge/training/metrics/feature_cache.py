@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sonoforge.runtime.cli.progress import Advance
 from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.metrics.spaces import Embedded, Space, joined
-from sonoforge.training.progress import Advance
 
 FOLDER = "features"
 _CHUNK = 512  # images a file: what an interrupted run loses at most; whole batches

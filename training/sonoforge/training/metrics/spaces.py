@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.cli.progress import Advance
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.copies.nearest_training import area_shares
@@ -32,7 +33,6 @@ from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.metrics import inception
 from sonoforge.training.metrics.features import EMBED_SIZE, NETWORKS, Features, open_features
 from sonoforge.training.pretrained import DIGEST
-from sonoforge.training.progress import Advance
 
 IMAGENET_NETWORKS = {
     "mobilenetv2-imagenet": "mobilenet_v2",

@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.runtime.urls import is_url, open_url, told
 from sonoforge.training.checked_file import sha256_of
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.data import DataFetchConfig
 
 
@@ -39,7 +39,7 @@ def main(config: DataFetchConfig) -> Outcome:
     out, copied = Path(config.out), 0
     # Manifests last, as where they are from: a folder with one is complete.
     ordered = sorted(found, key=lambda name: (name.endswith(f"/{MANIFEST}"), name))
-    with progress_bar("copying", len(ordered), show=is_shown()) as advance:
+    with progress_bar("copying", len(ordered)) as advance:
         for done, name in enumerate(ordered, start=1):
             target = out / _inside(config.url, root, name)
             if not target.is_file() or target.stat().st_size != found[name]:

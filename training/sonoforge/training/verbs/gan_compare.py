@@ -40,7 +40,6 @@ from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.metrics.lpips import Lpips, open_lpips
 from sonoforge.training.pages.gan_comparison import pictures, tables
 from sonoforge.training.pages.gan_comparison.tables import read_comparison
-from sonoforge.training.progress import is_shown
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.statistics.published_gans import Paper, find_paper
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
@@ -286,7 +285,7 @@ def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], 
     device = find_device(training.setup.device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # the recipe before this one, and measuring, may have needed more
-    reached = train_gan(training.setup, own, resume=True, show_progress=is_shown(), stop=interrupted)
+    reached = train_gan(training.setup, own, resume=True, show_progress=True, stop=interrupted)
     return reached if reached == wanted else None
 
 

@@ -24,7 +24,6 @@ from sonoforge.training.gan.pace import LENGTH, steps_in
 from sonoforge.training.gan.progress.curves import PICTURE
 from sonoforge.training.gan.settings import given_lengths
 from sonoforge.training.gan.training import prepare
-from sonoforge.training.progress import is_shown
 from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ def main(config: GanTrainConfig) -> Outcome:
             training,
             folder,
             resume=config.resume,
-            show_progress=is_shown(),
+            show_progress=True,
             stop=lambda: interrupted() or time.monotonic() > deadline,
         )
     finished = run_folder.is_finished(folder)

@@ -11,13 +11,13 @@ import optuna
 from sonoforge.runtime.atomic import remove_folder
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.cli.progress import Advance, progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages import search as page
 from sonoforge.training.pages.terminal.search import search_table, trial_line
-from sonoforge.training.progress import Advance, is_shown, progress_bar
 from sonoforge.training.search.results import Searched, table_columns, trial_row
 from sonoforge.training.search.source import Opened, Source, keep_sources, open_source, with_space
 from sonoforge.training.search.study import Study, Trial, search
@@ -177,7 +177,7 @@ def open_trials(folder: Path, config: TrialsConfig, about: page.About, studies: 
     done = sum(len(study.ended) for study in studies)
     with (
         open_workers(WorkerSettings(config.device, config.jobs, config.cluster), folder, total - done) as workers,
-        progress_bar("trials", total, done, show=is_shown()) as advance,
+        progress_bar("trials", total, done) as advance,
     ):
         yield Trials(folder, about, workers, advance, done)
 

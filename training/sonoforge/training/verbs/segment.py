@@ -15,6 +15,7 @@ import numpy as np
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training import run_folder
@@ -27,7 +28,6 @@ from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.metrics.suited_space import choose_space
 from sonoforge.training.pages.segmentation import REPORT, SetFacts, write_report
 from sonoforge.training.pages.terminal.segmentation import describe_sets
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.segmentation.arms import find_arm
 from sonoforge.training.segmentation.experiment import (
     Experiment,
@@ -208,7 +208,7 @@ def _run(
     settings = WorkerSettings(config.device, config.jobs, config.cluster)
     with open_workers(settings, folder, max(len(drawing), len(scoring))) as workers:
         placed = [_placed(group, workers.device) for group in (drawing, scoring)]
-        with progress_bar("generators", len(drawing), show=is_shown() and bool(drawing)) as advance:
+        with progress_bar("generators", len(drawing), show=bool(drawing)) as advance:
             for done, name in enumerate(workers.run(train_generator, placed[0], files_drawn_from), 1):
                 advance(done, name)
         figures = _measured(workers, placed[0])
@@ -256,7 +256,7 @@ def _scored(workers: Workers, tasks: Sequence[FoldTask]) -> dict[Path, list[Case
     missing = [task for task in tasks if not task.path.is_file()]
     if len(missing) < len(tasks):
         log.info("%d of %d U-Nets are done already", len(tasks) - len(missing), len(tasks))
-    with progress_bar("U-Nets", len(tasks), len(tasks) - len(missing), show=is_shown()) as advance:
+    with progress_bar("U-Nets", len(tasks), len(tasks) - len(missing)) as advance:
         for done, result in enumerate(workers.run(run_fold, missing, files_read), len(tasks) - len(missing) + 1):
             dice = [score.dice for score in result.scores]
             advance(done, f"Dice {np.nanmean(dice):.3f}" if not np.isnan(dice).all() else None)

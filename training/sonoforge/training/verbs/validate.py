@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
@@ -31,7 +32,6 @@ from sonoforge.training.external.figures import RECIPE, Answers, Collection, Rob
 from sonoforge.training.external.robustness import measure_robustness
 from sonoforge.training.pages.external import Answered, write_report
 from sonoforge.training.pages.terminal.external import log_collection
-from sonoforge.training.progress import is_shown, progress_bar
 from sonoforge.training.verbs.settings.crossval import ValidateConfig
 
 TABLE = "answers.csv"
@@ -116,7 +116,7 @@ def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]
         return {"file": path}
 
     paths = [dataset.items[i].path for i in chosen]
-    with progress_bar(f"answering {dataset.name}", len(paths), show=len(paths) > 50 and is_shown()) as advance:
+    with progress_bar(f"answering {dataset.name}", len(paths), show=len(paths) > 50) as advance:
         for done, _ in enumerate(answers_in_order(answer, lambda _: None, paths, workers_for(len(paths), 1)), start=1):
             advance(done, None)
     rows = [results[path] for path in paths]
@@ -139,7 +139,7 @@ def _disturb(
     if not images or len(np.unique(answers.labels)) == 1:
         return None
     some = answers.subset(evenly_spaced(len(answers.files), images))
-    with progress_bar(f"disturbing {dataset.name}", len(some.files), show=is_shown()) as advance:
+    with progress_bar(f"disturbing {dataset.name}", len(some.files)) as advance:
         return measure_robustness(classifier, dataset, some, meanings, lambda done: advance(done, None))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from sonoforge.runtime.atomic import write_json, write_text
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training import run_folder
@@ -40,7 +41,7 @@ from sonoforge.training.gan.progress.ticks import (
 )
 from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.training import SOURCES, Training
-from sonoforge.training.progress import is_interactive, progress_bar
+from sonoforge.training.progress import is_interactive
 
 log = logging.getLogger(__name__)
 
