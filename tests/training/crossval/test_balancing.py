@@ -20,7 +20,7 @@ from sonoforge.training.gan import engine
 from sonoforge.training.gan import training as gan_training
 from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress import tick_metrics
+from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.training import Training
 
 NOTHING = GeneratorJob(GanSettings(), 0, "cpu", Path("unused"))
@@ -194,7 +194,7 @@ def test_any_recipe_can_fill_up_the_classes(recipe: str, squeezenet_file: Path, 
 def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
     squeezenet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tick_metrics, "GENERATED", 8)
+    monkeypatch.setattr(ticks, "GENERATED", 8)
     monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # nothing is vetoed
     seen: list[np.ndarray] = []
     trained_on = gan_training.expand

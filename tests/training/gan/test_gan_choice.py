@@ -15,11 +15,10 @@ from gan_trainings import MEASURED, StopAt, assert_same_tensors, draw_scans, rea
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.batches.training_set import hold_out
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
-from sonoforge.training.gan.generator import generate, load_generator
-from sonoforge.training.gan.progress import tick_metrics
+from sonoforge.training.gan.generator import draw_latents, generate, load_generator
+from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.progress.curves import draw_curves
 from sonoforge.training.gan.progress.ticks import stalled
 from sonoforge.training.metrics.spaces import open_space
@@ -27,7 +26,7 @@ from sonoforge.training.metrics.spaces import open_space
 
 @pytest.fixture(autouse=True)
 def _few_generated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tick_metrics, "GENERATED", 40)
+    monkeypatch.setattr(ticks, "GENERATED", 40)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose KID and FID were measured at every second tick."""
     folder = tmp_path_factory.mktemp("choice") / "measured"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tick_metrics, "GENERATED", 40)
+        patch.setattr(ticks, "GENERATED", 40)
         train_measured(folder)
     return folder
 
@@ -72,7 +71,7 @@ def test_every_second_tick_and_the_last_are_measured_under_a_stated_protocol(mea
 def test_kid_is_that_of_the_averaged_generator_against_the_held_outdraw_scans(measured: Path) -> None:
     """From the files of the run, with equation 4 of Binkowski 2018 written out over all pairs."""
     generator = load_generator(measured)
-    latents = draw_latents(40, generator.latent_size, MEASURED.seed, "metric")  # type: ignore[arg-type]
+    latents = draw_latents(generator, 40, MEASURED.seed, "metric")
     _, held = hold_out(draw_scans(), 0.25, MEASURED.seed)
     assert held is not None
     x = to_pixels(generate(generator, latents)).reshape(40, -1) / 255
@@ -93,7 +92,7 @@ def test_generated_classes_have_the_shares_of_the_held_outdraw_scans(tmp_path: P
     checkpoint = train_measured(tmp_path, images, conditioning="projection", steps=1)
     training, held = hold_out(images, 0.25, MEASURED.seed)
     assert held is not None
-    reference = tick_metrics.make_metric_reference(
+    reference = ticks.make_metric_reference(
         ("kid",), open_space("pixels"), training, held, load_generator(checkpoint), seed=1
     )
     assert reference.labels is not None

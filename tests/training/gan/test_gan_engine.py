@@ -22,9 +22,8 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.pixels import prepare_images, to_tensor, to_unit
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
+from sonoforge.training.gan import generator as gan_generator
 from sonoforge.training.gan import updates as gan_updates
-from sonoforge.training.gan.batches.sampling import RealBatch
-from sonoforge.training.gan.progress import ticks as gan_ticks
 from sonoforge.training.gan.progress.ticks import (
     COLLAPSE_FRACTION,
 )
@@ -172,10 +171,10 @@ def test_numbers_that_are_not_finite_stop_the_training_at_the_last_good_checkpoi
 ) -> None:
     real = gan_updates.draw_real
 
-    def poison(*arguments: Any) -> RealBatch:
-        batch = real(*arguments)
+    def poison(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        images, labels = real(*arguments)
         number = arguments[2]
-        return batch._replace(images=batch.images * (float("nan") if number >= 4 else 1.0))
+        return images * (float("nan") if number >= 4 else 1.0), labels
 
     monkeypatch.setattr(gan_updates, "draw_real", poison)
     with pytest.raises(GateError, match=r"loss not finite by step 6.*last good checkpoint is .*step-00000003.*lower"):
@@ -209,7 +208,7 @@ def test_collapse_is_warned_of_and_recorded(
         good = images[first : first + len(latents)]
         return good if tick < good_ticks else images[:1].expand(len(latents), -1, -1, -1)
 
-    monkeypatch.setattr(gan_ticks, "generate", collapsing)
+    monkeypatch.setattr(gan_generator, "generate", collapsing)
     with caplog.at_level(logging.WARNING):
         train(tmp_path)
     rows = read_rows(tmp_path)

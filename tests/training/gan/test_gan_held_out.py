@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from gan_trainings import MEASURED, draw_scans, image_hashes, train_measured
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.gan import updates as gan_updates
-from sonoforge.training.gan.batches.sampling import RealBatch
 from sonoforge.training.gan.batches.training_set import hold_out, read_training_set
 from sonoforge.training.gan.options import GanSettings
 
@@ -90,10 +90,10 @@ def test_no_step_shows_a_held_out_image(tmp_path: Path, monkeypatch: pytest.Monk
     shown: set[str] = set()
     real = gan_updates.draw_real
 
-    def spy(*arguments: Any) -> RealBatch:
-        batch = real(*arguments)
-        shown.update(image_hashes(to_pixels(batch.images)))
-        return batch
+    def spy(*arguments: Any) -> tuple[Tensor, Tensor | None]:
+        images, labels = real(*arguments)
+        shown.update(image_hashes(to_pixels(images)))
+        return images, labels
 
     monkeypatch.setattr(gan_updates, "draw_real", spy)
     train_measured(tmp_path, steps=40, tick_steps=40, mirror=True, metrics=())

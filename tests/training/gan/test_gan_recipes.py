@@ -20,7 +20,7 @@ from sonoforge.training.gan.batches.training_set import TrainingSet, make_traini
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress import tick_metrics
+from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
@@ -52,8 +52,8 @@ def features(squeezenet_file: Path) -> Features:
 def _small() -> Iterator[None]:
     """Small StyleGANs, and KID on the smallest number of images: here it only has to be there."""
     with tiny_recipes(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tick_metrics, "GENERATED", 3)
-        patch.setattr(tick_metrics, "REAL", 3)
+        patch.setattr(ticks, "GENERATED", 3)
+        patch.setattr(ticks, "REAL", 3)
         yield
 
 
@@ -213,7 +213,7 @@ def test_training_stops_when_kid_no_longer_falls(
     images: TrainingSet, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.5, 0.3, 0.4, 0.35, 0.2, 0.1])
-    monkeypatch.setattr(tick_metrics, "kernel_distance", lambda *_: Kid(next(values), 0.01))
+    monkeypatch.setattr(ticks, "kernel_distance", lambda *_: Kid(next(values), 0.01))
     monkeypatch.setattr(gan_checkpoint, "COLLAPSE_FRACTION", 0.0)  # of a generator that has not learned yet
     measured = {"metrics": ("kid",), "metric_features": features.name}
     settings = _settings("dcgan", features, steps=12, tick_steps=2, stop_after=2, **measured)

@@ -107,12 +107,12 @@ def test_the_parts_of_all_processes_make_the_batch(world: int) -> None:
     images = draw_masked_discs()
     device_images = _on_device(images)
     sampling = Sampling(12, seed=2, balanced=True, mirror=True, affine=AffineRanges())
-    whole = draw_real(device_images, sampling, step=7)
+    whole, labels = draw_real(device_images, sampling, step=7)
     parts = [draw_real(device_images, sampling, 7, rank, world) for rank in range(world)]
-    assert all(len(part.images) == 12 // world for part in parts)
-    assert whole.labels is not None
-    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
-    assert torch.equal(torch.cat([part.labels for part in parts if part.labels is not None]), whole.labels)
+    assert all(len(part) == 12 // world for part, _ in parts)
+    assert labels is not None
+    assert torch.equal(torch.cat([part for part, _ in parts]), whole)
+    assert torch.equal(torch.cat([own for _, own in parts if own is not None]), labels)
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
@@ -122,18 +122,18 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
 
 def test_a_step_shows_the_chosen_images_with_their_labels() -> None:
     images = draw_masked_discs()
-    batch = draw_real(_on_device(images), Sampling(4, seed=2), step=3)
+    shown, labels = draw_real(_on_device(images), Sampling(4, seed=2), step=3)
     chosen = choose_images(Sampling(4, seed=2), 6, None, 3)
-    assert torch.equal(batch.images, to_unit(to_tensor(images.pixels[chosen])))
-    assert batch.labels is not None
-    assert list(batch.labels) == list(chosen % 2)
-    assert draw_real(_on_device(images, labelled=False), Sampling(4, seed=2), step=3).labels is None
+    assert torch.equal(shown, to_unit(to_tensor(images.pixels[chosen])))
+    assert labels is not None
+    assert list(labels) == list(chosen % 2)
+    assert draw_real(_on_device(images, labelled=False), Sampling(4, seed=2), step=3)[1] is None
 
 
 def test_flips_double_the_set_and_undo_themselves() -> None:
     images = draw_masked_discs()
     sampling = Sampling(12, seed=2, mirror=True)  # a batch is an epoch of the doubled set
-    seen = draw_real(_on_device(images, labelled=False), sampling, step=0).images
+    seen = draw_real(_on_device(images, labelled=False), sampling, step=0)[0]
     originals = to_unit(to_tensor(images.pixels))
     chosen = torch.from_numpy(choose_images(sampling, 6, None, 0))
     straight, flipped = seen[chosen < 6], seen[chosen >= 6]
@@ -149,7 +149,7 @@ def test_random_distortion_differs_by_step_and_repeats() -> None:
     sampling = Sampling(6, seed=2, affine=AffineRanges())
 
     def seen(step: int) -> torch.Tensor:
-        return draw_real(_on_device(images, labelled=False), sampling, step).images
+        return draw_real(_on_device(images, labelled=False), sampling, step)[0]
 
     assert torch.equal(seen(1), seen(1))
     assert not torch.equal(draw_affine(6, AffineRanges(), 2, 1), draw_affine(6, AffineRanges(), 2, 2))
@@ -157,7 +157,7 @@ def test_random_distortion_differs_by_step_and_repeats() -> None:
     assert set(seen(1)[:, 1].unique().tolist()) == {-1.0, 1.0}  # masks stay masks
     none = dataclasses.replace(sampling, affine=AffineRanges(0, 0, 0, 0))
     plain = dataclasses.replace(sampling, affine=None)
-    still, unmoved = (draw_real(_on_device(images, labelled=False), each, 1).images for each in (none, plain))
+    still, unmoved = (draw_real(_on_device(images, labelled=False), each, 1)[0] for each in (none, plain))
     torch.testing.assert_close(still, unmoved, atol=1e-4, rtol=0)
 
 

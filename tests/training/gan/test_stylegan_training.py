@@ -25,19 +25,18 @@ from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import state as gan_state
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur, blur_sigma
-from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.ema import update_average
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.generator import generate, load_generator, sample
+from sonoforge.training.gan.generator import draw_latents, generate, load_generator, sample
 from sonoforge.training.gan.networks import Samples, build_networks, generator_options
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress import tick_metrics
+from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.recipes import RECIPES, Budget, OptimiserSettings, Recipe
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.metrics.spaces import open_space
-from tiny_recipes import LATENT, STYLED, tiny_recipes
+from tiny_recipes import STYLED, tiny_recipes
 
 TRAINED = ("stylegan1", "stylegan2", "stylegan3-t")  # in R only kernels and filters differ from T
 SIDE = 32
@@ -203,7 +202,7 @@ def test_with_projection_both_networks_respond_to_labels(recipe: str, tmp_path: 
     settings = _settings(recipe, conditioning="projection", steps=2, augmentation="none")
     checkpoint = _train(settings, tmp_path, labelled=True)
     generator: Any = load_generator(checkpoint)
-    latents = draw_latents(4, LATENT, 0, "test")
+    latents = draw_latents(generator, 4, 0, "test")
     zeros, ones = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
     images = [generate(generator, latents, labels) for labels in (zeros, ones)]
     assert (images[0] - images[1]).abs().mean() > 1e-3
@@ -233,7 +232,7 @@ def test_measuring_does_not_change_the_training(
     recipe: str, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _augmented(monkeypatch, 0.5)
-    monkeypatch.setattr(tick_metrics, "GENERATED", 16)
+    monkeypatch.setattr(ticks, "GENERATED", 16)
     settings = _settings(recipe, metrics=("kid", "fid"))
     last = _train(settings, tmp_path)
     assert "kid" in read_rows(tmp_path)[-1]

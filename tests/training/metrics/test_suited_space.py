@@ -15,7 +15,7 @@ from program import refused, succeed
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.trust import LEAST_KNOWN
-from sonoforge.training.gan.progress import tick_metrics
+from sonoforge.training.gan.progress import ticks
 from sonoforge.training.metrics.suited_space import choose_space, known_share
 from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set
 
@@ -44,7 +44,7 @@ SMALL = [
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Torch's folder of downloads, empty; and logs that caplog sees."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(tick_metrics, "GENERATED", 8)
+    monkeypatch.setattr(ticks, "GENERATED", 8)
     logging.getLogger("sonoforge").propagate = True
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     return tmp_path / "hub" / "checkpoints"

@@ -11,12 +11,12 @@ from PIL import Image
 from gan_trainings import read_rows
 from program import refused, succeed
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.progress import tick_metrics
+from sonoforge.training.gan.progress import ticks
 
 
 @pytest.fixture(autouse=True)
 def _few_generated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tick_metrics, "GENERATED", 40)
+    monkeypatch.setattr(ticks, "GENERATED", 40)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from sonoforge.models.spectral import fix_weights
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
+from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -71,9 +72,16 @@ def generate_pixels(
     generator: nn.Module, latents: Tensor, labels: Tensor | None, truncation: Truncation = NO_TRUNCATION
 ) -> Pixels:
     """Generate from latents (N, Z) on any device: (N, S, S, C) uint8; see `generate`."""
-    device = next(generator.parameters()).device
-    own = None if labels is None else labels.to(device)
-    return to_pixels(generate(generator, latents.to(device), own, truncation))
+    latents = latents.to(next(generator.parameters()).device)
+    return to_pixels(generate(generator, latents, labels, truncation))
+
+
+def generate_parts(generator: nn.Module, latents: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
+    """Generate images as `generate` does, a few at a time: many large ones at once would not fit into memory."""
+    parts = latents.split(CPU_BATCH)
+    own = [None] * len(parts) if labels is None else labels.split(CPU_BATCH)
+    for part, classes in zip(parts, own, strict=True):
+        yield generate(generator, part, classes)
 
 
 def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
@@ -138,6 +146,14 @@ def sample_batches(
         yield generate_pixels(generator, latents, labels, truncation)[: count - first]
 
 
+def draw_latents(generator: nn.Module, count: int, seed: int, purpose: str, step: int = 0) -> Tensor:
+    """Draw latents (count, Z) for a training, on the CPU, the same for every device."""
+    chance = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
+    if latent_distribution(generator) == "uniform":
+        return torch.rand(count, latent_size(generator), generator=chance) * 2 - 1
+    return torch.randn(count, latent_size(generator), generator=chance)
+
+
 def sample_latent(generator: nn.Module, seed: int, index: int, limit: float | None = None) -> Tensor:
     """Draw the latent (1, Z) of image number ``index`` by the recipe of `runtime.inference.latents`."""
     latent = draw_latent(seed, index, latent_size(generator), latent_distribution(generator), limit)
@@ -145,7 +161,7 @@ def sample_latent(generator: nn.Module, seed: int, index: int, limit: float | No
 
 
 def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor | None:
-    """Return a label (count,) for each image, or None for an unconditional generator.
+    """Return a label (count,) for each image, on the generator's device, or None for an unconditional one.
 
     Raises:
         SonoforgeError: A label for an unconditional generator, or none for a conditional one.
@@ -154,7 +170,7 @@ def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor |
     if (label is not None) != (classes > 0) or (label is not None and not 0 <= label < classes):
         expected = f"a label from 0 to {classes - 1}" if classes else "no label: it was trained without classes"
         raise SonoforgeError(f"generator: found label {label}, expected {expected}")
-    return None if label is None else torch.full((count,), label)
+    return None if label is None else torch.full((count,), label, device=next(generator.parameters()).device)
 
 
 def latent_size(generator: nn.Module) -> int:
@@ -175,19 +191,11 @@ def latent_distribution(generator: nn.Module) -> str:
 BANDS = ("coarse", "middle", "fine")
 
 
-def generate_labelled(generator: nn.Module, latents: Tensor, label: int | None) -> Tensor:
-    """Generate images of one class, or of an unconditional generator: (N, Z) to (N, C, S, S)."""
-    device = next(generator.parameters()).device
-    labels = label_batch(generator, label, len(latents))
-    return generate(generator, latents.to(device), None if labels is None else labels.to(device))
-
-
 @torch.no_grad()
 def map_latents(generator: nn.Module, latents: Tensor, label: int | None) -> Tensor:
     """Return the styles of latents (N, Z): (N, L, W) on the generator's device."""
-    device = next(generator.parameters()).device
-    labels = label_batch(generator, label, len(latents))
-    styles: Tensor = generator.mapping(latents.to(device), None if labels is None else labels.to(device))  # type: ignore[operator]
+    latents = latents.to(next(generator.parameters()).device)
+    styles: Tensor = generator.mapping(latents, label_batch(generator, label, len(latents)))  # type: ignore[operator]
     return styles
 
 

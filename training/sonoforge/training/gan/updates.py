@@ -10,9 +10,9 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur
-from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling, draw_latents, draw_real, process_slice
+from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling, draw_real, process_slice
 from sonoforge.training.gan.distributed import average_gradients, reduce_mean
-from sonoforge.training.gan.generator import latent_distribution, structures_drawn_into
+from sonoforge.training.gan.generator import draw_latents, structures_drawn_into
 from sonoforge.training.gan.objectives.losses import class_loss, feature_matching
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Batch, Regulariser
 from sonoforge.training.gan.recipes import Strength
@@ -38,9 +38,7 @@ def draw_batch(state: TrainingState, images: DeviceImages, sampling: Sampling, n
     real, labels = draw_real(images, sampling, number, fabric.global_rank, fabric.world_size)
     if state.recipe.growing:
         real = state.discriminator.fade(real)  # type: ignore[operator]
-    latents = draw_latents(
-        sampling.batch, state.recipe.latent_size, state.seed, "latent", number, latent_distribution(state.average)
-    )
+    latents = draw_latents(state.average, sampling.batch, state.seed, "latent", number)
     chance = torch.Generator().manual_seed(derive_seed(state.seed, "mix", number))
     mix = torch.rand(sampling.batch, 1, 1, 1, generator=chance)
     return TrainingBatch(number, real, latents[part].to(fabric.device), labels, mix[part].to(fabric.device))

@@ -22,8 +22,7 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate_pixels, label_batch, load_generator, sample_latent
 from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.progress.tick_metrics import make_metric_reference, measure_metrics
-from sonoforge.training.gan.progress.ticks import read_stats
+from sonoforge.training.gan.progress.ticks import make_metric_reference, measure_metrics, read_stats
 from sonoforge.training.gan.starting_weights import read_starting_weights
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.run_folder import log_to
@@ -157,7 +156,7 @@ def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
     """Measure a trial's last generator against the images that no trial was trained on or chosen by.
 
     Returns:
-        As `tick_metrics.measure_metrics`; empty where no images were set apart.
+        As `ticks.measure_metrics`; empty where no images were set apart.
     """
     if opened.apart is None or opened.pretrained.space is None:
         return {}

@@ -28,9 +28,8 @@ from sonoforge.training.evaluation.pictures import Pictures
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.batches.training_set import join_masks, make_training_set
-from sonoforge.training.gan.generator import CPU_BATCH, latent_size, load_generator, sample, structures_drawn_into
+from sonoforge.training.gan.generator import CPU_BATCH, draw_latents, load_generator, sample, structures_drawn_into
 from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.metrics.spaces import Space
@@ -190,7 +189,7 @@ def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) ->
     drawn = []
     for first in range(0, len(levels), CPU_BATCH):
         own = torch.from_numpy(levels[first : first + CPU_BATCH]).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
-        latents = draw_latents(len(own), latent_size(generator), seed, "latents of maps", first).to(device)
+        latents = draw_latents(generator, len(own), seed, "latents of maps", first).to(device)
         drawn.append(to_pixels(generator(latents, None, own)[:, :channels]))
     return np.concatenate(drawn)
 

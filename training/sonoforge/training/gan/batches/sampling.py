@@ -5,7 +5,6 @@ repeats when it is resumed, and the batch does not depend on the number of proce
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,13 +30,6 @@ class Sampling:
     affine: AffineRanges | None = None  # ranges of a random distortion of every image shown, or None
 
 
-class RealBatch(NamedTuple):
-    """A process's part of a step's batch: (n, C, S, S) float in [-1, 1]; (n,) int64 or None."""
-
-    images: Tensor
-    labels: Tensor | None
-
-
 @dataclass(frozen=True, eq=False)
 class DeviceImages:
     """The training images on the device that trains."""
@@ -47,8 +39,10 @@ class DeviceImages:
     image_channels: int  # channels that are image; those after them are masks
 
 
-def draw_real(images: DeviceImages, sampling: Sampling, step: int, rank: int = 0, world: int = 1) -> RealBatch:
-    """Return the real images of one step, for one process.
+def draw_real(
+    images: DeviceImages, sampling: Sampling, step: int, rank: int = 0, world: int = 1
+) -> tuple[Tensor, Tensor | None]:
+    """Return a process's part of a step's real images, (n, C, S, S) float in [-1, 1], and their labels (n,) int64.
 
     Raises:
         SonoforgeError: The batch cannot be divided evenly among the processes.
@@ -63,7 +57,7 @@ def draw_real(images: DeviceImages, sampling: Sampling, step: int, rank: int = 0
     if sampling.affine is not None:
         distortion = draw_affine(sampling.batch, sampling.affine, sampling.seed, step)[part]
         real = warp(real, distortion, images.image_channels)
-    return RealBatch(real, None if labels is None else torch.from_numpy(labels[chosen]).to(pixels.device))
+    return real, None if labels is None else torch.from_numpy(labels[chosen]).to(pixels.device)
 
 
 def choose_images(sampling: Sampling, images: int, labels: NDArray[np.int64] | None, step: int) -> NDArray[np.int64]:
@@ -130,11 +124,3 @@ def shuffled_epochs(count: int, begin: int, end: int, seed: int, purpose: str) -
         np.random.default_rng(derive_seed(seed, purpose, epoch)).permutation(count) for epoch in range(first, last + 1)
     ]
     return np.concatenate(orders)[begin - first * count : end - first * count].astype(np.int64)
-
-
-def draw_latents(count: int, size: int, seed: int, purpose: str, step: int = 0, distribution: str = "normal") -> Tensor:
-    """Draw (count, size) floats on the CPU, the same for every device: ``normal``, or ``uniform`` in [-1, 1]."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
-    if distribution == "uniform":
-        return torch.rand(count, size, generator=generator) * 2 - 1
-    return torch.randn(count, size, generator=generator)

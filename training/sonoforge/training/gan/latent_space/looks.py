@@ -18,11 +18,10 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.training.data.pixels import Pixels, to_pixels
-from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.generator import (
     Truncation,
+    draw_latents,
     latent_distribution,
-    latent_size,
     map_latents,
     mix_bands,
     sample_batches,
@@ -213,7 +212,7 @@ def equivariance(subject: Subject) -> Look:
     def image_part(latents: Tensor, matrices: Tensor) -> Tensor:
         return render(latents.to(device), matrices)[:, : subject.image_channels].cpu()
 
-    latents = draw_latents(subject.samples, latent_size(subject.generator), subject.seed, "equivariance")
+    latents = draw_latents(subject.generator, subject.samples, subject.seed, "equivariance")
     shown = subject.latents(min(subject.count, TRANSFORMED))
     columns = [to_pixels(image_part(shown, inverse_transforms(len(shown), *own))) for own in TRANSFORMS.values()]
     measured = {

@@ -29,12 +29,12 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.images.synthetic import png_text
 from sonoforge.runtime.inference.latents import between
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.gan.batches.sampling import draw_latents
 from sonoforge.training.gan.generator import (
     CPU_BATCH,
-    generate_labelled,
+    draw_latents,
+    generate_parts,
+    label_batch,
     latent_distribution,
-    latent_size,
     map_latents,
     synthesise,
 )
@@ -108,11 +108,12 @@ def walk(generator: nn.Module, space: str, ends: Tensor, shares: Tensor, label: 
         distribution = latent_distribution(generator)
         rows = zip(ends.numpy(), shares.numpy(), strict=True)
         points = torch.from_numpy(np.stack([between(own[0], own[1], share, distribution) for own, share in rows]))
-    parts = points.flatten(0, 1).float().split(CPU_BATCH)
-    images = [
-        synthesise(generator, part) if space == "w" else generate_labelled(generator, part, label) for part in parts
-    ]
-    together: Tensor = torch.cat(images).unflatten(0, tuple(shares.shape))
+    points = points.flatten(0, 1).float().to(next(generator.parameters()).device)
+    if space == "w":
+        images = synthesise(generator, points)
+    else:
+        images = torch.cat([*generate_parts(generator, points, label_batch(generator, label, len(points)))])
+    together: Tensor = images.unflatten(0, tuple(shares.shape))
     return together
 
 
@@ -137,7 +138,7 @@ def measure_path_length(
     label: int | None = None,
 ) -> PathLength:
     """Measure the path length."""
-    latents = draw_latents(2 * samples, latent_size(generator), seed, "path ends", 0, latent_distribution(generator))
+    latents = draw_latents(generator, 2 * samples, seed, "path ends")
     chance = np.random.default_rng(derive_seed(seed, "path places"))
     # In double precision: in single, t + epsilon is off by as much as 1/2000 of epsilon.
     positions = torch.from_numpy(chance.random(samples) * (1 - EPSILON))

@@ -28,13 +28,15 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.distributed import any_process, reduce_mean
 from sonoforge.training.gan.progress.curves import PICTURE, write_curves
-from sonoforge.training.gan.progress.tick_metrics import MetricReference, make_metric_reference, measure_metrics
 from sonoforge.training.gan.progress.ticks import (
     GRID,
+    MetricReference,
     gradient_norm,
     is_collapsed,
+    make_metric_reference,
     make_reference,
     measure,
+    measure_metrics,
     memory_gib,
     read_stats,
     stalled,
