@@ -11,7 +11,7 @@ from PIL import Image
 
 from evaluation_results import answered, change, good
 from pages import Page, check_page, plain
-from sonoforge.training.pages.evaluation.page import ABOUT, ALTS, write_evaluation
+from sonoforge.training.pages.evaluation.page import ABOUT, PICTURES, write_evaluation
 from sonoforge.training.statistics.wording import figure, times
 
 HOSTILE = "<script>alert(1)</script>&\"'$\\frac{{ 7 * 1111111 }}"
@@ -30,7 +30,7 @@ def written(folder: Path, results: dict[str, Any]) -> Page:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
-    write_evaluation(folder, answered(good()), {name: drawn() for name in ALTS})
+    write_evaluation(folder, answered(good()), {name: drawn() for name in PICTURES})
     return folder
 
 
@@ -80,12 +80,12 @@ def test_page_is_whole_accessible_and_loads_nothing(whole: Page) -> None:
     check_page(whole)
     sheets = {image["alt"] for image in whole.attributes("img")}
     charts = {chart["aria-label"] for chart in whole.attributes("svg")}
-    assert sheets == {ALTS["samples"], ALTS["nearest"]}
-    assert sheets | charts == set(ALTS.values())
+    assert sheets == {PICTURES["samples"]["alt"], PICTURES["nearest"]["alt"]}
+    assert sheets | charts == {own["alt"] for own in PICTURES.values()}
 
 
 def test_every_picture_is_also_a_file_that_says_what_it_shows(folder: Path) -> None:
-    assert {path.stem for path in folder.glob("*.png")} == set(ALTS)
+    assert {path.stem for path in folder.glob("*.png")} == set(PICTURES)
     for path in folder.glob("*.png"):
         with Image.open(path) as image:
             assert image.info["Description"] == ABOUT

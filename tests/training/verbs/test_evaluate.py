@@ -22,7 +22,7 @@ import bundle_factory as factory
 from evaluations import COPIES, FAKES, FAST, HELD_OUT, ONE, REAL, Sets, evaluate
 from program import refused, succeed
 from sonoforge.training.evaluation import pictures
-from sonoforge.training.pages.evaluation.page import ALTS
+from sonoforge.training.pages.evaluation.page import PICTURES
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def whole(command: list[object]) -> dict[str, Any]:
 def test_the_run_folder_is_complete(whole: dict[str, Any], command: list[object], sets: Sets) -> None:
     folder = Path(whole["run"])
     assert folder.name.startswith("00000-evaluate-copying")
-    pictures = {f"{name}.png" for name in set(ALTS) - {"umap", "curves"}}
+    pictures = {f"{name}.png" for name in set(PICTURES) - {"umap", "curves"}}
     files = {"config.yaml", "environment.json", "log.txt", "results.json", "metrics.csv", "report.html"}
     assert {path.name for path in folder.iterdir()} == files | pictures
     for name in pictures:

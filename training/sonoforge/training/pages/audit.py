@@ -11,6 +11,7 @@ from sonoforge.training.pages import blocks
 from sonoforge.training.pages.clusters import cluster_blocks
 from sonoforge.training.statistics.wording import counted, share
 
+TEXTS = blocks.read_texts("audit.yaml")
 _MANY = 16  # classes of a table that scrolls
 _MODES = {"L": "grey", "RGB": "colour", "RGB grey": "colour, all grey"}
 _BAR = Markup('{}<span class="bar" style="background: {}; width: {:.1f}%"></span>')
@@ -76,16 +77,11 @@ def count_table(audit: Audit) -> blocks.Table:
 
 def _repeated(audit: Audit, cache: ImageCache) -> blocks.Section:
     found = audit["duplicates"]
-    said = (
-        Markup(
-            "{} The <code>sealed</code> protocol keeps each cluster in one fold. {} {} files with equal pixels; the "
-        )
-        + "largest has {}."
-    ).format(
-        alike(audit),
-        counted(found["same_pixels"], "cluster"),
-        "contains" if found["same_pixels"] == 1 else "contain",
-        counted(found["largest_cluster"], "image"),
+    contain = "contains" if found["same_pixels"] == 1 else "contain"
+    said = TEXTS["repeated"].format(
+        alike=alike(audit),
+        same_pixels=f"{counted(found['same_pixels'], 'cluster')} {contain}",
+        largest=counted(found["largest_cluster"], "image"),
     )
     cards = cluster_blocks(audit["clusters"], cache) or [blocks.Text("No repeated scans were found.")]
     return blocks.Section("repeated", "Repeated scans", [blocks.Text(said), *search_blocks(audit), *cards])
@@ -96,8 +92,7 @@ def _repeated(audit: Audit, cache: ImageCache) -> blocks.Section:
 
 def class_table(head: Sequence[str], rows: Sequence[blocks.Cells]) -> blocks.Table:
     """Show what there is of each class."""
-    caption = "Images by class. Different scans: near-duplicates and given groups count once."
-    return blocks.Table("Images by class", head, rows, caption, tall=len(rows) > _MANY)
+    return blocks.Table("Images by class", head, rows, TEXTS["classes"], tall=len(rows) > _MANY)
 
 
 def file_table(audit: Audit) -> blocks.Table:
@@ -111,24 +106,14 @@ def file_table(audit: Audit) -> blocks.Table:
     return blocks.Table("Sizes and kinds of the files", (), rows)
 
 
-def alike(audit: Audit) -> str:
+def alike(audit: Audit) -> Markup:
     """Say when two images count as one scan."""
-    return (
-        "Two images count as one scan when the fine detail that they share, once they are aligned over shift, turn, "
-        "zoom, stretch, mirroring and inversion, correlates by at least "
-        f"{audit['duplicates']['threshold']} standard errors more than that of unrelated images; this set's own "
-        "look-alikes set that limit."
-    )
+    return TEXTS["alike"].format(threshold=audit["duplicates"]["threshold"])
 
 
 def search_blocks(audit: Audit) -> list[blocks.Block]:
     """Show what the search for repeated scans finds of planted copies, and the counts at other thresholds."""
-    missing = blocks.Text(
-        "How many copies of each kind are found in this set was not measured: "
-        + blocks.code("sonoforge data audit --data FOLDER --plant 30")
-        + " measures it.",
-        "note-text",
-    )
+    missing = blocks.Text(TEXTS["not_planted"], "note-text")
     planted: list[blocks.Block] = [*planted_tables(audit)]
     return [*(planted or [missing]), threshold_table(audit)]
 
@@ -140,9 +125,8 @@ def planted_tables(audit: Audit) -> list[blocks.Table]:
         share_found = row["recall"]
         ends = f"{share_found['low']:.2f} to {share_found['high']:.2f}"
         rows.append((row["kind"], row["planted"], row["found"], f"{share_found['value']:.2f}", ends))
-    caption = "Copies of this set's own images, planted to measure what is found. Interval: Wilson, 95 %."
     head = ("kind of copy", "planted", "found", "share", "interval")
-    return [blocks.Table("Planted copies found", head, rows, caption)] * bool(rows)
+    return [blocks.Table("Planted copies found", head, rows, TEXTS["planted"])] * bool(rows)
 
 
 def threshold_table(audit: Audit) -> blocks.Table:
@@ -154,5 +138,4 @@ def threshold_table(audit: Audit) -> blocks.Table:
         counts = [row[name] for name in ("groups", "clusters", "images", "largest", "mixed")]
         rows.append(blocks.Row("ours" if ours else "", (f"{row['threshold']}{' (used)' if ours else ''}", *counts)))
     head = ("score at least", "groups", "clusters", "images in clusters", "largest", "mixed labels")
-    caption = "The same counts at other thresholds; if they barely change, the choice of threshold does not matter."
-    return blocks.Table("Repeated scans at other thresholds", head, rows, caption)
+    return blocks.Table("Repeated scans at other thresholds", head, rows, TEXTS["thresholds"])

@@ -52,9 +52,14 @@ def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path
     return path
 
 
-def read_texts(name: str) -> Any:
-    """Return what a YAML file beside the modules holds, such as ``run/glossary.yaml``: texts that no run changes."""
+def read_yaml(name: str) -> Any:
+    """Return what a YAML file beside the modules holds, such as ``checklists/answers.yaml``."""
     return yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
+
+
+def read_texts(name: str) -> dict[str, Markup]:
+    """Return texts by name, such as those of ``run/texts.yaml``: what a page explains, whatever its figures."""
+    return {own: Markup(text) for own, text in read_yaml(name).items()}  # noqa: S704 - our own texts
 
 
 def glossary(title: str, name: str) -> Section:

@@ -1,14 +1,13 @@
 """Clusters of repeated scans, as cards of pictures."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
 from sonoforge.training.data.audit import Cluster
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.pages.blocks import Block, Card, Clusters, Heading, Scan, Text, label
-from sonoforge.training.pages.embedding import QUALITY, data_url
+from sonoforge.training.pages.blocks import Block, Card, Clusters, Heading, Scan, Text, label, read_texts
+from sonoforge.training.pages.embedding import data_url
 from sonoforge.training.statistics.results import WrongCluster
 from sonoforge.training.statistics.wording import listed, number
 
@@ -26,10 +25,7 @@ def cluster_blocks(clusters: Sequence[Cluster], cache: ImageCache) -> list[Block
     mixed, alike = ([card for card in cards if card.mixed is kind] for kind in (True, False))
     shown: list[Block] = []
     if mixed:
-        doubt = (
-            "At least one label in each of these clusters is wrong, or the case is ambiguous; someone who knows the "
-            "patients should decide."
-        )
+        doubt = read_texts("audit.yaml")["mixed_labels"]
         shown += [Heading(f"One scan, different labels ({len(mixed)})"), Text(doubt, "note-text"), Clusters(mixed)]
     return shown + ([Heading(f"One scan, one label ({len(alike)})"), Clusters(alike)] if alike else [])
 
@@ -82,6 +78,4 @@ def _picture(cache: ImageCache, index: int) -> str:
     width, height = (int(side) for side in cache.sizes[index])
     shape = (max(1, min(round(_HEIGHT * width / height), 3 * _HEIGHT)), _HEIGHT)
     small = Image.fromarray(cache.images[index]).resize(shape, Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    (small if cache.modes[index] == "RGB" else small.convert("L")).save(stream, "JPEG", quality=QUALITY)
-    return data_url(stream.getvalue(), "jpeg")
+    return data_url(small if cache.modes[index] == "RGB" else small.convert("L"), "jpeg")

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-QUALITY = 82
+_QUALITY = 82
 
 
 def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Markup:
@@ -22,12 +22,12 @@ def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Mark
     pixels: NDArray[np.uint8] = np.asarray(small)
     if (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=QUALITY, optimize=True)
     element = Markup('<img src="{}" width="{}" height="{}" alt="{}">')
-    return element.format(data_url(stream.getvalue(), "jpeg"), small.width, small.height, alt)
+    return element.format(data_url(Image.fromarray(pixels), "jpeg"), small.width, small.height, alt)
 
 
-def data_url(content: bytes, kind: str) -> str:
-    """Return an image file's content, of kind ``jpeg`` or ``png``, as an address."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+def data_url(picture: Image.Image, kind: str) -> str:
+    """Encode a picture as ``jpeg`` or ``png``, and return it as an address."""
+    stream = io.BytesIO()
+    picture.save(stream, kind, quality=_QUALITY, optimize=True)  # PNG is lossless, and has no quality
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

@@ -37,6 +37,7 @@ _STYLE = """
 .wrong figcaption { margin: .4rem 0 0; overflow-wrap: anywhere; }
 .wrong small { display: block; color: var(--soft); }
 """  # noqa: E501 - a style sheet
+TEXTS = blocks.read_texts("external.yaml")
 _LEFT_OUT = {"trained_on": "were trained on, or are other versions of such images", "unreadable": "cannot be read"}
 
 
@@ -79,15 +80,11 @@ def write_report(folder: Path, results: Validation, answered: Sequence[Answered]
     """
     both = list(zip(results["collections"], answered, strict=True))
     facts = [fact for figures, own in both for fact in _headline(figures, own)]
-    said = (
-        "Nothing was fitted on these images: temperature, prediction sets and causes of distrust are the bundle's own. "
-        "Images that its model was trained on, or other versions of them, were left out. An AUC of 0.5 is chance."
-    )
     page = blocks.Page(
         title=f"External validation of {results['model']['name']}",
         meta=f"sonoforge validate · {results['model']['name']} {results['model']['version']}",
         heading="How does this model do on images from elsewhere?",
-        summary=[*[blocks.Facts(facts)] * bool(facts), blocks.Text(said)],
+        summary=[*[blocks.Facts(facts)] * bool(facts), blocks.Text(TEXTS["summary"])],
         sections=[
             blocks.Section(f"collection-{place}", figures["name"], list(_blocks(figures, own)))
             for place, (figures, own) in enumerate(both, start=1)
@@ -110,16 +107,14 @@ def _headline(figures: Collection, own: Answered) -> Iterator[blocks.Fact]:
 def _blocks(figures: Collection, own: Answered) -> Iterator[blocks.Block]:
     name, labels = figures["name"], figures["labels"]
     counts = ", ".join(f"{count} {name_meaning(own, labels[own])}" for own, count in figures["images"].items())
-    yield blocks.Text(
-        f"{counted(sum(figures['images'].values()), 'image')} ({counts}) in {counted(figures['groups'], 'group')} of "
-        "patients and near-duplicates. Accuracy " + blocks.interval(figures["accuracy"]) + "."
-    )
+    images, groups = counted(sum(figures["images"].values()), "image"), counted(figures["groups"], "group")
+    accuracy = blocks.interval(figures["accuracy"])
+    yield blocks.Text(TEXTS["images"].format(images=images, counts=counts, groups=groups, accuracy=accuracy))
     for key, why in _LEFT_OUT.items():
         files = list(figures[key])  # type: ignore[literal-required]
         if files:
-            yield blocks.Text(
-                Markup("<b>Left out:</b> ") + f"{counted(len(files), 'image')} that {why}: {listed(files, 4)}."
-            )
+            left = counted(len(files), "image")
+            yield blocks.Text(TEXTS["left_out"].format(images=left, why=why, files=listed(files, 4)))
     yield from label_tables(figures)
     yield blocks.Grid(list(_charts(figures, own)))
     yield from area_tables(figures)
@@ -144,12 +139,8 @@ def label_tables(figures: Collection) -> Iterator[blocks.Table]:
         )
         for own in figures["sensitivity"]
     ]
-    caption = (
-        f"{name}: sensitivity and specificity of each label in percent, and how often its prediction set holds it; "
-        "95 % intervals by group."
-    )
     head = ("label", "images", "sensitivity", "specificity", "coverage of the sets")
-    yield blocks.Table(f"Labels of {name}", head, rows, caption)
+    yield blocks.Table(f"Labels of {name}", head, rows, TEXTS["labels"].format(name=name))
     confusion = [(own, *counts) for own, counts in zip(images, figures["confusion"], strict=True)]
     called = f"{name}: what the images of each label were called."
     yield blocks.Table(f"Answers to {name}", ("label", *figures["answers"]), confusion, called)
@@ -168,11 +159,8 @@ def area_tables(figures: Collection) -> Iterator[blocks.Table]:
         for point in points
     ]
     if fixed:
-        caption = (
-            f"{name}: sensitivity at a specificity aimed at, in percent. No threshold was fixed beforehand, so each "
-            "was chosen on the other half of the patients; the specificity that it reached stands beside."
-        )
         head = ("label", "aim", "sensitivity", "specificity reached")
+        caption = TEXTS["fixed"].format(name=name)
         yield blocks.Table(f"Sensitivity of {name} at fixed specificity", head, fixed, caption)
     devices = [
         (
@@ -204,10 +192,7 @@ def flag_tables(figures: Collection) -> Iterator[blocks.Table]:
         for row in figures["flags"]
     ]
     if rows:
-        caption = (
-            f"{name}: images with each cause that speaks against an answer, and the others: share answered wrongly, in "
-            f"percent. A ratio below {ENOUGH} is no reason to doubt the label."
-        )
+        caption = TEXTS["flags"].format(name=name, enough=ENOUGH)
         head = ("cause", "images", "wrong", "wrong of the others", "ratio")
         yield blocks.Table(f"Causes of distrust in {name}", head, rows, caption)
 
@@ -218,14 +203,12 @@ def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
         across, up, _ = roc_curve(kinds.positive, kinds.scores(own.probabilities[kinds.chosen]))
         curves.append(_Curve(kinds.name, across, up, figures["auc"][kinds.name]["value"]))
     if curves:
-        said = ", on the images of these two alone; the area of each curve. 0.5 is chance."
-        yield blocks.Figure("How well two classes are told apart", said, _draw_roc(curves, figures["name"]))
+        drawn = _draw_roc(curves, figures["name"])
+        yield blocks.Figure("How well two classes are told apart", TEXTS["curves"], drawn)
     bins = reliability(own.answers.labels, own.probabilities, own.answers.groups)
     yield blocks.Figure(
         "Can the probability be believed?",
-        " On the dashed line, as many answers are right as was said. Calibration error "
-        + blocks.area(figures["ece"])
-        + f", Brier score {number(figures['brier'])}. Bars: numbers of images.",
+        TEXTS["reliability"].format(ece=blocks.area(figures["ece"]), brier=number(figures["brier"])),
         charts.reliability_diagram({"": bins}, f"the answers to {figures['name']}"),
     )
 
@@ -246,16 +229,13 @@ def _draw_roc(curves: Sequence[_Curve], title: str) -> Markup:
 
 def _disturbed(name: str, found: Robustness) -> Iterator[blocks.Block]:
     yield blocks.Heading("Disturbed scans")
-    yield blocks.Text(
-        f"{counted(found['images'], 'image')}, disturbed as another scanner, setting or hand would. AUC of "
-        f"{found['pair']} "
-        + blocks.area(found["auc"])
-        + " as they are, of which "
-        + blocks.interval(found["noticed"])
-        + " are called foreign or poor. A model may fail on disturbed scans, but should not do so unnoticed."
+    images, auc, noticed = (
+        counted(found["images"], "image"),
+        blocks.area(found["auc"]),
+        blocks.interval(found["noticed"]),
     )
-    said = " under each disturbance: a small mark is the weakest, a large one the strongest."
-    yield blocks.Grid([blocks.Figure("How far the AUC falls", said, _draw_robustness(found, name))])
+    yield blocks.Text(TEXTS["disturbed"].format(images=images, pair=found["pair"], auc=auc, noticed=noticed))
+    yield blocks.Grid([blocks.Figure("How far the AUC falls", TEXTS["falls"], _draw_robustness(found, name))])
     yield disturbed_table(name, found)
 
 
@@ -266,13 +246,8 @@ def disturbed_table(name: str, found: Robustness) -> blocks.Table:
         kind = DISTURBANCES[row["kind"]]
         change, noticed = blocks.area(row["change"], "+"), blocks.interval(row["noticed"])
         rows.append((kind.title, f"{row['strength']} {kind.unit}", blocks.area(row["auc"]), change, noticed))
-    caption = (
-        f"{name}: AUC and its change, paired by image, and the share of images called foreign or poor, in percent; "
-        "95 % intervals by group."
-    )
-    return blocks.Table(
-        f"Disturbed scans of {name}", ("disturbance", "strength", "AUC", "change", "noticed"), rows, caption
-    )
+    head = ("disturbance", "strength", "AUC", "change", "noticed")
+    return blocks.Table(f"Disturbed scans of {name}", head, rows, TEXTS["changes"].format(name=name))
 
 
 @charts.styled
@@ -299,12 +274,7 @@ def _wrong_scans(own: Answered) -> Iterator[blocks.Block]:
         return
     surest = wrong[np.argsort(-own.probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
     some = f", of which the {len(surest)} answered most surely are shown" if len(wrong) > len(surest) else ""
-    yield blocks.Text(
-        f"{counted(len(wrong), 'image')}{some}. Such scans are unlike those that the model learned from, or their "
-        "label is wrong; someone who knows the patients should look at them. All answers: "
-        + blocks.code("answers.csv")
-        + "."
-    )
+    yield blocks.Text(TEXTS["wrong"].format(images=counted(len(wrong), "image"), some=some))
     yield blocks.Grid([_wrong_scan(own, index) for index in surest.tolist()], "wrong")
 
 

@@ -20,6 +20,7 @@ from sonoforge.training.search.trial import METRICS, trial_folder
 from sonoforge.training.statistics.wording import counted, duration, figure
 
 REPORT = "report.html"
+TEXTS = blocks.read_texts("search.yaml")
 TABLE = "trials.csv"
 SHOWN = 4  # trials whose samples are shown
 REFRESH = 20  # seconds after which a browser loads the page of a search that is under way again
@@ -73,18 +74,18 @@ def write_report(
             0, blocks.Section("spread", "How far do trials spread?", list(_spread(searched, about, pictures)))
         )
     if command:
-        said = "For as long as published, which a GPU takes hours for; --kimg for less:"
-        sections.append(blocks.Section("train", "Train the best pair", [blocks.Text(said), _typed(command)]))
+        said = blocks.Text(TEXTS["for_longer"])
+        sections.append(blocks.Section("train", "Train the best pair", [said, _typed(command)]))
     page = blocks.Page(
         title=f"{about.searched.title()} searched for {about.name}",
         meta=f"sonoforge {about.verb} · {about.name}{'' if finished else ' · under way, the page loads itself again'}",
         heading=f"Which {about.searched} give the lowest {metric}?",
         summary=[
             blocks.Facts(list(_facts(searched, about))),
-            blocks.Text(Markup(" ").join([blocks.bold(f"The lowest {metric} is optimistic."), *_warnings(about)])),
+            blocks.Text(Markup(" ").join(_warnings(about))),
         ],
         sections=sections,
-        made=f"All trials: {TABLE}; the studies, for Optuna's own tools: study.db.",
+        made=TEXTS["made"].format(table=TABLE),
         style=_STYLE,
         refresh=0 if finished else REFRESH,
     )
@@ -109,36 +110,21 @@ def _facts(searched: Sequence[Searched], about: About) -> Iterator[blocks.Fact]:
 
 
 def _warnings(about: About) -> Iterator[str]:
-    yield (
-        f"It is the best of many trials, chosen on the very {counted(about.held_out, 'held-out image')} it is shown "
-        "for, after a short training: part of its lead is luck, and a short training need not tell what is best after "
-        "a long one."
-    )
-    if about.apart:
-        yield (
-            f"The second figure is measured against {counted(about.apart, 'image')} that no trial has read; compare "
-            "studies by that one, and expect it to vary, as there are few; it may be lower, too, where these images "
-            "are easier to come near."
-        )
-    else:
-        yield "No images were set apart to measure the best anew (--second-held-out 0), so nothing here says how much."
+    held_out = counted(about.held_out, "held-out image")
+    yield TEXTS["lowest_is_optimistic"].format(metric=about.metric.upper(), held_out=held_out)
+    yield TEXTS["apart" if about.apart else "none_apart"].format(apart=counted(about.apart, "image"))
     if about.remark:
         yield about.remark
-    yield "Whether the images are of use is another question, which only the task that they are made for can answer."
+    yield TEXTS["use"]
 
 
 def _spread(searched: Sequence[Searched], about: About, pictures: Path | None) -> Iterator[blocks.Block]:
-    yield blocks.Text(
-        "Each mark is one complete trial; the box holds the middle half, its line is the median. Trials that were "
-        "given up are not among them, so a box looks better than the settings that were tried. Where boxes overlap, "
-        f"which recipe is ahead depends on its settings. {_measured(about)}"
-    )
-    biased = {"fid": "; of so few images, FID is biased upwards: compare it within this picture alone"}
+    yield blocks.Text(TEXTS["spread"].format(measured=_measured(about)))
     yield blocks.Grid(
         [
             blocks.Figure(
                 name.upper(),
-                f" of the trials of each study{biased.get(name, '')}.",
+                TEXTS["of_each_study"].format(biased=TEXTS["biased"] if name == "fid" else ""),
                 _drawn(pictures, f"spread-{name}", draw_spread(searched, name), f"{name.upper()} by study"),
             )
             for name in METRICS
@@ -147,14 +133,12 @@ def _spread(searched: Sequence[Searched], about: About, pictures: Path | None) -
 
 
 def _measured(about: About) -> str:
-    return (
-        f"{counted(about.trained, 'image')} trained on, {about.held_out} held out, {about.metric.upper()} in the "
-        f"feature space {about.features}; {about.budget}. {about.method}"
-    )
+    trained = counted(about.trained, "image")
+    return TEXTS["measured"].format(trained=trained, metric=about.metric.upper(), about=about)
 
 
 def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) -> Iterator[blocks.Block | Markup]:
-    yield blocks.Text(" ".join(_found(own, about)))
+    yield blocks.Text(Markup(" ").join(_found(own, about)))
     if own.command:
         yield blocks.Text("Train with these settings, for longer if you like (--kimg):")
         yield _typed(own.command)
@@ -205,19 +189,16 @@ def _charts(own: Searched, pictures: Path | None) -> Iterator[blocks.Figure]:
         label = f"Importances of the parameters of {own.name}"
         yield blocks.Figure(
             "Which parameters mattered",
-            f": share of each in the variance of {metric} over the complete trials (fANOVA, Hutter 2014). With few "
-            "trials this is a hint at most; parameters that only some trials have are left out.",
+            TEXTS["importances"].format(metric=metric),
             _drawn(pictures, f"importances-{own.name}", drawn, label),
         )
     for cost in COSTS:
         if not pareto_front(own.trials, own.metric, cost):
             continue
-        how = (
-            ", of the generator in PyTorch on one thread of the machine that trained it" if cost != "parameters" else ""
-        )
+        how = TEXTS["how_timed"] if cost != "parameters" else ""
         label = f"{metric} of {own.name} against {cost}"
         drawing = _drawn(pictures, f"{cost}-{own.name}", draw_front(own, cost), label)
-        about = f": what a lower {metric} costs{how}. Numbers are trials."
+        about = TEXTS["cost"].format(metric=metric, how=how)
         yield blocks.Figure(f"{metric} against {LABELS[cost]}", about, drawing)
 
 

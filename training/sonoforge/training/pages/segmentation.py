@@ -13,13 +13,13 @@ from sonoforge.training.data.pixels import STRUCTURE_COLOURS
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
 from sonoforge.training.pages.embedding import embed
-from sonoforge.training.segmentation.experiment import PERTURBED, REAL
+from sonoforge.training.segmentation.experiment import PERTURBED, REAL, FoldTask
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
+from sonoforge.training.segmentation.labelled_set import LabelledSet
 from sonoforge.training.segmentation.overlays import PICTURES, sheet_name
 from sonoforge.training.segmentation.pairs import SMALLEST_PIECE
 from sonoforge.training.segmentation.results import GENERATED_ARM, ArmResult, GeneratorResult, SetResults
 from sonoforge.training.segmentation.tables import CLAIM
-from sonoforge.training.segmentation.unet import UnetSettings
 from sonoforge.training.statistics.wording import counted, figure, listed, number, p_value, share, times
 
 REPORT = "report.html"
@@ -30,30 +30,18 @@ _STYLE = """
 .sheet img { width: 100%; image-rendering: pixelated; }
 .key span { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin: 0 .3em 0 .9em; vertical-align: -.1em; }
 """  # noqa: E501 - a style sheet
-_DRAWN_INTO = {
-    REAL: "the maps of its training patients as they are",
-    PERTURBED: "the maps of its training patients, rotated, scaled, shifted and bent at random",
-}
+TEXTS = blocks.read_texts("segmentation.yaml")
+_DRAWN_INTO = {REAL: TEXTS["real_maps"], PERTURBED: TEXTS["perturbed_maps"]}
 
 
 @dataclass(frozen=True)
 class SetFacts:
     """What the page says of a set beside its figures."""
 
-    images: int
-    patients: int
-    grouped: bool  # whether the data say whose the images are
-    cases: int
-    structures: Sequence[str]
-    protocol: str
-    folds: int
+    images: LabelledSet
+    task: FoldTask  # one of those on the set
     tested_folds: int
     seeds: int
-    without: int  # images that show no structure
-    image_size: int
-    unet: UnetSettings
-    maps: str  # that SPADE draws into
-    generators: str  # how long each was trained
 
 
 def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str, SetFacts]) -> Path:
@@ -64,11 +52,6 @@ def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str
         results: All figures.
         facts: Of each set by its name.
     """
-    said = (
-        "A U-Net learned to outline structures from real pairs of image and label map, from generated ones, or from "
-        "both, and was tested on real patients that neither it nor any generator had seen. A generator is worth its "
-        "hours where its pairs help more than augmentation of the real ones, which costs none."
-    )
     verdicts = [
         blocks.Answer("open", own["name"], "", [*map(blocks.Text, own["verdict"] or ["No generator was asked for."])])
         for own in results
@@ -77,7 +60,7 @@ def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str
         title="Which generator helps segmentation?",
         meta="sonoforge segment",
         heading="Which generator helps segmentation?",
-        summary=[blocks.Text(said), *verdicts],
+        summary=[blocks.Text(TEXTS["summary"]), *verdicts],
         sections=[
             blocks.Section(f"set-{place}", own["name"], list(_blocks(folder, own, facts[own["name"]])))
             for place, own in enumerate(results, start=1)
@@ -97,36 +80,33 @@ def _blocks(folder: Path, own: SetResults, facts: SetFacts) -> Iterator[blocks.B
     yield from _correlations(own)
     yield blocks.Heading("Each structure")
     yield structure_table(own)
-    without = (
-        f"{counted(facts.without, 'image')} show no structure. They are trained on and tested like all others; a case "
-        "without a structure has no Dice of it, and counts as invented where it is predicted."
-    )
-    yield blocks.Text(without if facts.without else "Every image shows some structure.")
+    empty = int((~facts.images.maps.any((1, 2))).sum())
+    without = TEXTS["without"].format(images=counted(empty, "image"))
+    yield blocks.Text(without if empty else "Every image shows some structure.")
     if own["generators"]:
         yield blocks.Heading("What each generator took and made")
         yield generator_table(own)
-        yield blocks.Text(
-            "Generators without maps make image and masks as channels of one sample; each pixel goes to the "
-            "structure with the highest level, or to none. Pieces of a generated structure below "
-            f"{share(SMALLEST_PIECE, 0)} of its largest one are cleared; nothing is filled or smoothed. SPADE drew "
-            f"into {_DRAWN_INTO.get(facts.maps, f'maps that {facts.maps} had made')}."
-        )
-    yield from _sheets(folder / own["name"] / PICTURES, own, facts.structures)
+        given = facts.task.experiment.maps
+        maps = _DRAWN_INTO.get(given, f"maps that {given} had made")
+        yield blocks.Text(TEXTS["generators"].format(smallest=share(SMALLEST_PIECE, 0), maps=maps))
+    yield from _sheets(folder / own["name"] / PICTURES, own, facts.images.structures)
 
 
 def _describe(own: SetResults, facts: SetFacts) -> str:
-    counted_once = "near-duplicates count as one patient"
-    if not facts.grouped:
-        counted_once = "no groups.csv says whose they are, so each image counts as a patient, near-duplicates as one"
-    tested = f": {counted(facts.tested_folds, 'fold')} of {facts.folds} tested" if facts.protocol == "sealed" else ""
-    trained = f" Generators: {facts.generators}; the rest as their recipes say." if own["generators"] else ""
-    return (
-        f"{counted(facts.images, 'image')} of {counted(facts.patients, 'patient')} ({counted_once}), "
-        f"{counted(facts.cases, 'case')}: a case is a volume, or an image that belongs to none. "
-        f"{'Structures' if len(facts.structures) > 1 else 'Structure'}: {listed(facts.structures)}. Split "
-        f"{facts.protocol}{tested}, {counted(facts.seeds, 'seed')}; everything at {facts.image_size} x "
-        f"{facts.image_size} pixels. U-Net: {facts.unet.steps} steps of {facts.unet.batch} pairs, {facts.unet.width} "
-        f"channels, its last weights.{trained}"
+    images, plan, experiment = facts.images, facts.task.plan, facts.task.experiment
+    tested = f": {counted(facts.tested_folds, 'fold')} of {plan.folds} tested" if plan.protocol == "sealed" else ""
+    trained = f" Generators: {experiment.durations}; the rest as their recipes say." if own["generators"] else ""
+    grouped = any(item.group for item in images.cache.dataset.items)  # whether the data say whose the images are
+    return TEXTS["images"].format(
+        images=counted(len(images.maps), "image"),
+        patients=counted(len(set(plan.groups)), "patient"),
+        counted_once=TEXTS["one_patient" if grouped else "no_patients"],
+        cases=counted(len(images.cases), "case"),
+        structures=f"{'Structures' if len(images.structures) > 1 else 'Structure'}: {listed(images.structures)}",
+        split=f"{plan.protocol}{tested}, {counted(facts.seeds, 'seed')}",
+        side=images.cache.size,
+        unet=experiment.unet,
+        trained=trained,
     )
 
 
@@ -146,11 +126,8 @@ def arm_table(own: SetResults) -> blocks.Table:
         )
         for claim in own["claims"]
     ]
-    caption = (
-        f"{own['name']}: agreement with the reference on {counted(own['cases'], 'test case')} of "
-        f"{counted(own['patients'], 'patient')}, mean over cases and structures; 95 % intervals by patient. Changes "
-        "are paired by patient."
-    )
+    cases, patients = counted(own["cases"], "test case"), counted(own["patients"], "patient")
+    caption = TEXTS["arms"].format(name=own["name"], cases=cases, patients=patients)
     head = ("trained on", "generator", "Dice", "against real", "against augmented")
     return blocks.Table(f"Dice on {own['name']}", head, [*rows, *claimed], caption, words=(1,))
 
@@ -174,11 +151,7 @@ def structure_table(own: SetResults) -> blocks.Table:
         for row in own["rows"]
         for name, part in row["structures"].items()
     ]
-    caption = (
-        f"{own['name']}: each structure; means over the cases that have it. HD95 is the 95th percentile of the "
-        "distances between the outlines, within slices. Missed: cases where no slice has it both in the reference "
-        "and in the prediction, which have no HD95. Invented: cases without it in which it was predicted."
-    )
+    caption = TEXTS["structures"].format(name=own["name"])
     head = ("trained on", "generator", "structure", "Dice", "IoU", "HD95", "missed", "invented")
     return blocks.Table(f"Structures of {own['name']}", head, rows, caption, words=(1, 2))
 
@@ -193,11 +166,7 @@ def generator_table(own: SetResults) -> blocks.Table:
         if claim["fid"]
     ]
     drawn = next(iter(first["metrics"].values()))["n"]
-    caption = (
-        f"{own['name']}: cost and likeness. In parentheses the multiple of what real images score against each "
-        f"other; up to 1 cannot be told from them. {first['space']} features; at most {MOST_MEASURED} images a side, "
-        f"the real ones of the test fold, which no generator saw; multiples from draws of {drawn} a side."
-    )
+    caption = TEXTS["cost"].format(name=own["name"], space=first["space"], most=MOST_MEASURED, drawn=drawn)
     head = (
         *("generator", "FID", "KID", "seconds an epoch", "memory", "weights, both networks", "steps"),
         *("thousand images shown", *(f"pairs with {name}" for name in structures)),
@@ -232,22 +201,17 @@ def _correlations(own: SetResults) -> Iterator[blocks.Table]:
         (name, found["generators"], number(found["rho"], 2, "+"), p_value(found["p_value"])) for name, found in named
     ]
     if rows:
-        caption = (
-            f"{own['name']}: rank correlation (Spearman) of a metric of the images and the Dice of a U-Net trained on "
-            "generated pairs alone; -1: the lowest metric is the most useful. P values by permutation."
-        )
+        caption = TEXTS["correlations"].format(name=own["name"])
         head = ("metric", "generators", "correlation", "p")
         yield blocks.Table(f"Metric and usefulness on {own['name']}", head, rows, caption)
 
 
 def _charts(own: SetResults) -> Iterator[blocks.Figure]:
-    said = ", with 95 % intervals. Squares: no generator; the line: real pairs as they are."
-    yield blocks.Figure("Dice on real test patients", said, _draw_dice(own["rows"], own["name"]))
+    yield blocks.Figure("Dice on real test patients", TEXTS["dice"], _draw_dice(own["rows"], own["name"]))
     for metric in METRICS:
         drawn = _draw_usefulness(own, metric)
         if drawn:
-            said = " Each generator by its metric and by the Dice of a U-Net that saw its pairs alone."
-            yield blocks.Figure("Does the metric tell what is useful?", said, drawn)
+            yield blocks.Figure("Does the metric tell what is useful?", TEXTS["usefulness"], drawn)
 
 
 @styled
@@ -303,7 +267,7 @@ def _sheets(folder: Path, own: SetResults, structures: Sequence[str]) -> Iterato
     for generator in own["generators"]:
         yield from _sheet(folder, generator["recipe"], generator["recipe"], about, ": synthetic images")
     yield blocks.Heading("Predictions on test patients")
-    yield blocks.Text("Of the first fold: above the reference, below what the U-Net says.")
+    yield blocks.Text(TEXTS["predictions"])
     about = f"on {own['name']}: above the reference, below what the U-Net says"
     for row in own["rows"]:
         parts = [part for part in (row["arm"], row["recipe"]) if part]

@@ -21,8 +21,7 @@ def main(config: ChecklistsConfig) -> Outcome:
     filled = fill_checklists(run)
     page, text = write_checklists(folder, run, filled)
     for one in filled:
-        said = ", ".join(f"{count} {status}" for status, count in one.counts.items())
-        say("%-12s %d items: %s", one.checklist.name, len(one.rows), said)
+        say("%-12s %d items: %s", one.checklist.name, len(one.rows), one.said)
     say("page: %s   to paste into a supplement: %s", page, text)
     say("%s", NOTICE)
     checklists = [

@@ -267,20 +267,7 @@ def _facts(config: SegmentConfig, tasks: Sequence[FoldTask], sets: Sequence[Labe
     """Return what the page says of each set beside its figures."""
     return {
         images.name: SetFacts(
-            images=len(images.maps),
-            patients=len(set(task.plan.groups)),
-            grouped=any(item.group for item in images.cache.dataset.items),
-            cases=len(images.cases),
-            structures=images.structures,
-            protocol=task.plan.protocol,
-            folds=task.plan.folds,
-            tested_folds=len({other.fold for other in tasks if other.folder == task.folder}),
-            seeds=config.seeds,
-            without=int((~images.maps.any((1, 2))).sum()),
-            image_size=images.cache.size,
-            unet=task.experiment.unet,
-            maps=config.maps,
-            generators=task.experiment.durations,
+            images, task, len({other.fold for other in tasks if other.folder == task.folder}), config.seeds
         )
         for task, images in zip(_first_tasks(tasks), sets, strict=True)
     }

@@ -9,7 +9,7 @@ from sonoforge.training.crossval.choice_grid import choosing_of, name_grid
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.split_plan import SEALED
-from sonoforge.training.pages.blocks import read_texts
+from sonoforge.training.pages.blocks import read_yaml
 from sonoforge.training.pages.checklists.items import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator
@@ -26,7 +26,7 @@ class Said(NamedTuple):
     needs: str = ""  # what a run must meet, by `_conditions`, or its protocol
 
 
-SAID = tuple(Said(**row) for row in read_texts("checklists/answers.yaml"))
+SAID = tuple(Said(**row) for row in read_yaml("checklists/answers.yaml"))
 
 
 def answer(run: FinishedRun) -> dict[str, Answer]:

@@ -57,6 +57,11 @@ class FilledChecklist(NamedTuple):
         found = Counter(row.status for row in self.rows)
         return {status: found[status] for status in (ANSWERED, PARTLY, OPEN)}
 
+    @property
+    def said(self) -> str:
+        """The counts in words."""
+        return ", ".join(f"{count} {status}" for status, count in self.counts.items())
+
 
 def fill_checklists(run: FinishedRun) -> list[FilledChecklist]:
     """Answer every item of every checklist from a run."""
@@ -71,15 +76,10 @@ def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChec
         "Every item with what the run answers and where the figure stands. What no run can know is left open and "
         "says so. Items are put in our words; read the checklists themselves at their sources before you submit."
     )
-    facts = [
-        Fact(
-            checklist.name,
-            f"{one.counts[ANSWERED]} of {len(rows)}",
-            f"items answered; {one.counts[PARTLY]} in part, {one.counts[OPEN]} open",
-        )
-        for one in filled
-        for checklist, rows in [one]
-    ]
+    facts = []
+    for one in filled:
+        others = f"items answered; {one.counts[PARTLY]} in part, {one.counts[OPEN]} open"
+        facts.append(Fact(one.checklist.name, f"{one.counts[ANSWERED]} of {len(one.rows)}", others))
     page = Page(
         title=f"{_TITLE}: {run.name}",
         meta=f"sonoforge checklists · {run.name}",
@@ -116,12 +116,11 @@ _LEVELS = {ANSWERED: Markup(' class="ok"'), PARTLY: "", OPEN: Markup(' class="ba
 def as_markdown(run: FinishedRun, filled: Sequence[FilledChecklist]) -> str:
     """Return the checklists as tables, to paste into a supplement."""
     lines = [f"# {_TITLE}: {run.name}", "", f"**{NOTICE}** Filled from the run; what no run can know is left open.", ""]
-    for checklist, rows in filled:
-        counts = FilledChecklist(checklist, rows).counts
-        said = ", ".join(f"{count} {status}" for status, count in counts.items())
-        lines += [f"## {checklist.name}", "", f"After {checklist.source}; items in our words. {said}.", ""]
+    for one in filled:
+        source = f"After {one.checklist.source}; items in our words. {one.said}."
+        lines += [f"## {one.checklist.name}", "", source, ""]
         lines += ["| item | asks for | answer | where |", "|---|---|---|---|"]
-        for row in rows:
+        for row in one.rows:
             left = f"**{AUTHORS}: {row.left}.**" if row.left else ""
             cells = (
                 row.item.number or row.item.section,

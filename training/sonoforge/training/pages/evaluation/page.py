@@ -22,38 +22,9 @@ from sonoforge.training.pages.embedding import embed
 from sonoforge.training.statistics.wording import bracket, counted, duration, figure, p_value, share, times
 
 REPORT = "report.html"
-ALTS = {
-    "samples": "Rows of real images above rows of generated, synthetic images",
-    "ratios": "Each metric of generated against real images, in multiples of the limit of real against real; the table "
-    "below has the figures",
-    "spectrum": "Mean spectrum of real and of generated images, from coarse to fine details, with the band that holds "
-    "90 % of real images; the table above has the distances",
-    "scores": "Histograms of the score of the best match with a training image, of generated and of real images, with "
-    "the threshold",
-    "distances": "Histograms of the distance to the closest training image, of generated and of real images",
-    "nearest": "Generated images, each beside its closest training images",
-    "pca": "Real and generated images on the first two principal components of the real images' pixels",
-    "tsne": "t-SNE map of real and generated images",
-    "umap": "UMAP map of real and generated images",
-    "curves": "Curves of the generator's training by step",
-}
-"""The pictures a page can show, and how a screen reader describes each."""
-CAPTIONS = {
-    "samples": "Real images above generated ones; none was picked by hand.",
-    "ratios": "Every metric in multiples of the limit of real against real: right of 1 is worse than among real "
-    "images. Grey: real against real, 95 % interval. Marks: generated against real, mean and 95 % interval; open where "
-    "worse than real images.",
-    "spectrum": "How much contrast lies at which fineness. A generated line below the real one on the right is texture "
-    "that is too smooth; above it, noise or a grid.",
-    "scores": "Score of the best match with a training image; 0 where nothing matches.",
-    "distances": "Distance to the closest training image, whether it is a copy or not: what data-copying z compares.",
-    "nearest": "Copies first, each beside the training image that it matches; then the generated images that lie "
-    "closest to a training image, with the distance.",
-    "pca": "PCA of pixels, fitted on real images, as in published studies.",
-    "tsne": "t-SNE of the embeddings, fitted on both sets.",
-    "umap": "UMAP of the embeddings, fitted on both sets.",
-    "curves": "The training's figures over the number of images shown.",
-}
+TEXTS = blocks.read_texts("evaluation/texts.yaml")
+PICTURES: dict[str, dict[str, str]] = blocks.read_yaml("evaluation/pictures.yaml")
+"""The pictures a page can show: their ``caption``, and the ``alt`` by which a screen reader describes each."""
 ABOUT = "synthetic images shown; research use, not a medical device"
 _SHEETS = ("samples", "nearest")  # of images; all others are charts
 _SIDE = 1600  # pixels of a sheet, at most: as JPEG, the page stays below 10 MB
@@ -81,17 +52,17 @@ def write_evaluation(folder: Path, results: EvaluationResults, figures: Mapping[
     Raises:
         ValueError: A picture of another name.
     """
-    unknown = set(figures) - set(ALTS)
+    unknown = set(figures) - set(PICTURES)
     if unknown:
-        raise ValueError(f"figures: found {sorted(unknown)}, expected any of {list(ALTS)}")
+        raise ValueError(f"figures: found {sorted(unknown)}, expected any of {list(PICTURES)}")
     pictures: dict[str, Markup] = {}
     for name, drawn in figures.items():
-        content = png_bytes(drawn, ABOUT)
+        content, alt = png_bytes(drawn, ABOUT), PICTURES[name]["alt"]
         atomic.write_bytes(folder / f"{name}.png", content)
         if name in _SHEETS:
-            pictures[name] = embed(io.BytesIO(content), _SIDE, ALTS[name])
+            pictures[name] = embed(io.BytesIO(content), _SIDE, alt)
         else:
-            pictures[name] = svg(drawn, ALTS[name])
+            pictures[name] = svg(drawn, alt)
     return _page(results, pictures).write(folder / REPORT)
 
 
@@ -123,7 +94,7 @@ def _page(results: EvaluationResults, pictures: Pictures) -> blocks.Page:
 
 def _picture(name: str, pictures: Pictures) -> Iterator[blocks.Figure]:
     if name in pictures:
-        yield blocks.Figure("", CAPTIONS[name], pictures[name], "plot")
+        yield blocks.Figure("", PICTURES[name]["caption"], pictures[name], "plot")
 
 
 def _summary(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.Block]:
@@ -132,11 +103,8 @@ def _summary(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.
     if groups is not None and groups != real["images"]:
         of_groups = f" in {counted(groups, 'group')} of independent scans"
     at = f", at {counted(n, 'image')} per set" if n else ""
-    yield blocks.Text(
-        f"{counted(fake['images'], 'generated image')} against {counted(real['images'], 'real image')}{of_groups}. "
-        "Every answer compares how close the generated images are to the real ones with how close two halves of the "
-        f"real images are to each other{at}."
-    )
+    both = {"fake": counted(fake["images"], "generated image"), "real": counted(real["images"], "real image")}
+    yield blocks.Text(TEXTS["summary"].format(**both, groups=of_groups, at=at))
     warnings = verdict.warnings(results["metrics"], results["copies"], n, results["warnings"])
     if warnings:
         yield blocks.Answer(
@@ -159,12 +127,7 @@ def _level(question: str, answer: str) -> str:
 
 
 def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.Block]:
-    yield blocks.Text(
-        "With few images, a figure on its own says little. Compare it with its floor: what two halves of the real "
-        "images score against each other at the same number of images. A ratio of up to 1 cannot be told apart from "
-        "real images; above 1, it says how many times the value exceeds their limit. Where a figure should be close to "
-        "that of real images, both ends of the floor are limits."
-    )
+    yield blocks.Text(TEXTS["floor"])
     yield from _picture("ratios", pictures)
     at = f" at {counted(results['n'], 'image')} per set" if results["n"] else ""
     groups = []
@@ -175,15 +138,12 @@ def _metrics(results: EvaluationResults, pictures: Pictures) -> Iterator[blocks.
         "All metrics",
         ("metric", "better when", "full sets", "matched", "floor: real against real", "ratio", "what it means"),
         groups,
-        "All metrics. Full sets: all images, not comparable between sets of different size. Matched and floor: mean "
-        f"and 95 % interval{at}.",
+        TEXTS["metrics"].format(at=at),
         words=(1,),
         wide=(6,),
         kind="metrics",
     )
-    yield blocks.Text(
-        "± is the standard error on the full sets. n/a: not measured, or no limit above 0 to divide by.", "note-text"
-    )
+    yield blocks.Text(TEXTS["signs"], "note-text")
     yield from _picture("spectrum", pictures)
     if results["not_measured"]:
         yield blocks.Heading("Not measured")
@@ -217,19 +177,10 @@ def _with_ends(value: float | None, low: float | None, high: float | None) -> ob
 
 def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[blocks.Block]:
     if copies is None:
-        yield blocks.Text(blocks.bold("Not tested.") + " Whether images were copied is not known.")
+        yield blocks.Text(TEXTS["not_tested"])
         return
-    against = "real images that were not trained on"
-    if copies["calibration"] != HELD_OUT:
-        against = (
-            "training images with those of other groups: no held-out real images were given, so the threshold rests on "
-            "the training images themselves"
-        )
-    yield blocks.Text(
-        "Each generated image is looked for among the training images: equal, shifted, turned, zoomed, cropped, "
-        "mirrored, as a negative, or as a part. The score of its best match is compared with that of "
-        f"{against}."
-    )
+    against = TEXTS["held_out" if copies["calibration"] == HELD_OUT else "not_held_out"]
+    yield blocks.Text(TEXTS["copies"].format(against=against))
     yield blocks.Table(
         "Copy test", (), _of_test(copies), f"Copy test on {counted(copies['images'], 'generated image')}", wide=(2,)
     )
@@ -244,8 +195,7 @@ def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[blocks.Bl
         "Planted copies found",
         ("kind of copy", "planted", "found", "interval", "found no copies of this kind: does it hold?"),
         rows,
-        "Copies of the training images themselves, at the generated images' size, planted to measure what the test "
-        "finds. Where it finds fewer than 95 %, finding none says nothing. Interval: Wilson, 95 %.",
+        TEXTS["planted"],
         words=(4,),
     )
     for name in ("scores", "distances", "nearest"):
@@ -262,33 +212,19 @@ def _interval(row: CopyResult | KindRecall) -> str:
 
 
 def _of_test(copies: CopyResult) -> list[tuple[str, str, str]]:
+    threshold = TEXTS["threshold"].format(calibration=copies["calibration"])
     return [
-        (
-            "threshold",
-            figure(copies["threshold"]),
-            f"score above which an image counts as a copy; calibrated on {copies['calibration']}",
-        ),
+        ("threshold", figure(copies["threshold"]), threshold),
         ("generated images that match", share(copies["share"]), f"95 % interval {_interval(copies)}"),
-        (
-            "real images that match",
-            share(copies["false_alarm"]),
-            "false alarms: at most this share of real images, which are no copies, is expected above the threshold",
-        ),
-        ("beyond chance", share(copies["memorised"]), "share of generated images that false alarms do not explain"),
-        ("p value", p_value(copies["p_value"]), "probability of at least as many matches by false alarms alone"),
-        (
-            "data-copying z",
-            figure(copies["data_copying_z"]),
-            "below 0: generated images lie closer to training images than real ones do",
-        ),
+        ("real images that match", share(copies["false_alarm"]), TEXTS["false_alarm"]),
+        ("beyond chance", share(copies["memorised"]), TEXTS["beyond_chance"]),
+        ("p value", p_value(copies["p_value"]), TEXTS["p_value"]),
+        ("data-copying z", figure(copies["data_copying_z"]), TEXTS["data_copying"]),
     ]
 
 
 def _maps(projections: Mapping[str, Mapping[str, Any]], pictures: Pictures) -> Iterator[blocks.Block]:
-    yield blocks.Text(
-        "Pictures to look at, not measures: no answer above rests on them. Sets that overlap in a two-dimensional "
-        "picture may be far apart in other dimensions, and a single outlier can stretch an outline."
-    )
+    yield blocks.Text(TEXTS["maps"])
     yield blocks.Grid([own for name in _MAPS for own in _picture(name, pictures)])
     for method, found in projections.items():
         if found.get("protocol"):
@@ -309,11 +245,7 @@ def _of_hull(name: str, value: Any) -> str:
 
 def _protocol(results: EvaluationResults) -> Iterator[blocks.Block]:
     real, fake = results["real"], results["fake"]
-    yield blocks.Text(
-        blocks.bold("Not comparable with figures of another protocol.")
-        + " Distances depend on the network, on the size of the images and how they are resized, and on their number. "
-        "Compare only evaluations with this protocol: " + blocks.fingerprint(results["protocol_id"])
-    )
+    yield blocks.Text(TEXTS["protocol"].format(protocol=results["protocol_id"]))
     marked = "marked as synthetic in the files" if fake["synthetic"] else "not marked as synthetic in the files"
     groups = "" if real["groups"] is None else counted(real["groups"], "group")
     yield blocks.Table(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.distances.spectrum import FINE, ring_levels
 from sonoforge.training import run_folder
 from sonoforge.training.copies.nearest_training import Nearest
+from sonoforge.training.data.pixels import grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.copy_test import TestedCopies
 from sonoforge.training.evaluation.projections import HullOverlap, Projection, hull_of
@@ -296,14 +297,10 @@ def nearest_sheet(
 
 def _sheet(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Arrange (N, S, S, C) in rows, white between them: (H, W, 3) uint8."""
-    side = images.shape[1]
-    lines = math.ceil(len(images) / columns)
-    step = side + _GAP
-    sheet = np.full((lines * step - _GAP, columns * step - _GAP, 3), 255, dtype=np.uint8)
-    for number, pixels in enumerate(images):
-        top, left = number // columns * step, number % columns * step
-        sheet[top : top + side, left : left + side] = pixels
-    return sheet
+    side, cells = images.shape[1], math.ceil(len(images) / columns) * columns
+    framed = np.full((cells, side + _GAP, side + _GAP, 3), 255, np.uint8)
+    framed[: len(images), :side, :side] = images
+    return grid_picture(framed, columns)[:-_GAP, :-_GAP]
 
 
 def _show(axes: Axes, pixels: NDArray[Any], framed: bool = False) -> None:

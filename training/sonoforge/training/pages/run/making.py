@@ -15,27 +15,13 @@ from sonoforge.training.statistics.published import PUBLISHED, Implied, Publishe
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.wording import counted, duration, share, size, tiny
 
-_BESIDE = (
-    "<code>predictions.csv</code>: every image's fold, group and probabilities, by arm and seed; all tables follow "
-    "from it",
-    "<code>splits.json</code>: the split plan; <code>folds/</code>: what each training read, and its learning curve",
-    "<code>audit.json</code>: all clusters of near-duplicates; <code>results.json</code>: all figures",
-    "<code>config.yaml</code>, <code>environment.json</code>, <code>log.txt</code>: the settings, the software it "
-    "ran on, and its log",
-)
-"""Files in the run folder."""
+TEXTS = blocks.read_texts("run/texts.yaml")
 
 
 def published(run: WholeRun) -> blocks.Section | None:
     """Show papers' figures beside ours; None where the images are not those of the papers."""
     if not run.busi:
         return None
-    claims = (
-        "Published rows are "
-        + blocks.bold("claims of the papers, on BUSI, under their own protocols")
-        + ". Plain folds and single splits let near-duplicates fall on both sides. These rows are not targets, and "
-        "only rows with the same protocol can be compared."
-    )
     ours = [
         blocks.Row(
             "ours",
@@ -55,14 +41,9 @@ def published(run: WholeRun) -> blocks.Section | None:
         *("system", "source", "validation", "accuracy stated", "implied by its own sensitivities"),
         *("on training images", *BUSI_CLASSES),
     )
-    caption = (
-        "Accuracy, then sensitivity / specificity of each class in percent. Implied: the accuracy that follows from "
-        "the row's own sensitivities, or its confusion matrix; brackets of published rows are what rounding to two "
-        "digits leaves open, those of ours 95 % intervals."
-    )
     title = "Published figures beside ours"
-    table = blocks.Table(title, head, [*map(_published, PUBLISHED), *ours], caption, words=(1, 2))
-    return blocks.Section("published", title, [blocks.Text(claims), table, *_contradicted()])
+    table = blocks.Table(title, head, [*map(_published, PUBLISHED), *ours], TEXTS["published"], words=(1, 2))
+    return blocks.Section("published", title, [blocks.Text(TEXTS["claims"]), table, *_contradicted()])
 
 
 def _published(row: PublishedRow) -> tuple[str | blocks.Cell, ...]:
@@ -95,40 +76,22 @@ def _implied(figure: Implied | None) -> str:
 def _contradicted() -> list[blocks.Block]:
     rows = [row.contradiction for row in PUBLISHED if row.contradiction]
     themselves = "contradicts itself" if len(rows) == 1 else "contradict themselves"
-    said = blocks.bold(f"{len(rows)} of these papers' rows {themselves}:")
-    compare = (
-        "Our accuracy and our sensitivities are of the same answers. So compare ours with the accuracy that a paper's "
-        "sensitivities imply, not with the one it states."
-    )
-    stated = " the accuracy stated is not that of the figures stated beside it."
-    return [blocks.Text(said + stated), blocks.Bullets([f"{row}." for row in rows]), blocks.Text(compare)]
+    said = blocks.Text(TEXTS["contradicted"].format(count=len(rows), contradict=themselves))
+    return [said, blocks.Bullets([f"{row}." for row in rows]), blocks.Text(TEXTS["compare_implied"])]
 
 
 def bundle(run: WholeRun) -> blocks.Section:
     """Show what was exported, and that it answers as the network does."""
     results, manifest = run.results, run.manifest
     parity, verified = results["parity"], results["verify"]
-    golden, where = verified["golden"], f"{run.name}/bundle"
-    by, allowed = parity["made_with"], parity["tolerance"]
-    made = Markup(
-        "The bundle <code>{}</code> holds the model <b>{} {}</b> (arm: {}, trained on {}), created {}. Temperature "
-        "{:.3f}, {}. <code>sonoforge classify IMAGE --bundle {}</code> answers from it without torch."
-    ).format(
-        where,
-        manifest["name"],
-        manifest["version"],
-        run.titles[results["final_arm"]],
-        counted(manifest["training"]["count"], "image"),
-        manifest["created"],
-        manifest["calibration"]["temperature"],
-        manifest["calibration"]["protocol"],
-        where,
+    golden, by, allowed = verified["golden"], parity["made_with"], parity["tolerance"]
+    made = TEXTS["bundle"].format(
+        bundle=f"{run.name}/bundle",
+        model=manifest,
+        arm=run.titles[results["final_arm"]],
+        images=counted(manifest["training"]["count"], "image"),
     )
-    how = (
-        f"Parity compares the trained network (torch {by['torch']}) with the exported file (onnxruntime "
-        f"{by['onnxruntime']}) on {parity['images']}. The golden check runs {golden['images']} images stored in "
-        "the bundle through the runtime on this machine and compares the answers with those stored beside them."
-    )
+    how = TEXTS["parity"].format(by=by, images=parity["images"], golden=golden["images"])
     found = {
         "logits": blocks.soft(tiny(parity["max_abs_logits"]), f"(allowed {tiny(allowed['logits'])})"),
         "probabilities": blocks.soft(tiny(parity["max_abs"]), f"(allowed {tiny(allowed['probability'])})"),
@@ -149,9 +112,8 @@ def bundle(run: WholeRun) -> blocks.Section:
     head = ("output", "parity: largest difference", "golden check: largest difference")
     caption = "Does the exported file give the same answers as the trained network?"
     ok, problems = verified["ok"], "".join(f"; {problem}" for problem in verified["problems"])
-    whole = Markup('Verification of the whole bundle on this machine: <b class="{}">{}</b>{}.').format(
-        "ok" if ok else "bad", "passed" if ok else "FAILED", problems
-    )
+    kind, passed = ("ok", "passed") if ok else ("bad", "FAILED")
+    whole = TEXTS["verified"].format(kind=kind, passed=passed, problems=problems)
     files = [
         (name, size(own["bytes"]), blocks.Cell(own["sha256"], "hash")) for name, own in results["bundle_files"].items()
     ]
@@ -172,12 +134,12 @@ def making(run: WholeRun) -> blocks.Section:
     details = "<details>\n<summary>All settings, as resolved (config.yaml)</summary>\n<pre>{}</pre>\n</details>"
     content: list[blocks.Block | Markup] = [
         blocks.Heading("Command"),
-        blocks.Text("The same command with the same data, package versions and number of threads repeats the run:"),
+        blocks.Text(TEXTS["repeat"]),
         Markup("<pre>{}</pre>").format(command_line(run.environment["command"])),
         Markup(details).format(config),  # noqa: S704 - our own text
         blocks.Grid([_times(run), _environment(run)]),
         blocks.Heading("Files beside this page"),
-        blocks.Bullets([*map(Markup, _BESIDE)]),
+        blocks.Bullets([text for name, text in TEXTS.items() if name.startswith("beside_")]),
     ]
     return blocks.Section("making", "How it was made", content)
 

@@ -14,6 +14,7 @@ from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.results import SecondOpinionPair
 from sonoforge.training.statistics.wording import counted, number, share
 
+TEXTS = blocks.read_texts("run/texts.yaml")
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
 _MIXED_CLUSTERS, _PLAIN_CLUSTERS, _CLUSTER_IMAGES = 4, 3, 10
 _UNREADABLE = 10
@@ -55,14 +56,15 @@ def data(run: WholeRun) -> blocks.Section:
 def _repeated(run: WholeRun) -> str:
     found = run.audit["duplicates"]
     if not found["clusters"]:
-        return f"No near-duplicates were found. {alike(run.audit)}"
+        return "No near-duplicates were found. " + alike(run.audit)
     mixed = found["mixed_label_clusters"]
     return (
         f"{counted(found['images_in_clusters'], 'image')} belong to {counted(found['clusters'], 'cluster')} of "
         f"repeated scans (the largest has {found['largest_cluster']}); {found['same_pixels']} "
         f"{'cluster contains' if found['same_pixels'] == 1 else 'clusters contain'} files with equal pixels, and "
         + blocks.bold(f"{mixed or 'none'} {'carry' if mixed > 1 else 'carries'} more than one label")
-        + f". {alike(run.audit)}"
+        + ". "
+        + alike(run.audit)
     )
 
 
@@ -76,12 +78,9 @@ def _clusters(run: WholeRun) -> list[blocks.Block]:
     all_mixed = run.audit["duplicates"]["mixed_label_clusters"]
     all_plain = run.audit["duplicates"]["clusters"] - all_mixed
     some = f"{len(mixed)} of {counted(all_mixed, 'cluster')} with mixed labels and " if all_mixed else ""
-    said = (
-        f"Shown below: {some}{len(plain)} of {counted(all_plain, 'cluster')} with one label. All of them: "
-        + blocks.code("sonoforge data audit --data FOLDER --html audit.html")
-        + "."
-    )
-    return [blocks.Text(said, "note-text"), *cluster_blocks([*mixed, *plain], run.cache)]
+    shown = f"{some}{len(plain)} of {counted(all_plain, 'cluster')} with one label"
+    said = blocks.Text(TEXTS["shown_clusters"].format(shown=shown), "note-text")
+    return [said, *cluster_blocks([*mixed, *plain], run.cache)]
 
 
 def split(run: WholeRun) -> blocks.Section:
@@ -97,28 +96,21 @@ def split(run: WholeRun) -> blocks.Section:
             "test images with a group member read",
         ),
         reads,
-        "What the training runs read, compared with the test fold that each was kept from",
+        TEXTS["reads"],
     )
     checked = [
         (check.what, check.found, blocks.Cell("passed", "ok") if check.passed else blocks.Cell("FAILED", "bad"))
         for check in run.checks
     ]
     title = "Checks made while this page was written"
+    seeds = " and one file for each further seed" if len(run.plans) > 1 else ""
+    plan = TEXTS["plan"].format(seeds=seeds, fingerprint=run.results["split"]["fingerprint"][:16])
     content = [
         *_divided(run),
         read,
         blocks.Table(title, ("check", "found", "result"), checked, words=(1, 2)),
         _folds(run),
-        blocks.Text(
-            Markup(
-                "The whole plan, with the fold, group and content hash of every image: <code>splits.json</code>{} in "
-                'the run folder. Made for the data with fingerprint <span class="hash">{}…</span>'
-            ).format(
-                " and one file for each further seed" if len(run.plans) > 1 else "",
-                run.results["split"]["fingerprint"][:16],
-            ),
-            "note-text",
-        ),
+        blocks.Text(plan, "note-text"),
     ]
     return blocks.Section("split", "Split and proof", content)
 
@@ -126,21 +118,13 @@ def split(run: WholeRun) -> blocks.Section:
 def _divided(run: WholeRun) -> list[blocks.Text]:
     facts, kept, opinion = run.facts, run.results["split"], run.results["split"]["second_opinion"]
     generators = f" Generators: {statements.place_generators(facts)}" if run.generators else ""
-    sealed = (
-        " Before each training run, the images it was about to read were compared with its test fold by content hash, "
-        "by group and by appearance; a match would have stopped the run."
-    ) * facts.is_sealed
-    second = (
-        "Before any training, a second search, which shares no step with the one that shapes the folds, compared "
-        f"{opinion['compared']} pairs of images of different groups at every pose: "
-    )
     sheet = blocks.code("second-opinion.png")
     leaks, views, distinct = (opinion[name] for name in ("leaks", "possible_second_views", "distinct_by_hand"))
     if leaks:
         show = "shows" if len(leaks) == 1 else "show"
-        second += blocks.bold(f"{counted(len(leaks), 'pair')} in different folds {show} one scan") + " (" + sheet + ")."
+        second = blocks.bold(f"{counted(len(leaks), 'pair')} in different folds {show} one scan") + " (" + sheet + ")."
     else:
-        second += "no pair in different folds shows one scan."
+        second = Markup("no pair in different folds shows one scan.")
     if views:
         second += (
             f" {counted(len(views), 'pair')} that may be second views of one lesion "
@@ -153,24 +137,22 @@ def _divided(run: WholeRun) -> list[blocks.Text]:
         second += " " + found + " (" + blocks.code("distinct.csv") + f"): {_named(distinct)}."
     return [
         blocks.Text(
-            Markup("Protocol <code>{}</code>: {} in {} (joined: {}) were divided into {}.{}").format(
-                facts.protocol,
-                counted(kept["images"], "image"),
-                counted(kept["groups"], "group"),
-                statements.name_groups(facts),
-                statements.describe_folds(facts),
-                generators,
+            TEXTS["divided"].format(
+                protocol=facts.protocol,
+                images=counted(kept["images"], "image"),
+                groups=counted(kept["groups"], "group"),
+                joined=statements.name_groups(facts),
+                folds=statements.describe_folds(facts),
+                generators=generators,
             )
         ),
         blocks.Text(
-            blocks.bold(statements.count_near_duplicates(facts))
-            + f"{sealed} Each training run recorded the content hash of every image it read ("
-            + blocks.code("folds/*.json")
-            + "); while this page was written, all these records were compared again with the test folds in "
-            + blocks.code("splits.json")
-            + ":"
+            TEXTS["proof"].format(
+                near_duplicates=statements.count_near_duplicates(facts),
+                kept_apart=TEXTS["kept_apart"] if facts.is_sealed else "",
+            )
         ),
-        blocks.Text(second),
+        blocks.Text(TEXTS["second_opinion"].format(compared=opinion["compared"], found=second)),
     ]
 
 

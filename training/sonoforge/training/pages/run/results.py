@@ -30,6 +30,7 @@ from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.results import ArmResult, LearningCurve
 from sonoforge.training.statistics.wording import counted, share
 
+TEXTS = blocks.read_texts("run/texts.yaml")
 _CHARTED = 4  # classes of a data set without a class `malignant`; the others are in `results.json`
 _COLUMNS = 10  # of a confusion matrix, with their names and shares
 _CELLS = 32  # of a table that does not scroll
@@ -70,16 +71,14 @@ def _origin(run: WholeRun) -> blocks.Text:
         list(run.plans),
         choosing_of(results),
     )
-    pooled = "test folds, pooled over the cross-validation"
-    return blocks.Text(
-        f"All figures come from the {'test images of one split' if run.facts.protocol == 'single' else pooled}"
-        f"{', first seed (further seeds below)' if len(run.plans) > 1 else ''}; brackets are 95 % intervals. Every "
-        "figure of test images can be recomputed from "
-        + blocks.code("predictions.csv")
-        + ". "
-        + blocks.bold("What was chosen, and on which images:")
-        + f" {choice} {statements.explain_parts(run.facts)}"
+    single = run.facts.protocol == "single"
+    said = TEXTS["origin"].format(
+        test_images="test images of one split" if single else "test folds, pooled over the cross-validation",
+        seeds=", first seed (further seeds below)" if len(run.plans) > 1 else "",
+        choice=choice,
+        parts=statements.explain_parts(run.facts),
     )
+    return blocks.Text(said)
 
 
 def _classes(run: WholeRun) -> blocks.Table:
@@ -106,7 +105,7 @@ def _confusion(run: WholeRun) -> list[blocks.Block]:
         if few
         else "columns are numbered like the rows, empty cells are zero, and the tint shows the share of the row"
     )
-    said = f"Rows are true classes, columns the answers; {how}. Correct answers are outlined."
+    said = TEXTS["confusion"].format(how=how)
     matrices = [_matrix(own, run.classes, few=few) for own in run.arms.values()]
     shown = [blocks.Grid(matrices)] if few else matrices
     return [blocks.Heading("Confusion matrices"), blocks.Text(said, "note-text"), *shown]
@@ -150,11 +149,7 @@ def _compared(run: WholeRun) -> list[blocks.Block]:
         return [blocks.Grid([folds])]
     several = len(run.comparisons) > 1
     luck = f" With {len(run.comparisons)} comparisons, one may pass by chance; the p values are not corrected for that."
-    said = Markup(
-        "The same images, the same folds: only images on which two arms disagree show which is better. A difference "
-        "counts as shown if its interval (bootstrap by group) excludes zero <em>and</em> the exact sign-flip test by "
-        "group gives p below 0.05."
-    ) + (luck if several else "")
+    said = TEXTS["differences"] + (luck if several else "")
     differences = [
         charts.Difference(
             name_difference(row, run.titles), row["accuracy_difference"], row["minimum_detectable_difference"]
@@ -162,9 +157,7 @@ def _compared(run: WholeRun) -> list[blocks.Block]:
         for row in run.comparisons
     ]
     forest = blocks.Figure(
-        "Differences in accuracy",
-        " with 95 % intervals. Grey band: differences too small to be detected reliably with this number of images.",
-        charts.difference_forest(differences, "accuracy"),
+        "Differences in accuracy", TEXTS["forest"], charts.difference_forest(differences, "accuracy")
     )
     table = comparison_table(run.titles, run.comparisons)
     return [blocks.Heading(table.label), blocks.Text(said), table, blocks.Grid([folds, forest])]
@@ -175,22 +168,16 @@ def _learning_curves(run: WholeRun) -> list[blocks.Block]:
     if not curves:
         return []
     titles = run.titles | {name: title_of(name) for name in (split_share(arm)[0] for arm in run.arms)}
-    said = (
-        "Every arm was also run on parts of each training fold, drawn in whole groups. An arm that adds images is "
-        "taken to multiply the real ones by one number at every size; intervals draw whole groups of test images."
-    )
+    title = blocks.Heading("The same number of real images instead")
     figures = [figure_of(curve, titles) for curve in curves]
-    return [blocks.Heading("The same number of real images instead"), blocks.Text(said), blocks.Grid(figures)]
+    return [title, blocks.Text(TEXTS["learning_curves"]), blocks.Grid(figures)]
 
 
 def figure_of(curve: LearningCurve, titles: Mapping[str, str]) -> blocks.Figure:
     """Draw a learning curve, and say what the images that each arm adds are worth."""
     what = FIGURE_WORDS[curve["figure"]]
     worth = [f" {titles[row['arm']]}: {describe_worth(row, what)}." for row in curve["worth"]]
-    text = (
-        ", with 95 % intervals; the line is a power law of the error of the first arm, dashed where it is extrapolated."
-        + "".join(worth)
-    )
+    text = TEXTS["learning_curve"] + "".join(worth)
     title = f"{what[0].upper()}{what[1:]} by the number of real images"
     return blocks.Figure(title, text, charts.images_curve(curve, what, titles))
 
@@ -199,13 +186,8 @@ def _chosen(run: WholeRun) -> list[blocks.Block]:
     nested = run.results.get("choice")
     if nested is None:
         return []
-    grid = name_grid(nested["grid"])
-    said = (
-        f"{grid.capitalize()}: inside each training fold, the value that was right most often on "
-        f"{nested['inner_folds']} inner folds was chosen, by whole groups and without the test images (nested "
-        "cross-validation); of equals, that of the lowest cross-entropy. All figures on this page are of the folds "
-        f"trained so. It cost {describe_cost(nested)}."
-    )
+    grid, inner = name_grid(nested["grid"]).capitalize(), nested["inner_folds"]
+    said = TEXTS["nested"].format(grid=grid, inner_folds=inner, cost=describe_cost(nested))
     if "final" in nested:
         said += (
             f" The final model has {name_values(nested['final']['settings'])}, chosen in the same way on all images."
@@ -220,36 +202,18 @@ def _sources(run: WholeRun) -> list[blocks.Block]:
     ]
     if not tables:
         return []
-    said = (
-        "A pooled figure hides the scanner that a model cannot read. Collections need not have all classes, so the AUC "
-        "is of two classes at a time, on the images of these two alone, by the probability of the one among both. "
-        "Sensitivity is given at the specificity that was reached, where thresholds were set for 90 % and 95 % on the "
-        "images of the other folds; temperature and sets were fitted on these, too."
-    )
-    return [blocks.Heading("By collection and device"), blocks.Text(said), *tables]
+    return [blocks.Heading("By collection and device"), blocks.Text(TEXTS["sources"]), *tables]
 
 
 def _one_class(run: WholeRun) -> list[blocks.Block]:
     """Show each class of interest against the rest."""
-    said = (
-        "The class is called where its probability is above a threshold. The threshold was chosen, for each fold, on "
-        "the images of the other folds, so that the specificity aimed at is held there; none was chosen on the "
-        "images that it is measured on. The specificity reached stands beside it."
-    )
-    if run.facts.near_duplicates:
-        said += (
-            " Near-duplicates of test images lie in other folds here, so the thresholds have seen something like them."
-        )
+    said = TEXTS["one_class"] + (TEXTS["one_class_leaking"] if run.facts.near_duplicates else "")
     names = classes_of_interest(run.results["classes"])[:_CHARTED]
     counts = dict(zip(run.results["classes"], run.results["class_counts"], strict=True))
     frequent = ", ".join(f"{share(counts[name] / sum(counts.values()))} of the images are {name}" for name in names)
-    last = (
-        f"Net benefit depends on how frequent the class is: here {frequent}; where it is rarer, the benefit is "
-        "smaller. In bold: above the better of all and nobody, by the 95 % interval of the difference. Probabilities "
-        "are after temperature scaling, fitted on the other folds."
-    )
     shown = [block for name in names for block in _of_class(run, name)]
-    return [blocks.Heading("One class against the rest"), blocks.Text(said), *shown, blocks.Text(last, "note-text")]
+    last = blocks.Text(TEXTS["benefit"].format(frequent=frequent), "note-text")
+    return [blocks.Heading("One class against the rest"), blocks.Text(said), *shown, last]
 
 
 def _of_class(run: WholeRun, name: str) -> Iterator[blocks.Block]:
@@ -261,23 +225,13 @@ def _of_class(run: WholeRun, name: str) -> Iterator[blocks.Block]:
         drawn = charts.difference_forest(rows, f"the sensitivity to {name}")
         said = f" at {share(first[0][1]['aim'], 0)} specificity, with 95 % intervals by group."
         forest.append(blocks.Figure(f"Differences in the sensitivity to {name}", said, drawn))
-    curves = blocks.Figure(
-        f"Decision curves of {name}",
-        ": the good done by acting (a biopsy, a recall) on every image whose probability reaches a threshold, less the "
-        "needless acts, weighted by the threshold's odds. A useful classifier lies above both other lines. Bands: 95 % "
-        "intervals by group.",
-        charts.decision_curves(run.arms, name),
-    )
-    yield blocks.Grid([*forest, curves])
+    drawn = charts.decision_curves(run.arms, name)
+    yield blocks.Grid([*forest, blocks.Figure(f"Decision curves of {name}", TEXTS["decision_curves"], drawn)])
     yield benefit_table(run.titles, run.arms, name)
 
 
 def _abstained(run: WholeRun) -> list[blocks.Block]:
     arms = list(run.arms.values())
-    said = (
-        "Where the label is not probable enough, a reader should get the scan back without one. How many that takes, "
-        "so that few of the others are wrong; " + blocks.code("sonoforge classify --abstain") + " does it."
-    )
     targets = zip(*(own["risk_coverage"]["targets"] for own in arms), strict=True)
     rows = [
         (f"at most {share(row[0]['error'], 0)}", *(blocks.interval(target["abstained"]) for target in row))
@@ -291,7 +245,8 @@ def _abstained(run: WholeRun) -> list[blocks.Block]:
         ": how many of the scans that keep their label are wrong, when only the surest keep it.",
         charts.risk_coverage(run.arms),
     )
-    return [blocks.Heading(title), blocks.Text(said), blocks.Table(title, head, rows, caption), chart]
+    table = blocks.Table(title, head, rows, caption)
+    return [blocks.Heading(title), blocks.Text(TEXTS["abstention"]), table, chart]
 
 
 def _flags(named: tuple[str, ArmResult]) -> blocks.Block:
@@ -323,17 +278,9 @@ def _limits(run: WholeRun) -> Iterator[str]:
     if facts.simulated:
         yield statements.name_simulated(facts)
     if facts.simulated < facts.images:
-        fell = (
-            " Published models trained on BUSI alone fell to an AUC of .64 to .79 (malignant against benign) elsewhere."
-        )
-        yield (
-            "Expect worse results on images from other places and machines than those in these data." + fell * run.busi
-        )
+        yield TEXTS["elsewhere"] + (TEXTS["busi_elsewhere"] if run.busi else "")
     if audit["given_groups"] is None:
-        yield (
-            "The data name no patients. Images of one patient that do not look alike may still lie on both sides of a "
-            "fold."
-        )
+        yield TEXTS["without_patients"]
     mixed = audit["duplicates"]["mixed_label_clusters"]
     if mixed:
         yield (

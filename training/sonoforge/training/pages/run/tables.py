@@ -6,7 +6,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from markupsafe import Markup
 
 from sonoforge.training.crossval.choice_grid import name_values
-from sonoforge.training.pages.blocks import Group, Table, area, areas, bold, change, interval, lines, ratio, soft
+from sonoforge.training.pages.blocks import (
+    Group,
+    Table,
+    area,
+    areas,
+    bold,
+    change,
+    interval,
+    lines,
+    ratio,
+    read_texts,
+    soft,
+)
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.learning_curve import LARGEST_RATIO
 from sonoforge.training.statistics.results import (
@@ -22,6 +34,7 @@ from sonoforge.training.statistics.results import (
 from sonoforge.training.statistics.verdict import judge
 from sonoforge.training.statistics.wording import bracket, is_number, p_value, points, share
 
+TEXTS = read_texts("run/texts.yaml")
 Titles = Mapping[str, str]
 """Of the arms, by name."""
 FIGURE_WORDS = {"accuracy": "accuracy", "macro_auc": "macro-AUC"}
@@ -40,10 +53,7 @@ def arm_table(titles: Titles, arms: Mapping[str, EvaluatedArm]) -> Table:
     for arm, own in arms.items():
         shares = (interval(own["accuracy"]), interval(own["balanced_accuracy"]))
         rows.append((titles[arm], *shares, area(own["macro_f1"]), area(own["macro_auc"])))
-    caption = (
-        f"Results of {'all arms' if len(rows) > 1 else 'the arm'}. Intervals by group: Wilson's with the effective "
-        "number of images for accuracy, bootstrap with 1000 resamples for the others."
-    )
+    caption = TEXTS["arms"].format(which="all arms" if len(rows) > 1 else "the arm")
     head = ("arm", "accuracy", "balanced accuracy", "macro-F1", "macro-AUC")
     return Table("Results of all arms", head, rows, caption)
 
@@ -146,11 +156,7 @@ def source_table(title: str, sources: Sequence[SourceFigures]) -> Table:
         *("images of", "how many", "groups", "accuracy", "AUC", *(f"sensitivity to {name}" for name in named)),
         *("ECE, calibrated", "coverage of the sets"),
     )
-    caption = (
-        f"{title}: images of each collection and device, accuracy, and how well the classes are told apart (area under "
-        "the ROC curve). Intervals by group."
-    )
-    words = (1, 4, *range(5, 5 + len(named)))
+    words, caption = (1, 4, *range(5, 5 + len(named))), TEXTS["by_source"].format(title=title)
     return Table(f"{title}, by collection and device", head, rows, caption, words=words)
 
 
@@ -168,13 +174,8 @@ def flag_table(title: str, flags: Sequence[FlagResult]) -> Table:
                 ratio(row["ratio"]),
             )
         )
-    caption = (
-        f"Flags and errors of {title}: images with each flag that may be shown beside an answer, and the others. No "
-        f"limit was set on the images it is counted on. A ratio below {ENOUGH} is no reason to doubt the label."
-    )
-    return Table(
-        f"Flags and errors of {title}", ("flag", "images", "wrong", "wrong of the others", "ratio"), rows, caption
-    )
+    head = ("flag", "images", "wrong", "wrong of the others", "ratio")
+    return Table(f"Flags and errors of {title}", head, rows, TEXTS["flags"].format(title=title, enough=ENOUGH))
 
 
 def class_tables(
@@ -188,12 +189,8 @@ def class_tables(
     for title, own in each.items():
         reached = [interval(point[end]) for point in own["sensitivity_at"] for end in ("sensitivity", "specificity")]
         rows.append([title, area(own["auc"]), *reached])
-    caption = (
-        f"{name} against the rest: area under the ROC curve, and sensitivity at a fixed specificity. Intervals by "
-        "group (bootstrap); those of sensitivity include the choice of the threshold."
-    )
     head = ["arm", "AUC", *(column for aimed in sensitivities for column in (aimed, "specificity reached"))]
-    yield Table(f"{name} against the rest", head, rows, caption)
+    yield Table(f"{name} against the rest", head, rows, TEXTS["one_against_rest"].format(name=name))
     differences = []
     for row in comparisons:
         found = row["one_against_rest"][name]
@@ -202,10 +199,7 @@ def class_tables(
         changes = (change(point["difference"]) for point in found["sensitivity_at"])
         differences.append((name_difference(row, titles), area(found["auc"], "+"), tested, *changes))
     if differences:
-        caption = (
-            f"Differences for {name} against the rest: sensitivity in percentage points; p of the AUC by DeLong's "
-            "test, summed over groups (Obuchowski 1997)"
-        )
+        caption = TEXTS["class_differences"].format(name=name)
         head = ["comparison", "AUC", "p by group", *sensitivities]
         yield Table(f"Differences for {name}", head, differences, caption, kind="long")
 
@@ -219,10 +213,7 @@ def benefit_table(titles: Titles, arms: Mapping[str, EvaluatedArm], name: str) -
         for i, (threshold, everybody) in enumerate(zip(first["thresholds"], first["treat_all"], strict=True))
         if threshold in _THRESHOLDS
     ]
-    caption = (
-        f"Net benefit for {name} in cases found for 100 images, needless acts deducted (Vickers and Elkin 2006); "
-        "acting on nobody: 0"
-    )
+    caption = TEXTS["net_benefit"].format(name=name)
     return Table(f"Net benefit for {name}", ("acting from", "on all", *curves), rows, caption)
 
 
@@ -242,12 +233,8 @@ def chosen_table(titles: Titles, choice: ChoiceResult) -> Table:
             for i, own in enumerate(choice["candidates"][arm])
         ]
         groups.append(Group(titles[arm], rows))
-    caption = (
-        "How often each value was chosen, and its accuracy on the inner folds: not on test images, and with fewer "
-        "training images than the folds have"
-    )
     head = ("arm", "value", "chosen in folds", "accuracy on inner folds")
-    return Table("Settings chosen inside each fold", head, groups, caption, words=(1,))
+    return Table("Settings chosen inside each fold", head, groups, TEXTS["chosen"], words=(1,))
 
 
 def describe_cost(choice: ChoiceResult) -> str:

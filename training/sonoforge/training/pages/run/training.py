@@ -14,6 +14,7 @@ from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.calibration import cross_fitted_temperature, reliability
 from sonoforge.training.statistics.wording import counted, listed, number, share
 
+TEXTS = blocks.read_texts("run/texts.yaml")
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
 _WATCHED = 6  # arms
 _CHARTED_CALIBRATIONS = 6  # arms
@@ -40,22 +41,16 @@ def _by_epoch(run: WholeRun) -> list[blocks.Block]:
         for own in list(run.arms.values())[:_WATCHED]
         if (drawn := charts.train_and_test(own, "accuracy", "accuracy"))
     ]
-    looked = (
-        "After each epoch the held-out fold was measured for the curves of test images below, and for nothing else: no "
-        "epoch was chosen by them."
-        if watched
-        else "Test images are not looked at until the last epoch is over, so there is no test curve, and no epoch was "
-        "chosen by one."
-    )
     frozen = classifier["frozen_blocks"]
-    settings = (
-        f"Classifier: MobileNetV2, initial weights: {results['weights']}. Budget "
-        + blocks.code(results["budget"])
-        + f": {counted(classifier['epochs'], 'epoch')}, "
-        f"{f'the first {frozen} of 19 blocks frozen' if frozen else 'all blocks trained'}, batch "
-        f"{classifier['batch']}, {statements.describe_optimiser(classifier)}"
-        + (f"; but {name_grid(nested['grid'])} as each fold chose" if nested else "")
-        + f". {looked}"
+    settings = TEXTS["classifier"].format(
+        weights=results["weights"],
+        budget=results["budget"],
+        epochs=counted(classifier["epochs"], "epoch"),
+        frozen=f"the first {frozen} of 19 blocks frozen" if frozen else "all blocks trained",
+        batch=classifier["batch"],
+        optimiser=statements.describe_optimiser(classifier),
+        chosen=f"; but {name_grid(nested['grid'])} as each fold chose" if nested else "",
+        looked=TEXTS["watched" if watched else "unseen"],
     )
     trained = charts.learning_curves(run.arms, "accuracy", "training accuracy")
     on_training = f" by epoch, during training: {_THIN}."
@@ -69,11 +64,7 @@ def _by_epoch(run: WholeRun) -> list[blocks.Block]:
     if watched:
         smoothed = ", its loss with label smoothing" if classifier["label_smoothing"] else ""
         thesis = " Counterpart of figure 13 of the MSc thesis." if run.busi else ""
-        said = (
-            "Training figures are taken during the epoch, on images as they were shown to the network"
-            f"{smoothed}; test figures after it, on the whole held-out fold. Where the test loss rises while the "
-            f"training loss falls, the network over-fits.{thesis}"
-        )
+        said = TEXTS["by_epoch"].format(smoothed=smoothed, thesis=thesis)
         figures = [
             blocks.Figure(f"{what} by epoch", f": {title}. {_THIN.capitalize()}.", chart)
             for title, accuracy, test_loss in watched
@@ -91,15 +82,10 @@ def _calibration(run: WholeRun) -> list[blocks.Block]:
         calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
         bins = [reliability(part.labels, own, part.groups) for own in (calibrated, part.probabilities)]
         drawn = reliability_diagram(dict(zip(("after temperature scaling", "as trained"), bins, strict=True)), title)
-        diagrams.append(
-            blocks.Figure(title, ", with 95 % intervals by group. Bars at the bottom: number of images.", drawn)
-        )
+        diagrams.append(blocks.Figure(title, TEXTS["diagram"], drawn))
     figures = ("ece", "ece_calibrated", "brier", "brier_calibrated", "temperature")
     rows = [(own["title"], *(number(own[name]) for name in figures)) for own in arms]  # type: ignore[literal-required]
     head = ("arm", "ECE before", "after", "Brier before", "after", "temperature (all folds)")
-    caption = (
-        "Calibration before and after temperature scaling; smaller is better. ECE over 15 bins, as in the diagrams."
-    )
     covered: list[blocks.Cells] = [
         (name, *(share(own["conformal"]["coverage"][name]) for own in arms)) for name in run.classes
     ]
@@ -108,22 +94,12 @@ def _calibration(run: WholeRun) -> list[blocks.Block]:
         "Conformal sets",
         ("class", *(own["title"] for own in arms)),
         [*covered, blocks.Row("sum", mean)],
-        f"Conformal sets at {share(1 - arms[0]['conformal']['alpha'], 0)}: share of the images of each class whose set "
-        "contains the true class (thresholds from the other folds)",
+        TEXTS["conformal"].format(level=share(1 - arms[0]["conformal"]["alpha"], 0)),
         tall=len(run.classes) > _MANY,
     )
-    said = (
-        "Each fold's probabilities were scaled by one temperature fitted on the other folds. On the diagonal, answers "
-        "given with 80 % are right in 80 % of cases."
-    )
-    asked = blocks.Heading("Do the probabilities mean what they say?")
-    return [
-        asked,
-        blocks.Text(said),
-        blocks.Grid(diagrams),
-        blocks.Table("Calibration", head, rows, caption),
-        conformal,
-    ]
+    asked, said = blocks.Heading("Do the probabilities mean what they say?"), blocks.Text(TEXTS["probabilities"])
+    table = blocks.Table("Calibration", head, rows, TEXTS["calibration"])
+    return [asked, said, blocks.Grid(diagrams), table, conformal]
 
 
 def generators_section(run: WholeRun) -> blocks.Section | None:
@@ -135,11 +111,11 @@ def generators_section(run: WholeRun) -> blocks.Section | None:
         return None
     content: list[blocks.Block] = []
     if run.generators:
-        said = (
-            "Recipe "
-            + blocks.code(run.results["gan"]["recipe"])
-            + f", one generator for each of the classes {listed(run.facts.filled)}. They had {run.budget}. "
-            + statements.place_generators(run.facts)
+        said = TEXTS["generators"].format(
+            recipe=run.results["gan"]["recipe"],
+            classes=listed(run.facts.filled),
+            budget=run.budget,
+            place=statements.place_generators(run.facts),
         )
         content.append(blocks.Text(said))
     content += _samples(run, sampled)
@@ -151,14 +127,8 @@ def _samples(run: WholeRun, sampled: Sequence[str]) -> list[blocks.Block]:
         return []
     side = run.results["gan"]["image_size"]
     enlarged = f" (generated at {side} and enlarged)" if side and side < _SAMPLE_SIDE else ""
-    said = (
-        "The first 16 real and the first 16 generated images in the first fold's training set, all at "
-        f"{_SAMPLE_SIDE} pixels{enlarged}; none was picked by hand."
-    )
-    content: list[blocks.Block] = [
-        blocks.Heading("Real and generated images side by side"),
-        blocks.Text(said, "note-text"),
-    ]
+    said = blocks.Text(TEXTS["samples"].format(side=_SAMPLE_SIDE, enlarged=enlarged), "note-text")
+    content: list[blocks.Block] = [blocks.Heading("Real and generated images side by side"), said]
     for name in sampled[:_SAMPLED_CLASSES]:
         pair = []
         for kind, words in (("real", "real training"), ("generated", "generated")):
@@ -166,7 +136,7 @@ def _samples(run: WholeRun, sampled: Sequence[str]) -> list[blocks.Block]:
             pair.append(blocks.Figure(name, f", {kind}", picture))
         content.append(blocks.Grid(pair, "pair"))
     if len(sampled) > _SAMPLED_CLASSES:
-        rest = f"Not shown, but in {blocks.code('samples/')}: " + listed(sampled[_SAMPLED_CLASSES:], 12) + "."
+        rest = TEXTS["unshown_samples"].format(classes=listed(sampled[_SAMPLED_CLASSES:], 12))
         content.append(blocks.Text(rest, "note-text"))
     return content
 
@@ -176,11 +146,7 @@ def _sheet(folder: Path, kind: str, name: str) -> Path:
 
 
 def _trainings(generators: Sequence[GeneratorRuns]) -> list[blocks.Block]:
-    said = (
-        f"Diversity 1 is that of real images; below {COLLAPSE_FRACTION} a generator counts as collapsed. Distance is "
-        "measured between thumbnails of generated and real images; smaller is closer. Ranges run from the lowest to "
-        "the highest value of any training run."
-    )
+    said = TEXTS["trainings"].format(collapsed=COLLAPSE_FRACTION)
     rows = [
         (
             own.name,
@@ -204,16 +170,13 @@ def _trainings(generators: Sequence[GeneratorRuns]) -> list[blocks.Block]:
     content: list[blocks.Block] = [blocks.Heading("How the training went"), blocks.Text(said), table]
     charted = [own for own in generators[:_CHARTED_GENERATORS] if any(own.curves)]
     for own in charted:
-        losses = " by step: thin lines are training runs, thick ones their mean."
-        diversity = " of generated images by step, as a share of that of real ones."
         figures = [
-            blocks.Figure("Losses", losses, charts.generator_losses(own)),
-            blocks.Figure("Diversity", diversity, charts.generator_diversity(own)),
+            blocks.Figure("Losses", TEXTS["losses"], charts.generator_losses(own)),
+            blocks.Figure("Diversity", TEXTS["diversity"], charts.generator_diversity(own)),
         ]
         content += [blocks.Heading(f"Generators of class {own.name}"), blocks.Grid(figures)]
     if len(generators) > len(charted):
-        rest = "Curves of the other classes are in " + blocks.code("gan/*/CLASS/stats.jsonl") + "."
-        content.append(blocks.Text(rest, "note-text"))
+        content.append(blocks.Text(TEXTS["unshown_curves"], "note-text"))
     return content
 
 

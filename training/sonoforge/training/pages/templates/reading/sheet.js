@@ -47,14 +47,6 @@ function fits(found) {
   return Boolean(found) && Array.isArray(found.answers) && found.answers.length === count;
 }
 
-function forget() {
-  try {
-    localStorage.removeItem(place);
-  } catch {
-    // Nothing was kept.
-  }
-}
-
 // ---- the time that an image is in view
 
 function startClock() {
@@ -67,15 +59,13 @@ function stopClock() {
   shownAt = null;
 }
 
-document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible") return startClock();
+function pause() {
   stopClock();
   if (record.started) keepQuietly();
-});
-addEventListener("pagehide", () => {
-  stopClock();
-  if (record.started) keepQuietly();
-});
+}
+
+document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? startClock() : pause()));
+addEventListener("pagehide", pause);
 addEventListener("beforeunload", (event) => {
   if (unsaved && !kept) event.preventDefault();
 });
@@ -264,9 +254,9 @@ $("about").addEventListener("submit", (event) => {
 });
 $("anew").addEventListener("click", () => {
   if (!confirm("Forget the answers that are kept here? Save them first if they are still needed.")) return;
-  forget();
   record = emptyRecord();
   current = 0;
+  keepQuietly(); // in place of what was kept
   begin();
 });
 $("file").addEventListener("change", async ({ target }) => {
