@@ -24,7 +24,6 @@ from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.classification import TailLimits
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.scan_checks import flatness
-from sonoforge.runtime.inference.training_distance import mahalanobis_distances
 from sonoforge.runtime.inference.trust import tail_probability
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.network import answer, load_backbone
@@ -36,9 +35,7 @@ from sonoforge.training.classifier.trust import (
     HeldOutTrust,
     assess_held_out,
     describe_causes,
-    fit_neighbours,
-    fit_reference,
-    fit_upright,
+    fit_trust,
 )
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
@@ -80,17 +77,14 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
         net = mobilenet_v2(len(cache.dataset.classes)).eval()
         net.load_state_dict(load_file(str(file)))
         own = answer([net], [cache.images[train]], 0, _CPU).embeddings
-        reference, near, upright = fit_reference(own), fit_neighbours(own), fit_upright(cache.images[train])
+        fitted = fit_trust(cache.images[train], own)
         scans = np.asarray(cache.images[test])
         spoilt = {name: np.stack([spoil(scan) for scan in scans[::4]]) for name, spoil in SPOILT.items()}
         for name, pixels in {"held-out": scans, **pictures, **spoilt}.items():
             answers = answer([net], [pixels], 0, _CPU)
-            judged = assess_held_out(pixels, answers.embeddings, near, upright)
-            assert judged is not None
+            judged = assess_held_out(pixels, answers.embeddings, fitted)
             seen = looks[test] if name == "held-out" else _looks(pixels)
-            found.setdefault(name, []).append(
-                np.c_[mahalanobis_distances(answers.embeddings, reference), np.array(judged).T, seen]
-            )
+            found.setdefault(name, []).append(np.c_[np.array(list(vars(judged).values())).T, seen])
             if name == "held-out":
                 probabilities[test] = answers.probabilities
                 order.append(test)
@@ -140,7 +134,7 @@ def _print_kinds(rows: dict[str, Floats], flat: float) -> None:
 
 def _print_errors(rows: Floats, part: Predictions) -> None:
     """Print the error rate of flagged scans and of the others, and the risk-coverage curve by probability."""
-    for row in describe_causes(part, rows[:, 0], HeldOutTrust(*rows[:, 1:4].T.tolist())):
+    for row in describe_causes(part, HeldOutTrust(*rows[:, :4].T.tolist())):
         print(row)
     wrong, sure = part.predicted != part.labels, part.probabilities.max(axis=1)
     lows = {f"{metric} low": beyond(-rows[:, i], part.folds, 99) for i, metric in enumerate(QUALITY[:2], start=4)}

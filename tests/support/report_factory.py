@@ -212,8 +212,8 @@ def write_reads(
     inner_of: int | None = None,
 ) -> None:
     """Write a fold's result that says nothing but what its stages read."""
-    answers: dict[str, Any] = {"files": [], "probabilities": [], "accuracy": 0.0, "distances": []}
-    training: dict[str, Any] = {"train_accuracy": 0.0, "history": [], "added": 0, "seconds": 0.0}
+    answers: dict[str, Any] = {"files": [], "probabilities": [], "accuracy": 0.0}
+    training: dict[str, Any] = {"train_accuracy": 0.0, "seconds": 0.0}
     made_from = MadeFrom(plan.digest, "", {})
     proof: dict[str, Any] = {"reads": reads, "made_from": made_from, "inner_of": inner_of}
     result = FoldResult(arm, "sealed", plan.seed, fold, **answers, **training, **proof)

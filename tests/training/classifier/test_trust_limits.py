@@ -18,7 +18,7 @@ from sonoforge.training.classifier.trust import (
     assess_held_out,
     describe_causes,
     fit_neighbours,
-    fit_upright,
+    fit_trust,
     record_trust,
 )
 from sonoforge.training.crossval.fold_task import FoldResult, MadeFrom, read_fold
@@ -42,12 +42,11 @@ def test_training_images_are_nearer_to_themselves_than_others_are() -> None:
 
 def test_turned_images_are_told_from_upright_ones() -> None:
     pixels = fading(40)
-    reference = fit_neighbours(np.random.default_rng(2).normal(size=(40, 8)).astype(np.float32))
-    weights = fit_upright(pixels[:30])
-    assert weights.shape == (ROWS,)
+    fitted = fit_trust(pixels[:30], np.random.default_rng(2).normal(size=(30, 8)).astype(np.float32))
+    assert fitted.upright.shape == (ROWS,)
     embeddings = np.ones((10, 8), np.float32)
-    upright = assess_held_out(pixels[30:], embeddings, reference, weights)
-    turned = assess_held_out(pixels[30:, ::-1], embeddings, reference, weights)
+    upright = assess_held_out(pixels[30:], embeddings, fitted)
+    turned = assess_held_out(pixels[30:, ::-1], embeddings, fitted)
     assert min(upright.upright) > 0.5
     assert turned.upright == pytest.approx([-score for score in upright.upright])
 
@@ -55,8 +54,8 @@ def test_turned_images_are_told_from_upright_ones() -> None:
 def test_a_fold_keeps_what_its_images_are_judged_by(tmp_path: Path) -> None:
     result = FoldResult(
         arm="real", protocol="sealed", seed=0, fold=0, files=["a.png"], probabilities=[[0.5, 0.5]], accuracy=1.0,
-        distances=[3.0], train_accuracy=1.0, history=[], added=0, seconds=1.0, reads={},
-        made_from=MadeFrom("plan", "weights", {}), trust=HeldOutTrust([0.25], [0.9], [0.0]),
+        train_accuracy=1.0, seconds=1.0, reads={}, made_from=MadeFrom("plan", "weights", {}),
+        trust=HeldOutTrust([3.0], [0.25], [0.9], [0.0]), history=[{"epoch": 1}], added=2,
     )  # fmt: skip
     path = tmp_path / "fold.json"
     write_json(path, result)
@@ -80,9 +79,9 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     rng = np.random.default_rng(3)
     held_out = answers(400, rng)
     distances, near = rng.uniform(20, 60, 400), rng.uniform(0.1, 0.5, 400)
-    judged = HeldOutTrust(near.tolist(), [1.0] * 400, rng.uniform(0, 0.4, 400).tolist())
+    judged = HeldOutTrust(distances.tolist(), near.tolist(), [1.0] * 400, rng.uniform(0, 0.4, 400).tolist())
     looks = TrainingLooks(np.linspace(1, -1, ROWS), 0.04, rng.uniform(0.1, 0.5, 300))
-    record = record_trust(distances, judged, held_out, looks)
+    record = record_trust(judged, held_out, looks)
     _, checks = read_trust({"method": "ppca-mahalanobis", **record})  # the runtime's reader accepts it
     assert (near > checks.neighbours.threshold).mean() == pytest.approx(0.05)
     assert record["median"] == np.median(distances)
@@ -93,7 +92,7 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     assert checks.white == 0.04
     assert checks.grain == pytest.approx(np.median(looks.grain) / 5)
     uneven = looks._replace(grain=rng.uniform(-0.1, 0.5, 300))  # of another kind of images: nothing to tell by
-    assert record_trust(distances, judged, held_out, uneven)["checks"]["grain"] is None
+    assert record_trust(judged, held_out, uneven)["checks"]["grain"] is None
     assert checks.upright == tuple(looks.upright)
 
 
@@ -101,14 +100,14 @@ def test_images_without_a_top_are_never_called_upside_down() -> None:
     """Weights fitted to pictures of one brightness, turned at random, tell nothing of the next ones."""
     rng = np.random.default_rng(4)
     speckle = rng.integers(40, 220, (200, 32, 32, 3), np.uint8)
-    weights = fit_upright(speckle[:100])
-    reference = fit_neighbours(rng.normal(size=(40, 8)).astype(np.float32))
-    judged = assess_held_out(speckle[100:], rng.normal(size=(100, 8)).astype(np.float32), reference, weights)
+    first, second = (rng.normal(size=(100, 8)).astype(np.float32) for _ in range(2))
+    fitted = fit_trust(speckle[:100], first)
+    judged = assess_held_out(speckle[100:], second, fitted)
     assert 0.3 < np.mean(np.array(judged.upright) < 0) < 0.7
-    held_out, distances = answers(100, rng), rng.uniform(20, 60, 100)
-    looks = TrainingLooks(weights, 0.04, rng.uniform(0.1, 0.5, 100))
-    _, checks = read_trust({"method": "ppca-mahalanobis", **record_trust(distances, judged, held_out, looks)})
+    held_out = answers(100, rng)
+    looks = TrainingLooks(fitted.upright, 0.04, rng.uniform(0.1, 0.5, 100))
+    _, checks = read_trust({"method": "ppca-mahalanobis", **record_trust(judged, held_out, looks)})
     assert not np.any(upright_score(speckle, checks.upright) < 0)
-    assert "upside down" not in {row["flag"] for row in describe_causes(held_out, distances, judged)}
+    assert "upside down" not in {row["flag"] for row in describe_causes(held_out, judged)}
     kept = replace(judged, upright=[1.0] * 95 + [-1.0] * 5)
-    assert "upside down" in {row["flag"] for row in describe_causes(held_out, distances, kept)}
+    assert "upside down" in {row["flag"] for row in describe_causes(held_out, kept)}

@@ -141,7 +141,6 @@ def _train_final_model(
         everything,
         HeldOut(
             held_out,
-            np.array(figures["distances"]),
             near_duplicates=sum(comparison.results["split"]["test_images_with_near_duplicate_in_training"]),
             generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
             trust=HeldOutTrust(**judged),

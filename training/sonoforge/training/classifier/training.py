@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.runtime.inference.training_distance import NeighbourReference, TrustReference
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import Pixels
 from sonoforge.training.classifier.fine_tuning import (
@@ -33,7 +32,7 @@ from sonoforge.training.classifier.network import (
 )
 from sonoforge.training.classifier.scan_views import balanced_frequencies, collections_of, scan_inputs, together
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.classifier.trust import fit_neighbours, fit_reference, fit_upright
+from sonoforge.training.classifier.trust import TrustFit, fit_trust
 from sonoforge.training.data.labelled_images import LabelledImages
 
 
@@ -53,17 +52,15 @@ class ClassifierJob:
 class Trained(NamedTuple):
     """A trained classifier: its members, their mean learning curve, accuracy on its own images, trust reference.
 
-    ``added`` is the number of images of each class, (C,), that were added to the real ones; ``neighbours`` and
-    ``upright``, as the reference, are fitted without them.
+    ``added`` is the number of images of each class, (C,), that were added to the real ones; ``trust`` is fitted without
+    them.
     """
 
     members: list[Any]
     history: list[EpochRow]
     train_accuracy: float
-    reference: TrustReference
+    trust: TrustFit
     added: NDArray[np.int64]
-    neighbours: NeighbourReference
-    upright: NDArray[np.float64]
 
 
 def train_classifier(
@@ -120,15 +117,12 @@ def train_classifier(
     learned = slice(0 if job.real else len(images), None)
     train_accuracy = float((answers.probabilities.argmax(axis=1) == labels)[learned].mean())
     counts = np.zeros(len(images.classes), np.int64) if added is None else added.counts
-    embeddings = answers.embeddings[: len(images)]
     return Trained(
         members=members,
         history=history,
         train_accuracy=train_accuracy,
-        reference=fit_reference(embeddings),
+        trust=fit_trust(images.pixels, answers.embeddings[: len(images)]),
         added=counts,
-        neighbours=fit_neighbours(embeddings),
-        upright=fit_upright(images.pixels),
     )
 
 

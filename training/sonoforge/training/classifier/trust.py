@@ -35,9 +35,23 @@ _ROUNDING = 2e-3
 class HeldOutTrust:
     """What each image (N,) is judged by, measured with a network that had not seen it."""
 
+    distances: list[float]  # `training_distance.mahalanobis_distances`
     neighbours: list[float]  # `training_distance.neighbour_distances`
     upright: list[float]  # `scan_checks.upright_score`
     dark: list[float]  # `scan_checks.dark_columns`
+
+
+class TrustFit(NamedTuple):
+    """What images are judged by, fitted to training images."""
+
+    gaussian: TrustReference
+    neighbours: NeighbourReference
+    upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
+
+
+def fit_trust(pixels: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> TrustFit:
+    """Fit to training images (N, S, S, 3) with embeddings (N, D)."""
+    return TrustFit(fit_reference(embeddings), fit_neighbours(embeddings), fit_upright(pixels))
 
 
 def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference:
@@ -59,16 +73,12 @@ def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return weights
 
 
-def assess_held_out(
-    pixels: NDArray[np.uint8],
-    embeddings: NDArray[np.float32],
-    neighbours: NeighbourReference,
-    upright: NDArray[np.float64],
-) -> HeldOutTrust:
+def assess_held_out(pixels: NDArray[np.uint8], embeddings: NDArray[np.float32], fitted: TrustFit) -> HeldOutTrust:
     """Measure images (N, S, S, 3) with embeddings (N, D)."""
     return HeldOutTrust(
-        neighbours=neighbour_distances(embeddings, neighbours).tolist(),
-        upright=upright_score(pixels, upright.tolist()).tolist(),
+        distances=mahalanobis_distances(embeddings, fitted.gaussian).tolist(),
+        neighbours=neighbour_distances(embeddings, fitted.neighbours).tolist(),
+        upright=upright_score(pixels, fitted.upright.tolist()).tolist(),
         dark=dark_columns(pixels).tolist(),
     )
 
@@ -125,27 +135,19 @@ class TrainingLooks(NamedTuple):
     colour: float = 0.0  # largest share of coloured pixels
 
 
-def describe_causes(part: Predictions, distances: NDArray[np.float64], judged: HeldOutTrust) -> list[FlagResult]:
-    """Count the errors of held-out images with a cause that lowers trust or is named, and of those without it.
-
-    Their distances (N,) are from the training images of their network.
-    """
-    return describe_flags(
-        part,
-        ALPHA,
-        {"far from its nearest training scans": np.array(judged.neighbours), "far from the training scans": distances},
-        {"upside down": np.array(judged.upright) < 0} if _have_a_top(judged) else {},
-    )
+def describe_causes(part: Predictions, judged: HeldOutTrust) -> list[FlagResult]:
+    """Count the errors of held-out images with a cause that lowers trust or is named, and of those without it."""
+    distances = {
+        "far from its nearest training scans": np.array(judged.neighbours),
+        "far from the training scans": np.array(judged.distances),
+    }
+    turned = {"upside down": np.array(judged.upright) < 0} if _have_a_top(judged) else {}
+    return describe_flags(part, ALPHA, distances, turned)
 
 
-def record_trust(
-    distances: NDArray[np.float64], judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks
-) -> TrustRecord:
-    """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
-
-    The distances (N,) are of the held-out images from the training images of their network.
-    """
-    median, threshold = float(np.median(distances)), float(np.percentile(distances, 95))
+def record_trust(judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks) -> TrustRecord:
+    """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`."""
+    median, threshold = float(np.median(judged.distances)), float(np.percentile(judged.distances, 95))
     near, far = float(np.median(judged.neighbours)), float(np.percentile(judged.neighbours, 95))
     labels, folds = held_out.labels, held_out.parts
     calibrated = calibration.cross_fitted_temperature(labels, held_out.probabilities, folds)

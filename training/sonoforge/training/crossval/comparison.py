@@ -249,7 +249,6 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Datas
 def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequence[FoldResult]]) -> ArmResult:
     """Put together an arm's figures: ``part`` is of its first seed, as is what is not said of each seed."""
     folds = by_seed[0]
-    distances = [] if find_arm(part.arm).comparator else _pooled(part, [fold.distances for fold in folds])
     judged = _pooled_trust(part, folds)
     result = ArmResult(
         **figures,
@@ -259,16 +258,15 @@ def _arm_result(figures: EvaluatedArm, part: Predictions, by_seed: Sequence[Sequ
         learning_curves=[fold.history for fold in folds],
         seconds=float(sum(fold.seconds for fold in folds)),
         generated_per_fold=[fold.added for fold in folds],
-        distances=distances,
         trust=None if judged is None else vars(judged),
     )
     if judged is not None:
-        result["flags"] = describe_causes(part, np.array(distances), judged)
+        result["flags"] = describe_causes(part, judged)
     return result
 
 
 def _pooled_trust(part: Predictions, folds: Sequence[FoldResult]) -> HeldOutTrust | None:
-    """Put together what the images are judged by, as ``distances``; None where a fold lacks it."""
+    """Put together what the images are judged by; None where a fold lacks it, as a comparator's."""
     judged = [fold.trust for fold in folds if fold.trust is not None]
     if len(judged) < len(folds):
         return None

@@ -100,11 +100,10 @@ class HeldOut:
     """Images that their model did not train on."""
 
     predictions: Predictions
-    distances: NDArray[np.float64]  # (N,) from the training images of their model, in the order of the predictions
     near_duplicates: int  # images with a near-duplicate or an identical image among these
     generator_reads: int  # images that a generator read which their model's training images came from
     seed_accuracy: dict[str, float]  # accuracy by seed, where the training was repeated with several; else empty
-    trust: HeldOutTrust  # what else they are judged by
+    trust: HeldOutTrust  # what they are judged by, in the order of the predictions
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def record_model(
     ranges, white = quality_reference(cache, indices)
     grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
-    looks = TrainingLooks(trained.upright, white, grain, colour)
+    looks = TrainingLooks(trained.trust.upright, white, grain, colour)
     record = ModelRecord(
         name=provenance.name,
         version="1.0.0",
@@ -196,7 +195,7 @@ def record_model(
         mirror=settings.mirror,
         temperature=calibration.fit_temperature(held_out.predictions.labels, held_out.predictions.probabilities),
         conformal=_prediction_sets(held_out.predictions, classes),
-        trust=record_trust(held_out.distances, held_out.trust, held_out.predictions, looks),
+        trust=record_trust(held_out.trust, held_out.predictions, looks),
         quality={
             **ranges,
             "scan": scan_bands(cache, indices, settings.preprocessing),
@@ -214,7 +213,7 @@ def record_model(
     chosen = indices[evenly_spaced(len(indices), PARITY_IMAGES)]
     # Golden vectors are simulated scans, so that a bundle carries no patient's image.
     phantoms = generate_phantom_set(GOLDEN_IMAGES, 0, cache.images.shape[1])
-    trust, neighbour = asdict(trained.reference), asdict(trained.neighbours)
+    trust, neighbour = asdict(trained.trust.gaussian), asdict(trained.trust.neighbours)
     reference = {f"trust_{name}": values for name, values in trust.items()}
     arrays = ModelArrays(
         reference | {f"neighbour_{name}": values for name, values in neighbour.items()},
@@ -298,5 +297,5 @@ def _evaluate(
         "near_duplicates": held_out.near_duplicates,
         "generator_reads": held_out.generator_reads,
         "seed_accuracy": held_out.seed_accuracy,
-        "flags": describe_causes(predictions, held_out.distances, held_out.trust),
+        "flags": describe_causes(predictions, held_out.trust),
     }

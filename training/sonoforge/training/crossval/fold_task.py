@@ -106,16 +106,16 @@ class FoldResult:
     files: list[str]  # N test images
     probabilities: list[list[float]]  # their answers, (N, C)
     accuracy: float  # share of them that is right
-    distances: list[float]  # of their embeddings from the training embeddings, (N,)
     train_accuracy: float  # share of the training images that is right
-    history: list[dict[str, float]]  # learning curve, see `fine_tuning.fit`
-    added: int  # number of images that the arm added
     seconds: float  # of the whole fold
     # Content hashes of the images of every stage: `classifier` and `generator CLASS`, which learned from them, so that
     # none may be a test image; `generated`, images that a generator made.
     reads: dict[str, Sequence[str]]
     made_from: MadeFrom  # what a resumed run must start from to keep this result
-    trust: HeldOutTrust | None = None  # what the test images are judged by beside the distance; None of a comparator
+    # A comparator has no embedding of its own, so nothing that trust judges by, and no learning curve.
+    trust: HeldOutTrust | None = None  # what the test images are judged by
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)  # learning curve, see `fine_tuning.fit`
+    added: int = 0  # number of images that the arm added
     inner_of: int | None = None  # of an inner fold: the outer one, see `Inside`
     choice: FoldChoiceResult | None = None  # where settings were chosen inside the fold, see `nested_choice`
 

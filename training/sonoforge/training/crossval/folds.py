@@ -2,9 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,9 @@ from torch import Tensor
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.images.synthetic import cut_masks
-from sonoforge.runtime.inference.training_distance import mahalanobis_distances
-from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.training import train_classifier
-from sonoforge.training.classifier.trust import HeldOutTrust, assess_held_out
+from sonoforge.training.classifier.trust import assess_held_out
 from sonoforge.training.comparators.fitting import TrainingFold, fit_comparator
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import classes_with_generators, find_arm
@@ -54,19 +51,6 @@ def files_read(task: FoldTask) -> list[Path]:
     return [*feature_files(task), *([generator_job(task).folder] if task.own_arm.reads_generators else [])]
 
 
-class _Answered(NamedTuple):
-    """What was trained without a fold, and what it says of the fold's N images."""
-
-    probabilities: NDArray[np.float64]  # (N, C)
-    train_accuracy: float
-    reads: Mapping[str, Sequence[str]] = {}  # of the generators, see `FoldResult`
-    # A comparator has no embedding of its own, so nothing that trust judges by, and no learning curve.
-    distances: Sequence[float] = ()
-    trust: HeldOutTrust | None = None
-    history: Sequence[EpochRow] = ()
-    added: int = 0
-
-
 def run_fold(task: FoldTask) -> FoldResult:
     """Train one arm without one fold, predict that fold, write and return the result.
 
@@ -74,31 +58,33 @@ def run_fold(task: FoldTask) -> FoldResult:
         GateError: Under ``sealed``, a stage would read an image that gives away a test image.
     """
     started = time.perf_counter()
-    plan, cache, train, test = task.plan, open_images(task.source), task.training, task.test
-    check_sealed(plan, task.fold, CLASSIFIER, train, cache)
+    cache = open_images(task.source)
+    check_sealed(task.plan, task.fold, CLASSIFIER, task.training, cache)
     with log_to(task.folder):
-        answered = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
-    result = FoldResult(
+        result = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
+    result = dataclasses.replace(result, seconds=time.perf_counter() - started)
+    write_json(task.path, result)
+    return result
+
+
+def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64], train_accuracy: float) -> FoldResult:
+    """Return what was answered (N, C) to the images of a fold."""
+    plan, test = task.plan, task.test
+    return FoldResult(
         arm=task.arm,
         protocol=plan.protocol,
         seed=plan.seed,
         fold=task.fold,
         files=[plan.files[i] for i in test],
-        probabilities=answered.probabilities.tolist(),
-        accuracy=float((answered.probabilities.argmax(axis=1) == cache.dataset.labels[test]).mean()),
-        distances=list(answered.distances),
-        train_accuracy=answered.train_accuracy,
-        history=list(answered.history),
-        added=answered.added,
-        seconds=time.perf_counter() - started,
-        reads={CLASSIFIER: _hashes(cache, train), **answered.reads},
+        probabilities=probabilities.tolist(),
+        accuracy=float((probabilities.argmax(axis=1) == cache.dataset.labels[test]).mean()),
+        train_accuracy=train_accuracy,
+        seconds=0.0,
+        reads={CLASSIFIER: _hashes(cache, task.training)},
         made_from=task.made_from,
-        trust=answered.trust,
         inner_of=task.inside.fold if task.inside else None,
         choice=task.choice,
     )
-    write_json(task.path, result)
-    return result
 
 
 def predictions_of(
@@ -119,17 +105,17 @@ def predictions_of(
     )
 
 
-def _fit_comparator(task: FoldTask, cache: ImageCache) -> _Answered:
+def _fit_comparator(task: FoldTask, cache: ImageCache) -> FoldResult:
     """Fit what a comparator fits to the features of its frozen networks."""
     train, labels = task.training, cache.dataset.labels
     features = np.concatenate([np.load(path, allow_pickle=False) for path in feature_files(task)], axis=1)
     fold = TrainingFold(features[train], labels[train], np.array(task.plan.groups)[train])
     fitted = fit_comparator(COMPARATORS[task.own_arm.comparator], fold, task.seed)
     train_accuracy = float((fitted.predict(features[train]).argmax(axis=1) == labels[train]).mean())
-    return _Answered(fitted.predict(features[task.test]), train_accuracy)
+    return _judge(task, cache, fitted.predict(features[task.test]), train_accuracy)
 
 
-def _fine_tune(task: FoldTask, cache: ImageCache) -> _Answered:
+def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
     """Fine-tune the arm's networks, on real images and on what the arm adds to them."""
     settings, device, train, test = task.classifier, find_device(task.settings.device), task.training, task.test
     images = LabelledImages.of_set(cache, train)
@@ -147,14 +133,13 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> _Answered:
             features=read_maps(task, train, device) if settings.cached_blocks else None,
         )
         answers = answer(trained.members, views, settings.frozen_blocks, device, look=settings.look)
-    return _Answered(
-        answers.probabilities,
-        trained.train_accuracy,
-        generator_reads,
-        mahalanobis_distances(answers.embeddings, trained.reference).tolist(),
-        assess_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
-        trained.history,
-        0 if added is None else len(added),
+    result = _judge(task, cache, answers.probabilities, trained.train_accuracy)
+    return dataclasses.replace(
+        result,
+        reads={**result.reads, **generator_reads},
+        trust=assess_held_out(cache.images[test], answers.embeddings, trained.trust),
+        history=trained.history,
+        added=0 if added is None else len(added),
     )
 
 

@@ -177,8 +177,7 @@ class ArmResult(EvaluatedArm):
     learning_curves: list[list[dict[str, float]]]
     seconds: float
     generated_per_fold: list[int]
-    distances: list[float]
-    trust: dict[str, list[float]] | None  # `trust.HeldOutTrust` by name, None where a fold lacks it
+    trust: dict[str, list[float]] | None  # `trust.HeldOutTrust` by name, None of a comparator
 
 
 class SignFlipTest(TypedDict):

@@ -8,7 +8,6 @@ import numpy as np
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
-from sonoforge.runtime.inference.training_distance import mahalanobis_distances
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.network import answer, load_backbone, pixel_views, weights_digest
 from sonoforge.training.classifier.training import ClassifierJob, Trained
@@ -103,9 +102,8 @@ def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: 
     predictions = predictions_of(arm, plan, test, answers.probabilities, cache.dataset)
     return HeldOut(
         replace(predictions, folds=np.unique(predictions.groups, return_inverse=True)[1] % 2),
-        mahalanobis_distances(answers.embeddings, trained.reference),
         near_duplicates=len(leaked_images(plan, 0, cache)),
         generator_reads=0,  # generators, too, are trained on the training images
         seed_accuracy={},
-        trust=assess_held_out(cache.images[test], answers.embeddings, trained.neighbours, trained.upright),
+        trust=assess_held_out(cache.images[test], answers.embeddings, trained.trust),
     )
