@@ -27,8 +27,10 @@ OPERATIONS: Mapping[str, Mapping[int, str]] = {
 
 _EXAMPLE = "{4, 235-66-7, [4]}"
 # What a code is made of, each with the expression that finds it; spaces may stand before any of it.
-_CELL = (("{", r"\{"), ("the number of nodes", "[0-9]+"), ("a comma", ","), ("the edges", r"[^\s,\[\]{}]+"))
-_ATTENTION = (("a comma", ","), ("[", r"\["), ("numbers of cells", r"[^\[\]{}]*"), ("]", r"\]"))
+_BEGINNING = (("{", r"\{"), ("the number of nodes", "[0-9]+"), ("a comma", ","))
+_DASH = ("a dash", "-")
+_NUMBERS = "numbers of cells, from 1, as in [3, 4]", r"(?:[1-9][0-9]*(?:\s*,\s*[1-9][0-9]*)*)?"
+_ATTENTION = (("a comma", ","), ("[", r"\["), _NUMBERS, ("]", r"\]"))
 _END = (("}", r"\}"), ("nothing more", "$"))
 _PUBLISHED_SIZE = 64  # pixels
 _LARGEST_ATTENTION = 64  # side of maps: the paper's largest; memory grows with its fourth power
@@ -59,19 +61,30 @@ def parse(text: str, network: str) -> Code:
     Raises:
         ValueError: Another form; the message names the first character that is wrong.
     """
-    _, count, _, listed = _read_parts(text, 0, _CELL)
+    _, count, comma = _read_parts(text, 0, _BEGINNING)
     least, most = NODES
-    nodes = int(count[1])
+    nodes, end = int(count[1]), comma.end()
     if not least <= nodes <= most:
         raise ValueError(f"{_at(text, count.start(1))}, expected {least} to {most} nodes")
-    edges = _parse_edges(text, listed, nodes, network)
-    end = listed.end()
-    attention: tuple[int, ...] = ()
+    known = "".join(map(str, OPERATIONS[network]))
+    digits = ", ".join(f"{digit} ({name})" for digit, name in OPERATIONS[network].items())
+    edges = []
+    for node in range(1, nodes):
+        what = (
+            f"{nodes - node} edges from node {node}, one to each later node, each an operation of a {network}: {digits}"
+        )
+        group = (what, f"[{known}]{{{nodes - node}}}")
+        *_, listed = _read_parts(text, end, (group,) if node == 1 else (_DASH, group))
+        edges.append(tuple(map(int, listed[1])))
+        end = listed.end()
+    cells: list[int] = []
     if text[end:].lstrip().startswith(","):
-        _, _, cells, closing = _read_parts(text, end, _ATTENTION)
-        attention, end = _parse_attention(text, cells), closing.end()
+        _, _, numbers, closing = _read_parts(text, end, _ATTENTION)
+        cells, end = sorted(map(int, re.findall("[0-9]+", numbers[1]))), closing.end()
+        if len(set(cells)) < len(cells):
+            raise ValueError(f"{_at(text, numbers.start(1))}: found a cell twice, expected each once")
     _read_parts(text, end, _END)
-    return Code(nodes, edges, attention)
+    return Code(nodes, tuple(edges), tuple(cells))
 
 
 def _read_parts(text: str, place: int, parts: tuple[tuple[str, str], ...]) -> list[re.Match[str]]:
@@ -85,42 +98,6 @@ def _read_parts(text: str, place: int, parts: tuple[tuple[str, str], ...]) -> li
         found.append(part)
         place = part.end()
     return found
-
-
-def _parse_edges(text: str, part: re.Match[str], nodes: int, network: str) -> tuple[tuple[int, ...], ...]:
-    known = {str(digit): name for digit, name in OPERATIONS[network].items()}
-    for place, character in enumerate(part[1], part.start(1)):
-        if character != "-" and character not in known:
-            digits = ", ".join(f"{digit} ({name})" for digit, name in known.items())
-            raise ValueError(f"{_at(text, place)}, expected a dash or an operation of a {network}: {digits}")
-    groups = part[1].split("-")
-    place = part.start(1)
-    for number, group in enumerate(groups, start=1):
-        wanted = nodes - number
-        if wanted < 1:
-            raise ValueError(f"{_at(text, place - 1)}, expected {nodes - 1} groups of edges for {nodes} nodes")
-        if len(group) != wanted:
-            wrong = place + min(len(group), wanted)
-            raise ValueError(f"{_at(text, wrong)}, expected {wanted} edges from node {number}: one to each later node")
-        place += len(group) + 1
-    if len(groups) < nodes - 1:
-        raise ValueError(f"{_at(text, place - 1)}, expected {nodes - 1} groups of edges for {nodes} nodes")
-    return tuple(tuple(map(int, group)) for group in groups)
-
-
-def _parse_attention(text: str, part: re.Match[str]) -> tuple[int, ...]:
-    cells: list[int] = []
-    place = part.start(1)
-    for listed in part[1].split(",") if part[1].strip() else ():
-        word = listed.strip()
-        at = _at(text, place + len(listed) - len(listed.lstrip()))
-        if not re.fullmatch("[0-9]+", word) or int(word) < 1:
-            raise ValueError(f"{at}, expected numbers of cells, from 1, as in [3, 4]")
-        if int(word) in cells:
-            raise ValueError(f"{at}: found cell {word} twice, expected it once")
-        cells.append(int(word))
-        place += len(listed) + 1
-    return tuple(sorted(cells))
 
 
 def _at(text: str, place: int) -> str:
