@@ -228,21 +228,21 @@ def test_films_loop_and_strips_begin_and_end_with_their_images(
 def test_a_film_keeps_greys_and_averages_large_images() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
-    made = make_film(images, {"synthetic": True})
-    film = Image.open(io.BytesIO(made.gif))
+    content, size = make_film(images, {"synthetic": True})
+    film = Image.open(io.BytesIO(content))
     film.seek(2)
-    factor = made.width // 64
+    factor = size["width"] // 64
     found = np.asarray(film.convert("L"))[: 64 * factor : factor, ::factor]
     assert np.array_equal(found, images[2, ..., 0])
     large = np.kron(images[..., 0], np.ones((8, 8), np.uint8))[..., None]  # 512 pixels
-    assert make_film(large, {}).width == 256
+    assert make_film(large, {})[1]["width"] == 256
 
 
 def test_a_picture_is_wide_enough_for_its_text() -> None:
     sheet = draw_sheet([[np.zeros((32, 32, 3), np.uint8)]], ["head"], ["a rather long name"], "word " * 40)
     pixels = np.asarray(sheet.picture)
-    assert pixels.shape == (sheet.layout()["height"], sheet.layout()["width"], 3)
-    assert (pixels[:, -2:][sheet.top + sheet.cell :] == 255).all(), "no line runs into the margin"
+    assert pixels.shape == (sheet.layout["height"], sheet.layout["width"], 3)
+    assert (pixels[:, -2:][sheet.layout["top"] + sheet.layout["cell"] :] == 255).all(), "no line runs into the margin"
     assert (pixels[-6:] == 255).all()
 
 

@@ -59,7 +59,7 @@ def parse(text: str, network: str) -> Code:
         network: ``generator`` or ``discriminator``, whose operations differ.
 
     Raises:
-        ValueError: Another form; the message names the first character that is wrong.
+        ValueError: Another form; the message names the character where the first wrong part begins.
     """
     _, count, comma = _read_parts(text, 0, _BEGINNING)
     least, most = NODES

@@ -114,7 +114,7 @@ def truncation(subject: Subject) -> Look:
         batches = sample_batches(subject.generator, subject.count, subject.seed, subject.label, own)
         images.append(np.concatenate([*batches])[..., : subject.image_channels])
     sheet = draw_sheet([*zip(*images, strict=True)], list(columns), subject.titles(subject.count), caption)
-    entry |= {"images": list(range(subject.count)), "layout": sheet.layout()}
+    entry |= {"images": list(range(subject.count)), "layout": sheet.layout}
     return Look({"truncation.png": sheet.png(subject.origin)}, entry)
 
 
@@ -144,7 +144,7 @@ def mixing(subject: Subject) -> Look:
             "bands": {band: list(range(begin + 1, end + 1)) for band, (begin, end) in bands.items()},
             "sources": list(range(count)),
             "destinations": list(range(count, count + DESTINATIONS)),
-            "layout": sheet.layout(),
+            "layout": sheet.layout,
         },
     )
 
@@ -161,14 +161,14 @@ def interpolation(subject: Subject) -> Look:
     titles = [f"{index} to {(index + 1) % subject.count}" for index in range(subject.count)]
     path = "on the line between two styles (w)" if space == "w" else "on the path between two latents (z)"
     sheet = draw_sheet(rows, (), titles, f"Images {path}.")
-    film = make_film(subject.pixels(images(torch.arange(FRAMES) / FRAMES).flatten(0, 1)), subject.origin)
+    film, size = make_film(subject.pixels(images(torch.arange(FRAMES) / FRAMES).flatten(0, 1)), subject.origin)
     return Look(
-        {"interpolation.png": sheet.png(subject.origin), "interpolation.gif": film.gif},
+        {"interpolation.png": sheet.png(subject.origin), "interpolation.gif": film},
         {
             "space": space,
             "images": list(range(subject.count)),
-            "layout": sheet.layout(),
-            "film": {"width": film.width, "height": film.height, "frames": film.frames},
+            "layout": sheet.layout,
+            "film": size,
         },
     )
 
@@ -183,14 +183,8 @@ def path(subject: Subject) -> Look:
         steps[space] = paths.step_sizes(paths.walk(generator, space, ends, shares, label), distance)
         length = paths.measure_path_length(generator, space, distance, subject.samples, subject.seed, label)
         lengths.append(length)
-        figures[space] = {
-            "mean": length.mean,
-            "standard_error": length.standard_error,
-            "median": length.median,
-            "samples": length.samples,
-            "protocol": length.protocol,
-            "unevenness": paths.unevenness(steps[space]),
-        }
+        kept = {name: value for name, value in vars(length).items() if name not in ("space", "values")}
+        figures[space] = kept | {"unevenness": paths.unevenness(steps[space])}
         log.info("%s in %s: %.4g +- %.2g", distance.figure, space, length.mean, length.standard_error)
     return Look(
         {"path-length.png": paths.figure_png(paths.draw_paths(lengths, steps, distance), subject.origin)},
@@ -234,7 +228,7 @@ def equivariance(subject: Subject) -> Look:
             "equivariance.png": sheet.png(subject.origin),
             "equivariance.json": (json.dumps(plain(content), indent=2, allow_nan=False) + "\n").encode(),
         },
-        {"figures": figures, "transforms": list(TRANSFORMS), "layout": sheet.layout()},
+        {"figures": figures, "transforms": list(TRANSFORMS), "layout": sheet.layout},
     )
 
 

@@ -26,20 +26,14 @@ _LINE = 17  # pixels from line to line
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture of images in rows and columns, and their layout in pixels."""
+    """A picture of images in rows and columns, and their layout as recorded in ``looks.json``.
+
+    The layout is in pixels: ``width``, ``height``, ``left`` of the first column, ``top`` above the first row, ``cell``,
+    the side of each image, ``step`` from one to the next, and what is ``apart`` from the first row and column.
+    """
 
     picture: Image.Image
-    left: int  # before the first column
-    top: int  # above the first row
-    cell: int  # side of each image
-    step: int  # from one image to the next, along both axes
-    gutter: int  # extra space between the first and the second row and column
-
-    def layout(self) -> dict[str, int]:
-        """Return size and layout as recorded in ``looks.json``."""
-        width, height = self.picture.size
-        offsets = {"left": self.left, "top": self.top, "cell": self.cell, "step": self.step, "apart": self.gutter}
-        return {"width": width, "height": height, **offsets}
+    layout: Mapping[str, int]
 
     def png(self, origin: Mapping[str, Any]) -> bytes:
         """Encode as PNG with its origin as text."""
@@ -86,7 +80,8 @@ def draw_sheet(
         draw.text((left - PADDING, top + offset(row) + cell / 2), title, "black", _FONT, anchor="rm")
     for number, line in enumerate(lines):
         draw.text((PADDING, bottom + PADDING + number * _LINE), line, "black", _FONT)
-    return Sheet(picture, left, top, cell, step, gutter)
+    layout = {"width": width, "height": height, "left": left, "top": top, "cell": cell, "step": step, "apart": gutter}
+    return Sheet(picture, layout)
 
 
 def _wrap(text: str, width: int) -> list[str]:
@@ -100,20 +95,11 @@ def _wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-@dataclass(frozen=True)
-class Film:
-    """A looping GIF: its content, and its size in pixels and frames."""
-
-    gif: bytes
-    width: int
-    height: int
-    frames: int
-
-
-def make_film(images: Pixels, origin: Mapping[str, Any]) -> Film:
+def make_film(images: Pixels, origin: Mapping[str, Any]) -> tuple[bytes, dict[str, int]]:
     """Encode images (N, S, S, C) uint8 as a looping film: greys exactly, colours reduced to 256 in each frame.
 
-    Pillow drops a frame that repeats the one before, and shows that one longer.
+    The second result is its ``width`` and ``height`` in pixels and its ``frames``.  Pillow drops a frame that repeats
+    the one before, and shows that one longer.
     """
     smaller = max(1, images.shape[1] // FILM_SIDE)
     if smaller > 1:
@@ -125,4 +111,5 @@ def make_film(images: Pixels, origin: Mapping[str, Any]) -> Film:
     comment = json.dumps({"Description": NOTICE, "Software": PROGRAM, "Use": NOTE, **origin}).encode()
     animation = {"save_all": True, "append_images": frames[1:], "duration": FRAME_MS, "loop": 0}
     frames[0].save(stream, "GIF", **animation, comment=comment)
-    return Film(stream.getvalue(), *frames[0].size, frames=len(frames))
+    width, height = frames[0].size
+    return stream.getvalue(), {"width": width, "height": height, "frames": len(frames)}
