@@ -6,6 +6,7 @@ of gradients, turn into other weights: how far the losses then part depends on t
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="test", rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0",
         max_restarts=0, start_method="fork",
     )  # fmt: skip
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
     logs = elastic_launch(config, _train_in_turn)([_command(recipe, folder / "two") for recipe in STEPS])
+    for number, handler in before.items():  # the launcher leaves its own, and later tests send Ctrl-C to this process
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
     assert [logs[rank].count("run folder") for rank in (0, 1)] == [3, 0], "the main process alone logs"
     return folder / "two"
 
