@@ -13,7 +13,7 @@ from torch import Tensor
 
 import stylegan3_reference as reference
 from sonoforge.models.stylegan import filtered_lrelu
-from sonoforge.models.stylegan.filters import kaiser_attenuation, kaiser_beta, lowpass, radial_lowpass
+from sonoforge.models.stylegan.filtered_lrelu import kaiser_attenuation, kaiser_beta, lowpass, radial_lowpass
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import convolve2d
 from torch import Tensor
 
-from sonoforge.models.stylegan.filters import binomial_taps, smooth, upsample
+from sonoforge.models.stylegan.layers import binomial_taps, smooth, upsample
 
 
 def _slow(maps: Tensor, up: int, down: int, before: int, after: int) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from corners import corners
 from gan_pairs import count_weights, on_meta
 from sonoforge.models import light
 from sonoforge.models.image_sizes import IMAGE_SIZES
+from sonoforge.models.spade import MapSettings
 from sonoforge.models.spectral import draw_weights, fix_weights
 
 LATENT, WIDTH = 6, 4
@@ -20,7 +21,7 @@ LATENT, WIDTH = 6, 4
 
 def build(size: int = 64, channels: int = 1, **options: int) -> light.Generator:
     torch.manual_seed(0)
-    generator = light.Generator(light.GeneratorSettings(size, channels, LATENT, width=WIDTH, **options))
+    generator = light.Generator(MapSettings(size, channels, LATENT, width=WIDTH, **options))
     draw_weights(generator, torch.Generator().manual_seed(0))
     return generator
 
@@ -55,7 +56,7 @@ def test_every_size_gives_images_in_range(size: int) -> None:
 
 def test_its_size_is_near_the_authors() -> None:
     """Of FastGAN-lite at 256 pixels Sauer et al. have 2048 channels at 4x4, twice the width here."""
-    generator = on_meta(lambda: light.Generator(light.GeneratorSettings(256, 3, 256, width=128)))
+    generator = on_meta(lambda: light.Generator(MapSettings(256, 3, 256, width=128)))
     assert generator.blocks[0].convolution.weight.shape == (2 * 1024, 2048, 3, 3)  # type: ignore[union-attr, index]
 
 

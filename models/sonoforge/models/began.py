@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from sonoforge.models.dcgan import DenseGenerator
 from sonoforge.models.image_sizes import doublings, smallest_side
-from sonoforge.models.labels import one_hot
+from sonoforge.models.labels import check_conditioning, one_hot
 from sonoforge.models.spectral import draw_weights
 
 WIDTH = 128  # n of the paper's largest model, for 128x128 images
 EMBEDDING = 64  # length of embedding and latent vector in most of the paper's experiments
-CONDITIONINGS = ("none", "concatenation")
+CONDITIONINGS = ("none", "concatenation")  # its error has no last features to project or classify
 
 
 def _base_side(image_size: int) -> int:
@@ -79,13 +79,7 @@ class Discriminator(nn.Module):
         embedding: int = EMBEDDING,
     ) -> None:
         super().__init__()
-        if conditioning not in CONDITIONINGS:
-            raise ValueError(
-                f"conditioning: found {conditioning!r}, expected one of {', '.join(CONDITIONINGS)}: "
-                "an autoencoder's error has no last features to project or classify"
-            )
-        if conditioning == "concatenation" and classes == 0:
-            raise ValueError("classes: found 0, expected at least 1 with conditioning 'concatenation'")
+        check_conditioning(conditioning, classes, CONDITIONINGS)
         self.classes = classes if conditioning == "concatenation" else 0
         base = _base_side(image_size)
         levels = doublings(image_size, base) + 1

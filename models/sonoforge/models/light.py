@@ -10,7 +10,6 @@ enter by conditional batch normalisation; and the generator may draw into label 
 (Park, Liu, Wang, Zhu, CVPR 2019) in place of the batch's.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -20,26 +19,12 @@ from torch.nn.functional import adaptive_avg_pool2d, glu, interpolate, silu
 from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import one_hot
 from sonoforge.models.layers import ConditionalBatchNorm
-from sonoforge.models.spade import KeptMaps, SpatiallyAdaptiveNorm
+from sonoforge.models.spade import KeptMaps, MapSettings, SpatiallyAdaptiveNorm
 from sonoforge.models.spectral import convolution, normalised
 
-WIDTH = 64  # the paper's
 CHANNELS = (16, 8, 4, 2, 2, 1, 0.5, 0.25)  # times the width, at the smallest maps and after each doubling: its code
 REACH = 4  # doublings from the maps that gate to those that are gated (section 3.1)
 MAP_FEATURES = 32  # channels between a label map and its scales and shifts
-
-
-@dataclass(frozen=True)
-class GeneratorSettings:
-    """What a generator is built from."""
-
-    image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
-    channels: int  # channels of the image and of its masks together
-    latent_size: int  # length Z of the latent vector
-    classes: int = 0  # number of classes, 0 for none
-    structures: int = 0  # channels K of the label map that it draws into, 0 for none
-    maps: int = 0  # number M of label maps that it keeps, see `KeptMaps.keep_maps`
-    width: int = WIDTH  # channels are multiples of it, see `CHANNELS`
 
 
 class _Up(nn.Module):
@@ -79,17 +64,12 @@ class _SkipLayerExcitation(nn.Module):
 class Generator(KeptMaps):
     """Latent vector, and class or label map, to image.
 
-    It takes either classes or a label map, which leaves some channels to the image.
+    Channels are those of `CHANNELS` times the width, whose default is the paper's, too.
     """
 
-    def __init__(self, settings: GeneratorSettings) -> None:
+    def __init__(self, settings: MapSettings) -> None:
+        super().__init__(settings)
         image_size, structures = settings.image_size, settings.structures
-        super().__init__(settings.maps, structures, image_size)
-        if structures and settings.classes:
-            raise ValueError(f"classes: found {settings.classes}, expected 0: the label map is the condition")
-        if structures >= settings.channels:
-            raise ValueError(f"structures: found {structures} of {settings.channels} channels, expected fewer")
-        self.latent_size, self.classes = settings.latent_size, settings.classes
         base = smallest_side(image_size)
         widths = [max(1, round(settings.width * share)) for share in CHANNELS[: doublings(image_size, base) + 1]]
         # The class enters with the latents, too.

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
 
 from sonoforge.models.image_sizes import doublings, smallest_side
-from sonoforge.models.labels import CONDITIONINGS
+from sonoforge.models.labels import check_conditioning
 from sonoforge.models.spectral import convolution, draw_weights
 
 WIDTH = 64  # channels at the image's side (appendix A)
@@ -113,26 +113,51 @@ class Encoder(nn.Module):
         return self.mean(features), self.log_variance(features)
 
 
+@dataclass(frozen=True)
+class MapSettings:
+    """What a generator is built from that may draw into label maps."""
+
+    image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
+    channels: int  # channels of the image and of the label map together, C + K
+    latent_size: int  # length Z of the latent vector
+    classes: int = 0  # number of classes, 0 for none, as where the label map is the condition
+    structures: int = 0  # channels K of the label map, 0 for none
+    maps: int = 0  # number M of label maps that it keeps, see `KeptMaps.keep_maps`
+    width: int = WIDTH  # channels are multiples of it
+
+
+@dataclass(frozen=True)
+class GeneratorSettings(MapSettings):
+    """What SPADE's generator is built from; the paper's latents are of 256."""
+
+    structures: int = 1
+    # Whether an encoder learns, from real images, what the latent vector says (section 3, multi-modal synthesis).
+    encoder: bool = False
+
+
 class KeptMaps(nn.Module):
     """A generator that draws into label maps, and keeps some among its weights to draw into where it is given none.
 
     A map has a channel for each structure, -1 outside and 1 inside; the background has none.  A latent vector chooses
     one of those kept, so that such a generator can be used as any other.
 
-    Args:
-        maps: Number M of label maps that it keeps.
-        structures: Channels K of each.
-        side: Side S of each in pixels.
+    Label maps leave some channels to the image, and there are classes or label maps, or there is a ValueError.
     """
 
     latent_distribution = "normal"
     kept: Tensor  # (M, K, S * S / 8) uint8: label maps, a bit a pixel
     bits: Tensor  # (8,) float: the value of each bit of a byte
 
-    def __init__(self, maps: int, structures: int, side: int) -> None:
+    def __init__(self, settings: MapSettings) -> None:
         super().__init__()
-        self.structures, self.side = structures, side
-        self.register_buffer("kept", torch.zeros(maps, structures, side**2 // 8, dtype=torch.uint8))
+        self.structures, self.side = settings.structures, settings.image_size
+        self.latent_size, self.classes = settings.latent_size, settings.classes
+        if self.structures and self.classes:
+            raise ValueError(f"classes: found {self.classes}, expected 0: the label map is the condition")
+        if self.structures >= settings.channels:
+            raise ValueError(f"structures: found {self.structures} of {settings.channels} channels, expected fewer")
+        kept = torch.zeros(settings.maps, self.structures, self.side**2 // 8, dtype=torch.uint8)
+        self.register_buffer("kept", kept)
         self.register_buffer("bits", 2 ** torch.arange(8.0), persistent=False)
 
     def keep_maps(self, maps: Tensor) -> None:
@@ -158,36 +183,14 @@ class KeptMaps(nn.Module):
         return maps.to(latents.dtype)
 
 
-@dataclass(frozen=True)
-class GeneratorSettings:
-    """What a generator is built from."""
-
-    image_size: int  # side S of the square image in pixels: 32, 64, 128, 224, 256 or 512
-    channels: int  # channels of the image and of the label map together, C + K
-    latent_size: int  # length Z of the latent vector; the paper: 256
-    classes: int = 0  # 0: the label map is the condition
-    structures: int = 1  # channels K of the label map
-    maps: int = 0  # number M of label maps that it keeps, see `KeptMaps.keep_maps`
-    width: int = WIDTH  # channels at the image's side
-    # Whether an encoder learns, from real images, what the latent vector says (section 3, multi-modal synthesis).
-    encoder: bool = False
-
-
 class Generator(KeptMaps):
     """Latent vector and label map to image; it takes no classes."""
 
     def __init__(self, settings: GeneratorSettings) -> None:
+        super().__init__(settings)
         image_size, latent_size, structures = settings.image_size, settings.latent_size, settings.structures
-        super().__init__(settings.maps, structures, image_size)
-        if settings.classes:
-            raise ValueError(f"classes: found {settings.classes}, expected 0: the label map is the condition")
-        if not 0 < structures < settings.channels:
-            raise ValueError(
-                f"structures: found {structures} of {settings.channels} channels, expected some beside the image's"
-            )
         image_channels = settings.channels - structures
         self.base = smallest_side(image_size)
-        self.latent_size, self.classes = latent_size, 0
         widths = _generator_widths(image_size, settings.width)
         self.first = nn.Linear(latent_size, widths[0] * self.base**2)
         self.blocks = nn.ModuleList([
@@ -265,8 +268,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         smallest_side(image_size)
-        if classes or conditioning != CONDITIONINGS[0]:
-            raise ValueError(f"conditioning: found {conditioning!r}, expected 'none': the label map is the condition")
+        check_conditioning(conditioning, classes, ("none",))  # the label map is the condition
         self.scales = nn.ModuleList([_Patches(channels, width) for _ in range(SCALES)])
 
     def feature_maps(self, samples: Tensor) -> list[list[Tensor]]:

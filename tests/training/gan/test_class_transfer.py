@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from gan_trainings import write_pictures
 from program import succeed
-from sonoforge.models.light import Generator, GeneratorSettings
+from sonoforge.models.light import Generator
 from sonoforge.models.projected import Discriminator, DiscriminatorSettings
 from sonoforge.models.projected import initialise as initialise_discriminator
+from sonoforge.models.spade import MapSettings as GeneratorSettings
 from sonoforge.models.spectral import draw_weights as initialise
 from sonoforge.training.gan.transfer import for_classes
 

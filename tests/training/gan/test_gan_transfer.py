@@ -17,8 +17,8 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 
 from gan_trainings import draw_discs
-from sonoforge.models.stylegan.filters import upsample
 from sonoforge.models.stylegan.generator import StyledSettings
+from sonoforge.models.stylegan.layers import upsample
 from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
 from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError

@@ -13,9 +13,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, leaky_relu, linear
-
-from sonoforge.models.stylegan.filters import binomial_taps, smooth
+from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu, linear
 
 SLOPE = 0.2
 # Keeps the variance of what passes leaky ReLU, about (He et al., ICCV 2015): a factor of the activation here, so that
@@ -123,10 +121,37 @@ class EqualisedLinear(Drawn):
         return activate(features) if self.activated else features
 
 
+# The low-pass filter of StyleGAN1, StyleGAN2 and their discriminators, as depthwise convolutions.
+#
+# To double a side, zeros are put between samples and the filter fills them; to halve it, the filter comes before
+# samples are dropped (Zhang, "Making Convolutional Networks Shift-Invariant Again", ICML 2019).  A strided convolution
+# does both steps at once: no zero is stored or multiplied, no sample computed only to be dropped.
+
+
+def binomial_taps() -> Tensor:
+    """Return the taps (4,) float32 along each axis: 1, 3, 3, 1 of sum 1, as in the authors' configuration."""
+    return torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+
+
+def smooth(maps: Tensor, taps: Tensor, padding: int, *, stride: int = 1, gain: float = 1.0) -> Tensor:
+    """Filter (N, C, H, W), padded by zeros on all sides, and keep each ``stride``-th sample; see `binomial_taps`."""
+    return conv2d(maps, _kernel(maps, taps, gain), stride=stride, padding=padding, groups=maps.shape[1])
+
+
+def upsample(maps: Tensor, taps: Tensor) -> Tensor:
+    """Double the sides of (N, C, H, W); the image keeps its position and amplitude."""
+    return conv_transpose2d(maps, _kernel(maps, taps, 4.0), stride=2, padding=1, groups=maps.shape[1])
+
+
+def _kernel(maps: Tensor, taps: Tensor, gain: float) -> Tensor:
+    taps = taps.to(maps.dtype)
+    return (torch.outer(taps, taps) * gain).expand(maps.shape[1], 1, -1, -1)
+
+
 class EqualisedConv2d(Drawn):
     """A convolution that keeps the side or halves it, optionally followed by bias and leaky ReLU with its gain.
 
-    Before the side is halved, feature maps are low-pass filtered (`filters`).
+    Before the side is halved, feature maps are low-pass filtered (`smooth`).
 
     Args:
         inputs: Input channels.

@@ -18,7 +18,6 @@ from torch.nn.functional import interpolate, leaky_relu
 from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.labels import ScoreHead
 from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
-from sonoforge.models.stylegan.filters import binomial_taps, upsample
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     EPSILON,
@@ -28,10 +27,12 @@ from sonoforge.models.stylegan.layers import (
     EqualisedConv2d,
     EqualisedLinear,
     at_least_single,
+    binomial_taps,
     full_precision,
     layer_noise,
     layer_widths,
     sides,
+    upsample,
 )
 
 CHANNEL_BASE = 16384  # channels times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from sonoforge.models.stylegan.filters import binomial_taps, smooth, upsample
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     CLAMP,
@@ -28,10 +27,13 @@ from sonoforge.models.stylegan.layers import (
     EqualisedLinear,
     activate,
     at_least_single,
+    binomial_taps,
     full_precision,
     layer_noise,
     layer_widths,
     sides,
+    smooth,
+    upsample,
 )
 
 

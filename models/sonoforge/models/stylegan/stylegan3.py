@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu
-from sonoforge.models.stylegan.filters import lowpass, radial_lowpass
+from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu, lowpass, radial_lowpass
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
     CLAMP,

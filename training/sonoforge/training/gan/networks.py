@@ -86,7 +86,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "biggan": Architecture(biggan.Generator, biggan.Discriminator, draw_weights),
     "spade": Architecture(_from(spade.Generator, spade.GeneratorSettings), spade.Discriminator, spade.initialise),
     "projected": Architecture(
-        _from(light.Generator, light.GeneratorSettings), _projected_discriminator, _initialise_light_or_projected,
+        _from(light.Generator, spade.MapSettings), _projected_discriminator, _initialise_light_or_projected,
         projected=True, needs=("feature network",),
     ),
     "progan": Architecture(progan.Generator, progan.Discriminator, layers.initialise),
