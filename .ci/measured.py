@@ -28,8 +28,7 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli import main
 from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.segmentation.figures import correlate
-from sonoforge.training.statistics.published_gans import PUBLISHED_CYTOLOGY
-from sonoforge.training.statistics.published_segmentation import published_for
+from sonoforge.training.statistics.published_gans import PAPERS, published_for
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "training" / "docs"
@@ -365,7 +364,7 @@ def papers() -> str:
     parts.append(f"## Losses and perceptual weights\n\n{figures('loss-table-busi-64.csv')}\n{table(heading, rows)}")
     rows = [
         [row.network, row.fid, "-" if row.inception_score is None else row.inception_score, row.hours or "-"]
-        for row in PUBLISHED_CYTOLOGY
+        for row in PAPERS["ga-gan"].rows
     ]
     heading = ["network", "FID", "Inception Score", "GPU hours"]
     parts.append(f"## GA-GAN against five others, as published\n\n{table(heading, rows)}")

@@ -16,7 +16,7 @@ from sonoforge.training.segmentation.figures import compute_rows, compute_set, c
 from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.segmentation.tables import read_cases, write_cases
 from sonoforge.training.segmentation.verdict import conclude
-from sonoforge.training.statistics.published_segmentation import PUBLISHED, published_for
+from sonoforge.training.statistics.published_gans import PUBLISHED_SEGMENTATION, published_for
 
 
 def scores(
@@ -85,7 +85,7 @@ def test_rank_correlation_is_spearmans_with_its_exact_p_value() -> None:
 
 def test_the_published_figures_are_those_of_the_paper() -> None:
     """Six networks and real images on three sets; its own figures rank FID and Dice alike, against what it says."""
-    assert len(PUBLISHED) == 21
+    assert len(PUBLISHED_SEGMENTATION) == 21
     assert [row.recipe for row in published_for("ACDC")] == [
         "",
         "dcgan",

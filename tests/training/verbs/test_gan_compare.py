@@ -28,9 +28,6 @@ from sonoforge.training.statistics.published_gans import (
     IMAGES,
     NONE,
     PAPERS,
-    PUBLISHED_CYTOLOGY,
-    PUBLISHED_OTHERS,
-    PUBLISHED_STYLEGANS,
     find_paper,
 )
 
@@ -45,7 +42,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_published_hours_follow_from_published_seconds_and_images() -> None:
     """1000 epochs of 210 and 509 images are 210 and 509 kimg: the paper's time table does not contradict itself."""
-    ends = [row for row in PUBLISHED_STYLEGANS if row.seconds_per_kimg is not None]
+    ends = [row for row in PAPERS["stylegan"].rows if row.seconds_per_kimg is not None]
     assert [(row.data, row.epoch) for row in ends] == [("BUSI", 1000)] * 2 + [("CBIS-DDSM", 1000)] * 2
     for row in ends:
         assert row.seconds_per_kimg is not None and row.hours is not None
@@ -54,7 +51,7 @@ def test_published_hours_follow_from_published_seconds_and_images() -> None:
 
 def test_published_rows_are_those_of_the_paper_that_compares_most_of_the_recipes() -> None:
     cytology = PAPERS["ga-gan"]
-    assert [row.network.casefold() for row in PUBLISHED_CYTOLOGY[1:]] == list(cytology.recipes[:-1]), "each has a row"
+    assert [row.network.casefold() for row in cytology.rows[1:]] == list(cytology.recipes[:-1]), "each has a row"
     assert find_paper(BY_RECIPES, ("stylegan2", "stylegan3-t")) is PAPERS["stylegan"]
     assert find_paper(BY_RECIPES, cytology.recipes) is cytology
     assert find_paper(BY_RECIPES, ("stylegan2", "wgan", "wgan-gp")) is cytology
@@ -96,7 +93,7 @@ def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was measured is not measured again"
     rows = _ours(run)
     claims = [row for row in csv.DictReader((run / "compare.csv").open()) if row["run"] == "not run here"]
-    assert len(claims) == len(PUBLISHED_STYLEGANS) + len(PUBLISHED_OTHERS)
+    assert len(claims) == len(PAPERS["stylegan"].rows) + len(PAPERS["stylegan"].others)
     # 10 steps of 4 images; a quarter is 2.5 steps, rounded to the even 2; 12 images are an epoch.
     assert [(row["recipe"], row["milestone"], row["step"], row["epoch"]) for row in rows] == [
         (recipe, share, step, epoch)
@@ -126,7 +123,7 @@ def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
     for name in ("kid", "fid", "laplacian_swd"):
         assert float(rows[4][name]) == pytest.approx(compared[name], rel=1e-6), name
     text = (run / "tables.md").read_text()
-    assert text.count("| claim |") == len(PUBLISHED_STYLEGANS) + 4 + 4 + len(PUBLISHED_OTHERS)
+    assert text.count("| claim |") == len(PAPERS["stylegan"].rows) + 4 + 4 + len(PAPERS["stylegan"].others)
     assert text.count("| ours |") == 6 + 2 + 2
     assert "| claim | BUSI | StyleGAN3 | epoch 1000 | 140.67 | 0.06 | 3.21 |" in text
     for name in ("samples-over-time.png", "pca.png"):

@@ -26,7 +26,7 @@ from sonoforge.training.segmentation.results import (
 from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.segmentation.verdict import conclude
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
-from sonoforge.training.statistics.published_segmentation import published_for
+from sonoforge.training.statistics.published_gans import published_for
 from sonoforge.training.statistics.results import Interval
 
 SCORES = ("dice", "iou", "hd95")

@@ -11,12 +11,12 @@ from sonoforge.training.data.datasets import read_columns
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.segmentation.results import SetResults
 from sonoforge.training.segmentation.scoring import CaseScore
-from sonoforge.training.statistics.published_segmentation import SOURCE
+from sonoforge.training.statistics.published_gans import SEGMENTATION_SOURCE
 
 CASES, TABLE = "cases.csv", "table.csv"
 _SCORES = ("dice", "iou", "hd95")
 _NUMBERS = ("seed", "fold", "patient")
-CLAIM = f"claim of {SOURCE}, under another protocol"
+CLAIM = f"claim of {SEGMENTATION_SOURCE}, under another protocol"
 _COMPARED = ("dice", "against_real", "against_augmented")
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
 COLUMNS = (

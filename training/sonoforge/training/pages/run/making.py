@@ -11,7 +11,7 @@ from sonoforge.training.data.datasets import BUSI_CLASSES
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.whole_run import WholeRun
-from sonoforge.training.statistics.published import PUBLISHED, Implied, PublishedRow
+from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.wording import counted, duration, share, size, tiny
 
@@ -63,14 +63,10 @@ def _both(sensitivity: float, specificity: float) -> str:
     return f"{100 * sensitivity:.0f} / {100 * specificity:.0f}"
 
 
-def _implied(figure: Implied | None) -> str:
+def _implied(figure: Interval | None) -> str:
     if figure is None:
         return "–"
-    return (
-        share(figure.value)
-        if figure.low == figure.high
-        else blocks.interval(Interval(value=figure.value, low=figure.low, high=figure.high))
-    )
+    return share(figure["value"]) if figure["low"] == figure["high"] else blocks.interval(figure)
 
 
 def _contradicted() -> list[blocks.Block]:

@@ -91,7 +91,7 @@ def _published(split: SplitResult) -> Iterator[str]:
         return
     for row in validated_like(split["protocol"]):
         implied = row.by_sensitivity
-        own = f", {implied.value:.3f} by its own other figures" if implied and row.contradiction else ""
+        own = f", {implied['value']:.3f} by its own other figures" if implied and row.contradiction else ""
         yield f"published: {row.name} ({row.source}; {row.validation}): accuracy {row.accuracy:.3f} stated{own}"
 
 
