@@ -14,15 +14,7 @@ from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.external.figures import DisturbedFigures, Robustness
 from sonoforge.training.external.robustness import DISTURBANCES
-from sonoforge.training.pages.run.statements import (
-    RunFacts,
-    count_near_duplicates,
-    describe_lessons,
-    judged_by,
-    name_groups,
-    name_simulated,
-    warn_of_leaks,
-)
+from sonoforge.training.pages.run.statements import RunFacts, describe_lessons, name_groups
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
 
@@ -191,11 +183,11 @@ def _judged(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
     if _is_judged_itself(record):
         yield (
             f"These weights were judged on {facts.images} images of {facts.groups} groups, which were held out of "
-            f"their training. {count_near_duplicates(facts)}"
+            f"their training. {facts.said['near_duplicates_counted']}"
         )
     else:
-        yield judged_by(facts)
-        yield from filter(None, [warn_of_leaks(facts)])
+        yield facts.said["judged_by"]
+        yield from filter(None, [facts.said["warning"]])
         yield (
             f"The weights in this bundle were then trained on all {training['count']} images with the same settings "
             "and have no test set of their own."
@@ -220,7 +212,7 @@ def _unknown(record: ModelRecord) -> Iterator[str]:
 def _limits(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
     training, left_out = record.training, record.evaluation["protocol"] == LEAVE_ONE_OUT
     if training["simulated"]:
-        yield name_simulated(dataclasses.replace(facts, images=training["data_images"]))
+        yield dataclasses.replace(facts, images=training["data_images"]).said["simulation"]
     if training["simulated"] < training["data_images"]:
         yield (
             f"Trained on {training['data']} alone: images from other places and machines must be expected to be judged "

@@ -1,7 +1,6 @@
 """What a run says on each topic that checklists ask for, by the texts of ``answers.yaml``."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.budget_choice import describe_choice
@@ -9,42 +8,25 @@ from sonoforge.training.crossval.choice_grid import choosing_of, name_grid
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.split_plan import SEALED
-from sonoforge.training.pages.blocks import read_yaml
 from sonoforge.training.pages.checklists.items import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator
+from sonoforge.training.pages.said import fill_in, read_said
 from sonoforge.training.statistics.results import ArmResult, Interval, interval_text
 from sonoforge.training.statistics.wording import counted, listed, spread
 
-
-class Said(NamedTuple):
-    """A text of ``answers.yaml``."""
-
-    topic: str
-    says: str
-    where: str = ""  # empty: it is no answer, but a part of others
-    needs: str = ""  # what a run must meet, by `_conditions`, or its protocol
-
-
-SAID = tuple(Said(**row) for row in read_yaml("checklists/answers.yaml"))
+SAID = read_said("checklists/answers.yaml")
 
 
 def answer(run: FinishedRun) -> dict[str, Answer]:
     """Return the answers by topic; a topic of which the run knows nothing is absent."""
     met = {run.results["protocol"], *(name for name, holds in _conditions(run).items() if holds)}
-    found = {}
-    facts = {own.topic: "" for own in SAID if not own.where} | _facts(run)
-    for own in SAID:
-        if met.issuperset(own.needs.split()):
-            if own.where:
-                found[own.topic] = Answer(own.says.format_map(facts), own.where.format_map(facts))
-            else:
-                facts[own.topic] = own.says.format_map(facts)
-    return found
+    said = fill_in(SAID, met, _facts(run)).values()
+    return {own.topic: Answer(own.says, own.where) for own in said if own.where}
 
 
 def _conditions(run: FinishedRun) -> dict[str, bool]:
-    """Return what the run may be or have, beside its protocol, by the names of `Said.needs`."""
+    """Return what the run may be or have, beside its protocol, as texts name it that need it."""
     results, arms, audit = run.results, run.arms, run.audit
     return {
         "several-arms": len(arms) > 1,

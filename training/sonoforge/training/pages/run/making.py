@@ -9,7 +9,6 @@ from markupsafe import Markup
 from sonoforge.training import run_folder
 from sonoforge.training.data.datasets import BUSI_CLASSES
 from sonoforge.training.pages import blocks
-from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
 from sonoforge.training.statistics.results import Interval
@@ -28,7 +27,7 @@ def published(run: WholeRun) -> blocks.Section | None:
             (
                 own["title"],
                 f"this run, {run.results['data']}, budget {run.results['budget']}",
-                statements.name_validation(run.facts),
+                run.facts.said["validation"],
                 blocks.interval(own["accuracy"]),
                 "the same",
                 share(own["train_accuracy"]),

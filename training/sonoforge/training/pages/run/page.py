@@ -13,7 +13,6 @@ from sonoforge.runtime.errors import GateError
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.pages.blocks import Answer, Block, Bullets, Fact, Facts, Page, Text, bold, code, glossary
-from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.making import bundle, making, published
 from sonoforge.training.pages.run.read_data import data, split
 from sonoforge.training.pages.run.results import results_section
@@ -74,9 +73,9 @@ def report(run: WholeRun) -> Page:
 
 def _question(run: WholeRun) -> Text:
     facts = run.facts
-    said = [bold("The question."), statements.ask(facts), statements.judged_by(facts)]
-    said += [bold(warning) for warning in [statements.warn_of_leaks(facts)] if warning]
-    return Text(Markup(" ").join([*said, statements.name_simulated(facts)]))
+    said = [bold("The question."), facts.said["ask"], facts.said["judged_by"]]
+    said += [bold(facts.said["warning"])] * bool(facts.said["warning"])
+    return Text(Markup(" ").join([*said, facts.said["simulation"]]))
 
 
 def _failed(run: WholeRun) -> list[Answer]:
@@ -92,7 +91,7 @@ def _answers(run: WholeRun) -> list[Answer]:
     gan = gan_comparison(run.comparisons)
     if gan is None:
         return [_answer("Compared with the baseline", judge_arm(row, run.arms), []) for row in run.comparisons]
-    verdict = judge_gan(gan, _placebo(run, gan), run.arms, statements.explain_leaks(run.facts))
+    verdict = judge_gan(gan, _placebo(run, gan), run.arms, run.facts.said["leaks"])
     return [_answer("Does the GAN help?", verdict, [_budget(run)] if run.generators else [])]
 
 

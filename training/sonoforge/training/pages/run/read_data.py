@@ -117,7 +117,7 @@ def split(run: WholeRun) -> blocks.Section:
 
 def _divided(run: WholeRun) -> list[blocks.Text]:
     facts, kept, opinion = run.facts, run.results["split"], run.results["split"]["second_opinion"]
-    generators = f" Generators: {statements.place_generators(facts)}" if run.generators else ""
+    generators = f" Generators: {facts.said['generators']}" if run.generators else ""
     sheet = blocks.code("second-opinion.png")
     leaks, views, distinct = (opinion[name] for name in ("leaks", "possible_second_views", "distinct_by_hand"))
     if leaks:
@@ -142,13 +142,13 @@ def _divided(run: WholeRun) -> list[blocks.Text]:
                 images=counted(kept["images"], "image"),
                 groups=counted(kept["groups"], "group"),
                 joined=statements.name_groups(facts),
-                folds=statements.describe_folds(facts),
+                folds=facts.said["divided"],
                 generators=generators,
             )
         ),
         blocks.Text(
             TEXTS["proof"].format(
-                near_duplicates=statements.count_near_duplicates(facts),
+                near_duplicates=facts.said["near_duplicates_counted"],
                 kept_apart=TEXTS["kept_apart"] if facts.is_sealed else "",
             )
         ),

@@ -76,7 +76,7 @@ def _origin(run: WholeRun) -> blocks.Text:
         test_images="test images of one split" if single else "test folds, pooled over the cross-validation",
         seeds=", first seed (further seeds below)" if len(run.plans) > 1 else "",
         choice=choice,
-        parts=statements.explain_parts(run.facts),
+        parts=run.facts.said["halves"],
     )
     return blocks.Text(said)
 
@@ -276,7 +276,7 @@ def _never_right(run: WholeRun) -> list[blocks.Block]:
 def _limits(run: WholeRun) -> Iterator[str]:
     facts, audit, count = run.facts, run.audit, run.manifest["training"]["count"]
     if facts.simulated:
-        yield statements.name_simulated(facts)
+        yield facts.said["simulation"]
     if facts.simulated < facts.images:
         yield TEXTS["elsewhere"] + (TEXTS["busi_elsewhere"] if run.busi else "")
     if audit["given_groups"] is None:

@@ -1,18 +1,20 @@
-"""Sentences of the report that depend on what the run did: pure functions of its counts."""
+"""Sentences of the report that depend on what the run did: its counts, and what follows from settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SEALED
+from sonoforge.training.data.split_plan import SEALED
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.pages.said import fill_in, read_said
 from sonoforge.training.statistics.wording import counted, listed, spread
 
-_NEAR_DUPLICATE = "a near-duplicate or an identical image"
+SAID = read_said("run/statements.yaml")
 
 
 @dataclass(frozen=True)
@@ -35,104 +37,40 @@ class RunFacts:
     generator_reads: int  # test images that a generator for their fold read
     passed: bool  # whether every check of the results against the run folder passed
 
+    @cached_property
+    def said(self) -> dict[str, str]:
+        """What is said of the run, by the topics of ``statements.yaml``; empty where there is nothing to say."""
+        words = {
+            "all_images": counted(self.images, "image"),
+            "all_folds": counted(self.folds, "fold"),
+            "untested": self.images - self.tested,
+            "filled_classes": listed(self.filled),
+            "added_images": spread(self.added) if self.added else "",
+            "read_images": counted(self.generator_reads, "test image"),
+        }
+        holding = {self.protocol, *(name for name, holds in self.met().items() if holds)}
+        found = fill_in(SAID, holding, asdict(self) | words)
+        return {own.topic: found[own.topic].says if own.topic in found else "" for own in SAID}
+
+    def met(self) -> dict[str, bool]:
+        """Return the conditions of these texts, beside the protocol."""
+        return {
+            "one-arm": len(self.arms) == 1,
+            "filled": bool(self.filled),
+            "adds": sum(self.added) > 0,
+            "kept-apart": self.is_sealed,
+            "passed": self.passed,
+            "leaks": bool(self.near_duplicates or self.generator_reads),
+            "generators-leak": self.generator_reads > 0,
+            "near-duplicates-leak": self.near_duplicates > 0,
+            "some-simulated": self.simulated > 0,
+            "all-simulated": self.simulated == self.images,
+        }
+
     @property
     def is_sealed(self) -> bool:
         """Whether the protocol keeps every training from its test images."""
         return self.protocol in SEALED
-
-    @property
-    def leaks(self) -> bool:
-        """Whether any training read something of its test fold."""
-        return bool(self.near_duplicates or self.generator_reads)
-
-
-def ask(facts: RunFacts) -> str:
-    """Return the question that the run can answer."""
-    sorts = f"a classifier that sorts {counted(facts.images, 'image')} into {facts.classes} classes"
-    if len(facts.arms) == 1:
-        return f"How well does {sorts} do?"
-    if not sum(facts.added):
-        return f"How should {sorts} be trained?"
-    classes = f" of {listed(facts.filled)}" if facts.filled else ""
-    return f"Does {sorts} improve when {spread(facts.added)} images{classes}, drawn by a GAN, join each training fold?"
-
-
-def judged_by(facts: RunFacts) -> str:
-    """Say what the models that judged each image had seen of it."""
-    if facts.is_sealed:
-        dealt = f"protocol {facts.protocol}, {facts.folds} {'folds' if facts.protocol == 'sealed' else 'collections'}"
-        if not facts.passed:
-            return (
-                f"{dealt.capitalize()}; but checks against the run folder failed, so it is not known "
-                "that no model had seen its test images."
-            )
-        return (
-            "Each image was judged once, by a model that had seen neither it nor a near-duplicate of it in training "
-            f"({dealt})."
-        )
-    dealt = f"{facts.folds} folds" + ", as published" * (facts.protocol == "thesis")
-    if facts.protocol == "single":
-        dealt = f"one plain split, as published: {facts.tested} of {facts.images} images are tested, the others never"
-    said = (
-        f"Protocol {facts.protocol}, {dealt}: {facts.near_duplicates} of {facts.tested} test images have "
-        f"{_NEAR_DUPLICATE} in their own training set"
-    )
-    if facts.generator_reads:
-        said += f", and the generators read {facts.generator_reads} of the {facts.tested} test images"
-    return said + "."
-
-
-def warn_of_leaks(facts: RunFacts) -> str:
-    """Say what leakage means for the figures; empty where the protocol prevents it."""
-    if facts.is_sealed:
-        return ""
-    if facts.leaks:
-        return "Its figures come out too good: they do not tell how well new images would be classified."
-    return "Nothing of a test fold was found in its training here, though the protocol does not prevent it."
-
-
-def explain_leaks(facts: RunFacts) -> str:
-    """Say why a gain is no evidence; empty where nothing leaked."""
-    if not facts.leaks:
-        return ""
-    read = f"the generators read {facts.generator_reads} of the {facts.tested} test images"
-    near_duplicates = (
-        f"{facts.near_duplicates} of {facts.tested} test images have {_NEAR_DUPLICATE} in their own training set"
-    )
-    causes = " and ".join([read] * bool(facts.generator_reads) + [near_duplicates] * bool(facts.near_duplicates))
-    return f"{causes[0].upper()}{causes[1:]}, so leakage alone may explain the gain. Only the sealed protocol can tell."
-
-
-def name_validation(facts: RunFacts) -> str:
-    """Name how the figures were validated, in a cell of a table."""
-    if facts.protocol == "single":
-        return f"one plain split, {facts.tested} of {facts.images} tested"
-    if facts.protocol == LEAVE_ONE_OUT:
-        return f"each of {facts.folds} collections left out in turn"
-    return f"{facts.protocol} {facts.folds}-fold"
-
-
-def explain_parts(facts: RunFacts) -> str:
-    """Say what stands for "the other folds" where there are none; empty where there are."""
-    if facts.protocol != "single":
-        return ""
-    return (
-        "There is one test part, so wherever this page fits something on the other folds (temperature, prediction "
-        "sets, thresholds), it does so on the other half of the test images: two halves of whole groups judge each "
-        "other."
-    )
-
-
-def describe_folds(facts: RunFacts) -> str:
-    """Say into what the images were divided, and by what rule."""
-    if facts.protocol == LEAVE_ONE_OUT:
-        rule = "leaving out of each training part what shares a group with its test part"
-        return f"{counted(facts.folds, 'fold')}, one for each collection, {rule}"
-    parts = counted(facts.folds, "fold")
-    if facts.protocol == "single":
-        parts = f"a part of {facts.tested} that is tested and one of {facts.images - facts.tested} that is trained on"
-    published = "regardless of groups, as in the publications that it reproduces"
-    return f"{parts}, stratified by class, {'without splitting a group' if facts.is_sealed else published}"
 
 
 def name_groups(facts: RunFacts) -> str:
@@ -141,31 +79,6 @@ def name_groups(facts: RunFacts) -> str:
     kinds += ["possible second views of one lesion"] if facts.second_views else []
     kinds += [f"the {facts.given_groups} groups given with the data"] if facts.given_groups else []
     return listed(kinds)
-
-
-def count_near_duplicates(facts: RunFacts) -> str:
-    """Count the test images with something like them in training."""
-    return f"{facts.near_duplicates} of {facts.tested} test images have {_NEAR_DUPLICATE} in their own training set."
-
-
-def name_simulated(facts: RunFacts) -> str:
-    """Say which images are simulated; empty where none says so."""
-    if not facts.simulated:
-        return ""
-    if facts.simulated == facts.images:
-        return "The images are simulated ultrasound: no figure here carries over to real scans."
-    return (
-        f"{facts.simulated} of the {facts.images} images are simulated ultrasound, so no figure is of real scans alone."
-    )
-
-
-def place_generators(facts: RunFacts) -> str:
-    """Say what the generators learned from."""
-    if facts.protocol == "thesis":
-        return "Each was trained once, on all images of its class."
-    if facts.generator_reads:
-        return f"They read {counted(facts.generator_reads, 'test image')} of the folds that they were made for."
-    return "Each fold has its own generators, which read its training images only."
 
 
 def is_comparator(arm: str) -> bool:

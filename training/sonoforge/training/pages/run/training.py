@@ -115,7 +115,7 @@ def generators_section(run: WholeRun) -> blocks.Section | None:
             recipe=run.results["gan"]["recipe"],
             classes=listed(run.facts.filled),
             budget=run.budget,
-            place=statements.place_generators(run.facts),
+            place=run.facts.said["generators"],
         )
         content.append(blocks.Text(said))
     content += _samples(run, sampled)
