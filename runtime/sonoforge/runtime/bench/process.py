@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sonoforge.runtime import machine
-from sonoforge.runtime.bench.results import Task, Timing
+from sonoforge.runtime.bench.results import Record, Task
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.inference import runners
 
@@ -57,7 +57,7 @@ def main(task: Task) -> None:
                 record(batch=batch, error=reason(error))
 
 
-def time_runs(run: Callable[[], object], seconds: float) -> Timing:
+def time_runs(run: Callable[[], object], seconds: float) -> Record:
     """Time calls for a number of seconds, at least three, after warming up for a tenth of that time."""
     begin = perf_counter()
     run()

@@ -18,15 +18,7 @@ class Task(TypedDict):
     records: str  # JSON lines file for the findings
 
 
-class Timing(TypedDict, total=False):
-    """``ms`` of each call, mean number of busy ``cores``, ``joules`` a call (None where not readable)."""
-
-    ms: list[float]
-    cores: float
-    joules: float | None
-
-
-class Record(Timing, total=False):
+class Record(TypedDict, total=False):
     """One finding of a measuring process: a start, the golden answers, or the timing of a batch size or its error."""
 
     memory_bytes: int | None
@@ -35,6 +27,9 @@ class Record(Timing, total=False):
     program: str
     logits: list[list[float]]
     batch: int
+    ms: list[float]  # of each call
+    cores: float  # mean number of busy ones
+    joules: float | None  # a call; None where not readable
     error: str
 
 
@@ -51,13 +46,6 @@ class Batch(TypedDict, total=False):
     error: str
 
 
-class Throughput(TypedDict):
-    """The highest rate, and the batch size that reaches it."""
-
-    images_per_s: float
-    batch: int
-
-
 class Figures(TypedDict, total=False):
     """Figures of one file over all rounds; memory is counted beyond that of a process without a model."""
 
@@ -65,7 +53,7 @@ class Figures(TypedDict, total=False):
     load_ms: float  # from the program's import until the file can answer; smallest of the rounds
     first_ms: float  # the first answer; smallest of the rounds
     latency_ms: dict[str, float] | None  # p50, p95 and p99 at batch 1, where it runs
-    throughput: Throughput
+    throughput: dict[str, float]  # highest images_per_s, and the batch that reaches it
     memory_bytes: int | None  # at batch 1
     peak_memory_bytes: int | None  # at the largest batch size
     max_abs_logits: float  # largest difference from the golden logits
@@ -84,21 +72,8 @@ class Row(Figures, total=False):
     reason: str
 
 
-class Other(TypedDict):
-    """The bundle given by ``--against``."""
-
-    bundle: str
-    model: dict[str, str]
-    files: list[Row]
-
-
-class Ratio(TypedDict):
-    """How many times better this bundle's file is than the other's; None where one of the two has no figure."""
-
-    latency: float | None
-    throughput: float
-    memory: float | None
-    bytes: float
+Ratios = dict[str, float | None]
+"""How many times better this bundle's file is than the other's; None where one of the two has no figure."""
 
 
 class Report(TypedDict, total=False):
@@ -114,8 +89,8 @@ class Report(TypedDict, total=False):
     golden_images: int
     files: list[Row]
     energy: str
-    against: Other
-    ratios: dict[str, Ratio]
+    against: Report  # its bundle, model and files
+    ratios: dict[str, Ratios]  # by format
 
 
 def joules(row: Row) -> float | None:

@@ -52,7 +52,8 @@ def option(
         limits: Smallest and largest value allowed; None where there is no limit.
         metavar: The placeholder shown in ``--help``.
         aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
-        traits: See `repeated_option`, `runs_folder`, `images_target` and `argument`.
+        traits: ``takes_url``: it may be at a URL that the verb opens itself; see also `repeated_option`,
+            `runs_folder` and `argument`.
     """
     metadata: dict[str, Any] = {
         "help": help,
@@ -73,11 +74,6 @@ def runs_folder() -> Any:
     """Declare ``--out`` of a verb that makes numbered run folders, which may be at a URL.  See `option`."""
     help = "folder of the numbered run folders, or a URL: s3://bucket/runs"
     return option("runs", help=help, metavar="FOLDER", of_runs=True)
-
-
-def images_target(*, help: str) -> Any:
-    """Declare ``--out`` of a verb that writes images, which may be at a URL that it opens itself.  See `option`."""
-    return option("", help=help, takes_url=True)
 
 
 def argument(default: Any = dataclasses.MISSING, *, help: str, choices: Sequence[str] | None = None) -> Any:

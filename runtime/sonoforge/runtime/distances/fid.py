@@ -58,5 +58,4 @@ def _covariance_factor(centred: Embeddings) -> NDArray[np.float64]:
         return centred / math.sqrt(count - 1)
     # Far cheaper than the triangle of the rows' QR decomposition: N enters one matrix product only.
     values, vectors = np.linalg.eigh(centred.T @ centred / (count - 1))
-    factor: NDArray[np.float64] = np.sqrt(values.clip(0))[:, None] * vectors.T
-    return factor
+    return np.asarray(np.sqrt(values.clip(0))[:, None] * vectors.T)

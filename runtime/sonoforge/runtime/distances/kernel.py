@@ -149,8 +149,7 @@ def _subsets_of_one_kernel(x: Embeddings, y: Embeddings, chosen: list[list[NDArr
     x_to_x = (in_x @ polynomial_kernel(x, x) * in_x).sum(1) - in_x @ _self_kernel(x)
     y_to_y = (in_y @ polynomial_kernel(y, y) * in_y).sum(1) - in_y @ _self_kernel(y)
     x_to_y = (in_x @ polynomial_kernel(x, y) * in_y).sum(1)
-    values: NDArray[np.float64] = _estimate(x_to_x, y_to_y, x_to_y, len(chosen[0][0]), len(chosen[0][1]))
-    return values
+    return np.asarray(_estimate(x_to_x, y_to_y, x_to_y, len(chosen[0][0]), len(chosen[0][1])))
 
 
 def _estimate(x_to_x: Any, y_to_y: Any, x_to_y: Any, n: int, m: int) -> Any:
@@ -170,5 +169,4 @@ def _sums(first: Embeddings, second: Embeddings) -> tuple[NDArray[np.float64], N
 
 def _self_kernel(rows: Embeddings) -> NDArray[np.float64]:
     """(N,): the kernel of each row with itself, the diagonal of the kernel matrix."""
-    values: NDArray[np.float64] = ((rows * rows).sum(1) / rows.shape[1] + 1.0) ** DEGREE
-    return values
+    return np.asarray(((rows * rows).sum(1) / rows.shape[1] + 1.0) ** DEGREE)

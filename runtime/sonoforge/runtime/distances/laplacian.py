@@ -132,8 +132,7 @@ def normalised(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
     centred = descriptors - mean.astype(np.float32)
     deviation = np.sqrt(np.square(centred).mean((0, 2), dtype=np.float64, keepdims=True))
     centred /= np.where(deviation > 0, deviation, 1.0).astype(np.float32)
-    flat: NDArray[np.float32] = centred.reshape(len(centred), -1)
-    return flat
+    return np.asarray(centred.reshape(len(centred), -1))
 
 
 def _distance(first: NDArray[np.float32], second: NDArray[np.float32], rng: np.random.Generator) -> float:
@@ -151,8 +150,7 @@ def _filtered(images: NDArray[np.float32]) -> NDArray[np.float32]:
     padded = np.pad(images, ((0, 0), (2, 2), (0, 0), (0, 0)), mode="reflect")
     images = sum(weight * padded[:, i : i + side] for i, weight in enumerate(BINOMIAL))
     padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (0, 0)), mode="reflect")
-    filtered: NDArray[np.float32] = sum(weight * padded[:, :, i : i + side] for i, weight in enumerate(BINOMIAL))
-    return filtered
+    return np.asarray(sum(weight * padded[:, :, i : i + side] for i, weight in enumerate(BINOMIAL)))
 
 
 def _halved(images: NDArray[np.float32]) -> NDArray[np.float32]:

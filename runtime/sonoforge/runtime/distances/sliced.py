@@ -50,8 +50,7 @@ def sliced_wasserstein(generated: NDArray[Any], real: NDArray[Any], projections:
 def unit_directions(count: int, size: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw (count, size) vectors of length 1, uniform on the sphere: normal numbers scaled to length 1."""
     directions = rng.standard_normal((count, size))
-    unit: NDArray[np.float64] = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    return unit
+    return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True))
 
 
 def wasserstein_1(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:

@@ -49,8 +49,7 @@ def heat() -> NDArray[np.uint8]:
     linear = np.clip(linear, 0, 1)
     # IEC 61966-2-1: sRGB's transfer curve.
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    table: NDArray[np.uint8] = np.rint(255 * encoded).astype(np.uint8)
-    return table
+    return np.asarray(np.rint(255 * encoded).astype(np.uint8))
 
 
 def _linear_rgb(
@@ -58,5 +57,4 @@ def _linear_rgb(
 ) -> NDArray[np.float64]:
     """(N, 3) linear sRGB of (N,) OKLab colours in polar form; outside 0..1 where a screen cannot show them."""
     lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
-    rgb: NDArray[np.float64] = (lab @ _TO_CONES.T) ** 3 @ _TO_RGB.T
-    return rgb
+    return np.asarray((lab @ _TO_CONES.T) ** 3 @ _TO_RGB.T)

@@ -152,8 +152,7 @@ def _blended() -> NDArray[np.uint8]:
     """(256, 256, 3): each heat level over each grey level."""
     opacity = _MOST_OPAQUE * np.sqrt(np.linspace(0, 1, LEVELS))[:, None, None]
     grey = np.arange(256)[None, :, None]
-    mixed: NDArray[np.uint8] = np.rint((1 - opacity) * grey + opacity * heat()[:, None, :]).astype(np.uint8)
-    return mixed
+    return np.asarray(np.rint((1 - opacity) * grey + opacity * heat()[:, None, :]).astype(np.uint8))
 
 
 def _bar(width: int, height: int) -> NDArray[np.uint8]:

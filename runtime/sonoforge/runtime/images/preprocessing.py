@@ -108,8 +108,7 @@ class Preprocessing:
 def _table(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
     """(3, 256) float32: the network's value of each 8-bit level, by channel."""
     levels = np.arange(256, dtype=np.float64) / 255.0
-    table: NDArray[np.float32] = ((levels - np.array(mean)[:, None]) / np.array(std)[:, None]).astype(np.float32)
-    return table
+    return np.asarray(((levels - np.array(mean)[:, None]) / np.array(std)[:, None]).astype(np.float32))
 
 
 IMAGENET = Preprocessing()

@@ -132,5 +132,4 @@ def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if (red == green).all() and (red == blue).all():
         return np.ascontiguousarray(red)
     luma = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    grey: NDArray[np.uint8] = np.rint(luma).astype(np.uint8)
-    return grey
+    return np.asarray(np.rint(luma).astype(np.uint8))

@@ -237,8 +237,7 @@ def _further(lines: NDArray[np.uint8]) -> int:
 
 def _profile(strip: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean level along a side, smoothed."""
-    smooth: NDArray[np.float64] = np.convolve(strip.mean(axis=0), np.full(_SMOOTH, 1 / _SMOOTH), "valid")
-    return smooth
+    return np.asarray(np.convolve(strip.mean(axis=0), np.full(_SMOOTH, 1 / _SMOOTH), "valid"))
 
 
 def _end(active: NDArray[np.bool_], start: int, reach: int) -> int:

@@ -46,8 +46,7 @@ def profile(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     starts = np.arange(ROWS + 1) * rows.shape[1] // ROWS
     bands = np.add.reduceat(rows, starts[:-1], axis=1) / (np.diff(starts) * pixels[0, 0].size)
     relative = bands / (1 + bands.mean(axis=1, keepdims=True))
-    turned: NDArray[np.float64] = relative - relative[:, ::-1]
-    return turned
+    return np.asarray(relative - relative[:, ::-1])
 
 
 def upright_score(pixels: NDArray[np.uint8], weights: Sequence[float]) -> NDArray[np.float64]:
@@ -55,8 +54,7 @@ def upright_score(pixels: NDArray[np.uint8], weights: Sequence[float]) -> NDArra
 
     Below 0 an image is more like the training images upside down.
     """
-    score: NDArray[np.float64] = profile(pixels) @ np.asarray(weights, dtype=np.float64)
-    return score
+    return np.asarray(profile(pixels) @ np.asarray(weights, dtype=np.float64))
 
 
 def dark_columns(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -64,8 +62,7 @@ def dark_columns(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     first = round(NEAR_FIELD * pixels.shape[1])
     judged = pixels[:, first:]
     sums = judged.sum(axis=1, dtype=np.uint32).sum(axis=2)
-    share: NDArray[np.float64] = (sums < DARK * judged.shape[3] * judged.shape[1]).mean(axis=1)
-    return share
+    return np.asarray((sums < DARK * judged.shape[3] * judged.shape[1]).mean(axis=1))
 
 
 def flatness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -97,5 +94,4 @@ def _image_flatness(levels: NDArray[np.int64]) -> float:
 def coloured_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the share (N,), 0..1, of a view (N, S, S, 3) uint8 whose channels differ by more than 24 levels."""
     spread = pixels.max(axis=3) - pixels.min(axis=3)
-    found: NDArray[np.float64] = (spread > _LEAST_COLOUR).mean(axis=(1, 2))
-    return found
+    return np.asarray((spread > _LEAST_COLOUR).mean(axis=(1, 2)))

@@ -79,5 +79,4 @@ def _bilinear(cells: int, length: int) -> NDArray[np.float32]:
     """(length, cells): the weight of each cell in each pixel of one axis."""
     centres = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
     distance = np.abs(centres[:, None] - np.arange(cells))
-    weights: NDArray[np.float32] = np.maximum(0, 1 - distance).astype(np.float32)
-    return weights
+    return np.asarray(np.maximum(0, 1 - distance).astype(np.float32))

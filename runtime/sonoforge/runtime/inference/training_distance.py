@@ -45,8 +45,7 @@ class TrustReference:
     @cached_property
     def variances(self) -> NDArray[np.float64]:
         """Variance along each axis, (K,): a component is u_k / sqrt(v_k)."""
-        found: NDArray[np.float64] = 1.0 / np.square(self.components, dtype=np.float64).sum(axis=0)
-        return found
+        return np.asarray(1.0 / np.square(self.components, dtype=np.float64).sum(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +61,7 @@ class NeighbourReference:
     @cached_property
     def squared_lengths(self) -> NDArray[np.float64]:
         """Of the points, (N,)."""
-        found: NDArray[np.float64] = np.square(self.points, dtype=np.float64).sum(axis=1)
-        return found
+        return np.asarray(np.square(self.points, dtype=np.float64).sum(axis=1))
 
 
 def read_references(bundle: Bundle[ClassifierManifest]) -> tuple[TrustReference, NeighbourReference]:
@@ -108,15 +106,13 @@ def mahalanobis_distances(embeddings: NDArray[np.float32], reference: TrustRefer
     inside = np.square(whitened)
     outside = np.square(centred, dtype=np.float64).sum(axis=1) - (inside * reference.variances).sum(axis=1)
     squared = inside.sum(axis=1) + np.maximum(outside, 0.0) / float(reference.residual[0]) ** 2
-    found: NDArray[np.float64] = np.sqrt(squared)
-    return found
+    return np.asarray(np.sqrt(squared))
 
 
 def directions(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """Divide each embedding (N, D) by its length; one of length 0 stays."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    divided: NDArray[np.float32] = (embeddings / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-    return divided
+    return np.asarray((embeddings / np.where(lengths > 0, lengths, 1)).astype(np.float32))
 
 
 def neighbour_distances(embeddings: NDArray[np.float32], reference: NeighbourReference) -> NDArray[np.float64]:
@@ -131,5 +127,4 @@ def neighbour_distances(embeddings: NDArray[np.float32], reference: NeighbourRef
     squared = np.square(placed).sum(axis=1)[:, None] + reference.squared_lengths - 2 * placed @ points.T
     count = min(NEIGHBOURS, len(points))
     nearest = np.partition(np.maximum(squared, 0), count - 1, axis=1)[:, :count]
-    found: NDArray[np.float64] = np.sqrt(nearest).mean(axis=1)
-    return found
+    return np.asarray(np.sqrt(nearest).mean(axis=1))

@@ -26,7 +26,7 @@ from pathlib import Path
 from sonoforge.runtime import machine
 from sonoforge.runtime.bench import table
 from sonoforge.runtime.bench.measure import Inputs, ModelFile, Plan, measure
-from sonoforge.runtime.bench.results import Figures, Ratio, Report, Row, joules
+from sonoforge.runtime.bench.results import Figures, Ratios, Report, Row, joules
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.cli.options import Outcome
@@ -130,10 +130,10 @@ def _inputs(bundle: Bundle[ClassifierManifest], image: str) -> Inputs:
     return Inputs((golden["pixels"], pixels), tensors, golden["logits"])
 
 
-def _ratios(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[str, Ratio]:
+def _ratios(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[str, Ratios]:
     """Return how many times better each format is here than in the other bundle; above 1 is better."""
     others = {row["format"]: row for row in theirs if row["status"] == "measured"}
-    ratios: dict[str, Ratio] = {}
+    ratios: dict[str, Ratios] = {}
     for row in ours:
         other = others.get(row["format"])
         if row["status"] != "measured" or other is None:

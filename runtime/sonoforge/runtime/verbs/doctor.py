@@ -14,6 +14,7 @@ is broken.
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -33,24 +34,10 @@ _BASE = ("numpy", "onnxruntime", "packaging", "pillow")
 _UNIONS = ("all", "dev")  # of the other extras, and tools of developers
 _MODULES = {"pillow": "PIL"}  # of the base install, where the import has another name
 
-# onnxruntime's providers that can speed up inference: on which hardware, and how to install them.  Every package holds
-# the module "onnxruntime", so one replaces the other.  Sources: onnxruntime.ai, "Execution providers" and "Install";
-# NVIDIA's and AMD's own pages for the newest of theirs.
-_INSTEAD = "pip uninstall onnxruntime; pip install {}"
-_PROVIDERS = {
-    "CPUExecutionProvider": ("any processor", "comes with onnxruntime"),
-    "CUDAExecutionProvider": ("NVIDIA GPUs", _INSTEAD.format("onnxruntime-gpu")),
-    "TensorrtExecutionProvider": (
-        "NVIDIA GPUs",
-        _INSTEAD.format("onnxruntime-gpu") + ", and NVIDIA's TensorRT libraries (pip install tensorrt)",
-    ),
-    "NvTensorRTRTXExecutionProvider": ("NVIDIA RTX GPUs", _INSTEAD.format("onnxruntime-trt-rtx")),
-    "MIGraphXExecutionProvider": ("AMD GPUs on Linux", _INSTEAD.format("onnxruntime-migraphx") + ", beside AMD's ROCm"),
-    "OpenVINOExecutionProvider": ("Intel processors and GPUs", _INSTEAD.format("onnxruntime-openvino")),
-    "DmlExecutionProvider": ("GPUs on Windows", _INSTEAD.format("onnxruntime-directml")),
-    "CoreMLExecutionProvider": ("Apple devices", "comes with onnxruntime on macOS"),
-    "QNNExecutionProvider": ("Qualcomm processors on Windows", _INSTEAD.format("onnxruntime-qnn")),
-}
+# ``providers.json``: onnxruntime's providers that can speed up inference, on which hardware, and how to install them.
+# Every package holds the module "onnxruntime", so one replaces the other.  Sources: onnxruntime.ai, "Execution
+# providers" and "Install"; NVIDIA's and AMD's own pages for the newest of theirs.
+_PROVIDERS = Path(__file__).with_name("providers.json")
 
 
 class Extra(TypedDict):
@@ -178,15 +165,14 @@ def _providers() -> dict[str, Provider]:
         available = list(importlib.import_module("onnxruntime").get_available_providers())
     except Exception:  # reported by _import_base
         available = []
-    unknown = ("never used by sonoforge", "")
-    return {
-        name: {
-            "available": name in available,
-            "for": _PROVIDERS.get(name, unknown)[0],
-            "install": "" if name in available else _PROVIDERS.get(name, unknown)[1],
-        }
-        for name in dict.fromkeys([*available, *_PROVIDERS])
-    }
+    known = json.loads(_PROVIDERS.read_text(encoding="utf-8"))
+    unknown = {"for": "never used by sonoforge", "install": ""}
+    found: dict[str, Provider] = {}
+    for name in dict.fromkeys([*available, *known]):
+        about = known.get(name, unknown)
+        here = name in available
+        found[name] = {"available": here, "for": about["for"], "install": "" if here else about["install"]}
+    return found
 
 
 def _gpus() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sonoforge.runtime.cli.options import argument, images_target, option
+from sonoforge.runtime.cli.options import argument, option
 
 
 def crop_option() -> Any:
@@ -131,9 +131,11 @@ structures, NAME_mask_STRUCTURE.png.
     interpolate: int | None = option(
         None, help="write strips of this many images that interpolate from one to the next", limits=(2, 100)
     )
-    out: str = images_target(
+    out: str = option(
+        "",
         help="folder, .zip or .npz for the images, or a folder at a URL: s3://bucket/folder (default: generated/ in "
-        "the run folder)"
+        "the run folder)",
+        takes_url=True,
     )
     checkpoint: str = option("last", help="last, best (lowest KID), or a step number")
     batch: int = option(64, help="batch size on a GPU", limits=(1, None))

@@ -54,8 +54,7 @@ class Levels:
             self._tables[values.dtype] = self._levels_of(every.view(values.dtype))
         # A signed value's bit pattern is its place in the table.
         table = self._tables[values.dtype]
-        levels: NDArray[np.uint8] = table[values.view(f"u{values.dtype.itemsize}")]
-        return levels
+        return np.asarray(table[values.view(f"u{values.dtype.itemsize}")])
 
     def _levels_of(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the 8-bit level of each of the stored values, or its colour, (N, 3)."""
