@@ -23,7 +23,7 @@ def measure(
         >>> import numpy as np
         >>> from sonoforge.runtime import quality
         >>> found = quality.measure(np.full((300, 400), 255, np.uint8))
-        >>> found.contrast, found.saturated, "brightness_high" in found.flags
+        >>> found.metrics["contrast"], found.metrics["saturated"], "brightness_high" in found.flags
         (0.0, 1.0, True)
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,33 +23,14 @@ _BLACK_UP_TO = 4
 
 @dataclass(frozen=True)
 class Quality:
-    """How good an image is; the numbers are those of `measure`.
+    """How good an image is."""
 
-    Attributes:
-        sharpness: Squared grey levels; falls with blur.
-        noise: Grey levels; rises with noise.
-        contrast: Grey levels, 0..255.
-        brightness: Grey level, 0..255.
-        saturated: Share of pixels at the white end, 0..1.
-        black: Share of pixels at the black end, 0..1.
-        evenness: Ratio of grey levels, 0 and above; falls with a shadow.
-        resolution: The shorter side of the original, in pixels.
-        flags: Metrics beyond the faulty side of the training images' range, as ``sharpness_low``.
-    """
-
-    sharpness: float
-    noise: float
-    contrast: float
-    brightness: float
-    saturated: float
-    black: float
-    evenness: float
-    resolution: float
-    flags: tuple[str, ...]
+    metrics: dict[str, float]  # see `measure`
+    flags: tuple[str, ...]  # metrics beyond the faulty side of the training images' range, as ``sharpness_low``
 
     def to_dict(self) -> dict[str, object]:
-        """Return the attributes by name, ready for JSON."""
-        return {**asdict(self), "flags": list(self.flags)}
+        """Return the metrics and the flags by name, ready for JSON."""
+        return {**self.metrics, "flags": list(self.flags)}
 
 
 def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, float]:
@@ -101,7 +82,7 @@ def measure(pixels: NDArray[np.uint8], width: int, height: int) -> dict[str, flo
 def assess(pixels: NDArray[np.uint8], size: tuple[int, int], limits: Mapping[str, Band]) -> Quality:
     """Return the metrics of an image and its flags; ``size`` is the original's width and height, see `measure`."""
     values = measure(pixels, *size)
-    return Quality(**values, flags=tuple(flags(values, limits)))
+    return Quality(values, tuple(flags(values, limits)))
 
 
 def flags(values: Mapping[str, float], limits: Mapping[str, Band]) -> list[str]:

@@ -214,7 +214,7 @@ class Classifier:
         return trust.Evidence(
             distance,
             grain=float(scan_checks.flatness(colours)[0]) if far else None,
-            white=quality.saturated,
+            white=quality.metrics["saturated"],
             neighbour=float(neighbour_distances(embedding, self._neighbours)[0]),
             upright=float(scan_checks.upright_score(pixels, checks.upright)[0]),
             dark=float(scan_checks.dark_columns(pixels)[0]),
