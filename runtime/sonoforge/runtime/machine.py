@@ -1,10 +1,12 @@
-"""This machine: its processor, the instruction sets that speed up networks, and its energy counter."""
+"""This machine: its processor, the instruction sets that speed up networks, its energy counter and memory."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,25 @@ def energy_joules(folder: Path = _ENERGY_FOLDER) -> float | None:
         return sum(int((item / "energy_uj").read_text()) for item in packages) / 1e6 if packages else None
     except (OSError, ValueError):
         return None
+
+
+def peak_memory() -> int | None:
+    """Return the peak memory of this process in bytes; None where the system does not report it.
+
+    Linux's own ``VmHWM`` first: ``ru_maxrss`` of a started process includes its parent's (getrusage(2), execve).
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    try:
+        resource: Any = importlib.import_module("resource")
+    except ImportError:  # Windows
+        return None
+    most = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def _cpu_values(source: Path) -> dict[str, str]:

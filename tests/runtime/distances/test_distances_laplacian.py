@@ -9,9 +9,8 @@ from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
 from scans import draw_scan
-from sonoforge.runtime.distances import laplacian as module
-from sonoforge.runtime.distances.laplacian import down, laplacian_swd, up
-from sonoforge.runtime.distances.sliced import unit_directions
+from sonoforge.runtime.distances import sliced as module
+from sonoforge.runtime.distances.sliced import down, laplacian_swd, unit_directions, up
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
@@ -67,7 +66,7 @@ def test_every_level_equals_scipys_filters_and_distances(
 ) -> None:
     monkeypatch.setattr(module, "PATCHES", 5)
     monkeypatch.setattr(module, "DIRECTIONS", 6)
-    monkeypatch.setattr(module, "_BLOCK", 2)
+    monkeypatch.setattr(module, "_IMAGES", 2)
     generated, real = _scans(n, side, channels, 50), _scans(m, side, channels)
     found = laplacian_swd(generated, real, seed=3)
     sides = [side >> level for level in range(9) if side >> level >= 16]

@@ -239,7 +239,7 @@ def test_a_program_that_ends_with_a_signal_harms_no_other(
 
 
 def test_memory_counts_this_process_and_not_its_parent() -> None:
-    code = "import numpy, sys\nfrom sonoforge.runtime.bench.process import peak_memory\nbefore = peak_memory()\n"
+    code = "import numpy, sys\nfrom sonoforge.runtime.machine import peak_memory\nbefore = peak_memory()\n"
     code += "block = numpy.ones(15_000_000)\nprint(before, peak_memory() - before)"
     ballast = np.ones(30_000_000)  # 240 MB in the parent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.halves import draw_halves
 from sonoforge.runtime.distances.kernel import kernel_distance
-from sonoforge.runtime.distances.laplacian import laplacian_swd
 from sonoforge.runtime.distances.neighbours import precision_recall
-from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.runtime.distances.sliced import laplacian_swd, sliced_wasserstein
 from sonoforge.training.evaluation.measure import FEWEST_REPEATS, SLOW, matched_size, measure, rounds
 from sonoforge.training.evaluation.results import METRICS
 from sonoforge.training.evaluation.tasks import (

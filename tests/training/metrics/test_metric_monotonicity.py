@@ -21,8 +21,8 @@ from PIL import Image, ImageFilter
 from corners import corners
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kernel import kernel_distance
-from sonoforge.runtime.distances.laplacian import laplacian_swd
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
+from sonoforge.runtime.distances.sliced import laplacian_swd
 from sonoforge.training.copies.generated import (
     OTHER_GROUPS,
     Best,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.machine import peak_memory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -133,21 +134,17 @@ def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
         return
     started = _reset_peak()
     yield found
-    if started is not None:
-        peak = _kib("VmHWM")
-        found.gib = None if peak is None else (peak - started) * 1024 / GIB
+    peak = peak_memory()
+    if started is not None and peak is not None:
+        found.gib = (peak - started) / GIB
 
 
 def _reset_peak() -> int | None:
-    """Return freed memory to the system and start to measure anew; returns the KiB in use, None if it cannot."""
+    """Return freed memory to the system and start to measure anew; returns the bytes in use, None if it cannot."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # what an earlier training freed would be taken for this one's start
         (_PROC / "clear_refs").write_text(_RESET_PEAK)
     except (OSError, TypeError, AttributeError):  # Windows, macOS, musl, a container that forbids it
         return None
-    return _kib("VmRSS")
-
-
-def _kib(name: str) -> int | None:
-    match = re.search(rf"^{name}:\s+(\d+) kB", (_PROC / "status").read_text(), re.MULTILINE)
-    return int(match[1]) if match else None
+    match = re.search(r"^VmRSS:\s+(\d+) kB", (_PROC / "status").read_text(), re.MULTILINE)
+    return 1024 * int(match[1]) if match else None

@@ -32,7 +32,7 @@ def main(task: Task) -> None:
     with Path(task["records"]).open("a", encoding="utf-8") as file:
 
         def record(**values: Any) -> None:
-            file.write(json.dumps({**values, "memory_bytes": peak_memory()}) + "\n")
+            file.write(json.dumps({**values, "memory_bytes": machine.peak_memory()}) + "\n")
             file.flush()
 
         golden, inputs = np.load(task["golden"]), np.load(task["inputs"])
@@ -81,25 +81,6 @@ def program(name: str) -> str:
         onnxruntime: Any = importlib.import_module("onnxruntime")
         return f"onnxruntime {onnxruntime.__version__}, CPUExecutionProvider"
     return f"{package} {metadata.version(package)}"
-
-
-def peak_memory() -> int | None:
-    """Return the peak memory of this process in bytes; None where the system does not report it.
-
-    Linux's own ``VmHWM`` first: ``ru_maxrss`` of a started process includes its parent's (getrusage(2), execve).
-    """
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    try:
-        resource: Any = importlib.import_module("resource")
-    except ImportError:  # Windows
-        return None
-    most = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    return most if sys.platform == "darwin" else 1024 * most
 
 
 if __name__ == "__main__":

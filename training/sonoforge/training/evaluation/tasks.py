@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kernel import kernel_distance, subset_kernel_distance
-from sonoforge.runtime.distances.laplacian import laplacian_swd, level_sides
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
-from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.runtime.distances.sliced import laplacian_swd, level_sides, sliced_wasserstein
 from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.image_set import ImageSet

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from sonoforge.runtime.distances.fid import frechet_distance
 from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
+from sonoforge.runtime.machine import peak_memory
 from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan.batches.training_set import TrainingSet
@@ -79,14 +79,8 @@ def gradient_norm(state: TrainingState, network: nn.Module) -> float | None:
 
 def memory_gib(device: torch.device) -> float | None:
     """Most memory used so far: of the GPU, or else of the process; None where the system does not tell (Windows)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    if sys.platform == "win32":
-        return None
-    import resource  # noqa: PLC0415 - POSIX only
-
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, kibibytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+    return None if peak is None else peak / 2**30
 
 
 def read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
@@ -133,7 +127,7 @@ def stalled(rows: Sequence[Mapping[str, Any]], patience: int, interval: int) -> 
 # two real ones.  1 is what the real images have; 0 is one image repeated.
 #
 # *Distance*: the sliced Wasserstein distance between generated and real thumbnails
-# (`sonoforge.runtime.distances.sliced`; on patches of a Laplacian pyramid: `sonoforge.runtime.distances.laplacian`).
+# (`sonoforge.runtime.distances.sliced`, which also takes it of patches of a Laplacian pyramid).
 # In units of the image range [-1, 1]; a direction of length 1 spreads over all D pixels, about 1 / sqrt(D) to each,
 # so that a constant shift of all pixels by d gives about 0.8 d, whatever D.
 
