@@ -74,7 +74,7 @@ def test_arms_are_paired_by_file_not_by_row() -> None:
 def test_arms_of_different_images_cannot_be_paired() -> None:
     first, second = predictions("real", 1.5), predictions("gan", 1.2)
     other = dataclasses.replace(second, files=("x.png", *second.files[1:]))
-    with pytest.raises(SonoforgeError, match="did not predict the same images"):
+    with pytest.raises(SonoforgeError, match="images here and not in"):
         compare_arms(first, other, CLASSES)
 
 

@@ -3,59 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.external.collections import Meanings
-from sonoforge.training.statistics.by_source import pair_areas
+from sonoforge.training.statistics.by_source import describe_source, pair_areas
 from sonoforge.training.statistics.calibration import brier_score, expected_calibration_errors
 from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity
 from sonoforge.training.statistics.flagged import compare_flagged
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import FlagResult, Interval, SensitivityAt
+from sonoforge.training.statistics.results import FlagResult, Interval, SensitivityAt, SourceFigures
+
+if TYPE_CHECKING:  # of Python 3.11
+    from typing_extensions import Self
 
 
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a bundle said of N images of one collection."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Answers(Predictions):
+    """What a bundle said of N images of one collection: calibrated probabilities; its labels are those of the meanings."""
 
     name: str  # of the collection
-    files: tuple[str, ...]
-    groups: Labels  # (N,) patients and near-duplicates
-    labels: Labels  # (N,) index into the meanings
-    devices: tuple[str, ...]  # (N,) empty where unknown
-    probabilities: Floats  # (N, C) of the bundle's classes, calibrated by the bundle
     sets: NDArray[np.bool_]  # (N, C) the classes that cannot be ruled out
     causes: tuple[tuple[Cause, ...], ...]  # (N,) why not to use the answer
 
-    def subset(self, chosen: Labels) -> Answers:
+    def reordered(self, order: Labels) -> Self:
         """Return the answers to the images at these indices."""
-        return Answers(
-            name=self.name,
-            files=tuple(self.files[i] for i in chosen),
-            groups=self.groups[chosen],
-            labels=self.labels[chosen],
-            devices=tuple(self.devices[i] for i in chosen),
-            probabilities=self.probabilities[chosen],
-            sets=self.sets[chosen],
-            causes=tuple(self.causes[i] for i in chosen),
-        )
-
-
-class PlaceFigures(TypedDict):
-    """Images of one device."""
-
-    name: str
-    images: dict[str, int]
-    groups: int
-    accuracy: Interval
-    auc: dict[str, Interval]
+        causes = tuple(self.causes[i] for i in order)
+        return replace(super().reordered(order), sets=self.sets[order], causes=causes)
 
 
 class ExternalFigures(TypedDict):
@@ -82,7 +62,7 @@ class ExternalFigures(TypedDict):
     coverage: dict[str, Interval]
     mean_set_size: float
     flags: list[FlagResult]
-    devices: list[PlaceFigures]
+    devices: list[SourceFigures]
 
 
 class DisturbedFigures(TypedDict):
@@ -137,16 +117,7 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
     """
     columns, names = collapse(meanings, classes)
     probabilities = given.probabilities @ columns
-    part = Predictions(
-        arm="bundle",
-        protocol="single",
-        seed=0,
-        files=given.files,
-        groups=given.groups,
-        folds=np.zeros(len(given.files), np.int64),
-        labels=given.labels,
-        probabilities=probabilities,
-    )
+    part = replace(given, probabilities=probabilities)
     labels, groups, right = part.labels, part.groups, part.predicted == part.labels
     counts = np.bincount(labels, minlength=len(meanings))
     covered = (given.sets @ columns)[np.arange(len(labels)), labels] > 0
@@ -173,7 +144,7 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
         mean_set_size=float(given.sets.sum(axis=1).mean()),
         flags=_flags(given, ~right),
         devices=[
-            _place(name, part.reordered(np.flatnonzero(np.array(given.devices) == name)), names)
+            describe_source(("device", name), part, np.array(given.devices) == name, names, (probabilities, covered))
             for name in sorted(set(given.devices) - {""})
         ],
     )
@@ -192,14 +163,3 @@ def _flags(given: Answers, wrong: NDArray[np.bool_]) -> list[FlagResult]:
     flags = {"any cause": np.array([bool(causes) for causes in given.causes])}
     flags |= {cause.value: np.array([cause in causes for causes in given.causes]) for cause in Cause}
     return compare_flagged(wrong, flags, given.groups)
-
-
-def _place(name: str, part: Predictions, names: Sequence[str]) -> PlaceFigures:
-    counts = np.bincount(part.labels, minlength=len(names))
-    return PlaceFigures(
-        name=name,
-        images={each: int(count) for each, count in zip(names, counts, strict=True) if count},
-        groups=len(np.unique(part.groups)),
-        accuracy=wilson_by_group(part.predicted == part.labels, part.groups),
-        auc=pair_areas(part, names),
-    )

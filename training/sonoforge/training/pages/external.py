@@ -165,7 +165,7 @@ def area_tables(figures: Collection) -> Iterator[blocks.Table]:
     devices = [
         (
             place["name"],
-            ", ".join(f"{count}\u00a0{own}" for own, count in place["images"].items()),
+            ", ".join(f"{count}\u00a0{own}" for own, count in place["images"].items() if count),
             blocks.interval(place["accuracy"]),
             blocks.areas(place["auc"], "one label alone"),
         )

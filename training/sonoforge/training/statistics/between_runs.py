@@ -56,23 +56,7 @@ def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> l
         SonoforgeError: No seed or not the same images in common.
     """
     by_seed = {part.seed: part for part in other}
-    ordered = []
-    for part in first:
-        own = by_seed.get(part.seed)
-        if own is None:
-            continue
-        same = own.in_order_of(part.files)
-        if same is None:
-            missing = len(set(part.files) ^ set(own.files))
-            raise SonoforgeError(
-                f"found {missing} images in one run and not in the other, expected the same images; compare runs on "
-                "the same data"
-            )
-        if (same.labels != part.labels).any():
-            raise SonoforgeError(
-                "found other classes for some images, expected the same; compare runs on the same data"
-            )
-        ordered.append(same)
+    ordered = [by_seed[part.seed].in_order_of(part) for part in first if part.seed in by_seed]
     if not ordered:
         raise SonoforgeError(
             f"found seeds {', '.join(map(str, by_seed))}, expected one of {', '.join(str(p.seed) for p in first)}; "
@@ -209,7 +193,7 @@ def measure_leakage(answers: Answers) -> Leakage:
         SonoforgeError: Other images or seeds under one protocol than under another.
     """
     first = next(iter(answers.values()))[0]
-    order = {key: [_in_order(part, first.files) for part in parts] for key, parts in answers.items()}
+    order = {key: [part.in_order_of(first) for part in parts] for key, parts in answers.items()}
     seeds = [part.seed for part in next(iter(answers.values()))]
     for (arm, protocol), parts in order.items():
         if [part.seed for part in parts] != seeds or any((part.groups != first.groups).any() for part in parts):
@@ -224,7 +208,7 @@ def measure_leakage(answers: Answers) -> Leakage:
             arm=arm,
             first=one,
             second=other,
-            accuracy=_difference(accuracy[arm, one], accuracy[arm, other]),
+            accuracy=percentile_interval(accuracy[arm, other] - accuracy[arm, one]),
             macro_auc=_difference(
                 *(_figure(classification.macro_aucs, order[arm, name], weights) for name in (one, other))
             ),
@@ -263,13 +247,6 @@ def _gain(arm: str, baseline: str, accuracy: Mapping[tuple[str, str], Floats]) -
             name: percentile_interval(values - gains["sealed"]) for name, values in gains.items() if name != "sealed"
         },
     )
-
-
-def _in_order(part: Predictions, files: tuple[str, ...]) -> Predictions:
-    ordered = part.in_order_of(files)
-    if ordered is None:
-        raise SonoforgeError(f"{part.arm} under {part.protocol}: found other images than under the other protocols")
-    return ordered
 
 
 def _figure(figure: Figure[Labels], parts: Sequence[Predictions], weights: Floats) -> Floats:

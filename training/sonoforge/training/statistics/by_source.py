@@ -35,19 +35,23 @@ def describe_sources(
     """
     covered = in_sets(part.labels, calibrated, part.parts, alpha)[np.arange(len(part.labels)), part.labels]
     return [
-        _describe((kind, name), part, np.array(column) == name, classes, (calibrated, covered))
+        describe_source((kind, name), part, np.array(column) == name, classes, (calibrated, covered))
         for kind, column in (("collection", part.collections), ("device", part.devices))
         for name in sorted(set(column) - {""})
     ]
 
 
-def _describe(
+def describe_source(
     named: tuple[str, str],
     whole: Predictions,
     own: NDArray[np.bool_],
     classes: Sequence[str],
     judged: tuple[Floats, NDArray[np.bool_]],
 ) -> SourceFigures:
+    """Compute the figures of some of the images (N,), named by kind and name.
+
+    ``judged`` are calibrated probabilities (N, C), and whether the prediction set holds the true class (N,).
+    """
     kind, name = named
     calibrated, covered = judged
     part = whole.reordered(np.flatnonzero(own))

@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import csv_text, defused, undefused
 from sonoforge.runtime.errors import SonoforgeError
+
+if TYPE_CHECKING:  # of Python 3.11
+    from typing_extensions import Self
 
 Indices = NDArray[np.int64]
 
@@ -59,13 +62,28 @@ class Predictions:
         halves: Indices = np.unique(self.groups, return_inverse=True)[1] % 2
         return halves
 
-    def in_order_of(self, files: Sequence[str]) -> Predictions | None:
-        """Return the images in the order of these files; None if they are not the same images."""
-        place = {file: i for i, file in enumerate(self.files)}
-        return self.reordered(np.array([place[file] for file in files])) if place.keys() == set(files) else None
+    def in_order_of(self, other: Predictions) -> Predictions:
+        """Return the images in the order of another arm, seed, protocol or run.
 
-    def reordered(self, order: Indices) -> Predictions:
-        """Return the images in another order (N,)."""
+        Raises:
+            SonoforgeError: They are not the same images with the same classes.
+        """
+        place = {file: i for i, file in enumerate(self.files)}
+        differing = len(place.keys() ^ set(other.files))
+        if differing:
+            raise SonoforgeError(
+                f"{self.arm} under {self.protocol}: found {differing} images here and not in {other.arm} under "
+                f"{other.protocol}, or there and not here, expected the same; compare answers to the same images"
+            )
+        ordered = self.reordered(np.array([place[file] for file in other.files]))
+        if (ordered.labels != other.labels).any():
+            raise SonoforgeError(
+                "found other classes for some images, expected the same; compare answers to the same images"
+            )
+        return ordered
+
+    def reordered(self, order: Indices) -> Self:
+        """Return the images at these indices (N,)."""
         return replace(
             self,
             files=tuple(self.files[i] for i in order),

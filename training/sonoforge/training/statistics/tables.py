@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import calibration, classification, flagged, intervals
 from sonoforge.training.statistics.by_source import describe_sources
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, wilson_by_group
@@ -96,10 +95,7 @@ def compare_arms(first: Predictions, second: Predictions, classes: Sequence[str]
     Raises:
         SonoforgeError: The two did not predict the same images.
     """
-    paired_with = second.in_order_of(first.files)
-    if paired_with is None:
-        raise SonoforgeError(f"arms {first.arm} and {second.arm} did not predict the same images: cannot be paired")
-    second = paired_with
+    second = second.in_order_of(first)
     first_right, second_right = (part.predicted == first.labels for part in (first, second))
     accuracy, macro_auc = (
         intervals.paired_bootstrap(figure, first.labels, first.probabilities, second.probabilities, groups=first.groups)

@@ -121,8 +121,12 @@ def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]
             advance(done, None)
     rows = [results[path] for path in paths]
     return Answers(
+        arm="bundle",
+        protocol="single",
+        seed=0,
         name=dataset.name,
         files=tuple(paths),
+        folds=np.zeros(len(paths), np.int64),
         groups=scan_groups(cache)[chosen],
         labels=dataset.labels[chosen],
         devices=tuple(dataset.items[i].device for i in chosen),
@@ -138,7 +142,7 @@ def _disturb(
     """Measure the robustness on some of the images, or not at all."""
     if not images or len(np.unique(answers.labels)) == 1:
         return None
-    some = answers.subset(evenly_spaced(len(answers.files), images))
+    some = answers.reordered(evenly_spaced(len(answers.files), images))
     with progress_bar(f"disturbing {dataset.name}", len(some.files)) as advance:
         return measure_robustness(classifier, dataset, some, meanings, lambda done: advance(done, None))
 
