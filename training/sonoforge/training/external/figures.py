@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # of Python 3.11
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Answers(Predictions):
-    """What a bundle said of N images of one collection: calibrated probabilities; its labels are those of the meanings."""
+    """What a bundle said of N images of one collection, calibrated; its labels are those of the meanings."""
 
     name: str  # of the collection
     sets: NDArray[np.bool_]  # (N, C) the classes that cannot be ruled out
