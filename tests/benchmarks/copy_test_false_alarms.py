@@ -67,11 +67,11 @@ def main() -> None:
         themselves = match_training(wanted.square, wanted, groups[training]).score
         calibrations = {HELD_OUT: (held_out, groups[other]), OTHER_GROUPS: (themselves, groups[training])}
         for name, (real, own) in calibrations.items():
-            test = copy_test(score, real, own, name, len(training))
-            shares[name].append(test.share["value"])
+            test = copy_test(score, real, own, name)
+            shares[name].append(test["share"])
             print(
-                f"split {seed}, {name}: threshold {test.threshold:.1f}, level {test.level:.3f}, "
-                f"{test.copies} of {test.generated}, p {test.p_value:.3f}",
+                f"split {seed}, {name}: threshold {test['threshold']:.1f}, level {test['false_alarm']:.3f}, "
+                f"{test['copies']} of {test['images']}, p {test['p_value']:.3f}",
                 flush=True,
             )
     for name, found in shares.items():

@@ -89,6 +89,6 @@ def test_real_busi_clusters_are_stable_and_those_known(busi: ImageCache) -> None
     assert equal == [both]
     rows = threshold_sensitivity(found, cache.dataset.labels)
     used = rows[SENSITIVITY.index(1.0)]
-    assert 575 <= used.groups <= 600
-    assert used.largest <= 10
-    assert abs(rows[0].groups - rows[4].groups) <= 15
+    assert 575 <= used["groups"] <= 600
+    assert used["largest_cluster"] <= 10
+    assert abs(rows[0]["groups"] - rows[4]["groups"]) <= 15

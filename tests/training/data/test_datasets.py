@@ -114,7 +114,7 @@ def test_groups_csv_groups_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("file,group\na/scan (1).png,p1\n", r"has no line for a/scan \(2\).png and 1 more"),
+        ("file,group\na/scan (1).png,p1\n", r"has no line for a/scan \(2\).png, b/"),
         ("file,group\na/scan (9).png,p1\n", r"names a/scan \(9\).png not found"),
         ("name,patient\na/scan (1).png,p1\n", "found columns name, patient, expected file,group"),
         ("", "found columns nothing"),

@@ -15,7 +15,6 @@ from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd, sliced_wasserstein
 from sonoforge.training.evaluation.measure import FEWEST_REPEATS, SLOW, matched_size, measure, rounds
-from sonoforge.training.evaluation.results import METRICS
 from sonoforge.training.evaluation.tasks import (
     KID_SUBSETS,
     Figure,
@@ -27,6 +26,7 @@ from sonoforge.training.evaluation.tasks import (
     score_task,
 )
 from sonoforge.training.metrics.linear_probe import linear_probe
+from sonoforge.training.verbs.settings.evaluation import METRICS
 
 REPEATS, SEED = 20, 4
 LOW, HIGH, NEAR = "low", "high", "near"
@@ -147,7 +147,7 @@ def test_all_tasks_see_the_same_halves() -> None:
 
 
 def _probe(f: NDArray[Any], r: NDArray[Any], f_groups: NDArray[np.int64], r_groups: NDArray[np.int64]) -> float:
-    return linear_probe(f, r, r_groups, f_groups, SEED).auc
+    return linear_probe(f, r, r_groups, f_groups, SEED)["value"]
 
 
 @pytest.mark.parametrize(

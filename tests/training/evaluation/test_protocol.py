@@ -12,7 +12,7 @@ import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.image_set import Described, ImageSet
-from sonoforge.training.evaluation.protocol import Draws, compare, make_protocol, protocol_id, read_result
+from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
 from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.run_folder import write_results
 
@@ -45,7 +45,7 @@ def _protocol(real: ImageSet | None = None, **changes: Any) -> dict[str, Any]:
         "seed": 0,
     }
     values |= changes
-    draws = Draws(values["matched"], values["repeats"], values["seed"])
+    draws = {name: values[name] for name in ("matched", "repeats", "seed")}
     return make_protocol(
         _real() if real is None else real, values["fakes"], values["spaces"], draws, values["settings"]
     )

@@ -15,7 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.metrics.linear_probe import C, LinearProbe, auc_interval, linear_probe
+from sonoforge.training.metrics.linear_probe import C, auc_interval, linear_probe
+from sonoforge.training.statistics.results import Interval
 
 Rows = NDArray[np.float64]
 
@@ -24,7 +25,7 @@ def _rows(count: int, width: int, seed: int) -> Rows:
     return np.random.default_rng(seed).standard_normal((count, width))
 
 
-def _probe(generated: Rows, real: Rows, seed: int = 0) -> LinearProbe:
+def _probe(generated: Rows, real: Rows, seed: int = 0) -> Interval:
     return linear_probe(generated, real, np.arange(len(real)), seed=seed)
 
 
@@ -32,22 +33,22 @@ def _probe(generated: Rows, real: Rows, seed: int = 0) -> LinearProbe:
 def test_a_shift_in_one_dimension_gives_its_closed_form(shift: float) -> None:
     """Two normal distributions at a distance d: AUC = Phi(d / sqrt(2))."""
     found = _probe(shift + _rows(3000, 1, 0), _rows(3000, 1, 1))
-    assert found.auc == pytest.approx(stats.norm.cdf(shift / math.sqrt(2)), abs=0.03 if shift == 0 else 0.012)
+    assert found["value"] == pytest.approx(stats.norm.cdf(shift / math.sqrt(2)), abs=0.03 if shift == 0 else 0.012)
 
 
 @pytest.mark.parametrize(("count", "width"), [(40, 300), (100, 20)])
 def test_equal_distributions_are_told_apart_by_chance_only(count: int, width: int) -> None:
     found = [_probe(_rows(count, width, 2 * seed), _rows(count, width, 2 * seed + 1), seed) for seed in range(40)]
-    assert np.mean([probe.auc for probe in found]) == pytest.approx(0.5, abs=0.04)
-    assert np.mean([probe.low <= 0.5 <= probe.high for probe in found]) >= 0.9
+    assert np.mean([probe["value"] for probe in found]) == pytest.approx(0.5, abs=0.04)
+    assert np.mean([probe["low"] <= 0.5 <= probe["high"] for probe in found]) >= 0.9
 
 
 def test_sets_that_one_plane_separates_have_an_auc_of_one() -> None:
     generated = _rows(30, 200, 0)
     generated[:, :40] += 3
     found = _probe(generated, _rows(50, 200, 1))
-    assert (found.auc, found.high) == (1.0, 1.0)
-    assert 0.8 < found.low < 1.0
+    assert (found["value"], found["high"]) == (1.0, 1.0)
+    assert 0.8 < found["low"] < 1.0
 
 
 def test_agrees_with_scikit_learns_cross_validation() -> None:
@@ -57,7 +58,7 @@ def test_agrees_with_scikit_learns_cross_validation() -> None:
     labels = np.repeat([1, 0], [150, 600])
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     expected = cross_val_score(model, np.concatenate([generated, real]), labels, cv=folds, scoring="roc_auc").mean()
-    assert _probe(generated, real).auc == pytest.approx(expected, abs=0.015)
+    assert _probe(generated, real)["value"] == pytest.approx(expected, abs=0.015)
 
 
 def test_repeated_real_images_do_not_help_where_their_groups_are_known() -> None:
@@ -69,20 +70,20 @@ def test_repeated_real_images_do_not_help_where_their_groups_are_known() -> None
         groups = np.repeat(np.arange(50), 6)
         known.append(linear_probe(generated, real, groups, seed=seed))
         unknown.append(_probe(generated, real, seed))
-    assert np.mean([probe.auc for probe in known]) == pytest.approx(0.5, abs=0.06)
-    assert all(probe.low <= 0.5 <= probe.high for probe in known)
-    assert min(probe.auc for probe in unknown) > 0.8
+    assert np.mean([probe["value"] for probe in known]) == pytest.approx(0.5, abs=0.06)
+    assert all(probe["low"] <= 0.5 <= probe["high"] for probe in known)
+    assert min(probe["value"] for probe in unknown) > 0.8
     # Fewer independent images, wider interval.
-    assert known[0].high - known[0].low > 1.5 * (unknown[0].high - unknown[0].low)
+    assert known[0]["high"] - known[0]["low"] > 1.5 * (unknown[0]["high"] - unknown[0]["low"])
 
 
 def test_real_against_real_takes_groups_on_both_sides() -> None:
     rows = np.repeat(_rows(80, 300, 5), 3, axis=0)
     groups = np.repeat(np.arange(80), 3)
     found = linear_probe(rows[:120], rows[120:], groups[120:], groups[:120])
-    assert found.low <= 0.5 <= found.high
+    assert found["low"] <= 0.5 <= found["high"]
     without = linear_probe(rows[:120], rows[120:], groups[120:])
-    assert without.auc > found.auc + 0.1
+    assert without["value"] > found["value"] + 0.1
     with pytest.raises(ValueError, match="one group on both sides"):
         linear_probe(rows[:122], rows[120:], groups[120:], groups[:122])
 
@@ -92,10 +93,10 @@ def test_neither_units_nor_the_names_of_groups_nor_the_side_matter() -> None:
     groups = np.arange(60) // 2
     scale, offset = np.exp(3 * _rows(1, 40, 2)), 100 * _rows(1, 40, 3)
     found = linear_probe(generated, real, groups)
-    assert found.auc == linear_probe(generated * scale + offset, real * scale + offset, groups).auc
+    assert found["value"] == linear_probe(generated * scale + offset, real * scale + offset, groups)["value"]
     assert found == linear_probe(generated, real, 7 * groups + 3)
     turned = linear_probe(real, generated, np.arange(60), generated_groups=groups + 100)
-    assert turned.auc == pytest.approx(found.auc, abs=0.06)  # other folds
+    assert turned["value"] == pytest.approx(found["value"], abs=0.06)  # other folds
 
 
 @pytest.mark.parametrize("rate", [1.0, 2.0, 9.0])

@@ -124,7 +124,7 @@ def test_damage_shows_in_the_bundle_s_features_in_order_of_strength(halves: Halv
     real, series = _embedded(halves, name, bundle)
     kid = [kernel_distance(fake, real).value for fake in series]
     fid = [frechet_distance(fake, real) for fake in series]
-    probe = [linear_probe(fake, real, np.arange(IMAGES)).auc for fake in series]
+    probe = [linear_probe(fake, real, np.arange(IMAGES))["value"] for fake in series]
     precision = [precision_recall(fake, real).precision for fake in series]
     density = [density_coverage(fake, real).density for fake in series]
     assert _rises(kid), kid
@@ -171,13 +171,13 @@ def test_pixels_see_contrast_and_noise_and_are_misled_by_blur(halves: Halves) ->
     pixels = open_space("pixels")
     real, contrast = _embedded(halves, "contrast", pixels)
     assert _rises([kernel_distance(fake, real).value for fake in contrast])
-    assert _rises([linear_probe(fake, real, np.arange(IMAGES)).auc for fake in contrast])
+    assert _rises([linear_probe(fake, real, np.arange(IMAGES))["value"] for fake in contrast])
     _, noise = _embedded(halves, "noise", pixels)
     assert _rises([frechet_distance(fake, real) for fake in noise])
     assert _falls([precision_recall(fake, real).precision for fake in noise])
     _, blur = _embedded(halves, "blur", pixels)
     assert _rises([kernel_distance(fake, real).value for fake in blur])
-    assert _rises([linear_probe(fake, real, np.arange(IMAGES)).auc for fake in blur])
+    assert _rises([linear_probe(fake, real, np.arange(IMAGES))["value"] for fake in blur])
     assert _rises([density_coverage(fake, real).density for fake in blur])
     assert frechet_distance(blur[-1], real) < frechet_distance(blur[0], real)
 
@@ -252,11 +252,11 @@ def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: S
         images = halves.other.copy()
         images[order[:number]] = planted[order[:number]]
         best = Best._make(np.where(np.isin(np.arange(IMAGES), order[:number]), *parts) for parts in pairs)
-        test = copy_test(best.score, themselves.score, np.arange(IMAGES), OTHER_GROUPS, IMAGES)
-        shares.append(test.share["value"])
+        test = copy_test(best.score, themselves.score, np.arange(IMAGES), OTHER_GROUPS)
+        shares.append(test["share"])
         scores.append(data_copying(nearest_training(images, halves.real).distance, others.distance))
-        probabilities.append(test.p_value)
-        flagged = np.flatnonzero(best.score > test.threshold)
+        probabilities.append(test["p_value"])
+        flagged = np.flatnonzero(best.score > test["threshold"])
         assert set(order[:number]) <= set(flagged)
         assert np.array_equal(best.training_index[order[:number]], order[:number])
         # What is not planted is flagged no more often than chance allows.
@@ -264,7 +264,7 @@ def test_copies_show_in_the_copy_test_and_nowhere_else(halves: Halves, bundle: S
         features = bundle.embed(images).features
         kid.append(kernel_distance(features, real).value)
         fid.append(frechet_distance(features, real))
-        probe.append(linear_probe(features, real, np.arange(IMAGES)).auc)
+        probe.append(linear_probe(features, real, np.arange(IMAGES))["value"])
     assert _rises(shares), shares
     assert _falls(scores), scores
     assert probabilities[0] > 0.05

@@ -108,7 +108,7 @@ def test_smooth_images_lie_below_real_ones_where_details_are_fine() -> None:
 def test_projection_draws_two_shapes_their_hulls_and_the_explained_variance() -> None:
     rng = np.random.default_rng(0)
     real, fake = rng.normal(size=(40, 2)), rng.normal(size=(30, 2)) + 1
-    projection = Projection("pca", real, fake, np.array([0.314, 0.159]), "")
+    projection = Projection("pca", real, fake, [0.314, 0.159], "")
     figure = draw_projection(projection, hull_overlap(real, fake))
     axes = figure.axes[0]
     assert share(0.314) in axes.get_xlabel()
@@ -117,7 +117,7 @@ def test_projection_draws_two_shapes_their_hulls_and_the_explained_variance() ->
     assert [line.get_linestyle() for line in axes.lines] == ["-", "--"]
     shapes = [collection.get_paths()[0].vertices.shape for collection in axes.collections[:2]]
     assert shapes[0] != shapes[1]
-    without_hulls = draw_projection(Projection("tsne", real[:2], fake[:1], None, ""), hull_overlap(real[:2], fake[:1]))
+    without_hulls = draw_projection(Projection("tsne", real[:2], fake[:1], [], ""), hull_overlap(real[:2], fake[:1]))
     assert "not defined" in without_hulls.axes[0].get_title("left")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sonoforge.training.evaluation.milestones import Milestone
+from sonoforge.training.evaluation.own_images import Milestone
 from sonoforge.training.pages.gan_comparison import pictures
 
 

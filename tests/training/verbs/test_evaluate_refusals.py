@@ -13,7 +13,7 @@ from PIL import Image
 from evaluations import FAST, ONE, Sets, draw_phantoms, evaluate, save_images
 from program import refused, sonoforge
 from scans import write_set
-from sonoforge.training.evaluation.results import METRICS
+from sonoforge.training.verbs.settings.evaluation import METRICS
 
 # What the images do not allow.
 

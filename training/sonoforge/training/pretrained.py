@@ -87,6 +87,19 @@ def mismatches(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> l
     return sorted(name for name in {*state, *expected} if not _fits(state.get(name), expected.get(name)))
 
 
+def check_tensors(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: str, wanted: str) -> None:
+    """Refuse weights that are not exactly of these tensors; ``found`` and ``wanted`` begin and end the message.
+
+    Raises:
+        SonoforgeError: See `mismatches`; counts them and names the first.
+    """
+    wrong = mismatches(state, expected)
+    if wrong:
+        raise SonoforgeError(
+            f"{found} ({len(wrong)} tensors are missing, unknown or of another shape, first {wrong[0]}); {wanted}"
+        )
+
+
 def _fits(found: Tensor | None, expected: Tensor | None) -> bool:
     if found is None or expected is None:
         return False

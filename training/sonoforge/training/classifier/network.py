@@ -27,7 +27,7 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.pretrained import DIGEST, download_weights, mismatches, read_weights
+from sonoforge.training.pretrained import DIGEST, check_tensors, download_weights, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +86,7 @@ def _features_only(state: dict[str, torch.Tensor], where: str) -> dict[str, torc
     """Keep the backbone's tensors, after a check of names and shapes."""
     expected = {key: value for key, value in mobilenet_v2(1).state_dict().items() if key.startswith("features.")}
     kept = {key: value for key, value in state.items() if key.startswith("features.")}
-    wrong = mismatches(kept, expected)
-    if wrong:
-        raise SonoforgeError(
-            f"{where}: not a torchvision MobileNetV2 ({len(wrong)} tensors are missing, unknown or of another shape, "
-            f"first {wrong[0]}); expected torchvision's key names"
-        )
+    check_tensors(kept, expected, f"{where}: not a torchvision MobileNetV2", "expected torchvision's key names")
     return {key: kept[key] for key in expected}
 
 

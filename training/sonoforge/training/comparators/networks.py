@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.pretrained import Weights, download_weights, is_downloaded, mismatches, read_weights
+from sonoforge.training.pretrained import Weights, check_tensors, download_weights, is_downloaded, read_weights
 
 WEIGHTS = {
     "alexnet": "AlexNet_Weights.IMAGENET1K_V1",
@@ -49,12 +49,8 @@ def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, Weigh
             digest = f"{name} sha256 {weights.digest}"
         else:
             weights, where, digest = download_weights(WEIGHTS[name], ways_out), "torchvision", WEIGHTS[name]
-        wrong = mismatches(weights.state, _build(name).state_dict())
-        if wrong:
-            raise SonoforgeError(
-                f"{where}: not torchvision's {name} ({len(wrong)} tensors are missing, unknown or of another shape, "
-                f"first {wrong[0]}); expected its key names"
-            )
+        whole = _build(name).state_dict()
+        check_tensors(weights.state, whole, f"{where}: not torchvision's {name}", "expected its key names")
         loaded[name] = weights._replace(digest=digest)
     return loaded
 

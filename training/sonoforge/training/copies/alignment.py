@@ -29,7 +29,7 @@ class Alignment(NamedTuple):
     agreeing: int  # number of matches, at different places, that agree with it
 
 
-def match_features(first: LocalFeatures, second: LocalFeatures) -> NDArray[np.int64]:
+def _match(first: LocalFeatures, second: LocalFeatures) -> NDArray[np.int64]:
     """Return (M, 2) indices of features that are each other's nearest, nearest pairs first, at most `MOST_MATCHES`."""
     if not len(first.descriptors) or not len(second.descriptors):
         return np.empty((0, 2), np.int64)
@@ -41,8 +41,9 @@ def match_features(first: LocalFeatures, second: LocalFeatures) -> NDArray[np.in
     return np.stack((order, nearest[order]), axis=1)
 
 
-def align(first: LocalFeatures, second: LocalFeatures, matches: NDArray[np.int64]) -> Alignment | None:
-    """Find the similarity transform that most of the (M, 2) matches agree on; None without two that agree."""
+def align(first: LocalFeatures, second: LocalFeatures) -> Alignment | None:
+    """Find the similarity transform that most matches of two pictures agree on; None without two that agree."""
+    matches = _match(first, second)
     if len(matches) < 2:
         return None
     i, j = matches.T

@@ -33,7 +33,7 @@ are needed.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,14 +45,11 @@ from sonoforge.training.copies.pictures import SIDE, Picture
 from sonoforge.training.copies.planting import PlantedRow, count_found, plant, plant_copies
 from sonoforge.training.copies.search import LOWEST_LIMIT, Prepared, match_pictures, prepare
 from sonoforge.training.statistics.intervals import wilson_interval
-from sonoforge.training.statistics.results import Interval
 
 ALPHA = 0.025
 
 PLANTED = 20
 """Copies of each kind: one missed leaves the kind standing, two do not; of all kinds, 25 core-seconds."""
-STANDS = 0.95
-"""Recall from which finding no copies of a kind says that there are hardly any."""
 
 HELD_OUT = "held-out real images"
 OTHER_GROUPS = "training images of other near-duplicate groups"
@@ -85,22 +82,23 @@ class Wanted(NamedTuple):
         return Prepared(self.shaped.pictures[: self.number], self.shaped.features[: self.number])
 
 
-class CopyTest(NamedTuple):
+class CopyTest(TypedDict):
     """How many generated images are copies, and the protocol it was found under."""
 
-    share: Interval  # share of the generated images that are above the threshold, with Wilson's 95 % interval
-    memorised: float  # the same less what chance explains: max(0, (share - level) / (1 - level))
-    # Probability that as many real images or more would be above the threshold, given how many calibrating groups are:
-    # Fisher's exact test, which at a threshold that is one of their scores is conformal prediction's beta-binomial.
-    p_value: float
-    copies: int  # number of generated images above the threshold
-    generated: int
-    training: int
     calibration: str  # `HELD_OUT` or `OTHER_GROUPS`
     calibrating: int  # number of near-duplicate groups n that the threshold is from
     alpha: float  # largest probability that a real image counts as a copy
-    level: float  # that probability here: (groups above the threshold + 1) / (n + 1), at most alpha
+    false_alarm: float  # that probability here: (groups above the threshold + 1) / (n + 1), at most alpha
     threshold: float  # score above which an image counts as a copy
+    images: int  # number of generated images
+    copies: int  # of these, above the threshold
+    share: float  # copies / images, with the ends of Wilson's 95 % interval
+    low: float
+    high: float
+    memorised: float  # the share less what chance explains: max(0, (share - false_alarm) / (1 - false_alarm))
+    # Probability that as many real images or more would be above the threshold, given how many calibrating groups are:
+    # Fisher's exact test, which at a threshold that is one of their scores is conformal prediction's beta-binomial.
+    p_value: float
 
 
 class FoundCopies(NamedTuple):
@@ -148,9 +146,9 @@ def find_copies(
     else:
         real = match_training(prepare(grey_pictures(held_out[0])), wanted)
     best = match_training(prepare(grey_pictures(generated)), wanted)
-    test = copy_test(best.score, real.score, groups, calibration, len(training))
+    test = copy_test(best.score, real.score, groups, calibration)
     copies = prepare(plant_copies(grey_pictures(training), planted, seed, plant_squared)[1])
-    recall = count_found(match_training(copies, wanted).score > test.threshold)
+    recall = count_found(match_training(copies, wanted).score > test["threshold"])
     return FoundCopies(test, best, real, recall)
 
 
@@ -159,7 +157,6 @@ def copy_test(
     real: NDArray[np.float64],
     real_groups: Groups,
     calibration: str,
-    training: int,
     alpha: float = ALPHA,
 ) -> CopyTest:
     """Compare generated images' best scores against the training images with those of real images.
@@ -169,7 +166,6 @@ def copy_test(
         real: (K,) scores of real images that are no copies.
         real_groups: (K,) near-duplicate group of each.
         calibration: What the real images are, for the record.
-        training: Number of training images, for the record.
         alpha: Largest probability that a real image counts as a copy, in (0, 1).
 
     Raises:
@@ -187,18 +183,19 @@ def copy_test(
     level = above / (groups + 1)
     share = wilson_interval(copies, count)
     return CopyTest(
-        share=share,
-        memorised=max(0.0, (share["value"] - level) / (1 - level)),
-        # Summed from the tail: 1 minus the distribution function would lose all digits of a small probability.
-        p_value=min(1.0, float(stats.betabinom.pmf(range(copies, count + 1), count, above, groups + 1 - above).sum())),
-        copies=copies,
-        generated=count,
-        training=training,
         calibration=calibration,
         calibrating=groups,
         alpha=alpha,
-        level=level,
+        false_alarm=level,
         threshold=threshold,
+        images=count,
+        copies=copies,
+        share=share["value"],
+        low=share["low"],
+        high=share["high"],
+        memorised=max(0.0, (share["value"] - level) / (1 - level)),
+        # Summed from the tail: 1 minus the distribution function would lose all digits of a small probability.
+        p_value=min(1.0, float(stats.betabinom.pmf(range(copies, count + 1), count, above, groups + 1 - above).sum())),
     )
 
 
@@ -251,11 +248,6 @@ def match_training(images: Prepared, wanted: Wanted, groups: Groups | None = Non
     at = found.second[order]
     score[at], place[at], mirrored[at] = found.score[order], index[order], found.mirrored[order]
     return Best(score, place, mirrored)
-
-
-def stands(row: PlantedRow) -> bool:
-    """Whether enough of the planted copies of a kind were found for "no copies" to hold for it."""
-    return row.recall["value"] >= STANDS
 
 
 def plant_squared(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:

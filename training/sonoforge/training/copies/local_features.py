@@ -12,13 +12,14 @@ one extraction serves all four `Look`s.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.pictures import Look, Picture, fit
+from sonoforge.training.copies.pictures import SIDE, Look, Picture, fit
 
 MOST_FEATURES = 400
 # Lowe's 0.04 is for photographs; half of the textured area of an ultrasound scan lies below it.
@@ -80,4 +81,19 @@ def extract_features(picture: Picture) -> LocalFeatures:
         sizes=rows[:, 2],
         angles=np.deg2rad(rows[:, 3]),
         descriptors=descriptors.astype(np.uint8),
+    )
+
+
+def stack(pictures: Sequence[LocalFeatures]) -> LocalFeatures:
+    """Return the features of all pictures as if they were of one."""
+    none = np.empty(0, np.float32)
+    parts = [
+        LocalFeatures(SIDE, SIDE, np.empty((0, 2), np.float32), none, none, np.empty((0, 128), np.uint8)),
+        *pictures,
+    ]
+    return parts[0]._replace(
+        points=np.concatenate([part.points for part in parts]),
+        sizes=np.concatenate([part.sizes for part in parts]),
+        angles=np.concatenate([part.angles for part in parts]),
+        descriptors=np.concatenate([part.descriptors for part in parts]),
     )

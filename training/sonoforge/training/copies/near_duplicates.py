@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,7 @@ from scipy import sparse
 
 from sonoforge.training.copies.alignment import MOST_MATCHES, Alignment
 from sonoforge.training.copies.confirmation import Comparison
-from sonoforge.training.copies.kept import Found, find_once
-from sonoforge.training.copies.matches import Match, Matches
+from sonoforge.training.copies.matches import Found, Match, Matches, find_once
 from sonoforge.training.copies.pictures import Look, Picture
 from sonoforge.training.copies.search import HIGHEST_LIMIT, match_pictures, null_limit, prepare
 
@@ -22,15 +21,15 @@ SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 _SEARCH = "near-duplicates1"  # another number, and no earlier answer is read
 
 
-class Sensitivity(NamedTuple):
-    """Number of near-duplicates at one limit."""
+class RepeatedScans(TypedDict):
+    """Number of near-duplicates at one limit; a cluster is a group of at least two images."""
 
     threshold: float  # score from which two images count as one scan
-    groups: int  # number of groups, single images included
-    clusters: int  # number of groups of at least two images
-    images: int  # number of images in clusters
-    largest: int  # number of images in the largest group
-    mixed: int  # number of clusters whose images carry different labels
+    groups: int  # single images included
+    clusters: int
+    images_in_clusters: int
+    largest_cluster: int
+    mixed_label_clusters: int  # whose images carry different labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,21 +74,26 @@ def find_near_duplicates(
     return NearDuplicates(threshold, join_groups(len(pictures), pairs.first, pairs.second), pairs, measured)
 
 
-def threshold_sensitivity(found: NearDuplicates, labels: NDArray[np.int64]) -> list[Sensitivity]:
+def threshold_sensitivity(found: NearDuplicates, labels: NDArray[np.int64]) -> list[RepeatedScans]:
     """Count the near-duplicates at each multiple of `SENSITIVITY`; ``labels`` (N,) are class indices."""
-    rows = []
-    for factor in SENSITIVITY:
-        threshold = factor * found.threshold
-        pairs = found.measured.confirmed(threshold)
-        groups = join_groups(len(labels), pairs.first, pairs.second)
-        sizes = np.bincount(groups)
-        several = sizes[sizes > 1]
-        with_label = np.unique(np.stack((groups, labels)), axis=1)[0]
-        mixed = int((np.bincount(with_label) > 1).sum())
-        rows.append(
-            Sensitivity(round(threshold, 1), len(sizes), len(several), int(several.sum()), int(sizes.max()), mixed)
-        )
-    return rows
+    return [count_repeated(found, labels, factor) for factor in SENSITIVITY]
+
+
+def count_repeated(found: NearDuplicates, labels: NDArray[np.int64], factor: float = 1.0) -> RepeatedScans:
+    """Count the near-duplicates at a multiple of the limit; ``labels`` (N,) are class indices."""
+    threshold = factor * found.threshold
+    pairs = found.measured.confirmed(threshold)
+    groups = join_groups(len(labels), pairs.first, pairs.second)
+    sizes = np.bincount(groups)
+    with_label = np.unique(np.stack((groups, labels)), axis=1)[0]
+    return RepeatedScans(
+        threshold=round(threshold, 1),
+        groups=len(sizes),
+        clusters=int((sizes > 1).sum()),
+        images_in_clusters=int(sizes[sizes > 1].sum()),
+        largest_cluster=int(sizes.max()),
+        mixed_label_clusters=int((np.bincount(with_label) > 1).sum()),
+    )
 
 
 def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -41,17 +41,12 @@ class Nearest(NamedTuple):
 
 def nearest_training(images: Pixels, training: Pixels) -> Nearest:
     """Find the nearest of the training images (M, S', S', C') for each image (N, S, S, C) uint8, C = 1 or 3."""
-    return _nearest(copy_vectors(images), copy_vectors(training), None)
+    return _first(_nearest(copy_vectors(images), copy_vectors(training), 1))
 
 
 def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
     """Find the ``count`` nearest training images of each of N images, nearest first: fields (N, count)."""
-    vectors, training_vectors = copy_vectors(images), copy_vectors(training)
-    plain, flipped = vectors @ training_vectors.T, vectors @ _mirrored(training_vectors).T
-    best = np.maximum(plain, flipped)
-    index = np.argsort(-best, axis=1, kind="stable")[:, :count]
-    distance = np.maximum(1.0 - np.take_along_axis(best, index, 1), 0.0).astype(np.float64)
-    return Nearest(distance, index, np.take_along_axis(flipped > plain, index, 1))
+    return _nearest(copy_vectors(images), copy_vectors(training), count)
 
 
 def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
@@ -66,7 +61,7 @@ def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
             "give held-out real images"
         )
     vectors = copy_vectors(training)
-    return _nearest(vectors, vectors, groups)
+    return _first(_nearest(vectors, vectors, 1, groups))
 
 
 def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> float:
@@ -80,8 +75,7 @@ def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> f
         real: (K,) the same of real images.
     """
     n, k = len(generated), len(real)
-    ranks = stats.rankdata(np.concatenate([generated, real]))
-    farther = ranks[:n].sum() - n * (n + 1) / 2
+    farther = stats.mannwhitneyu(generated, real, method="asymptotic").statistic
     return float((farther - n * k / 2) / math.sqrt(n * k * (n + k + 1) / 12))
 
 
@@ -110,23 +104,26 @@ def area_shares(old: int, new: int) -> NDArray[np.float64]:
     return np.asarray(np.clip(overlap, 0, None) / (old / new))
 
 
-def _nearest(vectors: Vectors, training: Vectors, groups: Groups | None) -> Nearest:
+def _nearest(vectors: Vectors, training: Vectors, count: int, groups: Groups | None = None) -> Nearest:
     """Compare (N, D) with (M, D), block by block to save memory; with groups, both are one set."""
     if vectors.shape[1] != training.shape[1] or not len(training):
         raise ValueError(f"copy test: found {training.shape} training vectors for {vectors.shape}")
-    mirror = _mirrored(training)
-    distance, index, mirrored = np.empty(len(vectors)), np.empty(len(vectors), np.int64), np.empty(len(vectors), bool)
-    for start in range(0, len(vectors), _BLOCK):
+    mirror, parts = _mirrored(training), []
+    for start in range(0, max(len(vectors), 1), _BLOCK):
         rows = slice(start, start + _BLOCK)
         plain, flipped = vectors[rows] @ training.T, vectors[rows] @ mirror.T
         best = np.maximum(plain, flipped)
         if groups is not None:
             best[groups[rows, None] == groups[None, :]] = -np.inf
-        found = best.argmax(axis=1)
-        at = np.arange(len(found)), found
+        index = np.argsort(-best, axis=1, kind="stable")[:, :count]
         # Rounding may leave a correlation of 1 + 1e-7.
-        distance[rows], index[rows], mirrored[rows] = np.maximum(1.0 - best[at], 0.0), found, flipped[at] > plain[at]
-    return Nearest(distance, index, mirrored)
+        distance = np.maximum(1.0 - np.take_along_axis(best, index, 1), 0.0).astype(np.float64)
+        parts.append((distance, index, np.take_along_axis(flipped > plain, index, 1)))
+    return Nearest._make(np.concatenate(fields) for fields in zip(*parts, strict=True))
+
+
+def _first(found: Nearest) -> Nearest:
+    return Nearest._make(field[:, 0] for field in found)
 
 
 def _mirrored(vectors: Vectors) -> Vectors:

@@ -6,7 +6,7 @@ moves the picture by 15 % of both, and what a shift, a turn or a zoom out uncove
 
 import io
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TypedDict
 
 import cv2
 import numpy as np
@@ -18,7 +18,6 @@ from sonoforge.training.copies.confirmation import padding
 from sonoforge.training.copies.pictures import Picture
 from sonoforge.training.copies.search import match_pictures, prepare
 from sonoforge.training.statistics.intervals import wilson_interval
-from sonoforge.training.statistics.results import Interval
 
 Plant = Callable[[Picture, np.random.Generator], Picture]
 
@@ -139,13 +138,23 @@ PLANTED_KINDS = (*KINDS, TWO_AT_ONCE)
 How = Callable[[str, Picture, np.random.Generator], Picture]
 
 
-class PlantedRow(NamedTuple):
-    """Copies of one kind."""
+STANDS = 0.95
+"""Recall from which finding no copies of a kind says that there are hardly any."""
+
+
+class PlantedRow(TypedDict):
+    """Copies of one kind that were planted, and those that were found; ``low`` and ``high`` end the recall's interval.
+
+    ``holds`` says whether "no copies" holds for the kind: recall is at least `STANDS`.
+    """
 
     kind: str
     planted: int
     found: int  # matched with their original at the set's limit
-    recall: Interval  # found / planted, with Wilson's 95 % interval
+    recall: float  # found / planted, with Wilson's 95 % interval
+    low: float
+    high: float
+    holds: bool
 
 
 def measure_recall(
@@ -190,8 +199,18 @@ def plant_copies(
 def count_found(hits: NDArray[np.bool_]) -> list[PlantedRow]:
     """Count by kind which copies of `plant_copies` were found, (kinds * count,)."""
     by_kind = hits.reshape(len(PLANTED_KINDS), -1)
-    count = by_kind.shape[1]
-    return [
-        PlantedRow(kind, count, number, wilson_interval(number, count))
-        for kind, number in zip(PLANTED_KINDS, by_kind.sum(axis=1).tolist(), strict=True)
-    ]
+    planted, rows = by_kind.shape[1], []
+    for kind, found in zip(PLANTED_KINDS, by_kind.sum(axis=1).tolist(), strict=True):
+        recall = wilson_interval(found, planted)
+        rows.append(
+            PlantedRow(
+                kind=kind,
+                planted=planted,
+                found=found,
+                recall=recall["value"],
+                low=recall["low"],
+                high=recall["high"],
+                holds=recall["value"] >= STANDS,
+            )
+        )
+    return rows

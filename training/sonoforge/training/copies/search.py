@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sonoforge.training.copies.alignment import align, match_features
+from sonoforge.training.copies.alignment import align
 from sonoforge.training.copies.confirmation import compare_aligned
 from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, extract_features
 from sonoforge.training.copies.matches import Match, Matches
@@ -54,25 +54,33 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
     other = first if second is None else second
     found = find_candidates(first.features, None if second is None else second.features)
     framed = find_same_framing(first.pictures, None if second is None else second.pictures)
-    asked = np.unique(
-        np.concatenate((np.stack((found.first, found.second, found.look)), framed), axis=1), axis=1
-    ).T.tolist()
+    asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T.tolist()
     rows = in_threads(functools.partial(_compare, first, other), asked, title)
     return _best_of_each_pair([row for row in rows if row is not None])
 
 
-def _compare(first: Prepared, second: Prepared, candidate: tuple[int, int, int]) -> Match | None:
+def align_candidate(
+    first: Sequence[LocalFeatures], second: Sequence[LocalFeatures], fewest: int, candidate: tuple[int, int, int]
+) -> Match | None:
+    """Align two pictures by the features of both; None where fewer matches than ``fewest`` agree.
+
+    A candidate is the index of the one, that of the other, and the place in `LOOKS` of how the other has to be seen.
+    """
     a, b, look = candidate[0], candidate[1], LOOKS[candidate[2]]
-    features = second.features[b].seen(look)
-    alignment = align(first.features[a], features, match_features(first.features[a], features))
-    if alignment is None or alignment.agreeing < _FEWEST_AGREEING:
+    alignment = align(first[a], second[b].seen(look))
+    return None if alignment is None or alignment.agreeing < fewest else Match.of(a, b, look, alignment)
+
+
+def _compare(first: Prepared, second: Prepared, candidate: tuple[int, int, int]) -> Match | None:
+    match = align_candidate(first.features, second.features, _FEWEST_AGREEING, candidate)
+    if match is None:
         return None
-    picture = second.pictures[b]
-    if look.inverted:
+    picture = second.pictures[match.second]
+    if match.inverted:
         picture = 255 - picture
-    if look.mirrored:
+    if match.mirrored:
         picture = np.ascontiguousarray(picture[:, ::-1])
-    return Match.of(a, b, look, alignment, compare_aligned(first.pictures[a], picture, alignment.matrix))
+    return match._replace(**compare_aligned(first.pictures[match.first], picture, match.matrix)._asdict())
 
 
 def _best_of_each_pair(rows: Sequence[Match]) -> Matches:

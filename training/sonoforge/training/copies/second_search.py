@@ -19,9 +19,8 @@ from threadpoolctl import threadpool_limits
 from sonoforge.training.copies import pictures as whole
 from sonoforge.training.copies.alignment import Alignment
 from sonoforge.training.copies.confirmation import Comparison
-from sonoforge.training.copies.kept import Found as Kept
-from sonoforge.training.copies.kept import find_once
-from sonoforge.training.copies.matches import Match, Matches
+from sonoforge.training.copies.matches import Found as Kept
+from sonoforge.training.copies.matches import Match, Matches, find_once
 from sonoforge.training.copies.pose_search import (
     Found,
     Matrix,
@@ -76,7 +75,7 @@ def search_again(
 
     A search answers for groups that join at least what its own joined: it compared every pair that is still apart.
     Pairs of one of the groups (N,) are not compared; ``hashes`` are those of the contents of the N grey (H, W) uint8
-    pictures.  For ``store`` see `kept.find_once`.
+    pictures.  For ``store`` see `matches.find_once`.
     """
 
     def find() -> Kept:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, descriptor_order
+from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, descriptor_order, stack
 
 _COMPONENTS = 32  # principal components of the descriptors that are compared
 _CELLS_OF_A_DESCRIPTOR = 2  # cells that a descriptor looks into; its own is the nearest
@@ -26,22 +26,11 @@ _FEWEST = 3  # near descriptors from which a pair of pictures is a candidate
 _MOST = 8  # candidates kept of each picture, those with the most votes
 
 
-class Candidates(NamedTuple):
-    """Pairs of pictures worth comparing, P of them, each once with each look, the most votes first."""
+class _Set(NamedTuple):
+    """All features of a set of pictures."""
 
-    first: NDArray[np.int64]  # (P,) index of one picture
-    second: NDArray[np.int64]  # (P,) index of the other, larger where both are of one set
-    look: NDArray[np.int64]  # (P,) place in `LOOKS` of how the second has to be seen
-    votes: NDArray[np.float64]  # (P,) sum of the votes of the near descriptors
-
-
-class _Descriptors(NamedTuple):
-    """All descriptors of a set."""
-
-    vectors: NDArray[np.uint8]  # (T, 128)
-    owner: NDArray[np.int32]  # (T,) picture of each
-    sizes: NDArray[np.float32]  # (T,)
-    angles: NDArray[np.float32]  # (T,) radians
+    features: LocalFeatures
+    owner: NDArray[np.int64]  # (T,) picture of each
 
 
 class _Index(NamedTuple):
@@ -55,26 +44,30 @@ class _Index(NamedTuple):
 
 def find_candidates(
     indexed: Sequence[LocalFeatures], asked: Sequence[LocalFeatures] | None = None, near_by_chance: float = 0.005
-) -> Candidates:
-    """Find the pairs of pictures that share local features.
+) -> NDArray[np.int64]:
+    """Find the pairs of pictures that share local features, those with the most votes first.
 
     Args:
         indexed: Features of N pictures.
         asked: Features of M pictures of another set, each looked for in the first; None: pairs within ``indexed``.
         near_by_chance: Share of unrelated descriptors that find one so near that it votes; coarse ones need more.
+
+    Returns:
+        (3, P): index of one, index of the other (larger within a set), place in `LOOKS` of how the second has to be
+        seen; each pair once with each look.
     """
     base = _stack(indexed)
     queries = base if asked is None else _stack(asked)
-    if not len(base.vectors) or not len(queries.vectors):
-        empty = np.empty(0, np.int64)
-        return Candidates(empty, empty, empty, np.empty(0))
-    sample = np.random.default_rng(0).permutation(len(base.vectors))[:_SAMPLE]
-    space = _principal_axes(base.vectors[sample])
-    index = _build_index(_project(base.vectors, space), sample)
-    limit = _near_limit(index, queries.vectors, space, near_by_chance)
+    vectors, looked_for = base.features.descriptors, queries.features.descriptors
+    if not len(vectors) or not len(looked_for):
+        return np.empty((3, 0), np.int64)
+    sample = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
+    space = _principal_axes(vectors[sample])
+    index = _build_index(_project(vectors, space), sample)
+    limit = _near_limit(index, looked_for, space, near_by_chance)
     found = []
     for look in range(len(LOOKS)):
-        near = _near_descriptors(index, _project(queries.vectors[:, descriptor_order(LOOKS[look])], space), limit)
+        near = _near_descriptors(index, _project(looked_for[:, descriptor_order(LOOKS[look])], space), limit)
         found.append(_votes(base, queries, near, look, asked is None))
     return _count(np.concatenate(found), asked is None)
 
@@ -97,13 +90,8 @@ _VOTE = np.dtype(
 )
 
 
-def _stack(pictures: Sequence[LocalFeatures]) -> _Descriptors:
-    return _Descriptors(
-        np.concatenate([np.empty((0, 128), np.uint8), *(one.descriptors for one in pictures)]),
-        np.repeat(np.arange(len(pictures), dtype=np.int32), [len(one.descriptors) for one in pictures]),
-        np.concatenate([np.empty(0, np.float32), *(one.sizes for one in pictures)]),
-        np.concatenate([np.empty(0, np.float32), *(one.angles for one in pictures)]),
-    )
+def _stack(pictures: Sequence[LocalFeatures]) -> _Set:
+    return _Set(stack(pictures), np.repeat(np.arange(len(pictures)), [len(one.sizes) for one in pictures]))
 
 
 def _principal_axes(sample: NDArray[np.uint8]) -> _Space:
@@ -210,7 +198,7 @@ def _near_descriptors(index: _Index, points: NDArray[np.float32], limit: float) 
     return _Near(np.concatenate(query), np.concatenate(found), np.concatenate(distances))
 
 
-def _votes(base: _Descriptors, queries: _Descriptors, near: _Near, look: int, same: bool) -> NDArray[np.void]:
+def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDArray[np.void]:
     """Return a vote for each pair of near descriptors of different pictures."""
     asked, found = queries.owner[near.query], base.owner[near.found]
     kept = np.flatnonzero((asked != found) | (not same))
@@ -218,10 +206,10 @@ def _votes(base: _Descriptors, queries: _Descriptors, near: _Near, look: int, sa
     kept = kept[_rank(near.query[kept]) < _NEAREST]
     query, place, asked, found = near.query[kept], near.found[kept], asked[kept], found[kept]
     votes = np.empty(len(kept), _VOTE)
-    angle = queries.angles[query] + (np.float32(np.pi) if LOOKS[look].inverted else 0)
+    angle = queries.features.angles[query] + (np.float32(np.pi) if LOOKS[look].inverted else 0)
     angle = np.float32(np.pi) - angle if LOOKS[look].mirrored else angle
-    octaves = np.log2(queries.sizes[query] / base.sizes[place])
-    turn = angle - base.angles[place]
+    octaves = np.log2(queries.features.sizes[query] / base.features.sizes[place])
+    turn = angle - base.features.angles[place]
     if same:
         # The pair is noted from its first picture to its second; both descriptors of a pair look for each other.
         swapped = asked < found
@@ -230,13 +218,13 @@ def _votes(base: _Descriptors, queries: _Descriptors, near: _Near, look: int, sa
         low, high = np.minimum(asked, found), np.maximum(asked, found)
     else:
         low, high = found, asked
-    votes["pair"] = low.astype(np.int64) << 32 | high
+    votes["pair"] = low << 32 | high
     votes["look"], votes["weight"] = look, 1 / np.bincount(query)[query]
     votes["octaves"], votes["turn"] = octaves, turn
     return votes
 
 
-def _count(votes: NDArray[np.void], same: bool) -> Candidates:
+def _count(votes: NDArray[np.void], same: bool) -> NDArray[np.int64]:
     """Add up the votes that agree on a scale and a turn, and keep the best candidates of each picture.
 
     Weak geometric consistency: Jegou, Douze, Schmid, "Hamming embedding and weak geometric consistency for large scale
@@ -261,13 +249,13 @@ def _count(votes: NDArray[np.void], same: bool) -> Candidates:
     look = np.concatenate([part[1] for part in totals]).astype(np.int64)
     total = np.concatenate([part[2] for part in totals]).astype(np.float64)
     order = np.argsort(-total, kind="stable")
-    pair, look, total = pair[order], look[order], total[order]
+    pair, look = pair[order], look[order]
     once = np.sort(np.unique(pair * 4 + look, return_index=True)[1])
-    first, second, look, total = pair[once] >> 32, pair[once] & 0xFFFFFFFF, look[once], total[once]
+    first, second = pair[once] >> 32, pair[once] & 0xFFFFFFFF
     kept = _rank(second) < _MOST
     if same:
         kept |= _rank(first) < _MOST
-    return Candidates(first[kept], second[kept], look[kept], total[kept])
+    return np.stack((first, second, look[once]))[:, kept]
 
 
 def _rank(values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -18,12 +18,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.alignment import align, match_features
-from sonoforge.training.copies.kept import Found, find_once
-from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, extract_features
-from sonoforge.training.copies.matches import Match, Matches
+from sonoforge.training.copies.local_features import LocalFeatures, extract_features, stack
+from sonoforge.training.copies.matches import Found, Match, Matches, find_once
 from sonoforge.training.copies.pictures import SIDE, Picture
-from sonoforge.training.copies.search import prepare
+from sonoforge.training.copies.search import align_candidate, prepare
 from sonoforge.training.copies.shared_features import find_candidates
 from sonoforge.training.progress import in_threads
 
@@ -81,22 +79,20 @@ def _spread_out(points: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDAr
 
 
 def _reduce(pictures: Sequence[LocalFeatures]) -> Signatures:
-    descriptors = np.concatenate([np.zeros((1, 128), np.uint8), *(one.descriptors for one in pictures)])[1:]
+    features = stack(pictures)
+    descriptors = features.descriptors
     middle = descriptors.mean(axis=0, dtype=np.float32) if len(descriptors) else np.zeros(128, np.float32)
     # Random directions do (section 3.1 of the paper), once they are fixed.
     axes = np.linalg.qr(np.random.default_rng(0).normal(size=(128, BITS)))[0].astype(np.float16).astype(np.float32)
     projected = (descriptors.astype(np.float32) - middle) @ axes
-    points = np.concatenate([np.empty((0, 2), np.float32), *(one.points for one in pictures)])
-    sizes = np.concatenate([np.empty(0, np.float32), *(one.sizes for one in pictures)])
-    angles = np.concatenate([np.empty(0, np.float32), *(one.angles for one in pictures)])
     return Signatures(
         middle=middle,
         axes=axes,
         spread=np.abs(projected).mean(axis=0) if len(projected) else np.zeros(BITS, np.float32),
         counts=np.array([len(one.points) for one in pictures], np.uint8),
-        points=np.clip(np.round(points), 0, SIDE - 1).astype(np.uint8),
-        sizes=np.clip(np.round(np.log2(sizes) * _STEPS_AN_OCTAVE), 0, 255).astype(np.uint8),
-        angles=(np.round(angles * _STEPS_A_TURN).astype(np.int64) % 256).astype(np.uint8),
+        points=np.clip(np.round(features.points), 0, SIDE - 1).astype(np.uint8),
+        sizes=np.clip(np.round(np.log2(features.sizes) * _STEPS_AN_OCTAVE), 0, 255).astype(np.uint8),
+        angles=(np.round(features.angles * _STEPS_A_TURN).astype(np.int64) % 256).astype(np.uint8),
         bits=np.packbits(projected > 0, axis=1),
     )
 
@@ -128,24 +124,12 @@ def recognise(signatures: Signatures, pictures: Sequence[Picture], title: str = 
     """
     features = prepare(pictures, title).features
     known = _restore(signatures)
-    candidates = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE)
-    asked = zip(candidates.first.tolist(), candidates.second.tolist(), candidates.look.tolist(), strict=True)
+    asked = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE).T.tolist()
     best: dict[int, Match] = {}
-    for match in in_threads(functools.partial(_compare, known, features), asked):
+    for match in in_threads(functools.partial(align_candidate, known, features, FEWEST_AGREEING), asked):
         if match and (match.second not in best or match.agreeing > best[match.second].agreeing):
             best[match.second] = match
     return [best[picture] for picture in sorted(best)]
-
-
-def _compare(
-    known: Sequence[LocalFeatures], features: Sequence[LocalFeatures], candidate: tuple[int, int, int]
-) -> Match | None:
-    original, picture, look = candidate
-    seen = features[picture].seen(LOOKS[look])
-    alignment = align(known[original], seen, match_features(known[original], seen))
-    if alignment is None or alignment.agreeing < FEWEST_AGREEING:
-        return None
-    return Match.of(original, picture, LOOKS[look], alignment)
 
 
 def recognise_once(
@@ -158,7 +142,7 @@ def recognise_once(
     """Return what `recognise` finds, kept in a folder; about 45 core-milliseconds a picture the first time.
 
     ``signatures`` makes or reads them, ``of`` are hashes of what they are of, or of their file; ``hashes`` are those of
-    the contents of the M grey (H, W) uint8 pictures.  For ``store`` see `kept.find_once`.
+    the contents of the M grey (H, W) uint8 pictures.  For ``store`` see `matches.find_once`.
     """
 
     def find() -> Found:

@@ -125,7 +125,7 @@ def _copies(pixels: Pixels, images: LabelledImages) -> NDArray[np.bool_]:
     wanted = prepare_training(images.pixels)
     real = match_training(wanted.square, wanted, images.groups)
     best = match_training(prepare(grey_pictures(pixels)), wanted)
-    limit = copy_test(best.score, real.score, images.groups, OTHER_GROUPS, len(images)).threshold
+    limit = copy_test(best.score, real.score, images.groups, OTHER_GROUPS)["threshold"]
     copies: NDArray[np.bool_] = best.score > limit
     return copies
 

@@ -1,18 +1,16 @@
 """What a data set holds: counts, sizes, unreadable files, and which images show the same scan."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 
 from sonoforge.training.copies.matches import Match
-from sonoforge.training.copies.near_duplicates import threshold_sensitivity
-from sonoforge.training.copies.planting import measure_recall
+from sonoforge.training.copies.near_duplicates import RepeatedScans, count_repeated, threshold_sensitivity
+from sonoforge.training.copies.planting import PlantedRow, measure_recall
 from sonoforge.training.copies.search import match_pictures, null_limit, prepare
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.statistics.results import Interval
 
 
 class ClassCounts(TypedDict):
@@ -62,30 +60,11 @@ class Cluster(TypedDict):
     pairs: list[Pair]
 
 
-class DuplicateCounts(TypedDict):
-    """Numbers of groups and clusters.
+class DuplicateCounts(RepeatedScans):
+    """Repeated scans at the set's own limit, see `copies.search.null_limit`, and at others."""
 
-    ``threshold`` is the score from which two images count as one scan, see `copies.search.null_limit`;
-    ``sensitivity`` gives the counts at other thresholds, see `near_duplicates.Sensitivity`.
-    """
-
-    threshold: float
-    groups: int
-    clusters: int
-    images_in_clusters: int
-    largest_cluster: int
-    mixed_label_clusters: int
-    same_pixels: int
-    sensitivity: list[dict[str, float]]
-
-
-class Planted(TypedDict):
-    """Copies of one kind that were planted in the set, and those found; see `copies.planting.PlantedRow`."""
-
-    kind: str
-    planted: int
-    found: int
-    recall: Interval
+    same_pixels: int  # clusters in which two files are equal
+    sensitivity: list[RepeatedScans]
 
 
 class Against(TypedDict):
@@ -118,7 +97,7 @@ class Audit(TypedDict):
     unreadable: dict[str, str]
     duplicates: DuplicateCounts
     clusters: list[Cluster]
-    planted: list[Planted]
+    planted: list[PlantedRow]
     against: Against | None
 
 
@@ -132,6 +111,7 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
     clusters = _clusters(cache)
     given = {item.group for item in items} - {None}
     units = scan_groups(cache)
+    title = "looking for planted copies"
     return {
         "name": cache.dataset.name,
         "root": str(cache.dataset.root),
@@ -157,24 +137,14 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
         "given_groups": len(given) or None,
         "unreadable": cache.unreadable,
         "duplicates": {
-            "threshold": round(found.threshold, 1),
-            "groups": int(found.groups.max()) + 1,
-            "clusters": len(clusters),
-            "images_in_clusters": sum(len(cluster["files"]) for cluster in clusters),
-            "largest_cluster": max((len(cluster["files"]) for cluster in clusters), default=1),
-            "mixed_label_clusters": sum(cluster["mixed"] for cluster in clusters),
+            **count_repeated(found, labels),
             "same_pixels": sum(cluster["same_pixels"] for cluster in clusters),
-            "sensitivity": [row._asdict() for row in threshold_sensitivity(found, labels)],
+            "sensitivity": threshold_sensitivity(found, labels),
         },
         "clusters": clusters,
-        "planted": _planted(cache, plant) if plant else [],
+        "planted": measure_recall(cache.pictures, found.threshold, plant, title=title) if plant else [],
         "against": None if against is None else _against(cache, against),
     }
-
-
-def _planted(cache: ImageCache, count: int) -> list[Planted]:
-    rows = measure_recall(cache.pictures, cache.near_duplicates.threshold, count, title="looking for planted copies")
-    return [{"kind": row.kind, "planted": row.planted, "found": row.found, "recall": row.recall} for row in rows]
 
 
 def _against(cache: ImageCache, other: ImageCache) -> Against:
@@ -182,23 +152,19 @@ def _against(cache: ImageCache, other: ImageCache) -> Against:
     measured = match_pictures(prepare(cache.pictures), prepare(other.pictures), "comparing the two sets")
     threshold = max(null_limit(measured, len(other.pictures)), cache.near_duplicates.threshold)
     found = measured.confirmed(threshold)
-    names = [item.path for item in cache.dataset.items], [item.path for item in other.dataset.items]
     return {
         "name": other.dataset.name,
         "root": str(other.dataset.root),
         "images": len(other.pictures),
         "threshold": round(threshold, 1),
-        "pairs": [
-            _pair(match, names, same_pixels=cache.hashes[match.first] == other.hashes[match.second])
-            for match in found.take(np.argsort(-found.score, kind="stable")).rows
-        ],
+        "pairs": [_pair(match, cache, other) for match in found.take(np.argsort(-found.score, kind="stable")).rows],
     }
 
 
-def _pair(match: Match, names: tuple[Sequence[str], Sequence[str]], *, same_pixels: bool) -> Pair:
+def _pair(match: Match, cache: ImageCache, other: ImageCache) -> Pair:
     return {
-        "first": names[0][match.first],
-        "second": names[1][match.second],
+        "first": cache.dataset.items[match.first].path,
+        "second": other.dataset.items[match.second].path,
         "score": round(match.score, 1),
         "correlation": round(match.correlation, 4),
         "overlap": round(match.overlap, 2),
@@ -206,7 +172,7 @@ def _pair(match: Match, names: tuple[Sequence[str], Sequence[str]], *, same_pixe
         "degrees": round(match.degrees),
         "mirrored": match.mirrored,
         "inverted": match.inverted,
-        "same_pixels": same_pixels,
+        "same_pixels": cache.hashes[match.first] == other.hashes[match.second],
     }
 
 
@@ -214,11 +180,9 @@ def _clusters(cache: ImageCache) -> list[Cluster]:
     """Describe every cluster, mixed labels first, then the largest."""
     items, classes = cache.dataset.items, cache.dataset.classes
     groups = cache.near_duplicates.groups
-    names = [item.path for item in items]
     pairs_of: dict[int, list[Pair]] = {}
     for match in cache.near_duplicates.pairs.rows:
-        pair = _pair(match, (names, names), same_pixels=cache.hashes[match.first] == cache.hashes[match.second])
-        pairs_of.setdefault(int(groups[match.first]), []).append(pair)
+        pairs_of.setdefault(int(groups[match.first]), []).append(_pair(match, cache, cache))
     clusters: list[Cluster] = []
     for members in cache.near_duplicates.clusters:
         names = [classes[items[i].label] for i in members]

@@ -252,13 +252,13 @@ class _Image(NamedTuple):
     picture: Picture
 
 
+@dataclass(frozen=True)
 class _Decoder:
     """Decodes the files of one data set, each once."""
 
-    def __init__(self, folder: Path, dataset: Dataset, preprocessing: Preprocessing) -> None:
-        self._folder = folder
-        self._dataset = dataset
-        self._preprocessing = preprocessing
+    folder: Path
+    dataset: Dataset
+    preprocessing: Preprocessing
 
     def decode_missing(self, digests: dict[str, str]) -> dict[str, str]:
         """Decode every image that was never decoded; return the message of each that cannot be, by path."""
@@ -273,32 +273,32 @@ class _Decoder:
                 failed[digest] = str(error)
 
         if missing:
-            log.info("decoding %d new images of %s", len(missing), self._dataset.name)
+            log.info("decoding %d new images of %s", len(missing), self.dataset.name)
         in_threads(decode, missing, "decoding" if len(missing) > 50 else "")
         return {name: failed[digest] for name, digest in digests.items() if digest in failed}
 
     def image(self, name: str, digest: str) -> _Image:
         """Return one image, decoded again where its cached file is missing or damaged."""
-        cached = _read(self._path(digest), 1, self._preprocessing.size)
+        cached = _read(self._path(digest), 1, self.preprocessing.size)
         if cached is None:
             return self._decode(name, digest)
         return _Image(cached.facts[0], cached.pixels[0], cached.pictures[0])
 
     def _path(self, digest: str) -> Path:
-        return self._folder / digest[:2] / f"{digest}.bin"
+        return self.folder / digest[:2] / f"{digest}.bin"
 
     def _decode(self, name: str, digest: str) -> _Image:
-        path = self._dataset.file(name)
+        path = self.dataset.file(name)
         picture = read_image(path)
         mode = picture.mode
         if mode == "RGB":
             red, green, blue = picture.split()
             if red.tobytes() == green.tobytes() == blue.tobytes():
                 picture, mode = red, "RGB grey"
-        area = self._preprocessing.scan_area(picture)
+        area = self.preprocessing.scan_area(picture)
         image = _Image(
             _Facts(content_hash(picture), *picture.size, mode, area.box if area else None),
-            self._preprocessing.resize(picture.crop(area.box) if area else picture),
+            self.preprocessing.resize(picture.crop(area.box) if area else picture),
             fit(grey_levels(picture)),
         )
         if sha256_of(path) != digest:

@@ -19,9 +19,9 @@ import gzip
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from PIL import Image
 
 from sonoforge.runtime.csv_cells import undefused
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.changed_images import name_some
 
 log = logging.getLogger(__name__)
 
@@ -135,12 +136,13 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
     if _is_busi(root):
         classes = tuple(c for c in BUSI_CLASSES if (root / c).is_dir())
     else:
-        classes = tuple(sorted((f.name for f in _subfolders(root)), key=natural_order))
+        classes = tuple(sorted((f.name for f in subfolders(root)), key=natural_order))
     _check_classes(root, classes, fewest_classes)
     groups, devices = read_groups(root), _read_devices(root)
     items: list[Item] = []
     for label, class_name in enumerate(classes):
-        images, masks = _images_and_masks(root, class_name)
+        found = (file.relative_to(root) for file in (root / class_name).rglob("*"))
+        images, masks = images_and_masks(root, filter(is_image, found))
         if not images:
             raise SonoforgeError(
                 f"{root / class_name}: found no images, expected at least one ({', '.join(sorted(IMAGE_SUFFIXES))}); "
@@ -175,12 +177,13 @@ def _existing_folder(root: Path) -> Path:
 
 
 def _is_busi(root: Path) -> bool:
-    folders = [folder for folder in _subfolders(root) if folder.name in BUSI_CLASSES]
-    others = [folder for folder in _subfolders(root) if folder.name not in BUSI_CLASSES]
+    folders = [folder for folder in subfolders(root) if folder.name in BUSI_CLASSES]
+    others = [folder for folder in subfolders(root) if folder.name not in BUSI_CLASSES]
     return not others and any(_BUSI_IMAGE.fullmatch(f.name) for folder in folders for f in folder.iterdir())
 
 
-def _subfolders(root: Path) -> list[Path]:
+def subfolders(root: Path) -> list[Path]:
+    """Return the visible folders in a folder."""
     return [f for f in root.iterdir() if f.is_dir() and not f.name.startswith((".", "__"))]
 
 
@@ -193,24 +196,26 @@ def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
         found = f"{loose} images but no class folders" if loose else "neither images nor class folders"
         raise SonoforgeError(f"{root}: found {found}, {wanted}; move each image into the folder of its class")
     inner = root / classes[0]
-    nested = len(_subfolders(inner))
+    nested = len(subfolders(inner))
     hint = f"did you mean {inner}?" if nested >= 2 else "add the folder of a second class"
     raise SonoforgeError(f"{root}: found a single class folder {classes[0]!r}, {wanted}; {hint}")
 
 
-def _images_and_masks(root: Path, class_name: str) -> tuple[list[str], dict[str, list[str]]]:
-    """Return a class's images in order and, for each, its masks (relative paths)."""
-    files = [
-        file.relative_to(root)
-        for file in (root / class_name).rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
-    ]
-    files.sort(key=lambda file: natural_order(file.as_posix()))
-    by_stem = {file.parent / file.stem: file.as_posix() for file in files}
+def images_and_masks(root: Path, files: Iterable[PurePath]) -> tuple[list[str], dict[str, list[str]]]:
+    """Tell images from masks of images beside them.
+
+    Args:
+        root: The folder or archive that the files are in, for messages.
+        files: Relative paths of images and masks.
+
+    Returns:
+        The images in their natural order and, for each that has some, its masks.
+    """
+    ordered = sorted(files, key=lambda file: natural_order(file.as_posix()))
+    by_stem = {file.parent / file.stem: file.as_posix() for file in ordered}
     images: list[str] = []
     masks: dict[str, list[str]] = defaultdict(list)
-    for file in files:
+    for file in ordered:
         match = MASK.fullmatch(file.stem)
         owner = by_stem.get(file.parent / match["image"]) if match else None
         if owner is not None:
@@ -220,6 +225,11 @@ def _images_and_masks(root: Path, class_name: str) -> tuple[list[str], dict[str,
         else:
             images.append(file.as_posix())
     return images, masks
+
+
+def is_image(path: PurePath) -> bool:
+    """Whether a relative path names an image, neither hidden nor in a hidden folder."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith((".", "__")) for part in path.parts)
 
 
 def _is_one_bit(path: Path) -> bool:
@@ -322,16 +332,11 @@ def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Ite
     absent = [name for name in groups if not (root / name).is_file()]
     if absent:
         raise SonoforgeError(
-            f"{path}: names {_some(absent)} not found below {root}; paths are relative to that folder, "
+            f"{path}: names {name_some(absent)} not found below {root}; paths are relative to that folder, "
             "correct or remove the lines"
         )
     unlisted = [item.path for item in items if item.path not in groups]
     if unlisted:
         raise SonoforgeError(
-            f"{path}: has no line for {_some(unlisted)}; add one for each image, with an empty group where unknown"
+            f"{path}: has no line for {name_some(unlisted)}; add one for each image, with an empty group where unknown"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    """Name the first of several files and the number of the others."""
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.split_plan import SEALED, SplitPlan
 
 
@@ -33,14 +34,13 @@ def check_sealed(
     test = np.union1d(plan.test(fold), plan.left_out)
     leaks = _leaks(plan, test, np.unique(np.asarray(indices, dtype=np.int64)), cache)
     if leaks:
-        named = "; ".join(
+        matches = (
             f"{plan.files[read]} matches test image {plan.files[tested]} ({reason})"
-            for (read, tested), reason in list(leaks.items())[:3]
+            for (read, tested), reason in leaks.items()
         )
-        more = f"; and {len(leaks) - 3} more pairs" if len(leaks) > 3 else ""
         raise GateError(
-            f"{plan.protocol}: fold {fold}, stage {stage} would train on its test fold: {named}{more}; give such "
-            "images one group in groups.csv, or remove them, and begin a new run"
+            f"{plan.protocol}: fold {fold}, stage {stage} would train on its test fold: "
+            f"{name_some(matches, '; ')}; give such images one group in groups.csv, or remove them, and begin a new run"
         )
 
 

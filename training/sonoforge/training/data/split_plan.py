@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.changed_images import name_some
 
 LEAVE_ONE_OUT = "leave-one-collection-out"
 OFFICIAL = "official"
@@ -137,6 +138,5 @@ def plan_difference(before: SplitPlan, now: SplitPlan) -> str:
         rows = zip(now.files, getattr(before, name), getattr(now, name), strict=True)
         differing = [f"{file} in {label} {was}, expected {own}" for file, was, own in rows if was != own]
         if differing:
-            more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
-            return differing[0] + more
+            return name_some(differing, "; ")
     return "" if before.files == now.files else "the files in another order"

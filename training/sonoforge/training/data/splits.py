@@ -68,14 +68,21 @@ def make_plan(
         _check_enough(cache.dataset, np.arange(len(labels)) if units is None else units, max(2, folds))
         for fold, test in enumerate(_test_parts(labels, units, folds, seed)):
             fold_of[test] = fold
+    return assigned_plan(cache, protocol, seed, groups, fold_of)
+
+
+def assigned_plan(
+    cache: ImageCache, protocol: str, seed: int, groups: NDArray[np.int64], fold_of: NDArray[np.int64]
+) -> SplitPlan:
+    """Return the plan in which each of the N images has this group and is tested in this fold, each (N,)."""
     return SplitPlan(
         protocol=protocol,
         seed=seed,
-        folds=folds,
+        folds=int(fold_of.max()) + 1,
         fingerprint=cache.fingerprint,
         files=tuple(item.path for item in cache.dataset.items),
         hashes=cache.hashes,
-        labels=tuple(labels.tolist()),
+        labels=tuple(cache.dataset.labels.tolist()),
         groups=tuple(groups.tolist()),
         fold_of=tuple(fold_of.tolist()),
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.generated import FoundCopies, find_copies, stands
+from sonoforge.training.copies.generated import FoundCopies, find_copies
 from sonoforge.training.copies.nearest_training import (
     Nearest,
     data_copying,
@@ -14,7 +14,7 @@ from sonoforge.training.copies.nearest_training import (
     nearest_training,
 )
 from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
-from sonoforge.training.evaluation.results import CopyResult, KindRecall
+from sonoforge.training.evaluation.results import CopyResult
 
 SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images beside each
 
@@ -48,41 +48,18 @@ def find_tested_copies(
         compared = nearest_other_group(real.pixels, groups).distance
     else:
         compared = nearest_training(calibrating[0], real.pixels).distance
-    score = np.where(found.best.score > found.test.threshold, found.best.score, 0.0)
+    score = np.where(found.best.score > found.test["threshold"], found.best.score, 0.0)
     order = np.lexsort((distance, -score))  # copies first, then those nearest to a training image
-    shown, flagged = order[:SHOWN_COPIES], order[: found.test.copies]
+    shown, flagged = order[:SHOWN_COPIES], order[: found.test["copies"]]
     few = _matched_first(nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST), found, shown)
-    test = found.test
-    result = CopyResult(
-        calibration=test.calibration,
-        calibrating=test.calibrating,
-        alpha=test.alpha,
-        false_alarm=test.level,
-        threshold=test.threshold,
-        images=test.generated,
-        copies=test.copies,
-        share=test.share["value"],
-        low=test.share["low"],
-        high=test.share["high"],
-        memorised=test.memorised,
-        p_value=test.p_value,
-        data_copying_z=data_copying(distance, compared),
-        flagged=[fake.names[index] for index in flagged],
-        nearest=[real.names[found.best.training_index[index]] for index in flagged],
-        scores=score[flagged].tolist(),
-        recall=[
-            KindRecall(
-                kind=row.kind,
-                planted=row.planted,
-                found=row.found,
-                recall=row.recall["value"],
-                low=row.recall["low"],
-                high=row.recall["high"],
-                holds=stands(row),
-            )
-            for row in found.recall
-        ],
-    )
+    result: CopyResult = {
+        **found.test,
+        "data_copying_z": data_copying(distance, compared),
+        "flagged": [fake.names[index] for index in flagged],
+        "nearest": [real.names[found.best.training_index[index]] for index in flagged],
+        "scores": score[flagged].tolist(),
+        "recall": found.recall,
+    }
     return TestedCopies(result, (found.best.score, found.real.score), (distance, compared), shown, few, score[shown])
 
 
@@ -91,7 +68,7 @@ def _matched_first(nearest: Nearest, found: FoundCopies, shown: NDArray[np.intp]
     result = Nearest(nearest.distance.copy(), nearest.training_index.copy(), nearest.mirrored.copy())
     for row, index in enumerate(shown.tolist()):
         matched = int(found.best.training_index[index])
-        if found.best.score[index] <= found.test.threshold:
+        if found.best.score[index] <= found.test["threshold"]:
             continue
         kept = np.flatnonzero(nearest.training_index[row] != matched)[: nearest.training_index.shape[1] - 1]
         result.training_index[row] = [matched, *nearest.training_index[row, kept]]

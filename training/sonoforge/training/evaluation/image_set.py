@@ -20,8 +20,7 @@ from sonoforge.training.copies.pictures import Picture, fit
 from sonoforge.training.data.cache import content_hash
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.evaluation.pictures import Pictures
-from sonoforge.training.metrics.suited_space import SAMPLED
+from sonoforge.training.metrics.spaces import SAMPLED
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +38,17 @@ class Described(NamedTuple):
 class StoredSet(NamedTuple):
     """A set before its size and channels are chosen."""
 
-    images: Sequence[Pixels]  # (H, W, C) uint8 each; real ones at the size of the image cache
+    images: Sequence[Pixels]  # (H, W, C) uint8 each, C = 1 or 3; real ones at the size of the image cache
     described: Sequence[Described]
     class_name: str = ""  # what they show; empty where that is unknown
-    synthetic: bool | None = None  # whether the set says that it was generated; None where it says nothing
+    declared: bool | None = None  # what the set says of itself: generated, not generated, or (None) nothing
+    generated: Sequence[str] = ()  # names of the images that say themselves that they were generated
     store: Path | None = None  # folder that keeps which of the images are near-duplicates; None: not kept
+
+    @property
+    def synthetic(self) -> bool | None:
+        """Whether the set or any of its images say that it was generated; None where nothing is said."""
+        return True if self.generated else self.declared
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,15 +104,23 @@ def joined_sets(first: ImageSet, second: ImageSet) -> ImageSet:
     return replace(first, pixels=pixels, described=first.described + second.described, scans_known=known)
 
 
-def describe(pictures: Pictures) -> StoredSet:
-    """Describe decoded pictures as the image cache does."""
-    described = []
-    for name, group, pixels in zip(pictures.names, pictures.groups, pictures.images, strict=True):
-        image = as_picture(pixels)
-        described.append(Described(name, content_hash(image), fit(grey_levels(image)), image.size, group))
-    return StoredSet(
-        pictures.images, described, pictures.class_name, True if pictures.generated else pictures.synthetic
-    )
+def describe(name: str, pixels: Pixels, group: str | None) -> Described:
+    """Describe an image (H, W, C) uint8, C = 1 or 3, as the image cache does."""
+    image = as_picture(pixels)
+    return Described(name, content_hash(image), fit(grey_levels(image)), image.size, group)
+
+
+def store_arrays(
+    images: Sequence[Pixels],
+    names: Sequence[str],
+    class_name: str,
+    *,
+    declared: bool | None,
+    groups: Sequence[str | None] = (),
+) -> StoredSet:
+    """Return images that are in memory, (H, W, C) uint8 each, as a set; fields are those of `StoredSet`."""
+    each = zip(names, images, groups or [None] * len(images), strict=True)
+    return StoredSet(images, [describe(*one) for one in each], class_name, declared)
 
 
 def resized(source: str, stored: StoredSet, size: int, channels: int, resize: str) -> ImageSet:

@@ -7,7 +7,6 @@ generated images in place of real ones) is an error with its remedy, never adjus
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +19,9 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.synthetic import as_picture, split_masks
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels
-from sonoforge.training.evaluation.image_set import Described, ImageSet, StoredSet, describe, joined_sets, resized
+from sonoforge.training.evaluation.image_set import Described, ImageSet, StoredSet, joined_sets, resized, store_arrays
+from sonoforge.training.evaluation.options import EvaluationInput
 from sonoforge.training.evaluation.pictures import (
-    Pictures,
     absent,
     check_class,
     check_unreadable,
@@ -57,10 +56,9 @@ def find_files(source: str, path: Path, class_name: str, any_size: bool) -> Gene
     Raises:
         SonoforgeError: They cannot be read, or not compared at their own size.
     """
-    pictures = read_pictures(path, lambda classes: check_class(source, class_name, classes))
-    if pictures.synthetic is False:
+    stored = read_pictures(path, lambda classes: check_class(source, class_name, classes))
+    if stored.declared is False:
         log.warning("%s: its manifest says that these images are NOT generated", source)
-    stored = describe(pictures)
     return Generated(stored.class_name, 0 if any_size else _own_side(source, stored), lambda count: stored)
 
 
@@ -104,8 +102,7 @@ def find_generator(run: Path, which: str, class_name: str, seed: int, device: st
         images: list[Pixels] = []
         for pixels in sample_batches(load_generator(checkpoint, device), count, seed, label):
             images.extend(split_masks(pixels, about.image_channels)[0])
-        names = [f"{index:05d}" for index in range(count)]
-        return describe(Pictures(images, names, [None] * count, shown, synthetic=True))
+        return store_arrays(images, [f"{index:05d}" for index in range(count)], shown, declared=True)
 
     try:
         return Generated(shown, int(about.generator_options["image_size"]), generate)
@@ -141,7 +138,10 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         return _choose_class(source, class_name, generated, classes)
 
     if source != "phantom" and path.is_file():
-        return _read_archive(path, choose, size)
+        stored = read_pictures(path, choose)
+        _refuse_generated(source, len(stored.images), stored.generated, stored.declared)
+        resize = Preprocessing(size=max(size, TRAINING_SIZE)).resize
+        return stored._replace(images=[resize(as_picture(image)) for image in stored.images])
     cache = open_phantom(cache_folder) if source == "phantom" else open_cache(find_images(path), folder=cache_folder)
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
@@ -164,13 +164,6 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
         for index in chosen
     ]
     return StoredSet(list(cache.images[chosen]), described, shown, store=cache.store)
-
-
-def _read_archive(path: Path, choose: Callable[[Sequence[str]], str], size: int) -> StoredSet:
-    pictures = read_pictures(path, choose)
-    _refuse_generated(str(path), len(pictures.images), pictures.generated, pictures.synthetic)
-    resize = Preprocessing(size=max(size, TRAINING_SIZE)).resize
-    return describe(pictures)._replace(images=[resize(as_picture(image)) for image in pictures.images])
 
 
 def _choose_class(source: str, class_name: str, generated: str, classes: Sequence[str]) -> str:
@@ -207,31 +200,32 @@ def _refuse_generated(source: str, count: int, said: Sequence[str], manifest: bo
 _FILTER = "Pillow bilinear, antialiased, 8 bits"
 
 
-@dataclass(frozen=True)
-class EvaluationInput:
-    """Where both sets come from, and how they are made comparable."""
+def check_named(inputs: EvaluationInput) -> None:
+    """Refuse an evaluation of nothing, or of real images alone.
 
-    real: str  # `phantom`, a folder of images or of class folders, a `.zip` of either, or an `.npz` with `images`
-    fake: str  # the same, or a run or checkpoint of `sonoforge gan train`, which then generates the images
-    image_size: int | None = None  # common side S, pixels; None for that of the generated images
-    channels: str = "auto"  # `"1"`, `"3"`, or `"auto"` for what both sets have, see `common_channels`
-    class_name: str = ""  # class of the real images, and the one to generate; empty for the class that `fake` names
-    count: int | None = None  # images to generate from a run; None for as many as there are real ones
-    seed: int = 0  # of the generated images: image i depends on (seed, i) alone
-    checkpoint: str = "last"  # of a run: `last`, `best` or a step
-    cache_folder: Path | None = None  # of decoded real images; `cache_settings.default_folder` where None
-    device: str = "cpu"  # that generates: `auto`, `cpu`, `cuda` or `cuda:N`
+    Raises:
+        SonoforgeError: There is no REAL, or no FAKE beside one that is no run.
+    """
+    if not inputs.real:
+        raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
+    if not inputs.fake and not is_run(Path(inputs.real)):
+        raise SonoforgeError(
+            f"FAKE is missing: {inputs.real} is no run of sonoforge gan train, which alone can stand by itself; see "
+            "sonoforge evaluate --help"
+        )
 
 
-def read_image_sets(inputs: EvaluationInput) -> tuple[ImageSet, ImageSet]:
+def read_image_sets(inputs: EvaluationInput, cache_folder: Path | None = None) -> tuple[ImageSet, ImageSet]:
     """Read the real set and the generated one, and bring them to one size and kind.
+
+    Decoded images are kept in ``cache_folder``; `cache_settings.default_folder` where None.
 
     Raises:
         SonoforgeError: A set is missing, cannot be read, or the two cannot be compared.
     """
-    generated = _find_generated(inputs)
+    generated = _find_generated(inputs, cache_folder)
     size = inputs.image_size or generated.side
-    real = read_real(inputs.real, inputs.class_name, generated.class_name, size, inputs.cache_folder)
+    real = read_real(inputs.real, inputs.class_name, generated.class_name, size, cache_folder)
     fake = generated.load(inputs.count or len(real.images))
     for name, images in ((inputs.real, real.images), (inputs.fake, fake.images)):
         if len(images) < 2:
@@ -247,7 +241,7 @@ def read_image_sets(inputs: EvaluationInput) -> tuple[ImageSet, ImageSet]:
     )
 
 
-def _find_generated(inputs: EvaluationInput) -> Generated:
+def _find_generated(inputs: EvaluationInput, cache_folder: Path | None) -> Generated:
     fake, path = inputs.fake, Path(inputs.fake)
     if is_run(path):
         return find_generator(path, inputs.checkpoint, inputs.class_name, inputs.seed, inputs.device)
@@ -259,7 +253,7 @@ def _find_generated(inputs: EvaluationInput) -> Generated:
                 f"{name}: expected with a run of sonoforge gan train, but {fake} holds finished images; leave it out"
             )
     if fake == "phantom":
-        path = open_phantom(inputs.cache_folder).dataset.root
+        path = open_phantom(cache_folder).dataset.root
     return find_files(fake, path, inputs.class_name, any_size=inputs.image_size is not None)
 
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.distances.halves import draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.image_set import ImageSet
-from sonoforge.training.evaluation.protocol import Draws, Protocol, make_protocol
+from sonoforge.training.evaluation.protocol import Protocol, make_protocol
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.evaluation.tasks import EmbeddedSets, Figure, Task, list_tasks, metric_settings
 from sonoforge.training.metrics.feature_cache import embed_cached
@@ -115,7 +115,7 @@ def _row(
 class EvaluationProtocol:
     """What sets are measured with."""
 
-    metrics: tuple[str, ...]  # any of `results.METRICS`; the copy test is not taken here
+    metrics: tuple[str, ...]  # of `evaluate --metrics`; the copy test is not taken here
     spaces: Sequence[Space]
     lpips: Lpips | None
     repeats: int  # halves for floors and intervals
@@ -128,24 +128,23 @@ class EvaluationProtocol:
         Raises:
             SonoforgeError: Too few images for two halves.
         """
-        draws = Draws(matched_size(real.groups, fakes, self.repeats, self.seed), self.repeats, self.seed)
+        matched = matched_size(real.groups, fakes, self.repeats, self.seed)
+        draws = {"matched": matched, "repeats": self.repeats, "seed": self.seed}
         return make_protocol(real, fakes, self.spaces, draws, metric_settings(self.lpips))
 
 
-class Measurement(NamedTuple):
-    """The figures of one generated set."""
+def measure_sets(
+    evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet
+) -> tuple[list[MetricRow], list[Unmeasured], list[EmbeddedSets]]:
+    """Embed both sets in every space and take every figure, with its floor; progress bars show how far it is.
 
-    rows: list[MetricRow]
-    not_measured: list[Unmeasured]
-    embedded: list[EmbeddedSets]  # both sets in each space, in the evaluation's order
-
-
-def measure_sets(evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet) -> Measurement:
-    """Embed both sets in every space and take every figure, with its floor; progress bars show how far it is."""
+    Returns:
+        The figures, what could not be measured, and both sets in each space, in the evaluation's order.
+    """
     embedded = [_embed(space, real, fake, evaluation.cache_folder) for space in evaluation.spaces]
     tasks, unavailable = list_tasks(evaluation.metrics, real, fake, embedded, evaluation.lpips, evaluation.seed)
     rows, failed = measure_all(tasks, evaluation.repeats, evaluation.seed)
-    return Measurement(rows, [*unavailable, *failed], embedded)
+    return rows, [*unavailable, *failed], embedded
 
 
 def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:

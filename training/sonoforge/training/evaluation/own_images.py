@@ -1,17 +1,29 @@
-"""A run of ``sonoforge gan train`` by itself: the images that it trained on and held out, and those that it draws."""
+"""A run of ``sonoforge gan train`` by itself: the images that it trained on and held out, and those that it draws.
+
+And its figures at milestones: shares of its length, whose checkpoints are kept and measured.  Ryspayeva and Salykova
+2025 measure StyleGAN2 and StyleGAN3 after 100, 500 and 1000 epochs: shares 0.1, 0.5 and 1.
+"""
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation.image_set import ImageSet, StoredSet, describe, resized
-from sonoforge.training.evaluation.inputs import EvaluationInput, find_generator, without_repeats
-from sonoforge.training.evaluation.pictures import Pictures
+from sonoforge.training.evaluation.image_set import ImageSet, StoredSet, resized, store_arrays
+from sonoforge.training.evaluation.inputs import find_generator, without_repeats
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
+from sonoforge.training.evaluation.options import EvaluationInput
+from sonoforge.training.evaluation.pictures import check_class
+from sonoforge.training.evaluation.projections import pca_projection
+from sonoforge.training.evaluation.protocol import Protocol, protocol_id
+from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.options import GanSettings
@@ -43,31 +55,24 @@ def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
     Raises:
         SonoforgeError: They are of other classes, or fewer than 4.
     """
-    chosen = _of_class(images, class_name)
+    chosen = np.arange(len(images))
+    if images.labels is not None and class_name:
+        shown = check_class(images.name, class_name, images.classes)
+        chosen = np.flatnonzero(images.labels == images.classes.index(shown))
     if len(chosen) < 4:
         raise SonoforgeError(
             f"held_out: found {len(chosen)} images to measure against, expected at least 4; hold out a larger share"
         )
     pixels = images.pixels[chosen, ..., : images.image_channels]
-    groups: list[str | None] = [None] * len(chosen)
-    if images.groups is not None:
-        groups = [f"scan {group}" for group in images.groups[chosen]]
+    groups = [] if images.groups is None else [f"scan {group}" for group in images.groups[chosen]]
     names = [str(index) for index in chosen]
-    stored = describe(Pictures(list(pixels), names, groups, class_name, synthetic=False))
+    stored = store_arrays(list(pixels), names, class_name, declared=False, groups=groups)
     found = resized(images.name, stored, pixels.shape[1], images.image_channels, how)
     found = replace(found, scans_known=images.groups is not None)
     if images.labels is None or class_name:
         return found
     counts = {name: int((images.labels == label).sum()) for label, name in enumerate(images.classes)}
     return replace(found, class_counts=counts)
-
-
-def _of_class(images: TrainingSet, class_name: str) -> np.ndarray:
-    if images.labels is None or not class_name:
-        return np.arange(len(images))
-    if class_name not in images.classes:
-        raise SonoforgeError(f"class_name: found {class_name!r}, expected one of {', '.join(images.classes)}")
-    return np.flatnonzero(images.labels == images.classes.index(class_name))
 
 
 def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str) -> ImageSet:
@@ -83,7 +88,7 @@ def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str)
         numbers = dict(zip(real.class_counts, np.diff(ends, prepend=0).tolist(), strict=True))
         parts = [find_generator(run, "last", name, seed, device).load(own) for name, own in numbers.items() if own]
         images = [image for part in parts for image in part.images]
-        stored = StoredSet(images, [own for part in parts for own in part.described], synthetic=True)
+        stored = StoredSet(images, [own for part in parts for own in part.described], declared=True)
     return resized(str(run), stored, real.pixels.shape[1], real.pixels.shape[3], "none")
 
 
@@ -97,11 +102,12 @@ class EvaluatedSets:
     fake: ImageSet
 
 
-def read_own_images(inputs: EvaluationInput) -> EvaluatedSets:
+def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -> EvaluatedSets:
     """Read the images of a run again, split them as it did, and let its generator draw as many as it was trained on.
 
     Args:
         inputs: ``real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
+        cache_folder: Of decoded images; `cache_settings.default_folder` where None.
 
     Raises:
         SonoforgeError: No such checkpoint, no settings beside it, or other images than it was trained on.
@@ -116,7 +122,7 @@ def read_own_images(inputs: EvaluationInput) -> EvaluatedSets:
     names = {field.name for field in dataclasses.fields(GanSettings)}
     settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
     paths = tuple(data) if isinstance(data, list) else (str(data),)
-    images = read_training_set(paths, settings, groups=True, cache_folder=inputs.cache_folder)
+    images = read_training_set(paths, settings, groups=True, cache_folder=cache_folder)
     share = settings.held_out or 0.0
     kept, held_out = set_aside(images, share, settings.seed) if share else (images, None)
     if settings.expand == 1 and kept.fingerprint != about.fingerprint:
@@ -139,3 +145,61 @@ def seen_by_discriminator(checkpoint: Path) -> str:
     about = gan_checkpoint.describe(checkpoint)
     judge = about.composition.get("discriminator_architecture") or about.architecture
     return str(about.settings.get("features", "")).partition(" ")[0] if judge == "projected" else ""
+
+
+class Milestone(TypedDict):
+    """What ``milestone-STEP.json`` holds of one checkpoint; points are of `projections.pca_projection`."""
+
+    protocol: Protocol
+    protocol_id: str
+    metrics: list[MetricRow]
+    not_measured: list[Unmeasured]
+    pca: dict[str, Any]  # `real` and `fake`, (N, 2) points each; `explained`, (2,) shares; `protocol`, in words
+
+
+def milestone_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
+    """Return the step at each of these ascending shares of a training, 0 (excluded) to 1.
+
+    Raises:
+        SonoforgeError: Two milestones fall on one step.
+    """
+    found = tuple(max(1, round(share * steps)) for share in shares)
+    if len(set(found)) < len(found):
+        raise SonoforgeError(
+            f"--milestones: found {len(found)} shares of a training of {steps} steps, expected a step for each; give "
+            "fewer, or train longer"
+        )
+    return found
+
+
+def measure_milestone(
+    checkpoint: Path, real: ImageSet, evaluation: EvaluationProtocol, count: int, device: str
+) -> Milestone:
+    """Measure what a kept checkpoint generates, or read what was measured under this protocol before.
+
+    Args:
+        checkpoint: ``RUN/checkpoints/step-STEP``; the figures are kept as ``RUN/milestone-STEP.json``.
+        real: See `real_set`.
+        evaluation: What to measure with.
+        count: Number of images to generate.
+        device: For the generator.
+    """
+    path = checkpoint.parent.parent / f"milestone-{checkpoint.name.removeprefix('step-')}.json"
+    protocol = evaluation.describe(real, count)
+    if path.is_file():
+        kept: Milestone = json.loads(path.read_text(encoding="utf-8"))
+        if kept["protocol_id"] == protocol_id(protocol):
+            return kept
+    fake = generated_set(checkpoint, real, count, evaluation.seed, device)
+    rows, not_measured, _ = measure_sets(evaluation, real, fake)
+    drawn = pca_projection(real.pixels, fake.pixels)
+    points = {"real": drawn.real.tolist(), "fake": drawn.fake.tolist()}
+    measured = Milestone(
+        protocol=protocol,
+        protocol_id=protocol_id(protocol),
+        metrics=rows,
+        not_measured=not_measured,
+        pca={**points, "explained": drawn.explained, "protocol": drawn.protocol},
+    )
+    write_json(path, measured)
+    return measured

@@ -36,8 +36,7 @@ class Projection:
     method: str  # `pca`, `tsne` or `umap`
     real: NDArray[np.float64]  # (M, 2) float64
     fake: NDArray[np.float64]  # (N, 2) float64
-    # (2,) share of the real images' variance along each axis, 0 to 1; None for maps that have none.
-    explained: NDArray[np.float64] | None
+    explained: list[float]  # share of the real images' variance along each axis, 0 to 1; empty for maps that have none
     protocol: str  # how it was made, in one line
 
 
@@ -107,7 +106,7 @@ def pca_projection(real: NDArray[np.uint8], fake: NDArray[np.uint8], components:
     protocol = (
         f"PCA fitted on the {count} real images: grey (BT.601), {PCA_SIDE} x {PCA_SIDE} pixels (bilinear), flattened"
     )
-    return Projection("pca", vectors * scales, projected, values / total, protocol)
+    return Projection("pca", vectors * scales, projected, (values / total).tolist(), protocol)
 
 
 def embedding_map(real: NDArray[Any], fake: NDArray[Any], method: str, seed: int) -> Projection:
@@ -153,7 +152,7 @@ def embedding_map(real: NDArray[Any], fake: NDArray[Any], method: str, seed: int
         settings = f"UMAP, {neighbours} neighbours, minimum distance 0.1"
     points = np.asarray(points, dtype=np.float64)
     protocol = f"{settings}, seed {seed}, fitted on {len(given)} real and {len(generated)} generated images together"
-    return Projection(method, points[: len(given)], points[len(given) :], None, protocol)
+    return Projection(method, points[: len(given)], points[len(given) :], [], protocol)
 
 
 Maps = dict[str, tuple[Projection, HullOverlap | None]]
@@ -181,7 +180,7 @@ def record_maps(maps: Maps, space: str) -> dict[str, dict[str, Any]]:
         if overlap is None
         else {
             "protocol": projection.protocol,
-            "explained": [] if projection.explained is None else projection.explained.tolist(),
+            "explained": projection.explained,
             **dataclasses.asdict(overlap),
         }
         for method, (projection, overlap) in maps.items()

@@ -13,7 +13,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError, reason
@@ -28,18 +28,13 @@ _ID = 16  # hex digits: 64 bits
 _SHOWN = 60  # characters of a value in a message
 
 
-class Draws(NamedTuple):
-    """How halves are drawn: ``matched`` images per set, ``repeats`` pairs; ``seed`` is also that of all other draws."""
-
-    matched: int
-    repeats: int
-    seed: int
-
-
 def make_protocol(
-    real: ImageSet, fakes: int, spaces: Sequence[Space], draws: Draws, settings: Mapping[str, Any]
+    real: ImageSet, fakes: int, spaces: Sequence[Space], draws: Mapping[str, int], settings: Mapping[str, Any]
 ) -> Protocol:
-    """Collect what the figures depend on; ``settings`` are those of the metrics, by name."""
+    """Collect what the figures depend on; ``settings`` are those of the metrics, by name.
+
+    Draws are ``matched``, images per set, ``repeats``, pairs of halves, and ``seed``, also that of all other draws.
+    """
     side, channels = real.pixels.shape[2:]
     values = {  # what a reader understands comes first: the first difference is the one that is named
         "number of real images": len(real),
@@ -47,7 +42,7 @@ def make_protocol(
         "image size": side,
         "channels": channels,
         "resize of real images": real.resize,
-        **draws._asdict(),
+        **draws,
         "real images": real.fingerprint,
         "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
         "spaces": [dict(space.protocol) for space in spaces],

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-METRICS = (
-    *("kid", "fid", "swd", "precision-recall", "density-coverage", "probe", "inception-score"),
-    *("spectrum", "ms-ssim", "lpips", "copies"),
-)
-"""What ``--metrics`` of ``sonoforge evaluate`` takes."""
+from sonoforge.training.copies.generated import CopyTest
+from sonoforge.training.copies.planting import PlantedRow
 
 SetResult = TypedDict(
     "SetResult",
@@ -54,45 +51,18 @@ class MetricRow(TypedDict):
     note: str
 
 
-class KindRecall(TypedDict):
-    """Planted copies of one kind; ``low`` and ``high`` end the recall's 95 % interval.
-
-    ``holds`` says whether "no copies" holds for the kind: recall is at least `copies.generated.STANDS`.
-    """
-
-    kind: str
-    planted: int
-    found: int
-    recall: float
-    low: float
-    high: float
-    holds: bool
-
-
-class CopyResult(TypedDict):
-    """The copy test, see `copies.generated.CopyTest`; ``low`` and ``high`` end the share's 95 % interval.
+class CopyResult(CopyTest):
+    """The copy test, and what it says of single images.
 
     ``flagged`` are the names of the generated images that count as copies, the highest score first, ``nearest`` those
-    of the training images that they match, ``scores`` how well.
+    of the training images that they match, ``scores`` how well; ``recall`` is that of copies that were planted.
     """
 
-    calibration: str
-    calibrating: int
-    alpha: float
-    false_alarm: float
-    threshold: float
-    images: int
-    copies: int
-    share: float
-    low: float
-    high: float
-    memorised: float
-    p_value: float
     data_copying_z: float | None
     flagged: list[str]
     nearest: list[str]
     scores: list[float]
-    recall: list[KindRecall]
+    recall: list[PlantedRow]
 
 
 class Answer(TypedDict):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import functools
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +20,7 @@ from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.results import Unmeasured
-from sonoforge.training.metrics.inception_score import inception_score, recommended_splits
+from sonoforge.training.metrics.inception import inception_score, recommended_splits
 from sonoforge.training.metrics.linear_probe import linear_probe
 from sonoforge.training.metrics.lpips import Lpips, distance_matrix
 from sonoforge.training.metrics.ms_ssim import mean_ms_ssim, scale_weights
@@ -37,6 +40,18 @@ class Figure(NamedTuple):
     title: str
     question: str  # which it answers: `realistic` or `diverse`
     better: str  # `low`, `high`, or `near` the real images' own
+
+
+def _read_figures() -> dict[str, tuple[Figure, ...]]:
+    found: dict[str, tuple[Figure, ...]] = {}
+    with Path(__file__).with_name("figures.csv").open(encoding="utf-8", newline="") as file:
+        for metric, *row in list(csv.reader(file))[1:]:
+            found[metric] = (*found.get(metric, ()), Figure(*row))
+    return found
+
+
+FIGURES = _read_figures()
+"""What each metric gives, in the order of its function's numbers."""
 
 
 class Part(NamedTuple):
@@ -78,45 +93,26 @@ def embedding_tasks(space: str, fake: Part, real: Part, seed: int) -> dict[str, 
         return [(published.value, whole.standard_error, f"{note}; whole sets {whole.value:.4g}, ± by the jackknife")]
 
     def probe(f: Part, r: Part) -> tuple[float, ...]:
-        return (linear_probe(f.rows, r.rows, r.groups, f.groups, seed).auc,)
+        return (linear_probe(f.rows, r.rows, r.groups, f.groups, seed)["value"],)
 
     def probe_whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
         found = linear_probe(f.rows, r.rows, r.groups, f.groups, seed)
-        return [(found.auc, None, f"95 % interval [{found.low:.3f}, {found.high:.3f}]; 0.5 cannot be told apart")]
+        note = f"95 % interval [{found['low']:.3f}, {found['high']:.3f}]; 0.5 cannot be told apart"
+        return [(found["value"], None, note)]
 
+    task = functools.partial(Task, space=space, fake=fake, real=real)
     return {
-        "kid": Task(
-            (Figure("kid", "KID", "realistic", "low"),),
-            space, fake, real,
-            lambda f, r: (kernel_distance(f.rows, r.rows).value,),
-            whole=subsets,
+        "kid": task(FIGURES["kid"], function=lambda f, r: (kernel_distance(f.rows, r.rows).value,), whole=subsets),
+        "fid": task(FIGURES["fid"], function=lambda f, r: (frechet_distance(f.rows, r.rows),)),
+        "probe": task(FIGURES["probe"], function=probe, whole=probe_whole),
+        "precision-recall": task(
+            FIGURES["precision-recall"], function=lambda f, r: tuple(precision_recall(f.rows, r.rows))
         ),
-        "fid": Task(
-            (Figure("fid", "FID", "realistic", "low"),),
-            space, fake, real,
-            lambda f, r: (frechet_distance(f.rows, r.rows),),
+        "density-coverage": task(
+            FIGURES["density-coverage"], function=lambda f, r: tuple(density_coverage(f.rows, r.rows))
         ),
-        "probe": Task(
-            (Figure("linear_probe", "Linear probe, AUC", "realistic", "low"),),
-            space, fake, real, probe, whole=probe_whole,
-        ),
-        "precision-recall": Task(
-            (Figure("precision", "Precision", "realistic", "high"), Figure("recall", "Recall", "diverse", "high")),
-            space, fake, real,
-            lambda f, r: tuple(precision_recall(f.rows, r.rows)),
-        ),
-        "density-coverage": Task(
-            (Figure("density", "Density", "realistic", "high"), Figure("coverage", "Coverage", "diverse", "high")),
-            space, fake, real,
-            lambda f, r: tuple(density_coverage(f.rows, r.rows)),
-        ),
-        "swd": Task(
-            (Figure("sliced_wasserstein", "Sliced Wasserstein", "realistic", "low"),),
-            space, fake, real,
-            lambda f, r: (sliced_wasserstein(f.rows, r.rows, seed=seed),),
-            slow=True,
-        ),
-    }  # fmt: skip
+        "swd": task(FIGURES["swd"], function=lambda f, r: (sliced_wasserstein(f.rows, r.rows, seed=seed),), slow=True),
+    }
 
 
 def score_task(space: str, fake: Part, real: Part, seed: int) -> Task:
@@ -125,17 +121,13 @@ def score_task(space: str, fake: Part, real: Part, seed: int) -> Task:
     classes = fake.rows.shape[1]
 
     def whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
-        found = inception_score(f.rows, recommended_splits(len(f.rows)), seed)
-        return [(found.value, None, f"{found.splits} split{'s' * (found.splits > 1)}, {classes} classes")]
+        used = recommended_splits(len(f.rows))
+        return [(inception_score(f.rows, used, seed), None, f"{used} split{'s' * (used > 1)}, {classes} classes")]
 
-    return Task(
-        (Figure("inception_score", "Inception Score", "diverse", "high"),),
-        space,
-        fake,
-        real,
-        lambda f, r: (inception_score(f.rows, splits, seed).value,),
-        whole=whole,
-    )
+    def score(f: Part, r: Part) -> tuple[float, ...]:
+        return (inception_score(f.rows, splits, seed),)
+
+    return Task(FIGURES["inception-score"], space, fake, real, score, whole=whole)
 
 
 def pixel_tasks(fake: Part, real: Part, seed: int) -> dict[str, Task]:
@@ -152,30 +144,19 @@ def pixel_tasks(fake: Part, real: Part, seed: int) -> dict[str, Task]:
         return [(found.value, found.standard_error, f"{found.pairs} pairs, {found.scales} scales")]
 
     rings = [Part(ring_levels(own.rows), own.groups) for own in (fake, real)]
+    sides = (Figure(f"laplacian_swd_{side}", f"SWD x 1000, {side} px", "realistic", "low") for side in levels)
+    alike = Figure("ms_ssim", f"MS-SSIM of pairs, {len(scale_weights(side))} scales", "diverse", "near")
+
+    def similarity(f: Part, r: Part) -> tuple[float, ...]:
+        return (mean_ms_ssim(f.rows, PAIRS, seed).value,)
+
     return {
         "spectrum": Task(
-            (
-                Figure("spectrum", "Spectrum, dB", "realistic", "low"),
-                Figure("spectrum_fine", "Spectrum of speckle, dB", "realistic", "low"),
-            ),
-            "pixels", rings[0], rings[1],
-            lambda f, r: tuple(spectrum_distance(f.rows, r.rows)),
+            FIGURES["spectrum"], "pixels", rings[0], rings[1], lambda f, r: tuple(spectrum_distance(f.rows, r.rows))
         ),
-        "swd": Task(
-            (
-                Figure("laplacian_swd", "SWD x 1000, mean of levels", "realistic", "low"),
-                *(Figure(f"laplacian_swd_{s}", f"SWD x 1000, {s} px", "realistic", "low") for s in levels),
-            ),
-            "pixels", fake, real, pyramid, slow=True,
-        ),
-        "ms-ssim": Task(
-            (Figure("ms_ssim", f"MS-SSIM of pairs, {len(scale_weights(side))} scales", "diverse", "near"),),
-            "pixels", fake, real,
-            lambda f, r: (mean_ms_ssim(f.rows, PAIRS, seed).value,),
-            slow=True,
-            whole=whole,
-        ),
-    }  # fmt: skip
+        "swd": Task((*FIGURES["pyramid"], *sides), "pixels", fake, real, pyramid, slow=True),
+        "ms-ssim": Task((alike,), "pixels", fake, real, similarity, slow=True, whole=whole),
+    }
 
 
 def lpips_task(name: str, distances: NDArray[np.float32], fake: Part, real: Part) -> Task:
@@ -186,16 +167,11 @@ def lpips_task(name: str, distances: NDArray[np.float32], fake: Part, real: Part
         pairs = distances[np.ix_(f.rows, f.rows)].sum() / (len(f.rows) * (len(f.rows) - 1))
         return float(nearest), float(pairs)
 
-    figures = (
-        Figure("nearest_lpips", "LPIPS to the nearest real", "realistic", "low"),
-        Figure("lpips_pairs", "LPIPS of pairs", "diverse", "near"),
-    )
-
     def whole(f: Part, r: Part) -> list[tuple[float, float | None, str]]:
         note = f"{len(f.rows)} generated and {len(r.rows)} real images"
         return [(value, None, note) for value in function(f, r)]
 
-    return Task(figures, name, fake, real, function, whole=whole)
+    return Task(FIGURES["lpips"], name, fake, real, function, whole=whole)
 
 
 def metric_settings(lpips: Lpips | None) -> dict[str, Any]:
@@ -225,7 +201,7 @@ def list_tasks(
     lpips: Lpips | None,
     seed: int,
 ) -> tuple[list[Task], list[Unmeasured]]:
-    """List what is to be measured, ``metrics`` being any of `METRICS`, and what cannot be."""
+    """List what is to be measured, ``metrics`` being of `evaluate --metrics`, and what cannot be."""
     groups = -1 - np.arange(len(fake))  # one for each image, and none of the real ones'
     tasks: list[Task] = []
     left_out: list[Unmeasured] = []

@@ -20,7 +20,8 @@ it finds none, the answer is ``unknown``.  With fewer than `FEW` images, finding
 import math
 from collections.abc import Sequence
 
-from sonoforge.training.copies.generated import HELD_OUT, STANDS
+from sonoforge.training.copies.generated import HELD_OUT
+from sonoforge.training.copies.planting import STANDS
 from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.statistics.intervals import LEVEL

@@ -26,8 +26,7 @@ from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_i
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.transfer import check_transfer, freeze, with_classes
 from sonoforge.training.metrics.features import Features, open_features
-from sonoforge.training.metrics.spaces import Space, network_space, open_space
-from sonoforge.training.metrics.suited_space import choose_space
+from sonoforge.training.metrics.spaces import Space, choose_space, network_space, open_space
 
 log = logging.getLogger(__name__)
 

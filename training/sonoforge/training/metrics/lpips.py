@@ -28,7 +28,7 @@ from torch.nn.functional import interpolate
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.metrics.features import NETWORKS, Features, open_features
-from sonoforge.training.pretrained import DIGEST, mismatches, read_weights
+from sonoforge.training.pretrained import DIGEST, check_tensors, read_weights
 
 SIDE = 64  # at 64 pixels a vector of SqueezeNet has 119 000 numbers, at 128 four times as many
 
@@ -90,12 +90,8 @@ def open_lpips(backbone: str, heads: str | None = None, device: torch.device | s
         choices = "expected a .safetensors file of LPIPS heads, or none for torchmetrics' own"
         where, (state, digest) = heads, read_weights(Path(heads), choices)
     expected = {f"lin{layer}.model.1.weight": torch.empty(1, c, 1, 1) for layer, c in enumerate(variant.channels)}
-    wrong = mismatches(state, expected)
-    if wrong:
-        raise SonoforgeError(
-            f"{where}: not the heads of LPIPS {variant.heads} ({len(wrong)} tensors are missing, unknown or of another "
-            f"shape, first {wrong[0]}); expected lin0.model.1.weight to lin{len(expected) - 1}.model.1.weight"
-        )
+    named = f"expected lin0.model.1.weight to lin{len(expected) - 1}.model.1.weight"
+    check_tensors(state, expected, f"{where}: not the heads of LPIPS {variant.heads}", named)
     weights = [state[name].flatten().float().to(device) for name in expected]
     if not all(bool((weight >= 0).all()) for weight in weights):
         raise SonoforgeError(f"{where}: found negative or undefined weights, expected the heads of LPIPS 0.1, all >= 0")

@@ -5,6 +5,10 @@ dimension, library.  Nothing is ever substituted for a space that cannot be open
 
 Published FID and KID are in ``inception``.  No other space gives figures that may stand beside them.
 
+Where the user names none, it is never one that does not know this kind of image.  The shipped bundle needs neither
+torch's networks nor a download, but it has seen breast ultrasound alone.  Whether it knows some images, its own trust
+tells, see `trust.LEAST_KNOWN`.
+
 The same image gives the same vector, to the last bit on one device, whatever it is embedded with: batches are always
 of one size, the last filled up.  So vectors may be cached and mixed with new ones.
 """
@@ -13,8 +17,9 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +33,15 @@ from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.cli.progress import Advance
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.runtime.inference import trust
 from sonoforge.training.copies.nearest_training import area_shares
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
+from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.metrics import inception
 from sonoforge.training.metrics.features import EMBED_SIZE, NETWORKS, Features, open_features
-from sonoforge.training.pretrained import DIGEST
+from sonoforge.training.pretrained import DIGEST, is_downloaded
+
+log = logging.getLogger(__name__)
 
 IMAGENET_NETWORKS = {
     "mobilenetv2-imagenet": "mobilenet_v2",
@@ -40,6 +49,8 @@ IMAGENET_NETWORKS = {
     "vgg16-imagenet": "vgg16",
 }
 CHOICES = ("inception", *IMAGENET_NETWORKS, "bundle", "bundle:PATH", "pixels")
+BUNDLE, NEUTRAL = "bundle", "mobilenetv2-imagenet"
+SAMPLED = 60  # images that are judged: a second on one core
 
 _BATCH = {"cpu": 8, "cuda": 64}
 _MOST_THREADS = 8  # more wait for each other on batches of 8 images
@@ -244,3 +255,44 @@ def _flatten(images: Pixels) -> Embedded:
 def _full_precision() -> Any:
     """Convolve on a GPU in float32 proper (cuDNN would round to 10 bits by itself) and by repeatable algorithms."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
+    """Return the name of a feature space that suits the real images.
+
+    That is the shipped bundle's where it knows them, else the ImageNet MobileNetV2's where torch has downloaded its
+    weights before; the choice is logged.
+
+    Args:
+        images: (H, W, C) uint8 each, not smaller than the network sees them if they can be had so: it takes what is
+            blurred for another kind of image.
+        source: What they are, for messages.
+        option: The option that names a space, for messages.
+
+    Raises:
+        SonoforgeError: The bundle does not know them, and the ImageNet weights are not there.
+    """
+    known = known_share([images[index] for index in evenly_spaced(len(images), SAMPLED)])
+    if known >= trust.LEAST_KNOWN:
+        log.info(
+            "feature space: bundle, the shipped network, which knows %.0f%% of %s; %s names another",
+            100 * known, source, option,
+        )  # fmt: skip
+        return BUNDLE
+    why = f"the shipped network learned from breast ultrasound and knows {known:.0%} of these images"
+    if is_downloaded(NETWORKS[IMAGENET_NETWORKS[NEUTRAL]].weights):
+        log.info("feature space: %s, since %s; %s names another", NEUTRAL, why, option)
+        return NEUTRAL
+    raise SonoforgeError(
+        f"{source}: found no feature space that suits them: {why}; give {option} {NEUTRAL} (a download of 14 MB, or a "
+        "weights file), inception (the published one), bundle:PATH (a bundle of your own), pixels (no network), or "
+        "bundle all the same"
+    )
+
+
+def known_share(images: Sequence[Pixels]) -> float:
+    """Return the share of images that the shipped bundle takes for images of the kind that it was trained on."""
+    from sonoforge.runtime.inference.classifier import Classifier  # noqa: PLC0415 - onnxruntime for this alone
+
+    classifier = Classifier()
+    return float(np.mean([classifier.classify(as_picture(image)).trust.in_distribution for image in images]))

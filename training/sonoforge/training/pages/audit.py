@@ -122,9 +122,8 @@ def planted_tables(audit: Audit) -> list[blocks.Table]:
     """Show how many planted copies were found, if any were planted."""
     rows = []
     for row in audit["planted"]:
-        share_found = row["recall"]
-        ends = f"{share_found['low']:.2f} to {share_found['high']:.2f}"
-        rows.append((row["kind"], row["planted"], row["found"], f"{share_found['value']:.2f}", ends))
+        ends = f"{row['low']:.2f} to {row['high']:.2f}"
+        rows.append((row["kind"], row["planted"], row["found"], f"{row['recall']:.2f}", ends))
     head = ("kind of copy", "planted", "found", "share", "interval")
     return [blocks.Table("Planted copies found", head, rows, TEXTS["planted"])] * bool(rows)
 
@@ -135,7 +134,7 @@ def threshold_table(audit: Audit) -> blocks.Table:
     rows = []
     for row in audit["duplicates"]["sensitivity"]:
         ours = row["threshold"] == used
-        counts = [row[name] for name in ("groups", "clusters", "images", "largest", "mixed")]
-        rows.append(blocks.Row("ours" if ours else "", (f"{row['threshold']}{' (used)' if ours else ''}", *counts)))
+        threshold, *counts = row.values()
+        rows.append(blocks.Row("ours" if ours else "", (f"{threshold}{' (used)' if ours else ''}", *counts)))
     head = ("score at least", "groups", "clusters", "images in clusters", "largest", "mixed labels")
     return blocks.Table("Repeated scans at other thresholds", head, rows, TEXTS["thresholds"])

@@ -3,8 +3,7 @@
 The page prints the results it is given and computes no figure of its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -13,11 +12,9 @@ from sonoforge.training.data.pixels import STRUCTURE_COLOURS
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
 from sonoforge.training.pages.embedding import embed
-from sonoforge.training.segmentation.experiment import PERTURBED, REAL, FoldTask
+from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
-from sonoforge.training.segmentation.labelled_set import LabelledSet
-from sonoforge.training.segmentation.overlays import PICTURES, sheet_name
-from sonoforge.training.segmentation.pairs import SMALLEST_PIECE
+from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
 from sonoforge.training.segmentation.results import GENERATED_ARM, ArmResult, GeneratorResult, SetResults
 from sonoforge.training.segmentation.tables import CLAIM
 from sonoforge.training.statistics.wording import counted, figure, listed, number, p_value, share, times
@@ -34,23 +31,13 @@ TEXTS = blocks.read_texts("segmentation.yaml")
 _DRAWN_INTO = {REAL: TEXTS["real_maps"], PERTURBED: TEXTS["perturbed_maps"]}
 
 
-@dataclass(frozen=True)
-class SetFacts:
-    """What the page says of a set beside its figures."""
-
-    images: LabelledSet
-    task: FoldTask  # one of those on the set
-    tested_folds: int
-    seeds: int
-
-
-def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str, SetFacts]) -> Path:
+def write_report(folder: Path, results: Sequence[SetResults], sets: Sequence[PlannedSet]) -> Path:
     """Write ``FOLDER/report.html`` and return its path.
 
     Args:
         folder: Of the run.
         results: All figures.
-        facts: Of each set by its name.
+        sets: That they are of.
     """
     verdicts = [
         blocks.Answer("open", own["name"], "", [*map(blocks.Text, own["verdict"] or ["No generator was asked for."])])
@@ -62,8 +49,8 @@ def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str
         heading="Which generator helps segmentation?",
         summary=[blocks.Text(TEXTS["summary"]), *verdicts],
         sections=[
-            blocks.Section(f"set-{place}", own["name"], list(_blocks(folder, own, facts[own["name"]])))
-            for place, own in enumerate(results, start=1)
+            blocks.Section(f"set-{place}", own["name"], list(_blocks(folder, own, about)))
+            for place, (own, about) in enumerate(zip(results, sets, strict=True), start=1)
         ],
         made="Images below a generator's name are synthetic.",
         style=_STYLE,
@@ -71,7 +58,7 @@ def write_report(folder: Path, results: Sequence[SetResults], facts: Mapping[str
     return page.write(folder / REPORT)
 
 
-def _blocks(folder: Path, own: SetResults, facts: SetFacts) -> Iterator[blocks.Block | Markup]:
+def _blocks(folder: Path, own: SetResults, facts: PlannedSet) -> Iterator[blocks.Block | Markup]:
     yield blocks.Text(_describe(own, facts))
     yield arm_table(own)
     if own["claims"]:
@@ -86,16 +73,17 @@ def _blocks(folder: Path, own: SetResults, facts: SetFacts) -> Iterator[blocks.B
     if own["generators"]:
         yield blocks.Heading("What each generator took and made")
         yield generator_table(own)
-        given = facts.task.experiment.maps
+        given = facts.tasks[0].experiment.maps
         maps = _DRAWN_INTO.get(given, f"maps that {given} had made")
         yield blocks.Text(TEXTS["generators"].format(smallest=share(SMALLEST_PIECE, 0), maps=maps))
     yield from _sheets(folder / own["name"] / PICTURES, own, facts.images.structures)
 
 
-def _describe(own: SetResults, facts: SetFacts) -> str:
-    images, plan, experiment = facts.images, facts.task.plan, facts.task.experiment
-    tested = f": {counted(facts.tested_folds, 'fold')} of {plan.folds} tested" if plan.protocol == "sealed" else ""
-    trained = f" Generators: {experiment.durations}; the rest as their recipes say." if own["generators"] else ""
+def _describe(own: SetResults, facts: PlannedSet) -> str:
+    images, plan, experiment = facts.images, facts.tasks[0].plan, facts.tasks[0].experiment
+    folds, seeds = {task.fold for task in facts.tasks}, {task.seed for task in facts.tasks}
+    tested = f": {counted(len(folds), 'fold')} of {plan.folds} tested" if plan.protocol == "sealed" else ""
+    trained = f" Generators: {durations(experiment)}; the rest as their recipes say." if own["generators"] else ""
     grouped = any(item.group for item in images.cache.dataset.items)  # whether the data say whose the images are
     return TEXTS["images"].format(
         images=counted(len(images.maps), "image"),
@@ -103,7 +91,7 @@ def _describe(own: SetResults, facts: SetFacts) -> str:
         counted_once=TEXTS["one_patient" if grouped else "no_patients"],
         cases=counted(len(images.cases), "case"),
         structures=f"{'Structures' if len(images.structures) > 1 else 'Structure'}: {listed(images.structures)}",
-        split=f"{plan.protocol}{tested}, {counted(facts.seeds, 'seed')}",
+        split=f"{plan.protocol}{tested}, {counted(len(seeds), 'seed')}",
         side=images.cache.size,
         unet=experiment.unet,
         trained=trained,

@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 from sonoforge.runtime.atomic import replacing_folder
 from sonoforge.runtime.csv_cells import csv_text
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.phantom.composition import BALANCE, CLASSES, MARKED
+from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 from sonoforge.training.phantom.marks import draw_marks
 from sonoforge.training.phantom.scanner import compress, draw_scanner, scan
 from sonoforge.training.phantom.tissue import FIELD_MM, build_tissue
@@ -101,29 +101,17 @@ def generate_phantom_set(
         balance: Weight of each class.
         marks: Share of the phantoms with burned-in marks, 0 to 1.
 
-    Returns:
-        An iterator over `count` pictures; the last phantom of a class may show fewer frames than the others.
+    Yields:
+        `count` pictures; the last phantom of a class may show fewer frames than the others.
 
     Raises:
-        SonoforgeError: An argument is outside its range.
+        SonoforgeError: The balance has another number of weights, or none above 0.
     """
-    if count < 1:
-        raise SonoforgeError(f"count: found {count}, expected at least 1")
-    if seed < 0:
-        raise SonoforgeError(f"seed: found {seed}, expected 0 or more")
-    if not 64 <= size <= 1024:
-        raise SonoforgeError(f"size: found {size}, expected 64 to 1024 pixels")
     if len(balance) != len(CLASSES) or min(balance) < 0 or not 0 < sum(balance) < math.inf:
         shown = ",".join(map(str, balance))
         raise SonoforgeError(f"balance: found {shown}, expected {len(CLASSES)} weights such as 17,56,27")
-    if not 0 <= marks <= 1:
-        raise SonoforgeError(f"marks: found {marks}, expected a share of 0 to 1")
-    return _generate(class_counts(count, balance), seed, size, marks)
-
-
-def _generate(counts: Sequence[int], seed: int, size: int, marks: float) -> Iterator[PhantomImage]:
     index = 0
-    for label, wanted in enumerate(counts):
+    for label, wanted in enumerate(class_counts(count, balance)):
         made = 0
         while made < wanted:
             frames = generate_phantom(label, index, seed, size, marks)[: wanted - made]

@@ -4,38 +4,17 @@ Marks are independent of the class: a normal picture gets calipers as well, arou
 that a classifier has to ignore, never a shortcut.
 """
 
+import csv
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.phantom.tissue import FIELD_MM
 
 # Glyphs of 3 by 5 pixels, row by row, one octal digit a row: own drawing, so that no font library is involved.
-GLYPHS = {
-    "0": "75557",
-    "1": "26227",
-    "2": "71747",
-    "3": "71717",
-    "4": "55711",
-    "5": "74717",
-    "6": "74757",
-    "7": "71111",
-    "8": "75757",
-    "9": "75717",
-    ":": "02020",
-    "A": "25755",
-    "B": "65656",
-    "D": "65556",
-    "E": "74647",
-    "F": "74644",
-    "I": "72227",
-    "L": "44447",
-    "N": "57775",
-    "O": "25552",
-    "R": "65655",
-    "S": "34216",
-    "T": "72222",
-    " ": "00000",
-}
+with Path(__file__).with_name("glyphs.csv").open(encoding="utf-8", newline="") as _file:
+    GLYPHS = {row["character"]: row["rows"] for row in csv.DictReader(_file)}
 
 
 def draw_text(pixels: NDArray[np.uint8], text: str, row: int, column: int, scale: int) -> None:

@@ -15,7 +15,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.gan.training import SOURCES, Pretrained, open_pretrained
-from sonoforge.training.metrics.suited_space import choose_space
+from sonoforge.training.metrics.spaces import choose_space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ def with_space(source: Source) -> Source:
     """Choose the feature space of the metrics where neither the user nor a perceptual term has.
 
     Raises:
-        SonoforgeError: See `suited_space.choose_space`.
+        SonoforgeError: See `spaces.choose_space`.
     """
     settings = source.settings
     if settings.metric_features or measures_in_features(settings):

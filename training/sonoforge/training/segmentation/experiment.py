@@ -1,9 +1,9 @@
-"""What a segmentation experiment was asked, and its pieces of work: a generator, or a U-Net, of one fold."""
+"""The pieces of work of a segmentation experiment: a generator, or a U-Net, of one fold."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,62 +17,36 @@ from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.segmentation.arms import Arm, find_arm
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
+from sonoforge.training.segmentation.options import Arm, Experiment, find_arm
 from sonoforge.training.segmentation.pairs import Pairs
-from sonoforge.training.segmentation.unet import UnetSettings
 
 REAL, PERTURBED = "real", "perturbed"
 """The maps that a generator which draws into maps is given: those of its training fold, as they are or distorted."""
-_OTHER_KIMG = 10.0  # of a recipe that `Experiment.kimg` does not name
+QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan2": 8.0, "biggan": 5.0, "spade": 4.0}
+"""Thousands of images that budget quick shows to each network: two to five minutes of a core at 64 x 64 pixels."""
+_OTHER_KIMG = 10.0  # of a recipe that is not among these
 
 
-@dataclass(frozen=True)
-class Measuring:
-    """How generated images are measured: see `evaluation.measure.EvaluationProtocol`."""
+def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
+    """Return the settings of one recipe's training."""
+    name, _, preset = recipe.partition(":")
+    own = dataclasses.replace(experiment.generator, recipe=name, preset=preset or PUBLISHED, masks=True)
+    if experiment.budget != "quick" or any(length is not None for length in (own.epochs, own.steps, own.kimg)):
+        return own
+    return dataclasses.replace(own, kimg=QUICK_KIMG.get(name, _OTHER_KIMG))
 
-    features: str  # feature space
-    weights: str  # file of its network's weights; empty: a download
-    repeats: int  # random halves for floors and intervals
 
-
-@dataclass(frozen=True)
-class Experiment:
-    """Everything that determines an experiment, together with its images."""
-
-    arms: tuple[str, ...]  # see `arms.find_arm`
-    recipes: tuple[str, ...]  # NAME or NAME:PRESET
-    generator: GanSettings  # what the recipes' trainings share
-    kimg: Mapping[str, float]  # thousands of images that a recipe is shown, where `generator` gives no duration
-    maps: str  # what is drawn into: `real`, `perturbed`, or another of the recipes, whose generated maps are taken
-    unet: UnetSettings
-    measuring: Measuring
-    device: str
-
-    def settings_of(self, recipe: str) -> GanSettings:
-        """Return the settings of one recipe's training."""
-        name, _, preset = recipe.partition(":")
-        own = dataclasses.replace(self.generator, recipe=name, preset=preset or PUBLISHED, masks=True)
-        if own.epochs is not None or own.steps is not None or own.kimg is not None:
-            return own
-        return dataclasses.replace(own, kimg=self.kimg.get(name, _OTHER_KIMG) if self.kimg else None)
-
-    @property
-    def doses(self) -> tuple[float, ...]:
-        """Generated pairs for each real one, of the arms that have any."""
-        return tuple(arm.dose for arm in map(find_arm, self.arms) if arm.dose)
-
-    @property
-    def durations(self) -> str:
-        """How long each generator is trained, and in which batches."""
-        said = []
-        for recipe in self.recipes:
-            own = self.settings_of(recipe)
-            lengths = {"epochs": own.epochs, "thousand images": own.kimg, "steps": own.steps}
-            length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
-            said.append(f"{recipe} {length}, batches of {own.batch or compose(own).budget.batch}")
-        width = "" if self.generator.width is None else f"; base width {self.generator.width}"
-        return "; ".join(said) + width
+def durations(experiment: Experiment) -> str:
+    """Say how long each generator is trained, and in which batches."""
+    said = []
+    for recipe in experiment.recipes:
+        own = settings_of(experiment, recipe)
+        lengths = {"epochs": own.epochs, "thousand images": own.kimg, "steps": own.steps}
+        length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
+        said.append(f"{recipe} {length}, batches of {own.batch or compose(own).budget.batch}")
+    width = experiment.generator.width
+    return "; ".join(said) + ("" if width is None else f"; base width {width}")
 
 
 @dataclass(frozen=True)
@@ -98,7 +72,7 @@ class FoldTask:
     def path(self) -> Path:
         """The result of a U-Net, which exists once it is done."""
         what = "-".join(part.replace(":", "_") for part in (self.arm, self.recipe) if part)
-        return self.folder / "folds" / f"{what}-seed{self.seed}-fold{self.fold:02d}.json"
+        return self.folder / "folds" / f"{what}-seed{self.seed}-fold{self.fold:02d}.csv"
 
     @property
     def own_arm(self) -> Arm:
@@ -113,6 +87,13 @@ class FoldTask:
     def derived_seed(self, purpose: str) -> int:
         """Return the seed of something in this fold, whichever arm asks."""
         return derive_seed(self.seed, f"{purpose} fold {self.fold}")
+
+
+class PlannedSet(NamedTuple):
+    """A set of images, and its work: a task for each tested fold and seed, whose arm and recipe are open."""
+
+    images: LabelledSet
+    tasks: list[FoldTask]
 
 
 def generator_folder(task: FoldTask, recipe: str = "") -> Path:
@@ -133,7 +114,7 @@ def check_recipes(experiment: Experiment) -> None:
             raise SonoforgeError(
                 f"--recipes: found {name!r}, expected some of {', '.join(RECIPES)}{did_you_mean(name, list(RECIPES))}"
             )
-        if not compose(dataclasses.replace(experiment.settings_of(recipe), class_name="pairs")).draws_into_maps:
+        if not compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs")).draws_into_maps:
             drawn.append(recipe)
     if experiment.maps not in (REAL, PERTURBED, *drawn):
         raise SonoforgeError(

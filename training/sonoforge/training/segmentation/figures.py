@@ -4,8 +4,7 @@ A figure is a mean over cases, the means of the seeds first; its interval resamp
 mean of those of its structures.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -23,22 +22,18 @@ from sonoforge.training.segmentation.results import (
     SetResults,
     StructureResult,
 )
-from sonoforge.training.segmentation.scoring import CaseScore
+from sonoforge.training.segmentation.tables import SCORES, CaseScore
 from sonoforge.training.segmentation.verdict import conclude
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
 from sonoforge.training.statistics.published_gans import published_for
 from sonoforge.training.statistics.results import Interval
 
-SCORES = ("dice", "iou", "hd95")
 FEWEST_RANKED = 4  # generators whose order is compared; fewer say nothing
 _PERMUTATIONS = 10_000  # at most: up to 7 generators the p value is exact
 
 
-class _Table(NamedTuple):
-    """The scores of one row, each (cases, structures), in an order that all rows of a set share."""
-
-    scores: dict[str, Floats]
-    invented: Floats
+Table = Mapping[str, Floats]
+"""The `SCORES` of one row and ``invented``, (cases, structures) each, in an order that all rows of a set share."""
 
 
 def compute_rows(scores: Sequence[CaseScore]) -> list[ArmResult]:
@@ -73,7 +68,7 @@ def compute_rows(scores: Sequence[CaseScore]) -> list[ArmResult]:
     return rows
 
 
-def _table(scores: Iterable[CaseScore], cases: Sequence[tuple[int, int, str]], structures: Sequence[str]) -> _Table:
+def _table(scores: Iterable[CaseScore], cases: Sequence[tuple[int, int, str]], structures: Sequence[str]) -> Table:
     """Average over the seeds, where a score is defined in all of them."""
     place = {case: row for row, case in enumerate(cases)}
     totals = {name: np.zeros((len(cases), len(structures))) for name in (*SCORES, "invented")}
@@ -83,9 +78,7 @@ def _table(scores: Iterable[CaseScore], cases: Sequence[tuple[int, int, str]], s
         seen[at] += 1
         for name, total in totals.items():
             total[at] += getattr(score, name)
-    means = {name: total / np.where(seen, seen, np.nan) for name, total in totals.items()}
-    invented = means.pop("invented")
-    return _Table(means, invented)
+    return {name: total / np.where(seen, seen, np.nan) for name, total in totals.items()}
 
 
 def _means(values: Floats, weights: Floats) -> Floats:
@@ -95,28 +88,28 @@ def _means(values: Floats, weights: Floats) -> Floats:
     return np.where(total > 0, weights @ np.where(known, values, 0) / np.where(total > 0, total, 1), np.nan)
 
 
-def _mean_dice(table: _Table, weights: Floats) -> Floats:
+def _mean_dice(table: Table, weights: Floats) -> Floats:
     """Return the mean over the structures of their mean Dice, (R,)."""
-    found: Floats = _means(table.scores["dice"], weights).mean(1)
+    found: Floats = _means(table["dice"], weights).mean(1)
     return found
 
 
-def _estimate(table: _Table, score: str, weights: Floats, place: int | None = None) -> Interval:
+def _estimate(table: Table, score: str, weights: Floats, place: int | None = None) -> Interval:
     def means(own: Floats) -> Floats:
-        return _mean_dice(table, own) if place is None else _means(table.scores[score][:, [place]], own)[:, 0]
+        return _mean_dice(table, own) if place is None else _means(table[score][:, [place]], own)[:, 0]
 
     return percentile_interval(np.concatenate([means(np.ones((1, weights.shape[1]))), means(weights[1:])]))
 
 
-def _difference(table: _Table, other: _Table | None, weights: Floats, same: bool) -> Interval | None:
+def _difference(table: Table, other: Table | None, weights: Floats, same: bool) -> Interval | None:
     if other is None or same:
         return None
     changes = [_mean_dice(table, own) - _mean_dice(other, own) for own in (np.ones((1, weights.shape[1])), weights[1:])]
     return percentile_interval(np.concatenate(changes))
 
 
-def _structure(table: _Table, place: int, weights: Floats, unit: str) -> StructureResult:
-    dice, hd95, invented = (values[:, place] for values in (table.scores["dice"], table.scores["hd95"], table.invented))
+def _structure(table: Table, place: int, weights: Floats, unit: str) -> StructureResult:
+    dice, hd95, invented = (table[name][:, place] for name in ("dice", "hd95", "invented"))
     there = ~np.isnan(dice)
     return StructureResult(
         dice=_estimate(table, "dice", weights, place),

@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -22,9 +23,8 @@ from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device, measured_memory
-from sonoforge.training.evaluation.image_set import ImageSet, describe, resized
+from sonoforge.training.evaluation.image_set import ImageSet, resized, store_arrays
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
-from sonoforge.training.evaluation.pictures import Pictures
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -39,15 +39,22 @@ from sonoforge.training.segmentation.experiment import (
     PERTURBED,
     REAL,
     FoldTask,
-    Measuring,
     generator_folder,
     image_channels,
+    settings_of,
     take_pairs,
     training_part,
 )
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
-from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
-from sonoforge.training.segmentation.pairs import Pairs, clean_maps, to_label_maps, to_levels
+from sonoforge.training.segmentation.pairs import (
+    PICTURES,
+    Pairs,
+    clean_maps,
+    sheet_name,
+    to_label_maps,
+    to_levels,
+    write_sheet,
+)
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +83,7 @@ class GeneratorFigures(TypedDict):
 
 def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> Training:
     """Return the training of the task's recipe on its pairs of image and masks."""
-    settings = task.experiment.settings_of(task.recipe)
+    settings = settings_of(task.experiment, task.recipe)
     structures = len(images.structures)
     pairs = take_pairs(images, train, image_channels(images, task))
     name = (images.name,)
@@ -143,33 +150,27 @@ def read_pairs(task: FoldTask) -> Pairs:
 
 def draw_pairs(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], count: int) -> Pairs:
     """Draw pairs from the fold's generator; their maps are cleaned, see `pairs.clean_maps`."""
-    device = find_device(task.experiment.device)
-    generator = load_generator(generator_folder(task), str(device))
-    channels = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(generator_folder(task))).image_channels
-    seed = task.derived_seed("pairs")
-    if not structures_drawn_into(generator):
-        own, levels = split_masks(sample(generator, count, seed), channels)
-        assert levels is not None  # noqa: S101 - every generator of an experiment is trained with masks
-        return Pairs(own, clean_maps(to_label_maps(levels)))
-    maps = _choose_maps(task, images.maps[train], count, seed)
-    return Pairs(draw_into(generator, to_levels(maps, len(images.structures)), channels, seed), maps)
+    folder, seed = generator_folder(task), task.derived_seed("pairs")
+    generator = load_generator(folder, str(find_device(task.experiment.device)))
+    channels = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(folder)).image_channels
+    if structures_drawn_into(generator):
+        maps = _choose_maps(task, images, train, count)
+        return Pairs(draw_into(generator, to_levels(maps, len(images.structures)), channels, seed), maps)
+    own, levels = split_masks(sample(generator, count, seed), channels)
+    assert levels is not None  # noqa: S101 - every generator of an experiment is trained with masks
+    return Pairs(own, clean_maps(to_label_maps(levels)))
 
 
-def _choose_maps(task: FoldTask, real: NDArray[np.uint8], count: int, seed: int) -> NDArray[np.uint8]:
+def _choose_maps(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
     """Return the (count, S, S) maps that are drawn into."""
     maps = task.experiment.maps
     if maps not in (REAL, PERTURBED):
-        other = load_generator(generator_folder(task, maps), str(find_device(task.experiment.device)))
-        about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(generator_folder(task, maps)))
-        made = split_masks(sample(other, count, seed), about.image_channels)[1]
-        assert made is not None  # noqa: S101 - see `draw_pairs`
-        return clean_maps(to_label_maps(made))
-    repeated = real[np.arange(count) % len(real)]
+        return draw_pairs(dataclasses.replace(task, recipe=maps), images, train, count).maps
+    repeated = images.maps[train][np.arange(count) % len(train)]
     if maps == REAL:
         return repeated
-    chance = torch.Generator().manual_seed(seed)
-    moved = distort_maps(torch.from_numpy(repeated).long(), chance)
-    return moved.numpy().astype(np.uint8)
+    chance = torch.Generator().manual_seed(task.derived_seed("pairs"))
+    return distort_maps(torch.from_numpy(repeated).long(), chance).numpy().astype(np.uint8)
 
 
 @torch.no_grad()
@@ -198,8 +199,8 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
     folder, channels = generator_folder(task), drawn.images.shape[3]
     real = tested_images(task, images, channels)
     chosen = drawn.images[evenly_spaced(len(drawn), min(len(real), MOST_MEASURED))]
-    evaluation = open_evaluation(task.experiment.measuring, task.experiment.device, task.seed)
-    rows, _, _ = measure_sets(evaluation, real, _as_set(f"{task.recipe}", chosen, [None] * len(chosen), synthetic=True))
+    evaluation = open_evaluation(task)
+    rows, _, _ = measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
     checkpoint = gan_checkpoint.find_checkpoint(folder)
     about = gan_checkpoint.describe(checkpoint)
     cost = training_cost(folder, about.step)
@@ -225,26 +226,26 @@ def tested_images(task: FoldTask, images: LabelledSet, channels: int) -> ImageSe
     """Return the images of the test fold, at most `MOST_MEASURED`, which no generator of the fold has seen."""
     test = task.plan.test(task.fold)
     test = test[evenly_spaced(len(test), min(len(test), MOST_MEASURED))]
-    groups: list[str | None] = [f"patient {task.plan.groups[index]}" for index in test.tolist()]
+    groups = [f"patient {task.plan.groups[index]}" for index in test.tolist()]
     return _as_set(images.name, take_pairs(images, test, channels).images, groups, synthetic=False)
 
 
-def _as_set(name: str, pixels: Pixels, groups: list[str | None], *, synthetic: bool) -> ImageSet:
+def _as_set(name: str, pixels: Pixels, groups: Sequence[str], *, synthetic: bool) -> ImageSet:
     names = [str(index) for index in range(len(pixels))]
-    stored = describe(Pictures(list(pixels), names, groups, name, synthetic=synthetic))
+    stored = store_arrays(list(pixels), names, name, declared=synthetic, groups=groups)
     return resized(name, stored, pixels.shape[1], pixels.shape[3], "as the training saw them")
 
 
-def open_evaluation(measuring: Measuring, device: str, seed: int) -> EvaluationProtocol:
+def open_evaluation(task: FoldTask) -> EvaluationProtocol:
     """Return what generated images are measured with."""
-    return EvaluationProtocol(
-        METRICS, [_open_space(measuring, str(find_device(device)))], None, measuring.repeats, seed, None
-    )
+    asked = task.experiment
+    space = _open_space(asked.metric_features, asked.metric_weights, str(find_device(asked.device)))
+    return EvaluationProtocol(METRICS, [space], None, asked.repeats, task.seed, None)
 
 
 @functools.lru_cache(maxsize=1)
-def _open_space(measuring: Measuring, device: str) -> Space:
-    return open_spaces((measuring.features,), measuring.weights, device, ("--metric-features", "--metric-weights"))[0]
+def _open_space(features: str, weights: str, device: str) -> Space:
+    return open_spaces((features,), weights, device, ("--metric-features", "--metric-weights"))[0]
 
 
 def check_measurable(task: FoldTask) -> None:
@@ -255,7 +256,7 @@ def check_measurable(task: FoldTask) -> None:
     """
     images = open_labelled_set(task.source)
     real = tested_images(task, images, image_channels(images, task))
-    open_evaluation(task.experiment.measuring, task.experiment.device, task.seed).describe(real, len(real))
+    open_evaluation(task).describe(real, len(real))
 
 
 def _shares(maps: NDArray[np.uint8], structures: tuple[str, ...]) -> dict[str, float]:

@@ -14,11 +14,11 @@ from sonoforge.training.data.datasets import path_in, read_table
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.split_plan import OFFICIAL, UNTESTED, SplitPlan
-from sonoforge.training.data.splits import make_plan, scan_groups
+from sonoforge.training.data.splits import assigned_plan, make_plan, scan_groups
 from sonoforge.training.segmentation.pairs import to_label_maps
 
 VOLUME, SPLIT, SPACING = "volume", "split", ("mm_y", "mm_x")
-"""Columns of ``groups.csv``, see `collections.sliced.COLUMNS`."""
+"""Columns of ``groups.csv``, see `collections.volumes.COLUMNS`."""
 TRAINED, TESTED = "train", "test"
 """What the column ``split`` may say."""
 
@@ -135,14 +135,5 @@ def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> Spl
             f"{cache.dataset.root}: found {found} in the column {SPLIT} of groups.csv, expected {TRAINED} and {TESTED} "
             "alone; use --protocol sealed"
         )
-    return SplitPlan(
-        protocol=OFFICIAL,
-        seed=seed,
-        folds=1,
-        fingerprint=cache.fingerprint,
-        files=tuple(item.path for item in cache.dataset.items),
-        hashes=cache.hashes,
-        labels=tuple(cache.dataset.labels.tolist()),
-        groups=tuple(scan_groups(cache).tolist()),
-        fold_of=tuple(0 if split == TESTED else UNTESTED for split in images.splits),
-    )
+    fold_of = np.array([0 if split == TESTED else UNTESTED for split in images.splits])
+    return assigned_plan(cache, OFFICIAL, seed, scan_groups(cache), fold_of)

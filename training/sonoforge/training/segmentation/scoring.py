@@ -1,19 +1,16 @@
 """One U-Net of an experiment: trained on an arm's pairs of one fold, scored on the real test patients of that fold."""
 
-import json
 import logging
 import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sonoforge.runtime.atomic import write_bytes, write_json
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.data.pixels import encode_png, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
@@ -27,9 +24,11 @@ from sonoforge.training.segmentation.experiment import (
 )
 from sonoforge.training.segmentation.generating import read_pairs
 from sonoforge.training.segmentation.labelled_set import LabelledSet
-from sonoforge.training.segmentation.overlays import PICTURES, SHOWN, draw_over, enlarged, sheet_name
-from sonoforge.training.segmentation.pairs import Pairs, join
+from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, join, sheet_name
+from sonoforge.training.segmentation.tables import CaseScore, write_cases
 from sonoforge.training.segmentation.unet import UnetJob, predict, train_unet
+
+log = logging.getLogger(__name__)
 
 Maps = NDArray[np.uint8]
 """Label maps: 0 is the background, k the k-th structure."""
@@ -96,56 +95,24 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-log = logging.getLogger(__name__)
-
-
-class CaseScore(NamedTuple):
-    """The scores of one structure in one case, by one U-Net: a row of ``cases.csv``."""
-
-    data: str  # name of the set
-    arm: str
-    recipe: str  # empty for arms without generated pairs
-    seed: int
-    fold: int
-    patient: int  # number of the group, which intervals are drawn by
-    case: str
-    structure: str
-    dice: float  # nan where the reference has nothing of the structure
-    iou: float
-    hd95: float  # nan where prediction or reference has nothing, too
-    unit: str  # of hd95
-    invented: bool  # predicted where the reference has nothing
-
-
-_MAY_BE_UNDEFINED = ("dice", "iou", "hd95")
-
-
-class FoldScores(NamedTuple):
-    """What a U-Net's task writes."""
-
-    scores: list[CaseScore]
-    real: int  # real pairs that it was trained on
-    generated: int
-    seconds: float
-
-
 def files_read(task: FoldTask) -> list[Path]:
     """Return what a U-Net's task reads from the run folder."""
     return [generator_folder(task)] if task.recipe else []
 
 
-def run_fold(task: FoldTask) -> FoldScores:
+def run_fold(task: FoldTask) -> list[CaseScore]:
     """Train and test one U-Net, and write its scores; what is written is not repeated.
 
     Raises:
         GateError: A training image gives away a test image.
     """
-    started = time.perf_counter()
     device = find_device(task.experiment.device)
     images, train = training_part(task, f"U-Net {task.arm}")
     channels = image_channels(images, task)
     with log_to(task.folder.parent):
         pairs = _training_pairs(task, take_pairs(images, train, channels))
+        real = len(train) if task.own_arm.real else 0
+        log.info("%s: a U-Net of %d real and %d generated pairs", task.name, real, len(pairs) - real)
         job = UnetJob(
             settings=task.experiment.unet,
             structures=len(images.structures),
@@ -157,14 +124,11 @@ def run_fold(task: FoldTask) -> FoldScores:
         test = task.plan.test(task.fold)
         tested = take_pairs(images, test, channels)
         predicted = predict(network, tested.images, device)
-    real = len(train) if task.own_arm.real else 0
     scores = list(_score(task, images, test, predicted))
-    result = FoldScores(scores, real, len(pairs) - real, time.perf_counter() - started)
     if task.shown:
         _write_predictions(task, tested, predicted)
-    rows = [{key: _plain(value) for key, value in score._asdict().items()} for score in result.scores]
-    write_json(task.path, {**result._asdict(), "scores": rows})
-    return result
+    write_cases(task.path, scores, digits=17)
+    return scores
 
 
 def _training_pairs(task: FoldTask, real: Pairs) -> Pairs:
@@ -198,36 +162,9 @@ def _score(
                 patient=task.plan.groups[case.images[0]],
                 case=case.name,
                 structure=structure,
-                dice=found.dice,
-                iou=found.iou,
-                hd95=found.hd95,
                 unit=case.unit,
-                invented=found.invented,
+                **found._asdict(),
             )
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no nan."""
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def read_scores(path: Path) -> FoldScores:
-    """Read `run_fold`'s file.
-
-    Raises:
-        SonoforgeError: It cannot be read.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        rows = [
-            CaseScore(**{**row, **{name: math.nan for name in _MAY_BE_UNDEFINED if row[name] is None}})
-            for row in values["scores"]
-        ]
-        return FoldScores(**{**values, "scores": rows})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise SonoforgeError(
-            f"{path}: not a readable result ({error}); delete it, and --resume makes it again"
-        ) from error
 
 
 def _write_predictions(task: FoldTask, tested: Pairs, predicted: NDArray[np.uint8]) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.csv_cells import csv_text, defused
@@ -10,11 +11,10 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import read_columns
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.segmentation.results import SetResults
-from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.statistics.published_gans import SEGMENTATION_SOURCE
 
 CASES, TABLE = "cases.csv", "table.csv"
-_SCORES = ("dice", "iou", "hd95")
+SCORES = ("dice", "iou", "hd95")
 _NUMBERS = ("seed", "fold", "patient")
 CLAIM = f"claim of {SEGMENTATION_SOURCE}, under another protocol"
 _COMPARED = ("dice", "against_real", "against_augmented")
@@ -25,36 +25,54 @@ COLUMNS = (
 )
 
 
-def write_cases(path: Path, scores: Iterable[CaseScore]) -> None:
-    """Write the scores, one row a case and structure; what is not defined is empty."""
+class CaseScore(NamedTuple):
+    """The scores of one structure in one case, by one U-Net: a row of ``cases.csv``."""
+
+    data: str  # name of the set
+    arm: str
+    recipe: str  # empty for arms without generated pairs
+    seed: int
+    fold: int
+    patient: int  # number of the group, which intervals are drawn by
+    case: str
+    structure: str
+    dice: float  # nan where the reference has nothing of the structure
+    iou: float
+    hd95: float  # nan where prediction or reference has nothing, too
+    unit: str  # of hd95
+    invented: bool  # predicted where the reference has nothing
+
+
+def write_cases(path: Path, scores: Iterable[CaseScore], digits: int = 6) -> None:
+    """Write the scores with so many digits, one row a case and structure; what is not defined is empty."""
     rows: list[Iterable[str]] = [CaseScore._fields]
     for score in scores:
         row = score._asdict()
-        row |= {name: "" if math.isnan(row[name]) else f"{row[name]:.6g}" for name in _SCORES}
+        row |= {name: "" if math.isnan(row[name]) else f"{row[name]:.{digits}g}" for name in SCORES}
         rows.append(map(defused, map(str, (row | {"invented": int(score.invented)}).values())))
     write_text(path, csv_text(rows))
 
 
-def read_cases(path: Path) -> list[CaseScore]:
+def read_cases(path: Path, remedy: str = f"give {CASES} of a run of sonoforge segment") -> list[CaseScore]:
     """Read `write_cases`'s file, or one compressed by gzip (``.csv.gz``).
 
     Raises:
-        SonoforgeError: Other columns, or a cell that is no number.
+        SonoforgeError: Other columns, or a cell that is no number; ends with the remedy.
     """
-    rows = read_columns(path, CaseScore._fields, f"give {CASES} of a run of sonoforge segment")
+    rows = read_columns(path, CaseScore._fields, remedy)
     scores = []
     for line, cells in enumerate(rows, start=2):
         try:
-            values = {name: float(cells[name]) if cells[name] else math.nan for name in _SCORES}
+            values = {name: float(cells[name]) if cells[name] else math.nan for name in SCORES}
             numbers = {name: int(cells[name]) for name in _NUMBERS}
             invented = {"invented": bool(int(cells["invented"]))}
         except ValueError as error:
-            raise SonoforgeError(f"{path}: line {line}: {error}; restore the file") from error
+            raise SonoforgeError(f"{path}: line {line}: {error}; {remedy}") from error
         if any(value < 0 for value in values.values()) or values["dice"] > 1 or values["iou"] > 1:
-            raise SonoforgeError(f"{path}: line {line}: found Dice {values['dice']}, expected 0 to 1; restore the file")
+            raise SonoforgeError(f"{path}: line {line}: found Dice {values['dice']}, expected 0 to 1; {remedy}")
         scores.append(CaseScore(**{**cells, **values, **numbers, **invented}))  # type: ignore[arg-type]
     if not scores:
-        raise SonoforgeError(f"{path}: found no row, expected one for each case and structure")
+        raise SonoforgeError(f"{path}: found no row, expected one for each case and structure; {remedy}")
     return scores
 
 

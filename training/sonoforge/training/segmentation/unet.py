@@ -19,21 +19,12 @@ from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.batches.sampling import shuffled_epochs
 from sonoforge.training.segmentation.distortion import distort
+from sonoforge.training.segmentation.options import UnetSettings
 from sonoforge.training.segmentation.pairs import Pairs
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 1e-4
 PREDICTED = 16  # images in one forward pass
-
-
-@dataclass(frozen=True)
-class UnetSettings:
-    """How a U-Net is trained."""
-
-    steps: int
-    batch: int = 16  # pairs a step
-    width: int = 16  # channels at the image's side; eight times as many at the bottom
-    learning_rate: float = 0.001  # the highest, of AdamW with one rise and a cosine fall
 
 
 def check_installed() -> None:
@@ -74,6 +65,7 @@ def train_unet(pairs: Pairs, job: UnetJob) -> nn.Module:
     Every epoch shows each pair once; the number of steps does not depend on the number of pairs.
     """
     settings, device = job.settings, job.device
+    assert settings.steps is not None  # noqa: S101 - filled in
     network = build_unet(pairs.images.shape[3], job.structures, settings.width, derive_seed(job.seed, "U-Net")).to(
         device
     )

@@ -30,6 +30,10 @@ def main(config: DataImportConfig) -> Outcome:
     collection = COLLECTIONS[config.set]
     collection.check(config.pictures)
     planned = collection.plan(source, config.pictures)
+    if not planned:
+        raise SonoforgeError(
+            f"{source}: found no {collection.holds}, expected {config.set} as published; see sonoforge data list"
+        )
     provenance = {
         "set": config.set,
         **asdict(config.pictures),

@@ -29,5 +29,4 @@ def main(config: DataListConfig) -> Outcome:
         lines = [known.content, *(f"{name}: {text}" for name, text in terms.items())]
         table.add_row(known.name, escape("\n".join(lines)))
     say("%s", as_text(table))
-    described = [{key: own for key, own in known._asdict().items() if key != "collection"} for known in wanted]
-    return Outcome({"sets": described}, "sonoforge data audit --data FOLDER")
+    return Outcome({"sets": [known._asdict() for known in wanted]}, "sonoforge data audit --data FOLDER")

@@ -26,20 +26,19 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.copy_test import find_tested_copies
-from sonoforge.training.evaluation.inputs import EvaluationInput, is_run, read_held_out, read_image_sets
+from sonoforge.training.evaluation.inputs import check_named, is_run, read_held_out, read_image_sets
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
 from sonoforge.training.evaluation.own_images import EvaluatedSets, read_own_images, seen_by_discriminator
 from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
-from sonoforge.training.evaluation.results import METRICS, CopyResult, EvaluationResults
+from sonoforge.training.evaluation.results import CopyResult, EvaluationResults
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
-from sonoforge.training.metrics.spaces import Space
-from sonoforge.training.metrics.suited_space import choose_space
+from sonoforge.training.metrics.spaces import Space, choose_space
 from sonoforge.training.pages.evaluation import pictures
 from sonoforge.training.pages.evaluation.page import write_evaluation
 from sonoforge.training.pages.terminal.evaluation import log_evaluation, log_side_by_side
-from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
+from sonoforge.training.verbs.settings.evaluation import METRICS, EvaluateConfig
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ def main(config: EvaluateConfig) -> Outcome:
             "copies": copies,
             "projections": record_maps(maps, embedded[0].space),
             "not_measured": not_measured,
-            "warnings": [*_warnings(spaces), *_flattered(spaces, drawn_by), *_chosen(config.checkpoint)],
+            "warnings": _cautions(config, spaces, drawn_by),
             "notice": NOTICE,
             "verdicts": verdict.judge(rows, copies, matched),
             "seconds": round(time.monotonic() - started, 1),
@@ -129,10 +128,9 @@ def main(config: EvaluateConfig) -> Outcome:
 
 def _sets(config: EvaluateConfig, cache: Path | None) -> EvaluatedSets:
     """Read what is compared: a run's own images, or the sets that are named."""
-    inputs = inputs_of(config, cache)
     if not config.fake:
-        return read_own_images(inputs)
-    real, fake = read_image_sets(inputs)
+        return read_own_images(config, cache)
+    real, fake = read_image_sets(config, cache)
     held_out = read_held_out(config.held_out, real, cache) if config.held_out else None
     return EvaluatedSets(real, real, held_out, fake)
 
@@ -143,46 +141,10 @@ def _checkpoint(config: EvaluateConfig) -> Path | None:
     return find_checkpoint(run, config.checkpoint) if is_run(run) else None
 
 
-def _flattered(spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
-    """Say where the generator learned to satisfy the very network that it is measured in."""
-    seen = seen_by_discriminator(drawn_by) if drawn_by else ""
-    return [
-        f"The discriminator saw images through {seen}, and the generator learned to satisfy it: figures in "
-        f"{space.name} flatter it."
-        for space in spaces
-        if seen and seen in space.name
-    ]
-
-
-def inputs_of(config: EvaluateConfig, cache: Path | None) -> EvaluationInput:
-    """Return what the settings say of the sets."""
-    return EvaluationInput(
-        real=config.real,
-        fake=config.fake,
-        image_size=config.image_size,
-        channels=config.channels,
-        class_name=config.class_name,
-        count=config.count,
-        seed=config.seed,
-        checkpoint=config.checkpoint,
-        cache_folder=cache,
-        device=config.device,
-    )
-
-
-def _check_sets(config: EvaluateConfig) -> None:
-    if not config.real:
-        raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
-    if not config.fake and not is_run(Path(config.real)):
-        raise SonoforgeError(
-            f"FAKE is missing, and {config.real} is no run of sonoforge gan train; see sonoforge evaluate --help"
-        )
+def _check(config: EvaluateConfig) -> None:
+    check_named(config)
     if not config.fake and config.held_out:
         raise SonoforgeError(f"--held-out: found {config.held_out} with a run alone, which held images out itself")
-
-
-def _check(config: EvaluateConfig) -> None:
-    _check_sets(config)
     for flag, found, known in (("--metrics", config.metrics, METRICS), ("--plots", config.plots, PLOTS)):
         for name in found:
             if name not in known:
@@ -205,25 +167,27 @@ def _check(config: EvaluateConfig) -> None:
         raise SonoforgeError("--lpips-heads: found without --lpips; give its network as well")
 
 
-def _warnings(spaces: Sequence[Space]) -> list[str]:
-    """Say where a feature network may know the real images."""
-    return [
+def _cautions(config: EvaluateConfig, spaces: Sequence[Space], drawn_by: Path | None) -> list[str]:
+    """Say where figures flatter: of real images or a generator that the network knows, of a checkpoint so chosen."""
+    known = [
         f"The feature network {space.short_name} was trained on {space.protocol['trained on']}. Where the real images "
         "are among these, its figures are not neutral; mobilenetv2-imagenet and inception are."
         for space in spaces
         if space.protocol.get("trained on")
     ]
-
-
-def _chosen(checkpoint: str) -> list[str]:
-    """Say that a checkpoint was chosen by its figures."""
-    if checkpoint != "best":
-        return []
-    return [
+    seen = seen_by_discriminator(drawn_by) if drawn_by else ""
+    flattered = [
+        f"The discriminator saw images through {seen}, and the generator learned to satisfy it: figures in "
+        f"{space.name} flatter it."
+        for space in spaces
+        if seen and seen in space.name
+    ]
+    chosen = (
         "The checkpoint was chosen by its KID against real images that its training held out. Where these are among "
         "the real images here, the figures are optimistic; against other real images, or of the last checkpoint, they "
         "are not."
-    ]
+    )
+    return [*known, *flattered, *([chosen] if config.checkpoint == "best" else [])]
 
 
 def _compare(config: EvaluateConfig) -> Outcome:

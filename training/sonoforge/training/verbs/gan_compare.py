@@ -24,8 +24,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.measure import EvaluationProtocol, open_spaces
-from sonoforge.training.evaluation.milestones import Milestone, measure_milestone, milestone_steps
-from sonoforge.training.evaluation.own_images import real_set
+from sonoforge.training.evaluation.own_images import Milestone, measure_milestone, milestone_steps, real_set
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set

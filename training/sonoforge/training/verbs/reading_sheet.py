@@ -18,20 +18,17 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.inputs import is_run, read_image_sets
+from sonoforge.training.evaluation.inputs import check_named, is_run, read_image_sets
+from sonoforge.training.evaluation.options import EvaluationInput
 from sonoforge.training.evaluation.own_images import read_own_images
 from sonoforge.training.evaluation.pictures import find_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.pages.reading_sheet import PAGE, write_sheet
 from sonoforge.training.reading.key import KEY, commitment
 from sonoforge.training.reading.sheet import Pair, make_sheet
-from sonoforge.training.verbs.evaluate import inputs_of
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
-_USED = (
-    *("real", "fake", "class_name", "image_size", "channels", "count"),
-    *("checkpoint", "seed", "device", "storage", "out"),
-)
+_USED = {field.name for field in dataclasses.fields(EvaluationInput)}
 _NONCE = 32  # bytes: as many as the commitment has
 
 
@@ -73,13 +70,7 @@ def main(config: EvaluateConfig) -> Outcome:
 
 
 def _check(config: EvaluateConfig) -> None:
-    if not config.real:
-        raise SonoforgeError("REAL is missing; see sonoforge evaluate --help")
-    if not config.fake and not is_run(Path(config.real)):
-        raise SonoforgeError(
-            f"FAKE is missing: {config.real} is no run of sonoforge gan train, which alone can be read by itself; see "
-            "sonoforge evaluate --help"
-        )
+    check_named(config)
     defaults = EvaluateConfig()
     for field in dataclasses.fields(EvaluateConfig):
         unused = field.name not in _USED and not field.name.startswith("reading_")
@@ -116,10 +107,8 @@ def _classes(config: EvaluateConfig, fake: str) -> tuple[str, ...]:
 
 def _read_pair(config: EvaluateConfig, fake: str, class_name: str) -> Pair:
     count = config.count or config.reading_sheet if is_run(Path(fake)) else config.count
-    inputs = dataclasses.replace(
-        inputs_of(config, config.storage.open()), fake=fake if config.fake else "", class_name=class_name, count=count
-    )
+    inputs = dataclasses.replace(config, fake=fake if config.fake else "", class_name=class_name, count=count)
     if config.fake:
-        return Pair(*read_image_sets(inputs))
-    own = read_own_images(inputs)
+        return Pair(*read_image_sets(inputs, config.storage.open()))
+    own = read_own_images(inputs, config.storage.open())
     return Pair(own.real, own.fake)

@@ -25,15 +25,14 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import fill_budget
-from sonoforge.training.metrics.suited_space import choose_space
-from sonoforge.training.pages.segmentation import REPORT, SetFacts, write_report
+from sonoforge.training.metrics.spaces import choose_space
+from sonoforge.training.pages.segmentation import REPORT, write_report
 from sonoforge.training.pages.terminal.segmentation import describe_sets
-from sonoforge.training.segmentation.arms import find_arm
 from sonoforge.training.segmentation.experiment import (
-    Experiment,
     FoldTask,
-    Measuring,
+    PlannedSet,
     check_recipes,
+    durations,
     take_pairs,
     training_part,
 )
@@ -45,17 +44,18 @@ from sonoforge.training.segmentation.generating import (
     files_drawn_from,
     train_generator,
 )
-from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
-from sonoforge.training.segmentation.overlays import PICTURES, sheet_name, write_sheet
+from sonoforge.training.segmentation.labelled_set import open_labelled_set, plan_folds
+from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
+from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
 from sonoforge.training.segmentation.results import SetResults
-from sonoforge.training.segmentation.scoring import CaseScore, files_read, read_scores, run_fold
-from sonoforge.training.segmentation.tables import CASES, read_cases, write_cases, write_tables
-from sonoforge.training.segmentation.unet import UnetSettings, check_installed
+from sonoforge.training.segmentation.scoring import files_read, run_fold
+from sonoforge.training.segmentation.tables import CASES, CaseScore, read_cases, write_cases, write_tables
+from sonoforge.training.segmentation.unet import check_installed
 from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.tasks.workers import Workers, WorkerSettings
 from sonoforge.training.verbs.gan_train import device_name
-from sonoforge.training.verbs.settings.evaluation import ALL, SIX, SegmentConfig
+from sonoforge.training.verbs.settings.evaluation import SegmentConfig
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,6 @@ BUDGETS: dict[str, dict[str, Any]] = {
     # The paper's 200 epochs; batches are each recipe's own.
     "full": {"image_size": 128, "steps": 3000, "tested_folds": None, "generator": {"epochs": 200.0}},
 }
-QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan2": 8.0, "biggan": 5.0, "spade": 4.0}
-"""Thousands of images that budget quick shows to each network: two to five minutes of a core at 64 x 64 pixels."""
 
 
 def main(config: SegmentConfig) -> Outcome:
@@ -74,40 +72,38 @@ def main(config: SegmentConfig) -> Outcome:
     if config.from_cases:
         return _print_again(config)
     config = _fill_defaults(config)
-    experiments = [_open_experiment(config, data) for data in config.data]
-    names = [images.name for images, _, _ in experiments]
+    sets = [_plan(config, data) for data in config.data]
+    names = [own.images.name for own in sets]
     if len(set(names)) < len(names):
         raise SonoforgeError(f"--data: found {', '.join(names)}, expected sets of different names; rename a folder")
-    planned = [task for own in experiments for task in _plan_tasks(config, *own)]
-    for task in planned:
+    for task in _all_tasks(sets):
         training_part(task, "every training")  # refused here, before anything is trained
         if task.experiment.recipes:
             check_measurable(task)
     folder = run_folder.open_run(Path(config.out), "segment-" + "-".join(names), flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
         device = device_name(find_device(config.device))
-        for images, _, _ in experiments:
+        for images, tasks in sets:
             about = run_folder.describe_environment(device, config.seed, images.cache.fingerprint)
             run_folder.write_environment(folder, about)
-        tasks = [dataclasses.replace(task, folder=folder / task.folder) for task in planned]
-        for task in _first_tasks(tasks):
-            task.folder.mkdir(exist_ok=True)
-            keep_plan(task.folder / FILE, task.plan)
-        _say_budget(tasks[0].experiment, config.budget, len(tasks))
-        results = _run(folder, config, tasks, [images for images, _, _ in experiments])
+            tasks[:] = [dataclasses.replace(task, folder=folder / task.folder) for task in tasks]
+            tasks[0].folder.mkdir(exist_ok=True)
+            keep_plan(tasks[0].folder / FILE, tasks[0].plan)
+        _say_budget(sets[0].tasks[0].experiment, len(_all_tasks(sets)))
+        results = _run(folder, config, sets)
         say("%s", describe_sets(results))
         say("report: %s   scores of every case: %s", folder / REPORT, folder / CASES)
     result = {"run": str(folder), "sets": results}
     return Outcome(result, f"sonoforge segment --from {folder / CASES}")
 
 
-def _say_budget(experiment: Experiment, budget: str, tasks: int) -> None:
+def _say_budget(experiment: Experiment, tasks: int) -> None:
     """Say what will be trained, and for how long."""
     unet, folds = experiment.unet, "1 fold" if tasks == 1 else f"{tasks} folds"
     how = f"{unet.steps} steps of {unet.batch} pairs, {unet.width} channels"
-    say("budget %s: %s in all; each U-Net %s", budget, folds, how)
+    say("budget %s: %s in all; each U-Net %s", experiment.budget, folds, how)
     if experiment.recipes:
-        say("generators: %s", experiment.durations)
+        say("generators: %s", durations(experiment))
 
 
 def _print_again(config: SegmentConfig) -> Outcome:
@@ -145,17 +141,21 @@ def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
         drawn = ",".join(arm.name for arm in arms if arm.dose)
         raise SonoforgeError(f"--recipes: found none, but {drawn} need generated pairs; give recipes or other --arms")
     budget = BUDGETS[config.budget]
-    own = {name: budget[name] for name in ("image_size", "steps") if getattr(config, name) is None}
     check_installed()
     check_cluster(config.cluster, config.device)
     find_device(config.device)
-    generator = fill_budget(config.generator, budget["generator"])
-    return dataclasses.replace(config, recipes=recipes, generator=generator, **own)
+    return dataclasses.replace(
+        config,
+        recipes=recipes,
+        generator=fill_budget(config.generator, budget["generator"]),
+        image_size=config.image_size or budget["image_size"],
+        unet=dataclasses.replace(config.unet, steps=config.unet.steps or budget["steps"]),
+    )
 
 
-def _open_experiment(config: SegmentConfig, data: str) -> tuple[LabelledSet, ImageSource, Experiment]:
-    """Open one set, and refuse what cannot be run on it before anything is trained."""
-    assert config.image_size is not None and config.steps is not None  # noqa: S101 - filled in
+def _plan(config: SegmentConfig, data: str) -> PlannedSet:
+    """Open one set, refuse what cannot be run on it, and list its work: one task for each tested fold and seed."""
+    assert config.image_size is not None  # noqa: S101 - filled in
     phantom = (data,) == PHANTOM
     source = ImageSource(
         (data,),
@@ -172,37 +172,26 @@ def _open_experiment(config: SegmentConfig, data: str) -> tuple[LabelledSet, Ima
     if config.recipes and not features:
         sample = [] if phantom else list(images.cache.images[:: max(1, len(images.maps) // 60)])
         features = "bundle" if phantom else choose_space(sample, images.name, "--metric-features")
-    experiment = Experiment(
-        arms=config.arms,
-        recipes=config.recipes,
-        generator=config.generator,
-        kimg=QUICK_KIMG if config.budget == "quick" else {},
-        maps=config.maps,
-        unet=UnetSettings(config.steps, config.batch, config.width, config.learning_rate),
-        measuring=Measuring(features, config.metric_weights, config.repeats),
-        device=config.device,
-    )
+    experiment = dataclasses.replace(config, metric_features=features)
     check_recipes(experiment)
-    return images, source, experiment
-
-
-def _plan_tasks(
-    config: SegmentConfig, images: LabelledSet, source: ImageSource, experiment: Experiment
-) -> Iterator[FoldTask]:
-    """Yield one piece of work for each tested fold and seed of a set, in a folder of the set's name."""
     plan = plan_folds(images, config.protocol, config.folds, config.seed)
-    for fold in range(min(plan.folds, BUDGETS[config.budget]["tested_folds"] or plan.folds)):
-        for seed in range(config.seed, config.seed + config.seeds):
-            yield FoldTask(Path(images.name), source, plan, fold, seed, experiment)
+    tested = range(min(plan.folds, BUDGETS[config.budget]["tested_folds"] or plan.folds))
+    seeds = range(config.seed, config.seed + config.seeds)
+    folder = Path(images.name)
+    tasks = [FoldTask(folder, source, plan, fold, seed, experiment) for fold in tested for seed in seeds]
+    return PlannedSet(images, tasks)
 
 
-def _run(
-    folder: Path, config: SegmentConfig, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]
-) -> list[SetResults]:
+def _all_tasks(sets: Sequence[PlannedSet]) -> list[FoldTask]:
+    return [task for own in sets for task in own.tasks]
+
+
+def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> list[SetResults]:
     """Do all the work in three rounds: trainings of generators, pairs and their figures, U-Nets."""
-    for task, images in zip(_first_tasks(tasks), sets, strict=True):
-        train = task.plan.train(0)
-        write_sheet(task.folder / PICTURES / sheet_name("real"), take_pairs(images, train, 3), synthetic=False)
+    for images, (first, *_) in sets:
+        pairs = take_pairs(images, first.plan.train(0), 3)
+        write_sheet(first.folder / PICTURES / sheet_name("real"), pairs, synthetic=False)
+    tasks = _all_tasks(sets)
     drawing = [dataclasses.replace(task, recipe=recipe) for task in tasks for recipe in task.experiment.recipes]
     scoring = [judged for task in tasks for judged in _unet_tasks(task)]
     settings = WorkerSettings(config.device, config.jobs, config.cluster)
@@ -219,19 +208,14 @@ def _run(
         compute_set(
             images.name,
             [score for score in ordered if score.data == images.name],
-            [row for path, row in figures if path == task.folder],
+            [row for path, row in figures if path == first.folder],
         )
-        for task, images in zip(_first_tasks(tasks), sets, strict=True)
+        for images, (first, *_) in sets
     ]
     write_tables(folder, results)
-    write_report(folder, results, _facts(config, tasks, sets))
+    write_report(folder, results, sets)
     run_folder.write_results(folder, {"sets": results})
     return results
-
-
-def _first_tasks(tasks: Sequence[FoldTask]) -> list[FoldTask]:
-    """Return the first piece of work of each set."""
-    return list({task.folder: task for task in reversed(tasks)}.values())[::-1]
 
 
 def _placed(tasks: Sequence[FoldTask], device: str) -> list[FoldTask]:
@@ -257,17 +241,7 @@ def _scored(workers: Workers, tasks: Sequence[FoldTask]) -> dict[Path, list[Case
     if len(missing) < len(tasks):
         log.info("%d of %d U-Nets are done already", len(tasks) - len(missing), len(tasks))
     with progress_bar("U-Nets", len(tasks), len(tasks) - len(missing)) as advance:
-        for done, result in enumerate(workers.run(run_fold, missing, files_read), len(tasks) - len(missing) + 1):
-            dice = [score.dice for score in result.scores]
+        for done, scores in enumerate(workers.run(run_fold, missing, files_read), len(tasks) - len(missing) + 1):
+            dice = [score.dice for score in scores]
             advance(done, f"Dice {np.nanmean(dice):.3f}" if not np.isnan(dice).all() else None)
-    return {task.path: read_scores(task.path).scores for task in tasks}
-
-
-def _facts(config: SegmentConfig, tasks: Sequence[FoldTask], sets: Sequence[LabelledSet]) -> dict[str, SetFacts]:
-    """Return what the page says of each set beside its figures."""
-    return {
-        images.name: SetFacts(
-            images, task, len({other.fold for other in tasks if other.folder == task.folder}), config.seeds
-        )
-        for task, images in zip(_first_tasks(tasks), sets, strict=True)
-    }
+    return {task.path: read_cases(task.path, "delete it, and --resume makes it again") for task in tasks}

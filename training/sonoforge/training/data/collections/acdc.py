@@ -9,10 +9,9 @@ below ``testing``.  Without ``Info.cfg``, the first frame is the end of diastole
 import re
 from pathlib import Path
 
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import Collection, PlannedPicture
-from sonoforge.training.data.collections.sliced import LabelledVolume, plan_slices
+from sonoforge.training.data.collections.volumes import LabelledVolume, plan_slices
 
 CLASS = "heart"
 STRUCTURES = ("right-ventricle", "myocardium", "left-ventricle")
@@ -24,35 +23,19 @@ def find_tables(folder: Path) -> list[Path]:
     return sorted(folder.glob("**/patient[0-9][0-9][0-9]/Info.cfg"))
 
 
-def find_volumes(folder: Path) -> list[LabelledVolume]:
-    """Return all volumes in the order of their names; none where the folder holds another set."""
+def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
+    """List the slices in the order of the volumes' names; see `importing.Collection`."""
     volumes = []
     for path in sorted(folder.glob("**/patient[0-9][0-9][0-9]/patient[0-9][0-9][0-9]_frame*.nii*")):
         match = _VOLUME.fullmatch(path.name)
-        if match is None:
+        split = "test" if "testing" in path.parts else "train"
+        if match is None or (settings.splits and split not in settings.splits):
             continue
         name = path.name.partition(".")[0]
-        phase = _phase(path.parent, int(match["frame"]))
-        split = "test" if "testing" in path.parts else "train"
-        volumes.append(
-            LabelledVolume(
-                name, path, path.with_name(path.name.replace(name, f"{name}_gt")), STRUCTURES, match["patient"],
-                {"phase": phase, "split": split},
-            )
-        )  # fmt: skip
-    return volumes
-
-
-def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
-    """List the slices; see `importing.Collection`."""
-    volumes = find_volumes(folder)
-    if not volumes:
-        raise SonoforgeError(
-            f"{folder}: found no patientNNN/patientNNN_frameNN.nii.gz, expected ACDC as published; see sonoforge data "
-            "list"
-        )
-    kept = [volume for volume in volumes if not settings.splits or volume.facts["split"] in settings.splits]
-    return plan_slices(CLASS, kept, settings)
+        labels = path.with_name(path.name.replace(name, f"{name}_gt"))
+        facts = {"phase": _phase(path.parent, int(match["frame"])), "split": split}
+        volumes.append(LabelledVolume(name, path, labels, STRUCTURES, match["patient"], facts))
+    return plan_slices(CLASS, volumes, settings)
 
 
 def _phase(folder: Path, frame: int) -> str:
@@ -65,4 +48,4 @@ def _phase(folder: Path, frame: int) -> str:
     return next((name for name, number in frames.items() if number == frame), "")
 
 
-COLLECTION = Collection("acdc", ("outlined", "splits"), find_tables, plan)
+COLLECTION = Collection("acdc", "patientNNN/patientNNN_frameNN.nii.gz", ("outlined", "splits"), find_tables, plan)

@@ -315,5 +315,9 @@ def _has_two_levels(pixels: NDArray[Any]) -> bool:
 
 
 COLLECTION = Collection(
-    "cbis-ddsm", ("mode", "masks", "margin", "longest", "framing", "kinds", "pathologies", "splits"), find_tables, plan
+    "cbis-ddsm",
+    "abnormality on a film",
+    ("mode", "masks", "margin", "longest", "framing", "kinds", "pathologies", "splits"),
+    find_tables,
+    plan,
 )

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture
@@ -47,14 +46,8 @@ def find_tables(folder: Path) -> list[Path]:
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the cells; see `importing.Collection`."""
-    found = _cells(folder)
-    if not found:
-        raise SonoforgeError(
-            f"{folder}: found no cells, expected folders such as carcinoma_in_situ with files such as "
-            "149143370-149143378-001.BMP; see sonoforge data list"
-        )
     planned = []
-    for path, parts in found:
+    for path, parts in _cells(folder):
         grade = _grade(path, parts)
         name = grade if settings.classes == "7" else CLASS_OF[grade]
         stem = path.stem.removeprefix(f"{grade}_")
@@ -125,4 +118,6 @@ def middle_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[top : top + side, left : left + side]
 
 
-COLLECTION = Collection("herlev", ("longest", "classes"), find_tables, plan)
+COLLECTION = Collection(
+    "herlev", "cells such as carcinoma_in_situ/149143370-149143378-001.BMP", ("longest", "classes"), find_tables, plan
+)

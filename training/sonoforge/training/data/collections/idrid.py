@@ -29,17 +29,11 @@ def find_tables(folder: Path) -> list[Path]:
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the photographs; see `importing.Collection`."""
-    found = _photographs(folder)
-    if not found:
-        raise SonoforgeError(
-            f"{folder}: found no 'A. Segmentation/1. Original Images', expected part A of IDRiD; see sonoforge data "
-            "list"
-        )
     return [
         PlannedPicture(
             f"{CLASS}/{path.stem}.png", path.stem, {"split": split}, functools.partial(_read, path, settings.longest)
         )
-        for path, split in found
+        for path, split in _photographs(folder)
         if not settings.splits or split in settings.splits
     ]
 
@@ -72,4 +66,4 @@ def _read(path: Path, longest: int) -> Picture:
     return Picture(np.asarray(picture), structures={STRUCTURE: np.asarray(inside) >= 128})
 
 
-COLLECTION = Collection("idrid", ("longest", "splits"), find_tables, plan)
+COLLECTION = Collection("idrid", "'A. Segmentation/1. Original Images'", ("longest", "splits"), find_tables, plan)

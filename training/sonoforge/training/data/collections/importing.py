@@ -57,12 +57,14 @@ class Collection(NamedTuple):
 
     Attributes:
         name: As ``data import`` calls it.
+        holds: What its folder is known by.
         takes: The settings that it has a use for.
         find_tables: Returns the tables of an unpacked set; raises SonoforgeError where there are none.
         plan: Lists the pictures of an unpacked set; raises SonoforgeError where a table is missing or unreadable.
     """
 
     name: str
+    holds: str
     takes: tuple[str, ...]
     find_tables: Callable[[Path], list[Path]]
     plan: Callable[[Path, ImportSettings], list[PlannedPicture]]

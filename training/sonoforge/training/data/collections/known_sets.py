@@ -21,7 +21,6 @@ class KnownSet(NamedTuple):
     licence: str  # terms as stated by the owner; "not stated" where none could be found
     citation: str  # what to cite
     reader: str  # how `sonoforge` reads it: `as published`, or what to rearrange first
-    collection: Collection | None = None  # what `data import` needs; None for a set that is not imported
 
 
 COLLECTIONS: dict[str, Collection] = {
@@ -33,10 +32,7 @@ COLLECTIONS: dict[str, Collection] = {
 
 def _read() -> tuple[KnownSet, ...]:
     with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as stream:
-        return tuple(
-            KnownSet(**row, collection=COLLECTIONS.get(row["name"].casefold().replace(" ", "-")))
-            for row in csv.DictReader(stream)
-        )
+        return tuple(KnownSet(**row) for row in csv.DictReader(stream))
 
 
 KNOWN_SETS = _read()

@@ -156,12 +156,8 @@ def apply_window(film: Film, window: tuple[float, float]) -> NDArray[np.uint8]:
 
 
 def square_picture(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], longest: int) -> Picture:
-    """Scale a square picture and its masks down to at most ``longest`` pixels a side; smaller ones stay unchanged.
-
-    A pixel of a mask is inside from half of its area on.
-    """
-    shares = [_shrink(mask.astype(np.uint8) * np.uint8(255), longest) for mask in masks]
-    return Picture(_shrink(pixels, longest), tuple(share >= 128 for share in shares))
+    """Scale a square picture and its masks down to at most ``longest`` pixels a side; smaller ones stay unchanged."""
+    return squeezed_picture(pixels, masks, min(len(pixels), longest))
 
 
 def squeezed_picture(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], side: int) -> Picture:
@@ -175,9 +171,3 @@ def squeezed_picture(pixels: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_
         return np.asarray(Image.fromarray(levels).resize((side, side), Image.Resampling.BOX))
 
     return Picture(squeeze(pixels), tuple(squeeze(mask.astype(np.uint8) * np.uint8(255)) >= 128 for mask in masks))
-
-
-def _shrink(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    if len(pixels) <= longest:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((longest, longest), Image.Resampling.BOX))

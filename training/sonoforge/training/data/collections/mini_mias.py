@@ -187,4 +187,6 @@ def draw_circle(path: Path, abnormality: Abnormality, shape: tuple[int, ...]) ->
     return circle
 
 
-COLLECTION = Collection("mini-mias", ("mode", "masks", "margin", "longest"), find_tables, plan)
+COLLECTION = Collection(
+    "mini-mias", "abnormality with a position", ("mode", "masks", "margin", "longest"), find_tables, plan
+)

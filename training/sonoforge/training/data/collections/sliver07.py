@@ -11,8 +11,7 @@ from pathlib import Path
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import Collection, PlannedPicture
-from sonoforge.training.data.collections.sliced import LabelledVolume, plan_slices
-from sonoforge.training.data.collections.volumes import open_volume
+from sonoforge.training.data.collections.volumes import LabelledVolume, open_volume, plan_slices
 
 CLASS = "liver"
 STRUCTURES = ("liver", "lesion")
@@ -26,19 +25,15 @@ def find_tables(folder: Path) -> list[Path]:
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the slices; see `importing.Collection`."""
-    headers = find_tables(folder)
-    if not headers:
-        raise SonoforgeError(
-            f"{folder}: found no liver-origNNN.mhd, expected SLiver07's training data; see sonoforge data list"
-        )
     if len(settings.window) != 2 or not settings.window[0] < settings.window[1]:
         found = ",".join(f"{level:g}" for level in settings.window)
         raise SonoforgeError(f"--window: found {found}, expected LOW,HIGH in Hounsfield units, such as -160,240")
     window = settings.window[0], settings.window[1]
     masks = {path.name: path for path in folder.glob("**/liver-seg*.mhd")}
-    pairs = [
-        (path, masks.get(name, path.with_name(name))) for path in headers if (name := path.name.replace("orig", "seg"))
-    ]
+    pairs = []
+    for path in find_tables(folder):
+        name = path.name.replace("orig", "seg")
+        pairs.append((path, masks.get(name, path.with_name(name))))
     structures = STRUCTURES if any(_has_lesions(labels) for _, labels in pairs) else STRUCTURES[:1]
     volumes = [LabelledVolume(path.stem, path, labels, structures, path.stem, {}, window) for path, labels in pairs]
     return plan_slices(CLASS, volumes, settings)
@@ -52,4 +47,4 @@ def _has_lesions(labels: Path) -> bool:
         return False
 
 
-COLLECTION = Collection("sliver07", ("outlined", "window"), find_tables, plan)
+COLLECTION = Collection("sliver07", "liver-origNNN.mhd", ("outlined", "window"), find_tables, plan)

@@ -1,4 +1,4 @@
-"""Volumes on disk, NIfTI and MetaImage, as slices with label maps.
+"""Volumes on disk, NIfTI and MetaImage, as slices with label maps, and these as planned pictures: one for each slice.
 
 NIfTI is read by nibabel.  MetaImage is a header of ``Key = Value`` lines and a file of raw numbers, which is read here:
 the library that reads it, SimpleITK, takes 50 MB.
@@ -11,6 +11,7 @@ import math
 import threading
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.collections.import_settings import ImportSettings
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture
 
 MOST_VOXELS = 1 << 30
 _META_TYPES = {
@@ -37,6 +40,9 @@ class Volume(NamedTuple):
     voxels: Callable[[], NDArray[Any]]  # reads them, in this shape; raises SonoforgeError where they cannot be read
 
 
+_Header = tuple[tuple[int, ...], tuple[float, ...], Callable[[], NDArray[Any]]]  # shape, steps in mm, voxels
+
+
 def open_volume(path: Path) -> Volume:
     """Read the header of a ``.nii``, ``.nii.gz`` or ``.mhd`` file.
 
@@ -44,15 +50,18 @@ def open_volume(path: Path) -> Volume:
         SonoforgeError: It is missing, damaged, too large, or not a volume of three dimensions.
     """
     try:
-        volume = _open_meta(path) if path.suffix == ".mhd" else _open_nifti(path)
+        shape, steps, voxels = _open_meta(path) if path.suffix == ".mhd" else _open_nifti(path)
     except FileNotFoundError:
         raise SonoforgeError(f"{path}: no such file; unpack the set again") from None
-    if math.prod(volume.shape) > MOST_VOXELS:
-        raise SonoforgeError(f"{path}: found {_times(volume.shape)} voxels, expected {MOST_VOXELS} at most")
-    return volume
+    if len(shape) != 3 or min(shape) < 1:
+        raise SonoforgeError(f"{path}: found {_times(shape)} voxels, expected three dimensions: one volume")
+    if math.prod(shape) > MOST_VOXELS:
+        raise SonoforgeError(f"{path}: found {_times(shape)} voxels, expected {MOST_VOXELS} at most")
+    known = len(steps) == 3 and all(math.isfinite(step) and step > 0 for step in steps)
+    return Volume(path, (shape[0], shape[1], shape[2]), (steps[0], steps[1], steps[2]) if known else None, voxels)
 
 
-def _open_nifti(path: Path) -> Volume:
+def _open_nifti(path: Path) -> _Header:
     try:
         import nibabel  # noqa: PLC0415 - the train extra without segment does not have it
     except ModuleNotFoundError:
@@ -63,13 +72,11 @@ def _open_nifti(path: Path) -> Volume:
         image: Any = nibabel.load(path)
         header = image.header
         shape, unit = tuple(map(int, image.shape)), header.get_xyzt_units()[0]
-        spacing = tuple(map(float, header.get_zooms()[:3]))
+        steps = tuple(map(float, header.get_zooms()[:3]))
     except FileNotFoundError:
         raise
     except Exception as error:
         raise SonoforgeError(f"{path}: found no NIfTI header ({_first_line(error)}); download it again") from error
-    if len(shape) != 3 or min(shape) < 1:
-        raise SonoforgeError(f"{path}: found {_times(shape)} voxels, expected three dimensions: one volume")
 
     def voxels() -> NDArray[Any]:
         try:
@@ -77,11 +84,10 @@ def _open_nifti(path: Path) -> Volume:
         except Exception as error:
             raise SonoforgeError(f"{path}: its voxels end early or are damaged; download it again") from error
 
-    known = unit == "mm" and all(math.isfinite(step) and step > 0 for step in spacing)
-    return Volume(path, (shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]) if known else None, voxels)
+    return shape, steps if unit == "mm" else (), voxels
 
 
-def _open_meta(path: Path) -> Volume:
+def _open_meta(path: Path) -> _Header:
     with path.open("rb") as file:
         text = file.read(_LONGEST_HEADER).decode("latin-1")
     entries = {
@@ -97,14 +103,11 @@ def _open_meta(path: Path) -> Volume:
             f"{path}: found no {_first_line(error)}, expected a MetaImage header with DimSize, ElementType and "
             "ElementDataFile; download it again"
         ) from error
-    if len(shape) != 3 or min(shape) < 1:
-        raise SonoforgeError(f"{path}: found {_times(shape)} voxels, expected three dimensions: one volume")
     if Path(data).name != data or data in (".", ".."):
         raise SonoforgeError(f"{path}: found data file {data!r}, expected the name of a file beside it")
     big = any(entries.get(key, "").lower() == "true" for key in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"))
     packed = entries.get("CompressedData", "").lower() == "true"
     number = np.dtype(kind).newbyteorder(">" if big else "<")
-    known = len(steps) == 3 and all(math.isfinite(step) and step > 0 for step in steps)
 
     def voxels() -> NDArray[Any]:
         raw, wanted = path.with_name(data), math.prod(shape) * number.itemsize
@@ -123,7 +126,7 @@ def _open_meta(path: Path) -> Volume:
         # x runs fastest.
         return np.frombuffer(content, number).reshape(shape[::-1]).T
 
-    return Volume(path, (shape[0], shape[1], shape[2]), (steps[0], steps[1], steps[2]) if known else None, voxels)
+    return shape, steps, voxels
 
 
 def _times(shape: tuple[int, ...]) -> str:
@@ -199,3 +202,64 @@ def check_same_grid(image: Volume, labels: Volume) -> None:
             f"{labels.path}: found {_times(labels.shape)} voxels, expected {_times(image.shape)} as its image "
             f"{image.path}; use the pair as published"
         )
+
+
+COLUMNS = ("volume", "slice", "mm_x", "mm_y", "mm_z")
+"""What ``groups.csv`` says of a slice: the volume, the slice's number in it, and the distances of its pixels in mm."""
+
+
+@dataclass(frozen=True)
+class LabelledVolume:
+    """A volume, the label map of its structures, and whose it is."""
+
+    name: str  # of the files that are written
+    image: Path
+    labels: Path
+    structures: tuple[str, ...]  # names of the labels 1 to K
+    patient: str
+    facts: Mapping[str, str]  # further columns of groups.csv, the same ones for all volumes of a set
+    window: tuple[float, float] | None = None  # see `slice_levels`
+
+
+def plan_slices(class_name: str, volumes: list[LabelledVolume], settings: ImportSettings) -> list[PlannedPicture]:
+    """List the slices of all volumes, in their order; of one that cannot be opened, a single picture that says why.
+
+    With ``settings.outlined``, slices in which nothing is outlined are left out.
+    """
+    planned: list[PlannedPicture] = []
+    for volume in volumes:
+        try:
+            planned += _slices(class_name, volume, settings)
+        except SonoforgeError as error:
+            facts = {**volume.facts, **dict.fromkeys(COLUMNS, ""), "volume": volume.name}
+            read = functools.partial(_refuse, error)
+            planned.append(PlannedPicture(f"{class_name}/{volume.name}.png", volume.patient, facts, read))
+    return planned
+
+
+def _slices(class_name: str, volume: LabelledVolume, settings: ImportSettings) -> list[PlannedPicture]:
+    if not volume.labels.is_file():
+        raise SonoforgeError(f"{volume.image}: found no {volume.labels.name} beside it, expected its label map")
+    image = open_volume(volume.image)
+    check_same_grid(image, open_volume(volume.labels))
+    planned = []
+    for number in range(image.shape[2]):
+        if settings.outlined and not any(
+            mask.any() for mask in slice_structures(volume.labels, number, volume.structures).values()
+        ):
+            continue
+        steps = ["" if image.spacing is None else f"{step:g}" for step in image.spacing or (0, 0, 0)]
+        facts = dict(zip(COLUMNS, (volume.name, str(number), *steps), strict=True))
+        path = f"{class_name}/{volume.name}_slice{number + 1:03d}.png"
+        read = functools.partial(_read, volume, number)
+        planned.append(PlannedPicture(path, volume.patient, {**volume.facts, **facts}, read))
+    return planned
+
+
+def _read(volume: LabelledVolume, number: int) -> Picture:
+    pixels = slice_levels(volume.image, number, volume.window)
+    return Picture(pixels, structures=slice_structures(volume.labels, number, volume.structures))
+
+
+def _refuse(error: SonoforgeError) -> Picture:
+    raise error

@@ -67,4 +67,4 @@ def _read(path: Path, longest: int) -> Picture:
     return Picture(np.asarray(picture))
 
 
-COLLECTION = Collection("zenodo-7890874", ("longest", "modality"), find_tables, plan)
+COLLECTION = Collection("zenodo-7890874", "pictures in folders of classes", ("longest", "modality"), find_tables, plan)

@@ -25,7 +25,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, warp
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.metrics.suited_space import SAMPLED
+from sonoforge.training.metrics.spaces import SAMPLED
 
 PHANTOM_IMAGES = 400  # in all classes; always the same set, whatever the training's seed
 HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing

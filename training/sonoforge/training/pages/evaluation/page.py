@@ -14,8 +14,9 @@ from markupsafe import Markup
 
 from sonoforge.runtime import atomic
 from sonoforge.training.copies.generated import HELD_OUT
+from sonoforge.training.copies.planting import PlantedRow
 from sonoforge.training.evaluation import verdict
-from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, KindRecall, MetricRow
+from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import png_bytes, svg
 from sonoforge.training.pages.embedding import embed
@@ -207,7 +208,7 @@ def _copies(copies: CopyResult | None, pictures: Pictures) -> Iterator[blocks.Bl
         yield blocks.Text(Markup(", ").join(map(blocks.code, flagged[:_NAMES])) + more, "meta")
 
 
-def _interval(row: CopyResult | KindRecall) -> str:
+def _interval(row: CopyResult | PlantedRow) -> str:
     return f"{share(row['low'])} to {share(row['high'])}"
 
 

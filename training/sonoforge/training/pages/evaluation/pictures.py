@@ -101,7 +101,7 @@ def draw_projection(projection: Projection, overlap: HullOverlap | None = None) 
             axes.plot(corners[:, 0], corners[:, 1], dashes, color=colour, linewidth=1.3)
             axes.fill(corners[:, 0], corners[:, 1], color=colour, alpha=0.06, linewidth=0)
     shares = ["", ""]
-    if projection.explained is not None:
+    if projection.explained:
         shares = [f": {share(explained)} of real variance" for explained in projection.explained]
     name = _NAMES[projection.method]
     axes.set(xlabel=f"{name} 1{shares[0]}", ylabel=f"{name} 2{shares[1]}")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.data.pixels import Pixels, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.evaluation.milestones import Milestone
+from sonoforge.training.evaluation.own_images import Milestone
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import MARKERS, SERIES
 from sonoforge.training.pages.gan_comparison.tables import Row, when

@@ -7,7 +7,7 @@ from sonoforge.runtime.cli.options import argument, group, option
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.data_option import data_option
-from sonoforge.training.phantom.composition import BALANCE, CLASSES, MARKED
+from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""What a segmentation experiment is asked: arms, generators, U-Nets, and how they are measured, as options."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sonoforge.runtime.cli.options import group, option
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.run_options import ParallelOptions
+
+ALL = "all"
+SIX = (
+    *("dcgan", "lsgan", "wgan"),
+    *("stylegan2:small-data", "biggan:small-data", "spade:small-data"),
+)
+"""The six of Thakur and Thakur, those with rows for small sets by these."""
+FORMS = (
+    "real: real pairs as they are; augmented: real pairs, distorted at random, the placebo; generated: as many "
+    "generated pairs alone; both: real and generated; both:2: two generated for each real one; both-augmented: both, "
+    "distorted"
+)
+_NAME = re.compile(r"(?P<pairs>real|generated|both)(:(?P<dose>\d+(\.\d+)?))?(?P<augmented>-augmented)?")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a U-Net is trained on."""
+
+    name: str
+    real: bool  # whether it sees the real pairs of its training fold
+    dose: float  # generated pairs for each real one; 0: none
+    augmented: bool  # whether every batch is distorted
+
+
+def find_arm(name: str) -> Arm:
+    """Return what a name stands for; see `FORMS`.
+
+    Raises:
+        SonoforgeError: No such name.
+    """
+    match = _NAME.fullmatch("real-augmented" if name == "augmented" else name)
+    dose = float(match["dose"] or 1) if match else 0.0
+    if match is None or not 0 < dose <= 100 or (match["pairs"] == "real" and match["dose"]):
+        raise SonoforgeError(
+            f"--arms: found {name!r}, expected real, augmented, generated, both, both:2 or both-augmented"
+        )
+    source = match["pairs"]
+    return Arm(name, source != "generated", 0.0 if source == "real" else dose, bool(match["augmented"]))
+
+
+@dataclass(frozen=True)
+class UnetSettings:
+    """How a U-Net is trained."""
+
+    steps: int | None = option(None, help="training steps of each U-Net", limits=(1, None))
+    batch: int = option(16, help="batch size of the U-Net", limits=(1, None))
+    width: int = option(16, help="base number of channels of the U-Net", limits=(4, 256))
+    learning_rate: float = option(0.001, help="peak learning rate of the U-Net", limits=(1e-6, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(ParallelOptions):
+    """Everything that determines an experiment, together with its images."""
+
+    recipes: tuple[str, ...] = option(
+        ("dcgan", "spade:small-data"),
+        help="comma-separated recipes, each NAME or NAME:PRESET; all: " + ",".join(SIX) + "; none: no generator",
+    )
+    arms: tuple[str, ...] = option(
+        ("real", "augmented", "generated", "both"),
+        help="comma-separated: what a U-Net is trained on. " + FORMS,
+    )
+    maps: str = option(
+        "perturbed",
+        help="label maps that SPADE is given: real, those of its training fold; perturbed, the same but "
+        "rotated, scaled, shifted and warped; or a recipe of this run, which generates them",
+    )
+    budget: str = option(
+        "quick",
+        help="quick: minutes; full: days\n"
+        "quick tests one fold: 64 x 64 pixels, 300 steps of each U-Net, 4 to 30 thousand images shown to each "
+        "GAN, so that all take about as long, in batches of 16 at base width 16; full has 128 x 128 "
+        "pixels, 3000 steps, 200 epochs, and the recipe's own batch and width",
+        choices=("quick", "full"),
+    )
+    image_size: int | None = option(
+        None,
+        help="height and width of images and maps in pixels: 32, 64, 128, 256",
+        limits=(32, 512),
+        aliases=("size",),
+    )
+    unet: UnetSettings = group(UnetSettings(), title="each U-Net")
+    # One generator for all of a set's images, with their masks.
+    generator: GanSettings = group(
+        GanSettings(),
+        title="each generator",
+        prefix="gan_",
+        of="gan train",
+        without=(
+            *("recipe", "preset", "class_name", "image_size", "masks", "conditioning", "balanced", "seed"),
+            *("metrics", "every", "metric_features", "metric_weights", "held_out", "stop_after", "start_from"),
+        ),
+    )
+    metric_features: str = option(
+        "",
+        help="feature space of KID and FID, as in evaluate --features (default: bundle for images of its kind,"
+        " else mobilenetv2-imagenet if it is already downloaded)",
+        metavar="SPACE",
+    )
+    metric_weights: str = option("", help="weights of the feature network (default: download)", metavar="FILE")
+    repeats: int = option(50, help="number of random halves for the noise floors of KID and FID", limits=(5, None))
+
+    @property
+    def doses(self) -> tuple[float, ...]:
+        """Generated pairs for each real one, of the arms that have any."""
+        return tuple(arm.dose for arm in map(find_arm, self.arms) if arm.dose)
