@@ -53,7 +53,7 @@ def test_the_cells_of_either_network_are_chosen_by_code_or_name() -> None:
 
 def test_a_bad_code_is_refused_in_one_line_before_a_run_folder_is_made(tmp_path: Path) -> None:
     with pytest.raises(
-        SonoforgeError, match=r"discriminator_cell: found '\{3, 19-6\}' with '9' at character 6"
+        SonoforgeError, match=r"discriminator_cell: found '\{3, 19-6\}' with '1' at character 5"
     ) as error:
         train(tmp_path / "run", recipe="ga-gan", steps=1, discriminator_cell="{3, 19-6}")
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()

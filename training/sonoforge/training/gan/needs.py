@@ -20,21 +20,9 @@ class Need(NamedTuple):
     """Something that a part needs of the composition it is in."""
 
     met: Callable[[Recipe, GanSettings], bool]
-    found: Callable[[Recipe, GanSettings], str]  # what stands there instead
+    found: str  # what stands there instead, of the `recipe` and the `settings`
     expected: str
     remedy: str
-
-
-def _networks(recipe: Recipe, _: GanSettings) -> str:
-    return f"the {recipe.architecture} networks"
-
-
-def _row(_: Recipe, settings: GanSettings) -> str:
-    return f"the recipe {settings.recipe}"
-
-
-def _loss(recipe: Recipe, _: GanSettings) -> str:
-    return f"the loss {recipe.loss}"
 
 
 _FREE = ", ".join(name for name, own in ARCHITECTURES.items() if own.free_hidden)
@@ -42,70 +30,68 @@ _FREE = ", ".join(name for name, own in ARCHITECTURES.items() if own.free_hidden
 NEEDS: dict[str, Need] = {
     "reconstruction errors": Need(
         lambda recipe, _: discriminator_of(recipe).reconstruction,
-        _networks,
+        "the {recipe.architecture} networks",
         "scores that are reconstruction errors",
         "choose recipe began, whose discriminator is an autoencoder",
     ),
     "reconstruction loss": Need(
         lambda recipe, _: LOSSES[recipe.loss].reconstruction,
-        _loss,
+        "the loss {recipe.loss}",
         "one of reconstruction errors",
         "leave the loss out, or choose another recipe",
     ),
     "signed scores": Need(
         lambda recipe, _: LOSSES[recipe.loss].signed,
-        _loss,
+        "the loss {recipe.loss}",
         "one with a boundary at 0 to adapt by",
         "use diffaugment",
     ),
-    "masks": Need(
-        lambda _, settings: settings.masks, lambda *_: "masks off", "masks: it draws into label maps", "add --masks"
-    ),
+    "masks": Need(lambda _, settings: settings.masks, "masks off", "masks: it draws into label maps", "add --masks"),
     "label maps": Need(
         lambda recipe, _: recipe.draws_into_maps,
-        _row,
+        "the recipe {settings.recipe}",
         "one that draws into label maps, and keeps some",
         "leave it out, or choose spade, or projected with --preset label-maps",
     ),
     "latents alone": Need(
         lambda recipe, _: not recipe.draws_into_maps,
-        _row,
+        "the recipe {settings.recipe}",
         "one that draws from latents alone, not into label maps",
         "leave it out",
     ),
     "an encoder": Need(
         lambda recipe, _: bool(recipe.generator.get("encoder")),
-        _row,
+        "the recipe {settings.recipe}",
         "one with an encoder",
         "choose spade with --preset encoder",
     ),
     "feature network": Need(
         lambda _, settings: bool(settings.features),
-        lambda *_: "no feature network",
+        "no feature network",
         "one to see images through",
         "give features: a .safetensors file, squeezenet1_1, mobilenet_v2 or vgg16",
     ),
     "free hidden layers": Need(
         lambda recipe, _: ARCHITECTURES[recipe.architecture].free_hidden,
-        _networks,
+        "the {recipe.architecture} networks",
         "networks that do not fix their own",
         f"leave it out, or choose a recipe with networks that take any ({_FREE})",
     ),
     "cells": Need(
         lambda recipe, _: ARCHITECTURES[recipe.architecture].cells,
-        _networks,
+        "the {recipe.architecture} networks",
         "networks of cells",
         "leave it out, or choose recipe ga-gan",
     ),
     "adam": Need(
         lambda recipe, _: {recipe.generator_optimiser.name, recipe.discriminator_optimiser.name} == {"adam"},
-        lambda recipe, _: f"the optimiser {recipe.generator_optimiser.name}",
+        "the optimiser {recipe.generator_optimiser.name}",
         "adam",
         "leave it out, or choose adam",
     ),
     "kid": Need(
         lambda _, settings: "kid" in settings.metrics,
-        lambda _, settings: f"the metrics {','.join(settings.measured) or 'none'}",
+        "no KID among the metrics",
         "KID measured, which it stops on",
         "give metrics kid",
     ),
@@ -148,6 +134,5 @@ def check_needs(recipe: Recipe, settings: GanSettings) -> None:
     for name, value, key in _declared(recipe, settings):
         need = NEEDS[key]
         if not need.met(recipe, settings):
-            raise SonoforgeError(
-                f"{name}: found {value!r} with {need.found(recipe, settings)}, expected {need.expected}; {need.remedy}"
-            )
+            found = need.found.format(recipe=recipe, settings=settings)
+            raise SonoforgeError(f"{name}: found {value!r} with {found}, expected {need.expected}; {need.remedy}")

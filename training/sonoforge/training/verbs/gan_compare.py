@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +98,17 @@ def main(config: GanCompareConfig) -> Outcome:
                 steps = steps_in(config.minutes, planned.setup, planned.folder_in(folder), interrupted)
                 if steps is None:
                     return _stopped(folder, shown)
-                own_setup = planned.setup.of_length(steps)
                 own_shares = _apart(shares, steps)
-                training = _with_milestones(dataclasses.replace(planned, setup=own_setup), own_shares)
+                longer = dataclasses.replace(planned, setup=planned.setup.of_length(steps))
+                training = _with_milestones(longer, own_shares)
             count = config.count or len(training.setup.originals)
-            _write_config(training, config.data, training.folder_in(folder))
+            own = training.folder_in(folder)
+            own.mkdir(exist_ok=True)
+            # So that a training can be evaluated and exported as any other run.
+            run_folder.write_config(own, {"data": config.data, **dataclasses.asdict(training.setup.settings)})
             for share, step in zip(own_shares, training.setup.milestones, strict=True):
                 log.info("== %s up to %g of its training, step %d", training.name, share, step)
-                checkpoint = _reach(training, training.folder_in(folder), step, interrupted)
+                checkpoint = _reach(training, own, step, interrupted)
                 if checkpoint is None:
                     return _stopped(folder, shown)
                 measured = measure_milestone(checkpoint, training.real, protocol, count, config.device)
@@ -144,9 +147,8 @@ def _show_again(config: GanCompareConfig) -> Outcome:
     say("%s", tables.describe_rows(rows))
     say("tables: %s   as CSV: %s", folder / tables.TABLES, folder / tables.TABLE)
     say("quality over time: %s", folder / pictures.CURVES)
-    result = {"rows": rows}
-    run_folder.write_results(folder, result)
-    return Outcome({"run": str(folder), **result})
+    run_folder.write_results(folder, {"rows": rows})
+    return Outcome({"run": str(folder), "rows": rows})
 
 
 def _stopped(folder: Path, shown: Sequence[pictures.Shown]) -> Outcome:
@@ -212,24 +214,20 @@ def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
     return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
 
 
-def _label(name: str, point: Mapping[str, Any]) -> str:
-    return " ".join([name, *(f"{key.replace('_', '-')}={format_value(value)}" for key, value in point.items())])
-
-
 def _prepare(config: GanCompareConfig, cache_folder: Path | None) -> list[_Training]:
     """Make every training ready, each set of images read once."""
     read: dict[int, TrainingSet] = {}  # of one class or of all, by size
     pretrained = open_pretrained(config.gan, config.device)
     trainings = []
     for name, point in itertools.product(config.recipes, _grid(config.grid)):
-        settings = _of_recipe(name, dataclasses.replace(config.gan, **point), config.recipes)
-        settings = _of_classes(settings)
+        settings = _of_classes(_of_recipe(name, dataclasses.replace(config.gan, **point), config.recipes))
         size = settings.image_size or compose(settings).image_size
         if size not in read:
             groups = bool(settings.held_out)
             read[size] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
         setup = prepare(settings, read[size], config.device, pretrained)
-        trainings.append(_Training(_label(name, point), setup, real_set(setup)))
+        label = [name, *(f"{key.replace('_', '-')}={format_value(value)}" for key, value in point.items())]
+        trainings.append(_Training(" ".join(label), setup, real_set(setup)))
     return trainings
 
 
@@ -269,12 +267,6 @@ def _of_classes(settings: GanSettings) -> GanSettings:
     return dataclasses.replace(settings, conditioning="concatenation" if reconstructs else "projection")
 
 
-def _write_config(training: _Training, data: Sequence[str], own: Path) -> None:
-    """Let a training be evaluated and exported as any other run."""
-    own.mkdir(exist_ok=True)
-    run_folder.write_config(own, {"data": data, **dataclasses.asdict(training.setup.settings)})
-
-
 def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], bool]) -> Path | None:
     """Train up to a milestone, if it was not reached before; return its checkpoint, or None on an interruption."""
     wanted = own / "checkpoints" / f"step-{step:08d}"
@@ -300,9 +292,8 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
     found: dict[str, Any] = {}
     for name in (*tables.FIGURES, *tables.FIGURES_OF_PAIRS):
         if name in first:
-            own_figure = first[name]
-            found |= {name: own_figure["value"], f"{name}_floor": own_figure["floor"]}
-            found[f"{name}_ratio"] = own_figure["ratio"]
+            one = first[name]
+            found |= {name: one["value"], f"{name}_floor": one["floor"], f"{name}_ratio": one["ratio"]}
     return {
         "data": training.setup.originals.name,
         "recipe": training.name,
