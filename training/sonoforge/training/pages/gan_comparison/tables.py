@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import read_columns, read_table
+from sonoforge.training.pages.said import fill_in, read_said
 from sonoforge.training.pages.terminal.tables import as_text
 from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
 from sonoforge.training.statistics.wording import figure, times
@@ -41,6 +42,7 @@ _KINDS: dict[str, type] = {
 """What a cell is read as; any other as a float."""
 _FOUND = frozenset(f"{name}{part}" for name in (*FIGURES, *FIGURES_OF_PAIRS) for part in ("", "_floor", "_ratio"))
 
+HOW_TO_READ = read_said("gan_comparison/how_to_read.yaml")
 Row = dict[str, Any]
 """A measured milestone in `COLUMNS`; a figure that was not measured is left out."""
 
@@ -165,61 +167,31 @@ def _costs(row: Row) -> list[str]:
 
 
 def _how_to_read(rows: Sequence[Row]) -> list[str]:
-    one = rows[0]
-    ends = list({row["recipe"]: row for row in rows}.values())
-    against = (
-        f"the training images{' before distortion' if one['expand'] > 1 else ''}, so that copies of them score best"
-        if one["reference"] == "training"
-        else "images that were held out"
-    )
-    lines = [
-        f"{one['images']} images at {one['image_size']} x {one['image_size']}"
-        + (f", {one['expand']} for each by affine distortion" if one["expand"] > 1 else "")
-        + f", batches of {_by_recipe(ends, 'batch')}; FID and KID in {one['features']}, {one['generated']} generated "
-        f"against {one['real']} real ones: {against}",
-        *_how_all_classes_are_drawn(ends),
-        *_budget(ends),
-        f"in parentheses the ratio to what real images score against each other, {one['n']} a side; up to 1 cannot be "
-        "told from them",
-        "seconds and hours of training alone, without samples and measuring; memory: the peak of the GPU, or on a CPU "
-        "of the whole process, which holds the trainings before it too",
-    ]
-    lines.append(
-        f"IS (Inception Score) sees no real image, and {one['generated']} images score {one['generated']} at most"
-        if "inception_score" in one
-        else "IS (Inception Score) is measured in the feature space inception alone"
-    )
-    if len({row["protocol_id"] for row in rows}) > 1:
-        lines.append(
-            "the trainings differ in image size or images, so their figures are not comparable with each other"
-        )
-    return lines
-
-
-def _how_all_classes_are_drawn(ends: Sequence[Row]) -> list[str]:
-    most = max(row["classes"] for row in ends)
-    if most == 1:
-        return []
-    return [
-        f"one generator of each recipe draws all {most} classes, each in its share of the real images, and is told "
-        f"which by {_by_recipe(ends, 'conditioning')}; a recipe published without classes is given more here than there"
-    ]
-
-
-def _budget(ends: Sequence[Row]) -> list[str]:
-    """Say whether all trainings, once at their end, were shown as many images, but for the rounding to whole steps."""
+    one, ends = rows[0], list({row["recipe"]: row for row in rows}.values())
+    # At the end of each training; equal budgets differ by the rounding to whole steps alone.
     shown = {row["recipe"]: row["kimg"] / row["milestone"] for row in ends}
-    if max(shown.values()) <= (1 + _ROUNDING) * min(shown.values()):
-        same = f"each discriminator is shown {figure(max(shown.values()))} thousand real images"
-        return [f"{same}, the same budget for all" if len(shown) > 1 else same]
-    own = ", ".join(f"{recipe} {figure(kimg)}" for recipe, kimg in shown.items())
     minutes = sorted(60 * row["hours"] / row["milestone"] for row in ends)
-    if minutes[-1] <= (1 + _NOISE) * minutes[0]:
-        return [
-            f"each is trained for as long ({figure(minutes[0])} to {figure(minutes[-1])} minutes on this machine); "
-            f"thousands of real images shown in it: {own}"
-        ]
-    return [f"the budgets differ (thousands of real images shown: {own}); --kimg gives every recipe the same"]
+    met = {
+        "against-training": one["reference"] == "training",
+        "distorted": one["expand"] > 1,
+        "several-classes": max(row["classes"] for row in ends) > 1,
+        "several-recipes": len(ends) > 1,
+        "equal-budgets": max(shown.values()) <= (1 + _ROUNDING) * min(shown.values()),
+        "equal-times": minutes[-1] <= (1 + _NOISE) * minutes[0],
+        "inception-score": "inception_score" in one,
+        "several-protocols": len({row["protocol_id"] for row in rows}) > 1,
+    }
+    facts = {
+        "one": one,
+        "batches": _by_recipe(ends, "batch"),
+        "classes": max(row["classes"] for row in ends),
+        "conditioning": _by_recipe(ends, "conditioning"),
+        "shown": figure(max(shown.values())),
+        "each_shown": ", ".join(f"{recipe} {figure(kimg)}" for recipe, kimg in shown.items()),
+        "minutes": f"{figure(minutes[0])} to {figure(minutes[-1])}",
+    }
+    said = fill_in(HOW_TO_READ, [name for name, holds in met.items() if holds], facts)
+    return [own.says for own in said.values() if own.where]
 
 
 def _by_recipe(ends: Sequence[Row], key: str) -> str:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -116,13 +116,11 @@ def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> M
     figure, axes = new_chart(250 + 18 * len(trained))
     said = []
     for series, figures in enumerate(trained):
-        curves = [[row[name] for row in fold] for fold in figures["learning_curves"]]
-        epochs = range(1, max(map(len, curves), default=0) + 1)
+        folds = figures["learning_curves"]
         # The marks of different arms lie on different epochs, so that none hides another.
-        first = series % max(1, min(3, len(epochs)))
-        mean = _draw_curves(axes, [(range(1, len(fold) + 1), fold) for fold in curves], series, first)
-        axes.lines[-1].set_label(figures["title"])
-        said += [f"{figures['title']}: {value:.3f} at the end" for value in mean[-1:]]
+        first = series % min(3, max(map(len, folds)))
+        mean = _draw_runs(axes, folds, ("epoch", name), series, figures["title"], first)
+        said.append(f"{figures['title']}: {mean[-1]:.3f} at the end")
     _label_epochs(axes, name, y_label)
     figure.legend(loc="outside lower left")
     return svg(figure, f"{y_label} by epoch. {'; '.join(said)}")
@@ -140,9 +138,7 @@ def train_and_test(figures: ArmResult, name: str, y_label: str) -> Markup:
     figure, axes = new_chart(290)
     said = []
     for series, (key, label) in enumerate(((name, "training"), (f"test_{name}", "test"))):
-        curves = [([row["epoch"] for row in fold], [row.get(key) for row in fold]) for fold in folds]
-        mean = _draw_curves(axes, curves, series)
-        axes.lines[-1].set_label(label)
+        mean = _draw_runs(axes, folds, ("epoch", key), series, label)
         said.append(f"{label} {mean[-1]:.3f} at the end")
     _label_epochs(axes, name, y_label)
     figure.legend(loc="outside lower left", ncols=2)
@@ -177,9 +173,8 @@ def generator_losses(runs: GeneratorRuns) -> Markup:
     """Draw both losses of one class's generators by step: thin lines are trainings, thick ones their mean."""
     figure, axes = new_chart(290)
     for series, network in enumerate(("discriminator", "generator")):
-        _draw_statistic(axes, runs, f"{network}_loss", series)
-        axes.lines[-1].set_label(network)
-    axes.set_ylabel("loss")
+        _draw_runs(axes, runs.curves, ("step", f"{network}_loss"), series, network)
+    _label_steps(axes, "loss")
     figure.legend(loc="outside lower left", ncols=2)
     return svg(figure, f"Losses of the generators of class {runs.name} by training step")
 
@@ -191,30 +186,38 @@ def generator_diversity(runs: GeneratorRuns) -> Markup:
     for level, words in ((1.0, "real images"), (COLLAPSE_FRACTION, "collapsed below this line")):
         axes.axhline(level, color=SOFT, linewidth=1, linestyle=DASHED)
         axes.text(1, level, words, transform=axes.get_yaxis_transform(), color=SOFT, va="bottom", ha="right")
-    _draw_statistic(axes, runs, "diversity", 0)
+    _draw_runs(axes, runs.curves, ("step", "diversity"), 0)
+    _label_steps(axes, "diversity")
     axes.set_ylim(0, max(1.12, axes.get_ylim()[1]))
-    axes.set_ylabel("diversity")
     return svg(figure, f"Diversity of the generators of class {runs.name} by training step")
 
 
-def _draw_statistic(axes: Axes, runs: GeneratorRuns, name: str, series: int) -> None:
-    curves = [([row["step"] for row in curve], [row.get(name) for row in curve]) for curve in runs.curves]
-    _draw_curves(axes, curves, series)
+def _label_steps(axes: Axes, y_label: str) -> None:
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("step")
+    axes.set(xlabel="step", ylabel=y_label)
 
 
-def _draw_curves(
-    axes: Axes, curves: Sequence[tuple[Sequence[float], Sequence[float | None]]], series: int, first: int = 0
+def _draw_runs(
+    axes: Axes,
+    runs: Sequence[Sequence[Mapping[str, float]]],
+    keys: tuple[str, str],
+    series: int,
+    label: str = "",
+    first: int = 0,
 ) -> NDArray[np.float64]:
-    """Draw curves thinly and their mean thickly, the mean with marks from the ``first`` point on; return the mean."""
-    for xs, ys in curves:
+    """Draw one key of runs' rows over another, each run thinly and their mean thickly; return the mean.
+
+    The mean, which has the label, has marks from the ``first`` point on.
+    """
+    along = [[row[keys[0]] for row in run] for run in runs]
+    up = [[row.get(keys[1]) for row in run] for run in runs]
+    for xs, ys in zip(along, up, strict=True):
         axes.plot(xs, np.array(ys, np.float64), color=colour(series), linewidth=1, alpha=0.38)
-    mean = column_means(ys for _, ys in curves)
-    longest = max((xs for xs, _ in curves), key=len, default=[])
+    mean = column_means(up)
     every = (first, max(1, len(mean) // _MARKS))
-    axes.plot(longest, mean, marker(series) + "-", color=colour(series), markevery=every, clip_on=False)
+    look: dict[str, Any] = {"color": colour(series), "markevery": every, "label": label or None, "clip_on": False}
+    axes.plot(max(along, key=len, default=[]), mean, marker(series) + "-", **look)
     return mean
 
 

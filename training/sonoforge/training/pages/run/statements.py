@@ -152,16 +152,15 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
     recipe = RECIPES.get(settings.recipe)
     side = settings.image_size or (recipe.image_size if recipe else "?")
     batch = f" of {settings.batch} images" if settings.batch else ""
+    batches = f", batches{batch}" if batch else ""
     if settings.steps is not None:
         length = f"{settings.steps} steps{batch}"
     elif settings.kimg is not None:
-        length = f"{settings.kimg:g} thousand images shown" + (f", batches{batch}" if batch else "")
+        length = f"{settings.kimg:g} thousand images shown{batches}"
     elif settings.epochs is not None:
-        length = f"{settings.epochs:g} epochs" + (f", batches{batch}" if batch else "")
+        length = f"{settings.epochs:g} epochs{batches}"
     else:
-        length = f"as many {recipe.budget.unit if recipe else 'epochs'} as published" + (
-            f", batches{batch}" if batch else ""
-        )
+        length = f"as many {recipe.budget.unit if recipe else 'epochs'} as published{batches}"
     ours = f"{side} px, {length}"
     if is_published_budget(settings):
         return f"the published budget: {ours}"
