@@ -7,7 +7,6 @@ import pytest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.crossval.arms import (
     added_counts,
-    canonical_name,
     changes_of,
     check_arms,
     classes_with_generators,
@@ -38,7 +37,7 @@ BUSI = (133, 437, 210)  # normal, benign, malignant
     ],
 )
 def test_a_name_says_how_many_images_are_added(name: str, canonical: str, added: dict[int, int]) -> None:
-    assert canonical_name(name) == canonical
+    assert find_arm(name).name == canonical
     assert added_counts(find_arm(name), BUSI) == added
     assert find_arm(canonical) == find_arm(name)
 

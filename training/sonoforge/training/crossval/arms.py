@@ -42,6 +42,7 @@ class Arm:
     added_weight: float = 1.0  # of each added image in the loss; a real one has 1
     class_weights: bool = False  # weight the loss by inverse class frequency
     augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
+    name: str = ""  # the shortest that it goes by: `gan` for `gan:1.0@1`; empty in `ARMS`
 
     @property
     def reads_generators(self) -> bool:
@@ -76,20 +77,40 @@ def find_arm(name: str, option: str = "--arms") -> Arm:
     Raises:
         SonoforgeError: No such name; says which there are, after the command-line ``option`` that it came from.
     """
-    arm, *_ = _parse(name, option)
-    return arm
-
-
-def canonical_name(name: str, option: str = "--arms") -> str:
-    """Return the shortest name of the same arm: ``gan`` for ``gan:1.0@1``."""
-    arm, stem = _parse(name, option)
-    dose = f"{_DOSE}{arm.dose:g}" if arm.dose != 1 else ""
-    share = f"{SHARE_MARK}{arm.real_share:g}" if arm.real_share != 1 else ""
-    return stem + dose + share
+    rest, marked, share = name.partition(SHARE_MARK)
+    stem, dosed, dose = rest.partition(_DOSE)
+    base = stem.removesuffix(_ALL)
+    if base not in ARMS or (stem != base and (not ARMS[base].fill or ARMS[base].all_classes)):
+        hint = did_you_mean(base, list(ARMS)) if base not in ARMS else ""
+        raise SonoforgeError(f"{option}: found {name!r}, expected {FORMS}{hint}")
+    arm = ARMS[base]
+    if dosed and not arm.fill:
+        raise SonoforgeError(f"{option}: found {name!r}, but {base} adds nothing that a dose could be of; write {base}")
+    dose_value = read_number(dose, MOST) if dosed else 1.0
+    share_value = read_number(share, 1) if marked else 1.0
+    if dose_value is None or share_value is None:
+        raise SonoforgeError(
+            f"{option}: found {name!r}, expected a dose above 0 and at most {MOST:g} after '{_DOSE}', and a share "
+            f"above 0 and at most 1 after '{SHARE_MARK}'"
+        )
+    everywhere = arm.all_classes or stem != base
+    said = f", {dose_value:g} times" if dose_value != 1 else ""
+    said = (", all classes" if stem != base else "") + said
+    said += f", {100 * share_value:g} % of the real images" if share_value != 1 else ""
+    shortest = stem + (f"{_DOSE}{dose_value:g}" if dose_value != 1 else "")
+    shortest += f"{SHARE_MARK}{share_value:g}" if share_value != 1 else ""
+    return dataclasses.replace(
+        arm,
+        title=arm.title + said,
+        dose=dose_value,
+        all_classes=everywhere,
+        real_share=share_value,
+        name=shortest,
+    )
 
 
 def final_name(name: str, option: str) -> str:
-    """Return the `canonical_name` of an arm that a final model is trained with, on all images.
+    """Return the shortest name of an arm that a final model is trained with, on all images.
 
     Raises:
         SonoforgeError: See `find_arm`; or it has a share of the real images, or is a comparator.
@@ -104,13 +125,13 @@ def final_name(name: str, option: str) -> str:
         raise SonoforgeError(
             f"{option}: found {name!r}, expected an arm without a share: a final model is made from all images"
         )
-    return canonical_name(name, option)
+    return arm.name
 
 
 def at_dose(name: str, dose: float) -> str:
-    """Return the `canonical_name` of the arm at another dose."""
+    """Return the shortest name of the arm at another dose."""
     stem, marked, share = name.partition(SHARE_MARK)
-    return canonical_name(f"{stem.partition(_DOSE)[0]}{_DOSE}{dose:g}{marked}{share}")
+    return find_arm(f"{stem.partition(_DOSE)[0]}{_DOSE}{dose:g}{marked}{share}").name
 
 
 def title_of(name: str) -> str:
@@ -133,7 +154,7 @@ def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]
         SonoforgeError: An unknown name, one that has a share already, or a share out of range or given twice.
     """
     if not shares:
-        return tuple(canonical_name(name) for name in arms)
+        return tuple(find_arm(name).name for name in arms)
     given = [name for name in arms if SHARE_MARK in name]
     if given:
         raise SonoforgeError(f"--arms: found {given[0]} beside --real-shares, expected arms without a share")
@@ -141,35 +162,7 @@ def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]
         found = ",".join(f"{share:g}" for share in shares)
         raise SonoforgeError(f"--real-shares: found {found}, expected each share once, above 0 and at most 1")
     ordered = sorted(shares, reverse=True)
-    return tuple(canonical_name(f"{name}{SHARE_MARK}{share:g}") for share in ordered for name in arms)
-
-
-def _parse(name: str, option: str) -> tuple[Arm, str]:
-    """Return the arm, and its name without dose and share."""
-    rest, marked, share = name.partition(SHARE_MARK)
-    stem, dosed, dose = rest.partition(_DOSE)
-    base = stem.removesuffix(_ALL)
-    if base not in ARMS or (stem != base and (not ARMS[base].fill or ARMS[base].all_classes)):
-        hint = did_you_mean(base, list(ARMS)) if base not in ARMS else ""
-        raise SonoforgeError(f"{option}: found {name!r}, expected {FORMS}{hint}")
-    arm = ARMS[base]
-    if dosed and not arm.fill:
-        raise SonoforgeError(f"{option}: found {name!r}, but {base} adds nothing that a dose could be of; write {base}")
-    dose_value = read_number(dose, MOST) if dosed else 1.0
-    share_value = read_number(share, 1) if marked else 1.0
-    if dose_value is None or share_value is None:
-        raise SonoforgeError(
-            f"{option}: found {name!r}, expected a dose above 0 and at most {MOST:g} after '{_DOSE}', and a share "
-            f"above 0 and at most 1 after '{SHARE_MARK}'"
-        )
-    everywhere = arm.all_classes or stem != base
-    said = f", {dose_value:g} times" if dose_value != 1 else ""
-    said = (", all classes" if stem != base else "") + said
-    said += f", {100 * share_value:g} % of the real images" if share_value != 1 else ""
-    changed = dataclasses.replace(
-        arm, title=arm.title + said, dose=dose_value, all_classes=everywhere, real_share=share_value
-    )
-    return changed, stem
+    return tuple(find_arm(f"{name}{SHARE_MARK}{share:g}").name for share in ordered for name in arms)
 
 
 def read_number(text: str, most: float) -> float | None:
