@@ -50,7 +50,7 @@ def tasks(arms: tuple[str, ...], protocol: str = "sealed", seeds: int = 2) -> li
 
 
 def classes(found: list[FoldTask]) -> Counter[int]:
-    return Counter(work.label for work in needed_generators(found))
+    return Counter(label for _, label in needed_generators(found))
 
 
 def test_doses_share_the_generators_of_their_fold_and_seeds_share_none() -> None:

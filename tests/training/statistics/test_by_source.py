@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from sonoforge.training.statistics.by_source import describe_sources
 from sonoforge.training.statistics.calibration import (
     conformal_thresholds,
     cross_fitted_temperature,
     expected_calibration_error,
 )
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
-from sonoforge.training.statistics.tables import evaluate
+from sonoforge.training.statistics.tables import describe_sources, evaluate
 
 CLASSES = ("normal", "benign", "malignant")
 

@@ -51,6 +51,7 @@ from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import calibration
 from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import ConformalResult
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
 _MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
@@ -187,21 +188,22 @@ def record_model(
     grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
     looks = TrainingLooks(trained.trust.upright, white, grain, colour)
+    evaluation = _evaluate(held_out, classes, trained, provenance)
     record = ModelRecord(
         name=provenance.name,
         version="1.0.0",
         classes=classes,
         shared_blocks=settings.frozen_blocks,
         mirror=settings.mirror,
-        temperature=calibration.fit_temperature(held_out.predictions.labels, held_out.predictions.probabilities),
-        conformal=_prediction_sets(held_out.predictions, classes),
+        temperature=evaluation["temperature"],
+        conformal=_prediction_sets(held_out.predictions, evaluation["temperature"], evaluation["conformal"]),
         trust=record_trust(held_out.trust, held_out.predictions, looks),
         quality={
             **ranges,
             "scan": scan_bands(cache, indices, settings.preprocessing),
         },
         training=training,
-        evaluation=_evaluate(held_out, classes, trained, provenance),
+        evaluation=evaluation,
         crop=settings.crop,
         image_size=settings.preprocessing.size,
         look=settings.look,
@@ -224,18 +226,15 @@ def record_model(
     return record
 
 
-def _prediction_sets(held_out: Predictions, classes: tuple[str, ...]) -> ConformalRecord:
+def _prediction_sets(held_out: Predictions, temperature: float, measured: ConformalResult) -> ConformalRecord:
     """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds."""
-    labels, raw = held_out.labels, held_out.probabilities
-    calibrated = calibration.cross_fitted_temperature(labels, raw, held_out.parts)
-    coverage, set_size = calibration.conformal_coverage(labels, calibrated, held_out.parts, ALPHA)
-    scaled = calibration.apply_temperature(raw, calibration.fit_temperature(labels, raw))
-    thresholds = calibration.conformal_thresholds(labels, scaled, ALPHA)
+    scaled = calibration.apply_temperature(held_out.probabilities, temperature)
+    thresholds = calibration.conformal_thresholds(held_out.labels, scaled, ALPHA)
     return ConformalRecord(
         alpha=ALPHA,
-        thresholds=dict(zip(classes, thresholds.tolist(), strict=True)),
-        measured_coverage=dict(zip(classes, coverage.tolist(), strict=True)),
-        mean_set_size=set_size,
+        thresholds=dict(zip(measured["coverage"], thresholds.tolist(), strict=True)),
+        measured_coverage=measured["coverage"],
+        mean_set_size=measured["mean_set_size"],
     )
 
 

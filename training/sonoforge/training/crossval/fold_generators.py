@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -27,11 +26,8 @@ LEAST_IMAGES = 2
 """That a generator can be trained on."""
 
 
-class GeneratorTask(NamedTuple):
-    """One generator, to be trained in this process or another."""
-
-    task: FoldTask  # one of the folds that draw from it
-    label: int  # its class; of a conditional one, any
+GeneratorTask = tuple[FoldTask, int]
+"""One generator, to be trained in this process or another: a fold that draws from it, its class (of all, any)."""
 
 
 def seen_by_generators(task: FoldTask) -> Indices:
@@ -50,13 +46,13 @@ def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
         if task.own_arm.fill == "curated":
             groups = np.array(task.plan.groups)[seen_by_generators(task)]
             check_enough_groups(f"the training part of {task.name}", groups)
-    for work in needed_generators(tasks):
-        labels = np.array(work.task.plan.labels)[seen_by_generators(work.task)]
-        of_all = generator_name("", work.task.settings.generator) == ALL_CLASSES
-        found = len(labels) if of_all else int((labels == work.label).sum())
+    for task, label in needed_generators(tasks):
+        labels = np.array(task.plan.labels)[seen_by_generators(task)]
+        of_all = generator_name("", task.settings.generator) == ALL_CLASSES
+        found = len(labels) if of_all else int((labels == label).sum())
         if found < LEAST_IMAGES:
             raise SonoforgeError(
-                f"{work.task.name}: found {found} image of {cache.dataset.classes[work.label]} to train its generator "
+                f"{task.name}: found {found} image of {cache.dataset.classes[label]} to train its generator "
                 f"on, expected at least {LEAST_IMAGES}; add images, or take more --folds or fewer --inner-folds"
             )
     for task in tasks:
@@ -92,7 +88,7 @@ def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
             counts = np.bincount(labels[seen_by_generators(task)], minlength=labels.max() + 1)
             for label in classes_with_generators(task.own_arm, counts.tolist()):
                 name = generator_name(str(label), task.settings.generator)
-                found.setdefault((generator_job(task).folder, name), GeneratorTask(task, label))
+                found.setdefault((generator_job(task).folder, name), (task, label))
     return list(found.values())
 
 
@@ -109,7 +105,7 @@ def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None
 
 def _begun(work: GeneratorTask) -> Sequence[Path]:
     """Return the folder of a generator whose training may have begun."""
-    return (generator_job(work.task).folder,)
+    return (generator_job(work[0]).folder,)
 
 
 def _train(work: GeneratorTask) -> str:

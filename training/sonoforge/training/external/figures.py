@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.external.collections import Meanings
-from sonoforge.training.statistics.by_source import describe_source, pair_areas
 from sonoforge.training.statistics.calibration import brier_score, expected_calibration_errors
 from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity
 from sonoforge.training.statistics.flagged import compare_flagged
@@ -19,6 +18,7 @@ from sonoforge.training.statistics.intervals import Floats, Labels, group_bootst
 from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import FlagResult, Interval, SensitivityAt, SourceFigures
+from sonoforge.training.statistics.tables import describe_source, pair_areas
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self

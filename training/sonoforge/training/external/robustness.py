@@ -23,9 +23,9 @@ from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.external.collections import Meanings
 from sonoforge.training.external.figures import Answers, DisturbedFigures, Robustness, collapse
-from sonoforge.training.statistics.by_source import second_of_two
 from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import Floats, group_bootstrap, paired_bootstrap, wilson_by_group
+from sonoforge.training.statistics.tables import second_of_two
 
 Levels = NDArray[np.float64]
 """(H, W) grey levels, 0..255."""

@@ -20,10 +20,10 @@ from sonoforge.training.external.figures import Answers, Collection, Robustness,
 from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.pages import blocks, charts
 from sonoforge.training.pages.embedding import embed
-from sonoforge.training.statistics.by_source import told_apart
 from sonoforge.training.statistics.calibration import reliability
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.intervals import Floats
+from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
 
 REPORT = "report.html"

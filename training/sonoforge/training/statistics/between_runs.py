@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import classification
-from sonoforge.training.statistics.by_source import ToldApart, told_apart
 from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import Figure, Floats, Labels, group_weights, percentile_interval
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.tables import ToldApart, told_apart
 
 
 class ComparedFigure(TypedDict):

@@ -107,9 +107,9 @@ class OneAgainstRest(TypedDict):
 class SourceFigures(TypedDict):
     """Images of one collection or device (``kind``): how many of each class, and how well they are told apart.
 
-    ``auc`` is keyed as ``malignant against benign``, ``normal against the rest`` and `by_source.MACRO`,
+    ``auc`` is keyed as ``malignant against benign``, ``normal against the rest`` and `tables.MACRO`,
     ``sensitivity_at`` by class against the rest; ``ece`` is of calibrated answers, ``coverage`` the share of images
-    whose prediction set holds the true class.  See `by_source`.
+    whose prediction set holds the true class.  See `tables.describe_sources`.
     """
 
     kind: str
