@@ -40,12 +40,11 @@ def test_it_finds_the_minimum_of_a_bowl_better_than_as_many_random_places() -> N
         asked.append(place.copy())
         return float(((place - 1) ** 2).sum())
 
-    found = minimise(bowl, low, high, Swarm(cats=12, rounds=40), np.random.default_rng(0))
+    best, cost = minimise(bowl, low, high, Swarm(cats=12, rounds=40), np.random.default_rng(0))
     calls, places = len(asked), np.array(asked)
     assert (places >= low).all() and (places <= high).all()
-    assert found.cost == bowl(found.place) == ((places - 1) ** 2).sum(axis=1).min()
-    assert list(found.history) == sorted(found.history, reverse=True) and len(found.history) == 41
+    assert cost == bowl(best) == ((places - 1) ** 2).sum(axis=1).min()
     drawn = np.random.default_rng(1).uniform(low, high, (calls, 3))
-    assert found.cost < ((drawn - 1) ** 2).sum(axis=1).min()
-    again = minimise(bowl, low, high, Swarm(cats=12, rounds=40), np.random.default_rng(0))
-    assert (again.place == found.place).all()
+    assert cost < ((drawn - 1) ** 2).sum(axis=1).min()
+    again, _ = minimise(bowl, low, high, Swarm(cats=12, rounds=40), np.random.default_rng(0))
+    assert (again == best).all()

@@ -88,26 +88,17 @@ class Swarm(NamedTuple):
     pull: float = 2.0  # c1, the velocity's pull towards the best place
 
 
-class Found(NamedTuple):
-    """The best place (D,), its cost, and the best cost after each round, the start included."""
-
-    place: Floats
-    cost: float
-    history: tuple[float, ...]
-
-
 def minimise(
     cost: Callable[[Floats], float], low: Floats, high: Floats, swarm: Swarm, rng: np.random.Generator
-) -> Found:
+) -> tuple[Floats, float]:
     """Search the box from ``low`` to ``high`` (D,) for the place (D,) of the least cost.
 
-    Places are kept in the box; a velocity is at most the box's side.
+    Places are kept in the box; a velocity is at most the box's side.  Returns the place and its cost.
     """
     places = rng.uniform(low, high, (swarm.cats, len(low)))
     velocities = rng.uniform(-1, 1, places.shape) * (high - low)
     costs = np.array([cost(place) for place in places])
     best, least = places[costs.argmin()].copy(), float(costs.min())
-    history = [least]
     tracers = max(1, round(swarm.tracing * swarm.cats))
     for _ in range(swarm.rounds):
         tracing = np.zeros(swarm.cats, bool)
@@ -127,8 +118,7 @@ def minimise(
                 places[cat], costs[cat] = copies[chosen], own[chosen]
             if costs[cat] < least:
                 best, least = places[cat].copy(), float(costs[cat])
-        history.append(least)
-    return Found(best, least, tuple(history))
+    return best, least
 
 
 def seek(place: Floats, swarm: Swarm, rng: np.random.Generator) -> Floats:
@@ -248,15 +238,15 @@ def _fit_tuned(train: TrainingFold, seed: int, swarm: Swarm) -> Any:
     """Let a cat swarm choose a perceptron by its errors on one inner part, and fit the best to all images."""
     learn, check = _inner_parts(train, seed)[0]
 
-    def errors(place: NDArray[np.float64]) -> float:
-        tried = _fit_perceptron(place, train.features[learn], train.labels[learn], seed)
+    def errors(tried_at: NDArray[np.float64]) -> float:
+        tried = _fit_perceptron(tried_at, train.features[learn], train.labels[learn], seed)
         return float((tried.predict(train.features[check]) != train.labels[check]).mean())
 
-    found = minimise(errors, LOW, HIGH, swarm, np.random.default_rng(derive_seed(seed, "cat swarm")))
-    units, penalty, rate = _meaning(found.place)
+    place, cost = minimise(errors, LOW, HIGH, swarm, np.random.default_rng(derive_seed(seed, "cat swarm")))
+    units, penalty, rate = _meaning(place)
     log.info("cat swarm: %d hidden units, penalty %.1e, learning rate %.1e: %.3f wrong of one inner part",
-             units, penalty, rate, found.cost)  # fmt: skip
-    return _fit_perceptron(found.place, train.features, train.labels, seed)
+             units, penalty, rate, cost)  # fmt: skip
+    return _fit_perceptron(place, train.features, train.labels, seed)
 
 
 def _meaning(place: NDArray[np.float64]) -> tuple[int, float, float]:
