@@ -123,11 +123,7 @@ def _answer(values: dict[str, Any], key: Key) -> Answer:
     if not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"seconds is {seconds}")
     mark = values.get("mark")
-    return Answer(kind, confidence, class_name, None if mark is None else _place(mark), seconds)
-
-
-def _place(mark: dict[str, Any]) -> tuple[float, float]:
-    place = float(mark["x"]), float(mark["y"])
-    if not all(0 <= part <= 1 for part in place):
+    place = None if mark is None else (float(mark["x"]), float(mark["y"]))
+    if place and not all(0 <= part <= 1 for part in place):
         raise ValueError(f"mark is at {place}")
-    return place
+    return Answer(kind, confidence, class_name, place, seconds)

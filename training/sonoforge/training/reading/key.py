@@ -7,7 +7,6 @@ orders of a small sheet could be tried until one has the hash.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,13 +75,9 @@ def _parsed(values: dict[str, Any]) -> Key:
     if values.pop("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT!r}")
     entries = tuple(Entry(**entry) for entry in values.pop("entries"))
-    _check(entries)
-    return Key(**{**values, "classes": tuple(values["classes"])}, entries=entries)
-
-
-def _check(entries: Sequence[Entry]) -> None:
     if [entry.number for entry in entries] != list(range(1, len(entries) + 1)):
         raise ValueError("its images are not numbered 1, 2, 3, ...")
     unknown = [entry.kind for entry in entries if entry.kind not in KINDS]
     if unknown:
         raise ValueError(f"an image is called {unknown[0]!r}")
+    return Key(**{**values, "classes": tuple(values["classes"])}, entries=entries)
