@@ -56,11 +56,9 @@ def app_files(
 ) -> dict[str, bytes]:
     """Return every file of the app by its path.
 
-    Args:
-        classifier: What the page answers as: with the same file of the same bundle, cropping and abstaining as it does.
-        generator: What draws on the page of synthetic images; None for an app without that page.
-        webgpu: Whether the page offers to compute on a graphics processor.
-        archive: onnxruntime-web's ``.tgz``, see `read_files`.
+    The page answers with the same file of the same bundle as the classifier, cropping and abstaining as it does; only
+    with a generator there is a page of synthetic images.  ``webgpu``: whether the page offers to compute on a graphics
+    processor; ``archive``: see `read_files`.
 
     Raises:
         SonoforgeError: The page cannot answer with this file, or a file cannot be had.
@@ -167,12 +165,7 @@ def _golden(classifier: Classifier) -> tuple[dict[str, bytes], dict[str, Any] | 
 
 
 def about_distance(generator: Bundle[GeneratorManifest], answers: str) -> str:
-    """Say in a line whether the page can measure KID.
-
-    Args:
-        generator: The generator.
-        answers: SHA-256 of the classifier's file that answers.
-    """
+    """Say in a line whether the page can measure KID; ``answers`` is the SHA-256 of the file that answers."""
     reference = generator.manifest.reference
     if reference is None:
         return "no KID: the bundle records no training images; export it again with --reference"

@@ -51,9 +51,7 @@ def read_weights(path: Path, choices: str) -> Weights:
 def download_weights(name: str, ways_out: str) -> Weights:
     """Let torchvision download its own weights, once, into torch's folder (``TORCH_HOME``).
 
-    Args:
-        name: torchvision's, for example ``MobileNet_V2_Weights.IMAGENET1K_V1``.
-        ways_out: What the user may give instead, for the message.
+    ``name`` is torchvision's, such as ``MobileNet_V2_Weights.IMAGENET1K_V1``; ``ways_out``: what may be given instead.
 
     Raises:
         SonoforgeError: There is no network, or what came is not what torchvision published.

@@ -16,15 +16,10 @@ _FREE = ("test_curves", "teachers")  # the first changes no network; the second 
 
 
 def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
-    """Return the record with what these runs measured.
+    """Return the record with what these runs measured, in the place of tables of the same kind that it had.
 
-    Args:
-        record: Of the bundle's model.
-        folders: Runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate
-            --robustness`` with a bundle whose network was trained without the collection.
-
-    Returns:
-        The record with these tables in the place of those of the same kind that it had.
+    They are runs of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``, and of ``validate
+    --robustness`` with a bundle whose network was trained without the collection.
 
     Raises:
         SonoforgeError: A run of another kind, or of networks that were trained otherwise than the bundle's; only the

@@ -60,12 +60,7 @@ def refuse_other_folder(folder: Path, task: str) -> None:
 def replacing_bundle(folder: Path, task: str) -> Iterator[Path]:
     """Fill a folder under a temporary name; it becomes the bundle at the end, or not at all.
 
-    Args:
-        folder: The bundle's; an existing bundle is replaced, and stays unchanged if an error is raised.
-        task: The new bundle's: a bundle of another task is not replaced.
-
-    Yields:
-        The empty folder to fill.
+    An existing bundle of the same task is replaced, and stays unchanged if an error is raised.
 
     Raises:
         SonoforgeError: ``folder`` holds something that is not a bundle of this task, or cannot be written.
@@ -86,13 +81,9 @@ def _formats(folder: Path) -> set[str]:
 
 
 def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
-    """Write the files and the manifest; formats are added by `add_formats`.
+    """Write the files, the ONNX file first, and the manifest into an empty folder; `add_formats` adds formats.
 
-    Args:
-        folder: An empty folder.
-        task: ``classification`` or ``generation``.
-        about: The manifest's other keys; ``name``, ``version`` and ``intended_use`` among them.
-        contents: Files by name, the ONNX file first.
+    ``about`` has the manifest's other keys, ``name``, ``version`` and ``intended_use`` among them.
     """
     files = {name: file_entry(data) for name, data in contents.items()}
     files[next(iter(contents))] |= {"precision": "fp32", "format": "onnx"}

@@ -101,10 +101,8 @@ def lower(
         only: XNNPACK's names of what it shall run; empty for all that it can.
 
     Raises:
-        SonoforgeError: ExecuTorch is not installed.
         GateError: ExecuTorch cannot lower the network.
     """
-    _require()
     from executorch.backends.xnnpack.partition.config import (  # noqa: PLC0415 - optional, and slow
         ALL_PARTITIONER_CONFIGS,
     )
@@ -134,7 +132,6 @@ def fold(module: nn.Module, examples: tuple[Tensor, ...]) -> nn.Module:
     x86 core, one of StyleGAN2 44 s; folded, 0.13 and 0.25 s.  Do not fold a network from `quantise`: its weights would
     become float32.
     """
-    _require()
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass  # noqa: PLC0415 - optional, and slow
 
     folded: nn.Module = constant_prop_pass(torch.export.export(module, examples)).module()
@@ -147,7 +144,6 @@ def quantise(module: nn.Module, batches: Iterable[tuple[Tensor, ...]], left: re.
 
     It is in evaluation mode, on the CPU, and calibrated with at least one batch of inputs, all of one shape.
     """
-    _require()
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (  # noqa: PLC0415 - optional, and slow
         XNNPACKQuantizer,
         get_symmetric_quantization_config,
@@ -196,9 +192,8 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     """Load a program ``.pte``, lowered for one row; ``threads`` are those of this whole process.
 
     Raises:
-        SonoforgeError: ExecuTorch is not installed, or cannot load the file.
+        SonoforgeError: ExecuTorch cannot load the file.
     """
-    _require()
     from executorch.extension.pybindings import portable_lib  # noqa: PLC0415 - optional, and slow
     from executorch.runtime import Runtime  # noqa: PLC0415
 
@@ -221,8 +216,3 @@ def open_file(path: Path, threads: int = 1) -> Answer:
         return [torch.cat(outputs).numpy() for outputs in zip(*answers, strict=True)]
 
     return answer
-
-
-def _require() -> None:
-    if why := missing():
-        raise SonoforgeError(why)

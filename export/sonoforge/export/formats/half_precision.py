@@ -37,15 +37,11 @@ SMALLEST = 1024
 
 
 def to_half(model: bytes, kept: int = 0) -> bytes:
-    """Store the weights in float16 and compute in it, with float32 inputs and outputs.
+    """Store the weights of a float32 ONNX file in float16 and compute in it, with float32 inputs and outputs.
 
-    Args:
-        model: A float32 ONNX file.
-        kept: Number of first convolutions that stay in float32; if any, so does what lies behind the last feature map.
-
-    Returns:
-        The ONNX file, with the same inputs, outputs and metadata.  A processor without 16-bit arithmetic computes it in
-        float32 and rounds in between, which is slower than the float32 file.
+    The first convolutions, ``kept`` of them, stay in float32; if any, so does what lies behind the last feature map.  A
+    processor without 16-bit arithmetic computes the file in float32 and rounds in between, which is slower than the
+    float32 file.
 
     Raises:
         GateError: The converted model is not valid.

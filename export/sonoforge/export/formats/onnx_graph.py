@@ -135,14 +135,16 @@ def to_onnx(graph: nn.Module, side: int, metadata: Mapping[str, str]) -> bytes:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress a compiler's messages about other back ends and torch's own deprecations."""
-    level = logging.root.manager.disable
+    """Suppress a converter's messages about other back ends and torch's own deprecations."""
+    level, handler = logging.root.manager.disable, logging.NullHandler()
     logging.disable(logging.WARNING)
+    logging.root.addHandler(handler)  # else a warning to the root would install one that writes to the screen for good
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.root.removeHandler(handler)
         logging.disable(level)
 
 

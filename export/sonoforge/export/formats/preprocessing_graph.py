@@ -38,12 +38,7 @@ def with_preprocessing(model: bytes, preprocessing: Preprocessing) -> bytes:
     0.03 % of an image's pixels (median), 1.6 % at most.  Values are then looked up in the table of
     `Preprocessing.normalise`: the same levels give the same bits.
 
-    Args:
-        model: An ONNX file with one input (batch, 3, S, S) float32.
-        preprocessing: How the network's input is made from an image.
-
-    Returns:
-        The ONNX file, with the outputs and metadata of ``model``.
+    ``model`` is an ONNX file with one input (batch, 3, S, S) float32; outputs and metadata stay.
 
     Raises:
         SonoforgeError: The file's input is not of the preprocessing's size.

@@ -4,10 +4,9 @@ import contextlib
 import inspect
 import io
 import json
-import logging
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from sonoforge.export.formats.onnx_graph import answers_of, finish, metadata_of, named
+from sonoforge.export.formats.onnx_graph import answers_of, finish, metadata_of, named, quiet
 from sonoforge.export.formats.source import Source
 from sonoforge.runtime.errors import GateError
 
@@ -62,7 +61,7 @@ class Quantised:
         return shifts and self.agreement >= criterion.agreement
 
 
-def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion | None = None) -> Quantised:
+def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion = Criterion()) -> Quantised:
     """Quantise a classifier's convolutions: activations uint8, weights int8 with a scale for each output channel.
 
     Ranges of activations are the smallest and largest values on the calibration images.  The probabilities are compared
@@ -73,18 +72,13 @@ def to_int8(model: bytes, inputs: NDArray[np.float32], criterion: Criterion | No
     are small and suffer most.  Where that misses the criterion, the other convolutions are ranked by what quantising
     each one alone does to the logits, and the worst 1, 2, 4, ... also stay in float32, until it is met.
 
-    Args:
-        model: A float32 ONNX file with the outputs ``logits`` and ``probabilities``.
-        inputs: (N, 3, S, S) preprocessed calibration images, about 128 of the training set.
-        criterion: What must hold; None for the defaults.
-
-    Returns:
-        The same bytes for the same model and images on one kind of processor.
+    ``model`` is a float32 ONNX file with the outputs ``logits`` and ``probabilities``, ``inputs`` are preprocessed
+    calibration images (N, 3, S, S), about 128 of the training set.  On one kind of processor, the same model and images
+    give the same bytes.
 
     Raises:
         GateError: No choice of layers meets the criterion.
     """
-    criterion = criterion or Criterion()
     original = named(model)
     features, kept = _feature_convolutions(original), _always_kept(original)
     mixtures = ((inputs + np.roll(inputs, 1, axis=0)) / 2).astype(np.float32)
@@ -172,7 +166,7 @@ def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
 
 def write_int8(source: Source) -> bytes:
     """Write ``model.int8.onnx`` from the calibration images; see `to_int8`."""
-    criterion = _LOOKS_TWICE if source.has_second_pass else None
+    criterion = _LOOKS_TWICE if source.has_second_pass else Criterion()
     return to_int8(source.onnx, source.preprocessing.normalise(source.calibration), criterion).data
 
 
@@ -270,7 +264,9 @@ def _quantise(
     keeps = ranges is not None and "calibration_cache_path" in inspect.signature(quantize_static).parameters
     copy = onnx.ModelProto()
     copy.CopyFrom(model)  # the quantiser changes what it gets
-    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder, _silence():
+    # The quantiser gives advice: it prints, and logs to the root logger.
+    output = contextlib.redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder, quiet(), output:
         target = Path(folder) / "model.onnx"
         quantize_static(
             copy,
@@ -296,18 +292,3 @@ def _quantise(
         _shift_shared(changed)
         _drop_zero_points(changed)
     return changed
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Suppress the quantiser's advice: it prints, and logs to the root logger."""
-    root = logging.getLogger()
-    handler, level = logging.NullHandler(), root.level
-    root.addHandler(handler)  # else logging would permanently install one that writes to the screen
-    root.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)

@@ -46,12 +46,9 @@ def trace_file(
 ) -> bytes:
     """Trace any network and return the file's bytes: the same bytes for the same network, without host paths.
 
-    Args:
-        module: In evaluation mode, on the CPU.  Its batch is free if it reads the tensors' shapes; what it reads by
-            ``len`` or ``int`` is fixed to that of the examples.
-        examples: Inputs to trace with; two rows each, where the batch is free.
-        metadata: The extra files of these names.
-        lite: Whether it is for the mobile lite interpreter.
+    It is in evaluation mode, on the CPU.  Its batch is free if it reads the tensors' shapes, and then the examples have
+    two rows; what it reads by ``len`` or ``int`` is fixed to that of the examples.  ``metadata`` are extra files by
+    name; ``lite`` is for the mobile lite interpreter.
     """
     with torch.no_grad():
         # Freezing, which makes weights constants, would fold batch normalisation, too, but copy the weights of layers

@@ -78,11 +78,9 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
     Fewer than `FEWEST` are judged in variants of each, see `Variant`.  Simulated breast scans stand in only for a
     bundle that was trained on images of the shipped one, or on such scans.
 
-    Args:
-        data: A folder of images, ``phantom``, or empty for the run's own.
-        run: The run folder, whose ``predictions.csv`` has the sealed answers; None for a bundle.
-        settings: The run's settings (``data``, ``images``, ``seed``, ``cache``), empty for a bundle.
-        model: What was trained.
+    ``data`` is a folder of images, ``phantom``, or empty for the run's own; ``run`` the run folder, whose
+    ``predictions.csv`` has the sealed answers, with its settings (``data``, ``images``, ``seed``, ``cache``); for a
+    bundle None and none.
 
     Raises:
         SonoforgeError: No such folder, or no images and none given.

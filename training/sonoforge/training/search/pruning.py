@@ -34,13 +34,7 @@ class Past(NamedTuple):
 
 
 def gives_up(rules: Sequence[str], past: Sequence[Past], own: Reports) -> bool:
-    """Return whether any of these rules gives a training up after its last measurement.
-
-    Args:
-        rules: Of `pruning.RULES`.
-        past: The trainings that ended before.
-        own: Its measurements so far, one at least.
-    """
+    """Return whether any of these `RULES` gives a training up after its last measurement; ``own`` has one at least."""
     known = [(one.complete, dict(one.reports)) for one in past]
     return any(RULES[rule](known, own) for rule in rules)
 

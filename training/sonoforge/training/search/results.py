@@ -74,12 +74,9 @@ def table_columns(searched: Sequence[Searched]) -> list[str]:
 
 
 def pareto_front(trials: Sequence[Trial], metric: str, cost: str) -> list[Trial]:
-    """Return the trials that no other beats in the metric without a higher cost, the cheapest first.
+    """Return the trials that no other beats in the metric without a higher cost, one of `COSTS`, the cheapest first.
 
-    Args:
-        trials: Only those that came to their end, and whose cost is known, are compared.
-        metric: ``kid`` or ``fid``; lower is better.
-        cost: Another figure of which less is better, of `COSTS`.
+    Only those that came to their end, and whose cost is known, are compared.
     """
     compared = [trial for trial in trials if trial.complete and trial.details.get(cost) is not None]
     front: list[Trial] = []
@@ -94,12 +91,7 @@ _NOT_IN_COMMANDS = {"metrics", "every", "tick_steps", "stop_after", "seed", "hel
 
 
 def train_command(data: str, settings: GanSettings) -> str:
-    """Return the ``gan train`` that trains with these settings anew.
-
-    Args:
-        data: Flags of the data.
-        settings: Of a trial.
-    """
+    """Return the ``gan train`` that trains with these settings anew, on the data of these flags."""
     words = [f"sonoforge gan train {data}"]
     for field in dataclasses.fields(GanSettings):
         value = getattr(settings, field.name)

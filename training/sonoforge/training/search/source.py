@@ -59,11 +59,7 @@ def with_space(source: Source) -> Source:
 
 @functools.lru_cache(maxsize=2)  # of one recipe at a time; a process has many trials of it
 def open_source(source: Source, seed: int) -> Opened:
-    """Read the images and open the networks.
-
-    Args:
-        source: Of one recipe.
-        seed: Of the choice of images that are set apart.
+    """Read the images and open the networks of one recipe; the seed chooses the images that are set apart.
 
     Raises:
         SonoforgeError: Bad settings or images, or others than where the search was begun.

@@ -96,12 +96,9 @@ Values = Mapping[str, Value]
 
 
 def recipe_space(recipe: Recipe, settings: GanSettings, narrowed: Sequence[Parameter]) -> tuple[Parameter, ...]:
-    """Return what is searched of a recipe, with absolute ranges.
+    """Return what is searched of a recipe, to which the settings are applied, with absolute ranges.
 
-    Args:
-        recipe: With the settings applied.
-        settings: As the user gave them; an option that is set there is fixed, and not searched.
-        narrowed: Ranges of the user, from `read_search`, in place of the table's.
+    An option that is set in the settings is fixed.  ``narrowed`` are the user's ranges, in place of the table's.
 
     Raises:
         SonoforgeError: Everything that applies to the recipe is fixed.
@@ -185,13 +182,7 @@ def rounded(value: Value) -> Value:
 
 
 def with_values(settings: GanSettings, recipe: Recipe, values: Values) -> GanSettings:
-    """Return settings with a trial's values in them.
-
-    Args:
-        settings: As the user gave them.
-        recipe: With these settings applied.
-        values: By name of the parameter.
-    """
+    """Return settings with a trial's values in them, by name of the parameter; the recipe has the settings applied."""
     changes: dict[str, Any] = {
         name.replace("-", "_"): value for name, value in values.items() if name not in REGULARISER_NAMES
     }

@@ -99,11 +99,9 @@ class Strategy(Protocol):
         """Number of the oldest trials by which a trial is chosen once they have ended; None: by all that have then."""
 
     def suggest(self, trial: optuna.Trial, before: Sequence[Trial]) -> Values:
-        """Choose what a trial tries; the same arguments give the same answer.
+        """Choose what a trial, Optuna's own, tries; the same arguments give the same answer.
 
-        Args:
-            trial: Optuna's own, for its samplers.
-            before: All trials before it; those beyond the horizon as if they were under way.
+        ``before`` are all trials before it, those beyond the horizon as if they were under way.
         """
 
     def inheritable(self, trials: Sequence[Trial]) -> set[int]:
@@ -230,14 +228,9 @@ def search(
     task: Callable[[Trial], Any],
     reads: Reads = reads_nothing,
 ) -> Iterator[Trial]:
-    """Do all trials that are missing, and yield each once it is kept.
+    """Do all trials that are missing, of one study after the other, and yield each once it is kept.
 
-    Args:
-        studies: One after the other, as workers become free.
-        workers: Who does the trials.
-        run: A module-level function of a task.
-        task: Makes a trial's task.
-        reads: See `Workers.run`.
+    ``run`` is a module-level function of a task, which ``task`` makes of a trial; ``reads``: see `Workers.run`.
     """
     by_name = {study.name: study for study in studies}
     tasks = (None if trial is None else task(trial) for study in studies for trial in study.wanted())

@@ -70,12 +70,7 @@ def reads(task: TrialTask) -> tuple[Path, ...]:
 
 
 def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = None) -> Training:
-    """Make a training with these settings ready, with a tick at each measurement.
-
-    Args:
-        opened: What all trials share.
-        settings: Of the trial.
-        weights: Of the trial whose weights it starts from, if any.
+    """Make a training with these settings ready, with a tick at each measurement, perhaps from a trial's weights.
 
     Raises:
         SonoforgeError: Settings that do not go together, or too few images.
@@ -153,11 +148,7 @@ def generator_latency(folder: Path) -> float:
 
 
 def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
-    """Measure a trial's last generator against the images that no trial was trained on or chosen by.
-
-    Returns:
-        As `ticks.measure_metrics`; empty where no images were set apart.
-    """
+    """Measure a trial's last generator against the images set apart, if any; see `ticks.measure_metrics`."""
     if opened.apart is None or opened.pretrained.space is None:
         return {}
     generator = load_generator(folder, opened.device)
@@ -209,9 +200,7 @@ class _Watch:
     def look(self, rows: Sequence[Mapping[str, Any]], over: bool = False) -> None:
         """Report the measurements that are new; those are numbered by the share of the budget at which they lie.
 
-        Args:
-            rows: The ticks so far.
-            over: Whether the time was over, so that one before the first share counts for it.
+        Where the time is over, one before the first share counts for it.
         """
         for row in rows:
             number = max(round(MEASUREMENTS * row["step"] / self._steps), int(over))

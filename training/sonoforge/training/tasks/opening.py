@@ -40,14 +40,9 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[Workers]:
-    """Make workers for several calls of `Workers.run`.
+    """Make workers for several calls of `Workers.run`, no more than tasks are left.
 
     An error waits for the tasks that are under way; an interruption ends them in the middle, as a kill does.
-
-    Args:
-        settings: Which ones.
-        folder: The run folder.
-        most: Tasks that are left; more workers are of no use.
 
     Raises:
         SonoforgeError: There is no such cluster, or Ray is not installed.

@@ -286,13 +286,9 @@ class Cluster:
 
 
 def do_task(work: bytes, index: int, home: Home, files: Mapping[str, Any] | None) -> bytes:
-    """Do one task where Ray has put it.
+    """Do one task where Ray has put it, of all that are packed in ``work``.
 
-    Args:
-        work: The function and all tasks, packed.
-        index: Of the task.
-        home: Where it comes from.
-        files: What it reads from the run folder, by path; None if nothing was sent, as all machines may see it.
+    ``files`` are what it reads from the run folder, by path; None if nothing was sent, as all machines may see it.
 
     Returns:
         The result and the files that it wrote outside the run folder, packed; `_UNSEEN` if files must be sent.

@@ -75,13 +75,9 @@ def open_images(config: TrialsConfig, settings: GanSettings) -> tuple[Source, Op
 
 
 def about_search(about: page.About, config: TrialsConfig, opened: Opened, length: str = "") -> page.About:
-    """Complete what the page says of a search by its images and budget.
+    """Complete what the verb says of a search by its images and budget.
 
-    Args:
-        about: What the verb says.
-        config: Of the verb.
-        opened: Of the first study.
-        length: Of a trial, in words; empty for the thousands of images it is shown.
+    ``length`` is that of a trial in words; empty for the thousands of images it is shown.
 
     Raises:
         SonoforgeError: What cannot be trained.
@@ -199,11 +195,7 @@ def write_table(folder: Path, searched: Sequence[Searched]) -> None:
 def conclude(folder: Path, searched: Sequence[Searched], about: page.About, command: str = "") -> Outcome:
     """Write page, table and results of a finished search, and print its table.
 
-    Args:
-        folder: Of the run.
-        searched: All studies.
-        about: The search.
-        command: That trains what all studies found together; empty where each has its own.
+    ``command`` trains what all studies found together; empty where each has its own.
     """
     write_table(folder, searched)
     page.write_report(folder, searched, about, command)
