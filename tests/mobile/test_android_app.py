@@ -21,9 +21,8 @@ from browser import served
 from bundle_factory import scan
 from places import CHECKOUT
 from program import refused, succeed
-from sonoforge.mobile import android_app, android_tools, npm_package
-from sonoforge.mobile.android_app import ANDROID
-from sonoforge.mobile.android_tools import find_tools
+from sonoforge.mobile import android_app, npm_package
+from sonoforge.mobile.android_app import ANDROID, find_tools
 from sonoforge.mobile.server import _TYPES
 from sonoforge.mobile.web_app import WWW
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
@@ -120,7 +119,7 @@ def test_the_debug_key_is_its_owners_alone_and_made_once(built: Built, monkeypat
     assert stat.S_IMODE(built.keystore.stat().st_mode) == 0o600
     monkeypatch.setenv("XDG_STATE_HOME", str(built.keystore.parents[1]))
     before = built.keystore.read_bytes()
-    key = android_tools.debug_key(find_tools())
+    key = android_app.debug_key(find_tools())
     assert key.keystore.read_bytes() == before
     assert built.about["key"] == "debug"
 
@@ -128,7 +127,7 @@ def test_the_debug_key_is_its_owners_alone_and_made_once(built: Built, monkeypat
 @pytest.mark.slow  # starts Java's signer again
 def test_a_wrong_password_is_told_in_one_line(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(android_app, "build_unsigned", lambda *_: built.apk.read_bytes())
-    monkeypatch.setenv(android_tools.PASSWORD, "not the password")
+    monkeypatch.setenv(android_app.PASSWORD, "not the password")
     line = refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", built.keystore)
     assert "check the password" in line
     assert not (tmp_path / "app").exists()
@@ -136,12 +135,12 @@ def test_a_wrong_password_is_told_in_one_line(built: Built, monkeypatch: pytest.
 
 
 def test_without_a_password_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(android_tools.PASSWORD, raising=False)
+    monkeypatch.delenv(android_app.PASSWORD, raising=False)
     monkeypatch.setattr("sys.stdin", (tmp_path / "nobody").open("w+"))
     monkeypatch.setattr("sonoforge.mobile.verbs.mobile_build.find_tools", lambda: None)
     (tmp_path / "own.p12").write_bytes(b"")
     line = refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", tmp_path / "own.p12")
-    assert f"set {android_tools.PASSWORD}" in line
+    assert f"set {android_app.PASSWORD}" in line
     assert not (tmp_path / "app").exists()
     assert "cannot be read" in refused("mobile", "build", "--out", tmp_path / "app", "--apk", "--key", tmp_path / "no")
     assert "add --apk" in refused("mobile", "build", "--out", tmp_path / "app", "--key", tmp_path / "own.p12")
@@ -149,7 +148,7 @@ def test_without_a_password_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None if name in ("aapt2", "javac") else f"/usr/bin/{name}")
-    monkeypatch.setattr(android_tools, "_DEBIANS_PLATFORMS", tmp_path)
+    monkeypatch.setattr(android_app, "_DEBIANS_PLATFORMS", tmp_path)
     monkeypatch.delenv("ANDROID_HOME", raising=False)
     line = refused("mobile", "build", "--out", tmp_path / "app", "--apk")
     assert "found no aapt2, javac, android.jar; install Debian's aapt default-jdk-headless libandroid-23-java" in line
@@ -241,7 +240,7 @@ def test_the_app_and_the_laptop_hand_out_files_of_the_same_types() -> None:
 
 def test_what_java_and_the_page_call_of_each_other_exists() -> None:
     java = "".join(file.read_text() for file in (ANDROID / "java").rglob("*.java"))
-    script = (WWW / "js" / "android.js").read_text()
+    script = (WWW / "js" / "save.js").read_text()
     assert set(re.findall(r"globalThis\.(sonoforge\w+) =", script)) == set(
         re.findall(r"window\.(sonoforge\w+)\?", java)
     )
@@ -335,15 +334,15 @@ def test_the_same_bundle_gives_the_same_bytes(built: Built) -> None:
 
 @pytest.mark.slow  # makes a key
 def test_an_own_key_signs_by_its_name(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(android_tools.PASSWORD, "its password")
+    monkeypatch.setenv(android_app.PASSWORD, "its password")
     keystore = tmp_path / "own.jks"
     for alias in ("first", "second"):
         key = ["-alias", alias, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", f"CN={alias}"]
-        printed("keytool", "-genkeypair", *key, "-keystore", keystore, "-storepass:env", android_tools.PASSWORD)
+        printed("keytool", "-genkeypair", *key, "-keystore", keystore, "-storepass:env", android_app.PASSWORD)
     tools = find_tools()
     with pytest.raises(SonoforgeError, match="--key-alias"):
-        android_app.sign(built.apk.read_bytes(), android_tools.own_key(keystore, ""), tools)
-    signed = android_app.sign(built.apk.read_bytes(), android_tools.own_key(keystore, "second"), tools)
+        android_app.sign(built.apk.read_bytes(), android_app.own_key(keystore, ""), tools)
+    signed = android_app.sign(built.apk.read_bytes(), android_app.own_key(keystore, "second"), tools)
     (tmp_path / "own.apk").write_bytes(signed)
     assert "certificate DN: CN=second" in printed("apksigner", "verify", "--print-certs", tmp_path / "own.apk")
 

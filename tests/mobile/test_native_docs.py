@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from places import CHECKOUT
-from sonoforge.mobile.android_tools import find_platform
+from sonoforge.mobile.android_app import find_platform
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 
 pytestmark = pytest.mark.slow  # the Kotlin compiler alone takes its time

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from places import CHECKOUT
-from sonoforge.mobile import constants
-from sonoforge.mobile.web_app import WWW
+from sonoforge.mobile.web_app import WWW, constants_script
 
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory()
     shutil.copytree(WWW / "js", Path(folder.name) / "js")
-    (Path(folder.name) / "js" / "constants.js").write_bytes(constants.script())
+    (Path(folder.name) / "js" / "constants.js").write_bytes(constants_script())
     (Path(folder.name) / "package.json").write_text('{"type": "module"}')
     for script in (CHECKOUT / "tests" / "mobile").glob("*.mjs"):
         shutil.copy(script, folder.name)

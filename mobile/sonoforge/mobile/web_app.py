@@ -4,12 +4,12 @@ import hashlib
 import io
 import json
 import platform
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sonoforge.mobile import constants
 from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, ONNXRUNTIME_WEBGPU, read_files
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.generation import REFERENCE, GeneratorManifest
@@ -20,6 +20,7 @@ from sonoforge.runtime.explanations.colours import heat
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, PROBABILITY_TOLERANCES, golden_difference
+from sonoforge.runtime.inference.trust import Cause
 
 ALLOWED = {"fp16": 0.02, "int8": 0.05}
 """Largest difference of a probability, on the device, from what the same file answered at the build.
@@ -32,6 +33,13 @@ _PACKAGE = Path(__file__).parent
 _WORKER = "service-worker.js"
 _OF_THE_BUNDLE = ("reference.npz", "MODEL_CARD.md")
 _DRAWING_PAGE = "draw"  # what the names of its files begin with
+# The runtime's modules by whose constants the page measures.
+_MEASURING = {
+    "images": "burned_in_marks calipers lesion_contrast lettering limits quality_metrics repeats scan_area synthetic "
+    "scan_checks",
+    "inference": "activation_map golden training_distance trust",
+}
+_KINDS = (int, float, str, tuple, dict, np.ndarray)  # of constants
 
 
 def source_folder(name: str) -> Path:
@@ -79,7 +87,7 @@ def app_files(
     }
     files = {
         **_page(generator),
-        "js/constants.js": constants.script(),
+        "js/constants.js": constants_script(),
         **_folder(PWA),
         **{f"vendor/{name}": data for one in packages for name, data in read_files(one, archive).items()},
         "bundle/manifest.json": json.dumps(bundle.manifest.raw).encode(),
@@ -180,3 +188,24 @@ def summary(files: dict[str, bytes]) -> dict[str, Any]:
     worker = files[_WORKER].decode()
     version = worker.partition('VERSION = "')[2].partition('"')[0]
     return {"files": len(files), "bytes": sum(map(len, files.values())), "version": version}
+
+
+def constants_script() -> bytes:
+    """Return the constants of each module by its name and theirs, without underscores, as ``js/constants.js``.
+
+    Not as JSON: importing that needs import attributes, which the web views of older phones lack.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for room, name in ((room, name) for room, names in _MEASURING.items() for name in names.split()):
+        module = vars(import_module(f"sonoforge.runtime.{room}.{name}"))
+        known = {key.lstrip("_"): value for key, value in module.items() if isinstance(value, _KINDS)}
+        found[name] = {key: _plain(value) for key, value in known.items() if key.isupper()}
+    found["trust"]["CAUSES"] = {cause.name: cause.value for cause in Cause}
+    return f"export default {json.dumps(found, indent=1, ensure_ascii=False)};\n".encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return a table's rows by their fields' names, and an array as lists."""
+    if isinstance(value, dict):
+        return {name: row._asdict() if hasattr(row, "_asdict") else row for name, row in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value

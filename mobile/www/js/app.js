@@ -1,11 +1,10 @@
 /** The page: takes scans from a person, shows answers, and keeps them in memory alone. */
 
-import { connectAndroidApp } from "./android.js";
 import { Answers } from "./answers.js";
 import { connect, startNetwork } from "./ask.js";
 import { offerUpdates } from "./offline.js";
 import { largestDifference, openPage, showBlocked, showCheck, showModel } from "./page.js";
-import { download, toCsv, toJson } from "./save.js";
+import { connectAndroidApp, download, toCsv, toJson } from "./save.js";
 import { $, className, say, terms } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";
 

@@ -1,9 +1,8 @@
 /** Draw images with a generator's bundle, as `sonoforge.runtime.Generator` does. */
 
-import { openFolder } from "./bundle.js";
+import { openFolder, readNpz } from "./bundle.js";
 import constants from "./constants.js";
 import { BundleError } from "./errors.js";
-import { readNpz } from "./npz.js";
 import { toEven } from "./numbers.js";
 import { computeGolden, difference } from "./self_test.js";
 
@@ -39,7 +38,7 @@ export class Generator {
   /**
    * The training images in a classifier's features; null where the bundle has none.
    *
-   * @returns {Promise<Record<string, import("./npz.js").Matrix> | null>} `embeddings` (M, D) and `labels` (M,).
+   * @returns {Promise<Record<string, import("./bundle.js").Matrix> | null>} `embeddings` (M, D) and `labels` (M,).
    */
   async reference() {
     return this.manifest.reference ? readNpz(await this.#checked("reference.npz"), "reference.npz") : null;

@@ -1,4 +1,4 @@
-import { inAndroidApp } from "./android.js";
+import { inAndroidApp } from "./save.js";
 import { $, button, element, say } from "./words.js";
 
 /**

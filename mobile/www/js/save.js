@@ -1,6 +1,12 @@
-/** Answers as files that a person can keep: the columns and fields of `sonoforge classify --csv` and `--json`. */
+/**
+ * Answers as files that a person can keep: the columns and fields of `sonoforge classify --csv` and `--json`; and what
+ * goes between the page and the Android app around it (`PageActivity.java`), of which there is none in a browser.
+ */
 
-import { inAndroidApp, saveWithAndroid } from "./android.js";
+const app = globalThis.sonoforgeAndroid;
+
+/** Whether the page runs in the Android app. */
+export const inAndroidApp = app !== undefined;
 
 // What a spreadsheet would run as a formula; see `sonoforge.runtime.csv_cells`.
 const FORMULA = /^'*[=+\-@\t\r]/;
@@ -77,15 +83,45 @@ export function toJson(answers, notice) {
 }
 
 /** Hand a text, or bytes, to the browser as a download, in the Android app to the phone. */
-export function download(name, type, text) {
+export async function download(name, type, content) {
+  const blob = new Blob([content], { type });
   if (inAndroidApp) {
-    saveWithAndroid(name, type, text);
+    // A web view saves no download by itself: Android asks where to, and gets the bytes in Base64.
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    let text = "";
+    for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+    app.save(name, type, btoa(text));
     return;
   }
-  const address = URL.createObjectURL(new Blob([text], { type }));
+  const address = URL.createObjectURL(blob);
   const link = document.createElement("a");
   link.href = address;
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+/**
+ * Let the app hand over pictures that were shared with it, and close dialogs with the phone's back button.
+ *
+ * @param {(files: File[]) => void} add
+ */
+export function connectAndroidApp(add) {
+  if (!inAndroidApp) return;
+  globalThis.sonoforgeTakeShared = async () => add(await Promise.all(JSON.parse(app.shared()).map(read)));
+  globalThis.sonoforgeBack = closeDialog;
+  globalThis.sonoforgeTakeShared();
+}
+
+/** What cannot be read becomes an empty file, which is answered with that reason. */
+async function read([address, name]) {
+  const answer = await fetch(address);
+  return new File(answer.ok ? [await answer.blob()] : [], name);
+}
+
+/** @returns {boolean} Whether there was an open one. */
+function closeDialog() {
+  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+  dialog?.close();
+  return dialog !== undefined;
 }

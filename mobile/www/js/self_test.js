@@ -47,7 +47,7 @@ const imageOf = ({ data }, i, length) => data.subarray(i * length, (i + 1) * len
 
 /**
  * @param {Float32Array} found - Of one golden image.
- * @param {import("./npz.js").Matrix} recorded - Of all.
+ * @param {import("./bundle.js").Matrix} recorded - Of all.
  * @param {number} i - Number of the image.
  * @returns {number} The largest.
  */

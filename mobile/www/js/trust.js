@@ -16,7 +16,7 @@ const { NEIGHBOURS } = constants.training_distance;
  * Mahalanobis distance of an embedding under the reference's probabilistic-PCA covariance (Tipping & Bishop 1999).
  *
  * @param {Float32Array} embedding - (D,).
- * @param {Record<string, import("./npz.js").Matrix>} reference - `trust_mean`, `trust_components`, `trust_residual`.
+ * @param {Record<string, import("./bundle.js").Matrix>} reference - `trust_mean`, `trust_components`, `trust_residual`.
  */
 export function mahalanobis(embedding, reference) {
   const { data: centre } = reference.trust_mean;
@@ -47,7 +47,7 @@ export function mahalanobis(embedding, reference) {
  * Mean Euclidean distance from the nearest training images, on the leading axes of the embeddings' directions.
  *
  * @param {Float32Array} embedding - (D,).
- * @param {Record<string, import("./npz.js").Matrix>} reference - `neighbour_mean`, `_axes`, `_points`.
+ * @param {Record<string, import("./bundle.js").Matrix>} reference - `neighbour_mean`, `_axes`, `_points`.
  */
 export function neighbourDistance(embedding, reference) {
   const { data: centre } = reference.neighbour_mean;

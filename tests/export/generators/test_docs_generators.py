@@ -57,7 +57,7 @@ def test_executorch_of_the_page_makes_the_same_images(monkeypatch: pytest.Monkey
 
 def test_the_page_names_every_format_and_file() -> None:
     rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| `(generator[a-z0-9.]*)` \|", PAGE, re.MULTILINE))
-    assert rows == {name: form.file("generation") for name, form in FORMATS.items() if form.generators}
+    assert rows == {name: f"generator{form.suffix}" for name, form in FORMATS.items() if form.generators}
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_engines_fit_their_records_and_the_onnx_file_beside_them(everything: Exp
 
     about = open_bundle(everything.bundle, GeneratorManifest).manifest
     for name in ("tensorrt", "tensorrt-fp16"):
-        file = FORMATS[name].file("generation")
+        file = "generator" + FORMATS[name].suffix
         _, record = check_engine(everything.bundle / file, "tensorrt_rtx", tensorrt_rtx.__version__)
         assert record["precision"] == about.files[file].precision
         assert record["source_sha256"] == about.files["generator.onnx"].sha256
@@ -193,12 +193,12 @@ def test_verify_runs_what_it_can_and_says_what_not(everything: ExportedGenerator
     unchecked = {row["file"]: row["reason"] for row in rows.values() if row["status"] == "not checked"}
     assert result["ok"] and set(result["golden"]["max_abs_difference"]) == passed
     assert result["not_run"] == unchecked
-    half = Generator(folder, file=FORMATS["onnx-fp16"].file("generation")).generate(5, 2, "b").astype(int)
+    half = Generator(folder, file="generator.fp16.onnx").generate(5, 2, "b").astype(int)
     assert np.abs(half - Generator(folder).generate(5, 2, "b")).max() <= 0.05 * 127.5 + 1
 
 
 def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path, generators: Any) -> None:
-    name = FORMATS["torchscript"].file("generation")
+    name = "generator.torchscript.pt"
     folder = Path(shutil.copytree(generators("dcgan", 0, ("torchscript",)).bundle, tmp_path / "dcgan"))
     other = load_generator(generators("began").checkpoint)  # its latents are as long, its images as large
     wrong = trace_file(trace_generator(other).eval(), tuple(generator_inputs(other, 2, psi=1, seed=0).values()))

@@ -22,8 +22,7 @@ from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.search import trial
 from sonoforge.training.search.settings import trial_settings
-from sonoforge.training.search.source import Source, open_source
-from sonoforge.training.search.trial import prepare_trial
+from sonoforge.training.search.trial import Source, open_source, prepare_trial
 
 TRIALS = 12
 SMALL = ["--class-name", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,15 +26,8 @@ class Exported(Protocol):
     """A classifier or a generator, with all that its files are written from and judged on."""
 
     @property
-    def task(self) -> str:
-        """``classification`` or ``generation``."""
-
-    @property
     def source(self) -> Any:
         """What the writers in `FORMATS` take."""
-
-    def unsuitable(self, name: str) -> str:
-        """Return why the network does not suit a format; nothing if it does."""
 
     def allowed(self, name: str) -> FormatRow:
         """Return what a format's row says of its gate before it is judged."""
@@ -43,10 +36,17 @@ class Exported(Protocol):
         """Run a format's file; return its figures, and what keeps it from passing."""
 
 
-def add_formats(folder: Path, exported: Exported, names: Sequence[str], formats: Sequence[str]) -> list[FormatRow]:
+def add_formats(
+    folder: Path,
+    exported: Exported,
+    names: Sequence[str],
+    formats: Sequence[str],
+    unsuitable: Mapping[str, str] = {},
+) -> list[FormatRow]:
     """Write files of these rows of `FORMATS` into a bundle under its temporary name; what fails its gate is left out.
 
-    A format that the user gave by name, one of ``formats``, goes in even if nothing on this machine can check it.
+    A format that the user gave by name, one of ``formats``, goes in even if nothing on this machine can check it; one
+    that does not suit the network, for which ``unsuitable`` says why, does not.
 
     Returns:
         A row for each name.  The manifest holds the same less what may tell of the machine or of a patient: names of
@@ -60,7 +60,7 @@ def add_formats(folder: Path, exported: Exported, names: Sequence[str], formats:
     manifest["parity"]["formats"] = _known_rows(manifest)
     rows = []
     for name in names:
-        row = _write_and_judge(exported, name, folder, name in formats)
+        row = _write_and_judge(exported, name, folder, name in formats, unsuitable.get(name, ""))
         log.log(logging.INFO if row["status"] == "passed" else logging.WARNING, "%s", describe(row))
         if name == "onnx" and row["status"] == "failed":
             raise GateError(f"{row['file']}: {row['reason']}; no bundle was written")
@@ -76,7 +76,7 @@ def add_formats(folder: Path, exported: Exported, names: Sequence[str], formats:
     return rows
 
 
-def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool) -> FormatRow:
+def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool, unsuitable: str) -> FormatRow:
     """Write the files of one format and judge them; those that fail are removed.
 
     A file that nothing on this machine can run is written only if its format was given by name.
@@ -84,11 +84,11 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool)
     form = FORMATS[name]
     row: FormatRow = {
         "format": name,
-        "file": form.file(exported.task),
+        "file": exported.source.stem + form.suffix,
         "precision": form.precision,
         "runs_on": form.runs_on,
     }
-    absent, unchecked = exported.unsuitable(name) or form.missing(), runners.missing(name)
+    absent, unchecked = unsuitable or form.missing(), runners.missing(name)
     if unchecked and not by_name and not absent:
         absent = f"{unchecked}; the format {name}, given by name, is written unchecked"
     if absent:

@@ -59,7 +59,7 @@ def bundle_from_run(
         GateError: The ONNX file does not answer as the network does.
         SonoforgeError: No model there, no images, a format that cannot be written, or ``folder`` holds something else.
     """
-    names = choose(formats, TASK)
+    names = choose(formats)
     members, record, arrays = load_model(run / "model")
     record = with_evidence(record, evidence)
     with replacing_bundle(folder, TASK) as fresh:
@@ -84,7 +84,7 @@ def bundle_from_bundle(
     evidence: Sequence[Path] = (),
 ) -> list[FormatRow]:
     """Copy a bundle, add the files of these formats, and the evidence to its card; see `bundle_from_run`."""
-    names = choose(formats, TASK)
+    names = choose(formats)
     judged = JudgedModel(bundle.classes, bundle.manifest.raw["training"], None, bundle.manifest.preprocessing)
     images = find_images(data, None, {}, judged)
     with replacing_bundle(folder, TASK) as fresh:
@@ -150,12 +150,6 @@ class ExportedClassifier:
     inputs: NDArray[np.float32]  # the same normalised, (N, 3, S, S)
     reference: Answers  # the network's answers to them
     classes: tuple[str, ...]  # names
-    task: str = TASK
-
-    def unsuitable(self, name: str) -> str:
-        """Return nothing: a classifier suits each of its formats."""
-        del name
-        return ""
 
     def allowed(self, name: str) -> FormatRow:
         """Return the tolerance and, of lower precision, how many images ranges were measured on."""

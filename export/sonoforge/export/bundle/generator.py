@@ -93,7 +93,8 @@ def bundle_from_checkpoint(
     refuse_other_folder(folder, TASK)
     checkpoint = find_checkpoint(checkpoint)
     about, generator = describe(checkpoint), load_contiguous(checkpoint)
-    names = choose(formats, TASK, lambda name: unsuitable(name, generator))
+    reasons = {name: why for name in FORMATS if (why := unsuitable(name, generator))}
+    names = choose(formats, reasons, generators=True)
     manifest = _about(about, generator, _data_names(checkpoint), extras)
     if extras.half_weights:
         round_to_half(generator)
@@ -109,7 +110,7 @@ def bundle_from_checkpoint(
             **({REFERENCE: npz(extras.reference.arrays)} if extras.reference else {}),
         }
         write_bundle(fresh, TASK, manifest, contents)
-        rows = add_formats(fresh, exported, names, formats)
+        rows = add_formats(fresh, exported, names, formats, reasons)
         worst, allowed = golden_difference(Generator(open_bundle(fresh, GeneratorManifest))), tolerance(generator)
         if not worst <= allowed:
             found = f"golden images differ by {worst:.2e} (allowed {allowed:g})"
@@ -122,11 +123,6 @@ class ExportedGenerator:
     """A generator, ready to be written in any format and judged against torch; see `add_formats.Exported`."""
 
     source: GeneratorSource
-    task: str = TASK
-
-    def unsuitable(self, name: str) -> str:
-        """Return why this generator does not suit a format; nothing if it does."""
-        return unsuitable(name, self.source.generator)
 
     def allowed(self, name: str) -> FormatRow:
         """Return the largest difference of images from torch's, in [-1, 1], that a format may have."""

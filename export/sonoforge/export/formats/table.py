@@ -6,7 +6,7 @@ Each writer is imported when it is first called: the names of the formats need n
 import csv
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,6 @@ from typing import Any
 from sonoforge.export.gate import tolerance
 from sonoforge.export.gate.tolerance import Tolerance
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-
-STEMS = {"classification": "model", "generation": "generator"}
-"""How the names of model files begin, by task."""
 
 Writer = Callable[[Any], bytes | dict[str, bytes]]
 """From a `Source`, or a `GeneratorSource`, to a file, or to several by name."""
@@ -26,7 +23,7 @@ Writer = Callable[[Any], bytes | dict[str, bytes]]
 class Format:
     """One row."""
 
-    suffix: str  # of its file's name; a writer may add a second file beside it
+    suffix: str  # of its file's name, after `Source.stem`; a writer may add a second file beside it
     precision: str  # of weights and arithmetic: ``fp32``, ``fp16`` or ``int8``
     runs_on: str  # where it runs, and by what
     tolerance: Tolerance  # how far a classifier's answers may be from the network's
@@ -37,15 +34,6 @@ class Format:
     # Whether it takes uint8 images of any size, (1, height, width, channels), not normalised tensors.
     whole_images: bool
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Of the bundles that can have it."""
-        return tuple(STEMS) if self.generators else ("classification",)
-
-    def file(self, task: str) -> str:
-        """Return the name of its file in a bundle of this task."""
-        return STEMS[task] + self.suffix
-
     def missing(self) -> str:
         """Return what is not installed that it needs to be written, and how to install it; nothing if all is there."""
         absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
@@ -53,19 +41,19 @@ class Format:
         return f"{', '.join(absent)} is not installed; pip install {install}" if absent else ""
 
 
-def choose(formats: Sequence[str], task: str, unsuitable: Callable[[str], str] = lambda name: "") -> list[str]:
+def choose(formats: Sequence[str], unsuitable: Mapping[str, str] = {}, *, generators: bool = False) -> list[str]:
     """Return rows of the table in its order, ``onnx`` always among them, by their names or ``all``.
 
     Raises:
-        SonoforgeError: An unknown name, or one given by name that cannot be written, such as one for which
-            ``unsuitable`` says why the network does not suit it.
+        SonoforgeError: An unknown name, one that generators cannot have, or one given by name that cannot be written,
+            such as one for which ``unsuitable`` says why the network does not suit it.
     """
-    known = [name for name, form in FORMATS.items() if task in form.tasks]
+    known = [name for name, form in FORMATS.items() if form.generators or not generators]
     for name in formats:
         if name not in (*known, "all"):
             hint = did_you_mean(name, known)
             raise SonoforgeError(f"formats: found {name!r}, expected all or any of {', '.join(known)}{hint}")
-        if name != "all" and (reason := unsuitable(name) or FORMATS[name].missing()):
+        if name != "all" and (reason := unsuitable.get(name) or FORMATS[name].missing()):
             raise SonoforgeError(f"formats: {name}: {reason}")
     return [name for name in known if name in formats or "all" in formats or name == "onnx"]
 

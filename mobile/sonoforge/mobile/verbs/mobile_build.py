@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.mobile import android_app, web_app
-from sonoforge.mobile.android_tools import AndroidTools, SigningKey, debug_key, find_tools, own_key
+from sonoforge.mobile.android_app import AndroidTools, SigningKey, debug_key, find_tools, own_key
 from sonoforge.mobile.verbs.app import open_app
 from sonoforge.mobile.verbs.settings import MobileBuildConfig
 from sonoforge.runtime import atomic

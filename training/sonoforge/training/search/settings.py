@@ -9,11 +9,10 @@ import optuna
 
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.search.source import Opened
 from sonoforge.training.search.space import Parameter, Value, Values, rounded, with_values
 from sonoforge.training.search.study import Trial
 from sonoforge.training.search.study import Values as TrialValues
-from sonoforge.training.search.trial import prepare_trial
+from sonoforge.training.search.trial import Opened, prepare_trial
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,8 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.search import About
 from sonoforge.training.search.cells import Evolution, space_of
 from sonoforge.training.search.results import Searched, train_command
-from sonoforge.training.search.source import Opened
 from sonoforge.training.search.study import FILE, Study, Trial, open_storage
-from sonoforge.training.search.trial import Rules
+from sonoforge.training.search.trial import Opened, Rules
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.verbs import searching
 from sonoforge.training.verbs.settings.gan import SEARCH_PRESETS, SearchConfig

@@ -19,17 +19,21 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages import search as page
 from sonoforge.training.pages.terminal.search import search_table, trial_line
 from sonoforge.training.search.results import Searched, table_columns, trial_row
-from sonoforge.training.search.source import Opened, Source, keep_sources, open_source, with_space
 from sonoforge.training.search.study import Study, Trial, search
 from sonoforge.training.search.trial import (
     METRICS,
+    Opened,
     Rules,
+    Source,
     TrialTask,
+    keep_sources,
     measure_apart,
+    open_source,
     prepare_trial,
     reads,
     run_trial,
     trial_folder,
+    with_space,
 )
 from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.workers import Workers, WorkerSettings

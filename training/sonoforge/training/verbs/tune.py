@@ -17,10 +17,9 @@ from sonoforge.training.gan.settings import compose
 from sonoforge.training.pages.search import About
 from sonoforge.training.search.results import Searched, train_command
 from sonoforge.training.search.settings import SettingsSearch, possible_space, trial_settings, tried
-from sonoforge.training.search.source import Opened, Source
 from sonoforge.training.search.space import Parameter, describe, read_search, recipe_space, with_values
 from sonoforge.training.search.study import FILE, Study, Trial, open_storage
-from sonoforge.training.search.trial import Rules
+from sonoforge.training.search.trial import Opened, Rules, Source
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.verbs import searching
 from sonoforge.training.verbs.settings.gan import TuneConfig

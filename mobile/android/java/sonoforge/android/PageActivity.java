@@ -60,7 +60,7 @@ public final class PageActivity extends Activity {
         settings.setGeolocationEnabled(false);
         page.setWebViewClient(new AppFiles(this, shared));
         page.setWebChromeClient(new FileInputs());
-        page.addJavascriptInterface(new Bridge(), "sonoforgeAndroid"); // see www/js/android.js
+        page.addJavascriptInterface(new Bridge(), "sonoforgeAndroid"); // see www/js/save.js
         setContentView(page);
         page.loadUrl(Addresses.PAGE);
     }
