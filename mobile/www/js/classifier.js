@@ -56,15 +56,11 @@ export class Classifier {
    * Run the network.
    *
    * @param {Uint8Array} pixels - (N, S, S, 3).
-   * @returns {Promise<Record<string, Float32Array>>} `logits`, `probabilities` (N, n), `embedding` (N, D),
-   *   `cam` (N, n, h, w).
+   * @returns {Promise<{outputs: Record<string, Float32Array>, ms: number}>} `logits`, `probabilities` (N, n), `embedding`
+   *   (N, D), `cam` (N, n, h, w); and how long they took.
    * @throws {BundleError} A number is not finite, or a shape is not the manifest's.
    */
   async predict(pixels) {
-    return (await this.#run(pixels)).outputs;
-  }
-
-  async #run(pixels) {
     const { preprocessing, outputs, classes, calibration } = this.bundle.manifest;
     const { size } = preprocessing;
     const count = pixels.length / (3 * size * size);
@@ -95,7 +91,7 @@ export class Classifier {
     const { pixels, crop, box } = view;
     const [left, top, right, bottom] = box;
     const preprocess = performance.now() - started;
-    const [{ outputs, ms: infer }, seen] = await Promise.all([this.#run(pixels), this.#look(grey, view)]);
+    const [{ outputs, ms: infer }, seen] = await Promise.all([this.predict(pixels), this.#look(grey, view)]);
     const inferred = performance.now();
     const { quality, flags, marks, print } = seen;
     const { classes } = manifest;

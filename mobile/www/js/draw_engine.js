@@ -52,7 +52,7 @@ const actions = {
     const drawn = new Float32Array(rasters.length * size);
     for (const [i, raster] of rasters.entries()) {
       const pixels = squeeze(raster, recipe.size, recipe.resample);
-      drawn.set((await network.predict(pixels)).embedding, i * size);
+      drawn.set((await network.predict(pixels)).outputs.embedding, i * size);
       report({ done: i + 1, total: rasters.length });
     }
     return { ...kernelDistance(drawn, real, size), drawn: rasters.length, real: rows.length, model: reference.model };

@@ -26,7 +26,7 @@ export async function selfTest(classifier) {
   const measured = await computeGolden(
     images,
     (i) => classifier.predict(imageOf(golden.pixels, i, side * side * 3)),
-    (outputs, i) => {
+    ({ outputs }, i) => {
       for (const name of compared) differences[name] = Math.max(differences[name], difference(outputs[name], golden[name], i));
       labelsEqual &&= label(outputs.logits) === label(imageOf(golden.logits, i, manifest.classes.length));
     },

@@ -226,7 +226,7 @@ def test_plain_tensorrt_asks_for_its_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(
         SonoforgeError, match="measures kernels on the GPU that it builds for, and this machine has none"
     ):
-        build_engine(model_bytes(), "model.onnx", "fp32")
+        build_engine(model_bytes(), "model.onnx", "fp32", Target("tensorrt"))
     monkeypatch.setattr(tensorrt_build.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SonoforgeError, match=r"pip install 'sonoforge\[tensorrt\]'"):
         build_engine(model_bytes(), "model.onnx", "fp32")

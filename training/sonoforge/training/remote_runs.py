@@ -75,13 +75,8 @@ def copy_now() -> None:
         _active.copy()
 
 
-def shown(text: str) -> str:
-    """Return a text with the URL in place of the folder that stands for it."""
-    return text if _active is None else _active.shown(text)
-
-
 def shown_in(value: Any) -> Any:
-    """Name the URL in every text of a nested value; see `shown`."""
+    """Return a text, or a nested value, with the URL in place of the folder that stands for it."""
     return value if _active is None else _active.shown_in(value)
 
 
@@ -147,7 +142,7 @@ class RemoteRuns:
         return sorted(name for name in names if RUN.fullmatch(name))
 
     def shown(self, text: str) -> str:
-        """See `shown`."""
+        """Return a text with the URL in place of the folder here."""
         return text.replace(str(self.here), self.url)
 
     def shown_in(self, value: Any) -> Any:

@@ -90,7 +90,7 @@ def _number(path: Path) -> int:
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write ``config.yaml`` of a run folder, or of a training inside one, which exists."""
     settings = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
-    write_text(folder / CONFIG, remote_runs.shown(settings))
+    write_text(folder / CONFIG, remote_runs.shown_in(settings))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -37,11 +37,7 @@ class Exported(Protocol):
 
 
 def add_formats(
-    folder: Path,
-    exported: Exported,
-    names: Sequence[str],
-    formats: Sequence[str],
-    unsuitable: Mapping[str, str] = {},
+    folder: Path, exported: Exported, names: Sequence[str], formats: Sequence[str], unsuitable: Mapping[str, str] = {}
 ) -> list[FormatRow]:
     """Write files of these rows of `FORMATS` into a bundle under its temporary name; what fails its gate is left out.
 

@@ -40,11 +40,7 @@ _BATCH, _FILE_BATCH = 32, 8  # images that torch, and an exported file, answers 
 
 
 def bundle_from_run(
-    run: Path,
-    folder: Path,
-    formats: Sequence[str] = ("onnx",),
-    data: str = "",
-    evidence: Sequence[Path] = (),
+    run: Path, folder: Path, formats: Sequence[str] = ("onnx",), data: str = "", evidence: Sequence[Path] = ()
 ) -> list[FormatRow]:
     """Export the model of a run folder; what it returns: see `add_formats`.
 

@@ -173,16 +173,11 @@ def trace(
     *,
     optimise: bool = True,
 ) -> bytes:
-    """Export any network to one self-contained ONNX file without host paths.
+    """Export any network, in evaluation mode and on the CPU, to one self-contained ONNX file without host paths.
 
-    Args:
-        graph: In evaluation mode, on the CPU.
-        examples: Inputs by name, in the order of ``graph.forward``.
-        outputs: Names of the results.
-        dynamic_shapes: The free dimensions of each input.
-        metadata: Text kept in the file's metadata.
-        optimise: Whether the exporter simplifies the graph.  It treats numbers up to 1e-8 as 0, so networks that add
-            such a number before dividing need False.
+    ``examples`` are inputs by name, in the order of ``graph.forward``; ``dynamic_shapes`` the free dimensions of each.
+    Where it may ``optimise``, the exporter simplifies the graph.  It treats numbers up to 1e-8 as 0, so networks that
+    add such a number before dividing need False.
 
     Raises:
         GateError: The exporter wrote nothing, or see `finish`.

@@ -281,11 +281,7 @@ def _quantise(
             weight_type=QuantType.QInt8,
             calibration_providers=["CPUExecutionProvider"],
             **({"calibration_cache_path": ranges} if keeps else {}),
-            extra_options={
-                "ActivationSymmetric": symmetric,
-                "WeightSymmetric": True,
-                "QuantizeBias": not symmetric,
-            },
+            extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": not symmetric},
         )
         changed = onnx.load_model(str(target))
     if not symmetric:

@@ -94,13 +94,9 @@ RESIZED = Tolerance(0.02, 0.05, agreement=0.99)
 
 
 def compare(answers: Answers, reference: Answers, images: GateImages, classes: tuple[str, ...]) -> FormatRow:
-    """Compare a file's answers with the network's.
+    """Compare a file's answers to N images with the network's, the reference.
 
-    Args:
-        answers: ``logits`` and ``probabilities`` (N, C), ``embedding`` (N, D) and ``cam`` (N, C, h, w) of the file.
-        reference: Of the network.
-        images: The N images.
-        classes: Names of the C classes.
+    Answers are ``logits`` and ``probabilities`` (N, C), ``embedding`` (N, D) and ``cam`` (N, C, h, w).
 
     Returns:
         ``images``, their ``count`` and the ``distinct`` ones among them, less than all where variants were made;

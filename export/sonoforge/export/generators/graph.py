@@ -1,27 +1,10 @@
-"""A trained generator as one ONNX file: latents, psi and class to images.
+"""A trained generator as one ONNX file: latents, psi and class to images; what runs where is in `docs/generators.md`.
 
-What runs where (torch 2.13, onnxruntime 1.31, networks of 32 pixels; batches of 1, 3 and 5, and with styles psi of 1,
-0.3 and -1).  The batch is free in every file.
+Labels are an input of conditional generators alone; psi of those with styles alone.  The batch is free in every file.
 
-| network      | ONNX (torch.export) | torch.jit.trace | ONNX by the older, TorchScript exporter |
-|--------------|---------------------|-----------------|-----------------------------------------|
-| dcgan-thesis | yes                 | yes, to the bit | not tried                               |
-| dcgan        | yes                 | yes, to the bit | not tried                               |
-| began        | yes                 | yes, to the bit | not tried                               |
-| progan       | yes                 | yes, to the bit | not tried                               |
-| stylegan1    | yes                 | yes, to the bit | no: depthwise filters' kernel           |
-| stylegan2    | yes                 | yes, to the bit | no: depthwise filters' kernel           |
-| stylegan3-t  | yes                 | no              | no                                      |
-| stylegan3-r  | yes                 | no              | no                                      |
-
-Labels are an input of conditional generators alone; psi of those with styles alone.
-
-* The older exporter needs the shape of every kernel beforehand; those of the filters depend on the number of
-  channels, which it reads from a tensor ("convolution for kernel of unknown shape").
-* StyleGAN3's filtered activation consists of autograd functions, which keep fewer maps for the gradient.  A TorchScript
-  trace keeps these as calls of Python that it can neither run, because one works in place ("inplace
-  _ClampedLeakyReLU not supported in the JIT"), nor save.  So formats that are made of such a trace (TorchScript itself,
-  Core ML's converter, ncnn's pnnx) need the ONNX file, or the exported program, as their source.
+StyleGAN3's filtered activation consists of autograd functions, which keep fewer maps for the gradient.  A TorchScript
+trace can neither run nor save these, so formats that are made of one need the ONNX file, or the exported program.  ONNX
+by torch's older exporter, which is a trace, fails at StyleGAN1's and 2's filters, too.
 
 The exporter's own simplification is left out: it takes the 1e-8 that is added before a division for 0, so that a flat
 map of StyleGAN1 becomes NaN.  A nearly flat map (noise strengths near 0, soon after training began) magnifies rounding,

@@ -74,8 +74,7 @@ exit code: 0 every file in the bundle is as it should be; 1 one failed its gate 
         metavar="BUNDLE",
     )
     half_weights: bool = option(
-        False,
-        help="generator: store the weights in half precision: half the size, at the same speed",
+        False, help="generator: store the weights in half precision: half the size, at the same speed"
     )
     out: str = option("", help="folder of the bundle (default: RUN/bundle, or the bundle itself)")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.training.search.pruning import Past, Reports
-from sonoforge.training.tasks.workers import Reads, Workers, reads_nothing
+from sonoforge.training.tasks.workers import Reads, Workers
 
 FILE = "study.db"
 LEAST_COMPLETE = 10  # trials; the forest of fANOVA fits noise to fewer
@@ -226,7 +226,7 @@ def search(
     workers: Workers,
     run: Callable[[Any], Trial],
     task: Callable[[Trial], Any],
-    reads: Reads = reads_nothing,
+    reads: Reads | None = None,
 ) -> Iterator[Trial]:
     """Do all trials that are missing, of one study after the other, and yield each once it is kept.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils.benchmark import Timer
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.progress import stderr_handlers
@@ -38,7 +39,7 @@ from sonoforge.training.search.study import COMPLETE, DIVERGED, OUT_OF_TIME, PRU
 
 METRICS = ("kid", "fid")
 RECORD = "trial.json"
-RUNS, SECONDS = 20, 2.0  # of the generator, at most, of which the quickest tells its latency
+SECONDS = 0.3  # that a generator runs, of whose runs the quickest tells its latency
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,18 +212,9 @@ def generator_latency(folder: Path) -> float:
     generator = load_generator(folder, "cpu")
     latent = sample_latent(generator, 0, 0)
     label = label_batch(generator, 0 if int(generator.classes) else None, 1)  # type: ignore[arg-type]
-    seconds: list[float] = []
-    threads, begun = torch.get_num_threads(), time.perf_counter()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            while len(seconds) < RUNS and (not seconds or time.perf_counter() - begun < SECONDS):
-                started = time.perf_counter()
-                generate_pixels(generator, latent, label)
-                seconds.append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(threads)
-    return 1000 * min(seconds)
+    draw = functools.partial(generate_pixels, generator, latent, label)
+    with torch.random.fork_rng(devices=[]):
+        return 1000 * min(Timer("draw()", globals={"draw": draw}).blocked_autorange(min_run_time=SECONDS).times)
 
 
 def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
@@ -238,15 +230,11 @@ def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
 @contextlib.contextmanager
 def _only_errors_on_stderr() -> Iterator[None]:
     """Leave what a training says to ``log.txt`` while inside: of a hundred of them nobody reads it as it scrolls by."""
-    handlers = stderr_handlers()
-    levels = [handler.level for handler in handlers]
-    for handler in handlers:
-        handler.setLevel("ERROR")
-    try:
+    with contextlib.ExitStack() as stack:
+        for handler in stderr_handlers():
+            stack.callback(handler.setLevel, handler.level)
+            handler.setLevel("ERROR")
         yield
-    finally:
-        for handler, level in zip(handlers, levels, strict=True):
-            handler.setLevel(level)
 
 
 def _seconds(rows: Sequence[Mapping[str, Any]]) -> float:

@@ -23,17 +23,7 @@ import torch
 
 from sonoforge.training.devices import find_device
 from sonoforge.training.tasks.ray_cluster import open_cluster
-from sonoforge.training.tasks.workers import (
-    MOST_DEATHS,
-    Reads,
-    Result,
-    Task,
-    Workers,
-    WorkerSettings,
-    default_jobs,
-    given_up,
-    reads_nothing,
-)
+from sonoforge.training.tasks.workers import Reads, Result, Task, Workers, WorkerSettings, default_jobs, died_again
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +58,7 @@ def open_workers(settings: WorkerSettings, folder: Path, most: int) -> Iterator[
         processes.close()
 
 
-class ThisProcess:
+class ThisProcess(Workers):
     """The one worker of a serial run."""
 
     slots = 1
@@ -76,11 +66,8 @@ class ThisProcess:
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def prepare(self, function: Callable[[Any], object], argument: object) -> None:
-        """Nothing is won by it here."""
-
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
     ) -> Iterator[Result]:
         """Do one task after the other; see `Workers`."""
         threads = torch.get_num_threads()
@@ -94,7 +81,7 @@ class ThisProcess:
             torch.set_num_threads(threads)
 
 
-class Processes:
+class Processes(Workers):
     """Processes, each started when it is first needed.
 
     Each has a pool of its own: the standard library gives a pool up when one of its processes dies.
@@ -110,7 +97,7 @@ class Processes:
             pool.submit(function, argument)
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
     ) -> Iterator[Result]:
         """Do the tasks side by side; see `workers.Workers`."""
         new, again = iter(tasks), deque[tuple[Task, int]]()
@@ -131,10 +118,8 @@ class Processes:
                 try:
                     result = future.result()
                 except BrokenProcessPool as error:
-                    if deaths + 1 >= MOST_DEATHS:
-                        raise given_up(deaths + 1) from error
+                    again.appendleft((task, died_again(deaths, error)))
                     log.warning("a worker process died; its task is done again")
-                    again.appendleft((task, deaths + 1))
                 else:
                     yield result
 

@@ -34,16 +34,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.remote_runs import stamps
 from sonoforge.training.run_folder import package_versions
 from sonoforge.training.tasks.travel import pack, read_files, unpack, write_files
-from sonoforge.training.tasks.workers import (
-    MOST_DEATHS,
-    Reads,
-    Result,
-    Task,
-    WorkerSettings,
-    default_jobs,
-    given_up,
-    reads_nothing,
-)
+from sonoforge.training.tasks.workers import Reads, Result, Task, Workers, WorkerSettings, default_jobs, died_again
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +190,7 @@ class _Packed(NamedTuple):
     place: int  # in that list
 
 
-class Cluster:
+class Cluster(Workers):
     """The workers of a Ray cluster that this process has joined."""
 
     def __init__(self, home: Home, slots: int, device: str, share: float) -> None:
@@ -211,11 +202,8 @@ class Cluster:
         # Deaths are counted here, so that they are told and end somewhere.
         self._do = ray.remote(num_cpus=1, num_gpus=share, max_retries=0)(do_task)
 
-    def prepare(self, function: Callable[[Any], object], argument: object) -> None:
-        """Nothing: Ray starts its workers when there are tasks."""
-
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
     ) -> Iterator[Result]:
         """Do the tasks on the cluster; see `workers.Workers`."""
         import ray  # noqa: PLC0415 - an extra
@@ -235,7 +223,7 @@ class Cluster:
                 packed, deaths = again.popleft() if again else (next(new, None), 0)
                 if packed is None:
                     break
-                files = self._send(reads(packed.task), sent) if self._sends else None
+                files = self._send(reads(packed.task) if reads else (), sent) if self._sends else None
                 running[self._do.remote(packed.work, packed.place, self._home, files)] = packed, deaths
             if not running:
                 return
@@ -244,10 +232,8 @@ class Cluster:
             try:
                 answer = ray.get(done)
             except died as error:
-                if deaths + 1 >= MOST_DEATHS:
-                    raise given_up(deaths + 1) from error
+                again.appendleft((packed, died_again(deaths, error)))
                 log.warning("a worker of the cluster died; its task is done again (%s)", reason(error))
-                again.appendleft((packed, deaths + 1))
             except exceptions.RayTaskError as error:
                 raise getattr(error, "cause", None) or SonoforgeError(
                     f"a task failed on the cluster: {reason(error)}"

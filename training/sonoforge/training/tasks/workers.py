@@ -26,12 +26,6 @@ MOST_DEATHS = 3
 Reads = Callable[[Any], Sequence[Path]]
 
 
-def reads_nothing(task: object) -> Sequence[Path]:
-    """Return no file: the task reads nothing from the run folder."""
-    del task
-    return ()
-
-
 class Workers(Protocol):
     """Those who do tasks."""
 
@@ -40,9 +34,10 @@ class Workers(Protocol):
 
     def prepare(self, function: Callable[[Any], object], argument: object) -> None:
         """Let each worker that is already there call a module-level function, before there is a task."""
+        del function, argument  # nothing is won by it in this process, nor on a cluster, which starts its workers later
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads = reads_nothing
+        self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
     ) -> Iterator[Result]:
         """Do the tasks and yield their results as they come, in any order.
 
@@ -51,7 +46,7 @@ class Workers(Protocol):
             tasks: Its arguments; for other processes, they and the results must be picklable.  Each is taken when a
                 worker is free for it, after the results so far have been used: so a generator can make the next task
                 of these.  None in place of one: there is nothing to do until the next result, so ask again then.
-            reads: What a task reads from the run folder.
+            reads: What a task reads from the run folder; None: nothing.
 
         Raises:
             Exception: Whatever a task raises; tasks that have not started are dropped.
@@ -76,9 +71,15 @@ def default_jobs(device: torch.device) -> int:
     return min(cores, MOST_JOBS)
 
 
-def given_up(deaths: int) -> SonoforgeError:
-    """Return the error with which a task is given up."""
-    return SonoforgeError(
-        f"{deaths} workers died over one task, most likely for lack of memory (see the system's log); free some, or "
-        "take fewer --jobs, and give --resume: finished tasks are kept"
-    )
+def died_again(deaths: int, error: Exception) -> int:
+    """Count one more death of a worker over a task.
+
+    Raises:
+        SonoforgeError: With this one they are too many.
+    """
+    if deaths + 1 < MOST_DEATHS:
+        return deaths + 1
+    raise SonoforgeError(
+        f"{deaths + 1} workers died over one task, most likely for lack of memory (see the system's log); free some, "
+        "or take fewer --jobs, and give --resume: finished tasks are kept"
+    ) from error

@@ -18,7 +18,7 @@ import platform
 import re
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -66,9 +66,7 @@ _CAUSES = (
 class Target:
     """What an engine is built by and for."""
 
-    # ``tensorrt_rtx`` or ``tensorrt``; empty: the installed one; of both, TensorRT-RTX on a machine without a
-    # GPU and plain TensorRT with one.
-    module: str = ""
+    module: str = "tensorrt_rtx"  # or ``tensorrt``
     # GPUs to build for, such as ``("SM86", "SM89")``; none: all that TensorRT-RTX's portable engines run on, or
     # the GPU of this machine for plain TensorRT.
     capabilities: tuple[str, ...] = ()
@@ -88,7 +86,7 @@ class _Task(TypedDict):
 def build_engine(
     onnx: bytes, name: str, precision: str, target: Target = Target(), source: bytes | None = None
 ) -> tuple[bytes, Record]:
-    """Build an engine in a process of its own.
+    """Build an engine and its record in a process of its own; two builds do not give the same bytes.
 
     Args:
         onnx: The file to build from, in the precision of the engine.
@@ -97,14 +95,10 @@ def build_engine(
         target: What builds it, for which GPUs and batches.
         source: The float32 ONNX file itself, where ``onnx`` was derived from it.
 
-    Returns:
-        The engine and its record.  Two builds do not give the same bytes.
-
     Raises:
         SonoforgeError: TensorRT cannot build it; the message names the cause.
         GateError: The process that builds ended without an engine and without a cause.
     """
-    target = replace(target, module=target.module or _installed_module())
     capabilities = _check_target(name, target)
     # Imported here, because the process that builds imports this module too and does not need onnx.
     from sonoforge.export.formats.tensorrt.source import prepare  # noqa: PLC0415
@@ -185,14 +179,6 @@ def write_engine(
     engine, record = build_engine(onnx, f"{source.stem}.onnx", precision, target, source=source.onnx)
     name = source.stem + ("" if precision == "fp32" else f".{precision}") + SUFFIXES[module]
     return {name: engine, f"{name}.json": to_json(record)}
-
-
-def _installed_module() -> str:
-    preferred = list(SUFFIXES) if gpu_capability() is None else list(reversed(SUFFIXES))
-    for module in preferred:
-        if importlib.util.find_spec(module):
-            return module
-    raise SonoforgeError("TensorRT: found neither tensorrt_rtx nor tensorrt; pip install 'sonoforge[tensorrt]'")
 
 
 def _check_target(name: str, target: Target) -> list[str]:
