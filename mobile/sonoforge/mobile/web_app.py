@@ -102,13 +102,6 @@ def app_files(
     return {**files, _WORKER: worker.encode()}
 
 
-def write_files(files: dict[str, bytes], folder: Path) -> None:
-    """Write an app's files into a new folder."""
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-
-
 def _folder(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         raise SonoforgeError(f"{folder}: the app's files are missing; install sonoforge again")

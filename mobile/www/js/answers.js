@@ -1,8 +1,14 @@
-/** The list of answers: the newest batch on top, and in it the files in the order given, so that nothing moves away. */
+/**
+ * The list of answers, each a card: what to make of it, the scan under its heat map, the figures.
+ *
+ * The newest batch is on top, and in it the files in the order given, so that nothing moves away.
+ */
 
+import { drawHeatMap } from "./activation_map.js";
+import { inWords } from "./quality.js";
 import { findRepeat } from "./repeats.js";
-import { makeCard } from "./card.js";
-import { $ } from "./words.js";
+import { CAUSES } from "./trust.js";
+import { $, className, element, percent, say, terms } from "./words.js";
 
 /** Answers of this page, oldest first. */
 export class Answers {
@@ -74,4 +80,159 @@ export class Answers {
       .filter(({ result, copy_of: copy }) => result && !copy)
       .map(({ file, result }) => ({ file, print: result.print }));
   }
+}
+
+/**
+ * @param {any} answer - `{file, result, picture, copy_of, seems_copy_of}`, or `{file, error, code}`.
+ * @param {{colours: number[][], remove: Function, enlarge: Function}} around
+ * @returns {{element: HTMLLIElement, close: () => void}}
+ */
+function makeCard(answer, { colours, remove, enlarge }) {
+  const template = document.getElementById("card-template");
+  const card = template.content.cloneNode(true).querySelector("li");
+  const part = (selector) => card.querySelector(selector);
+  part(".file").textContent = answer.file;
+  part(".remove").textContent = say("remove");
+  part(".remove").setAttribute("aria-label", `${say("remove")} ${answer.file}`);
+  part(".remove").addEventListener("click", () => remove(answer));
+  part("summary").textContent = say("details");
+  if (!answer.result) {
+    card.classList.add("failed", "no");
+    for (const unused of ["figure", "table", ".notes"]) part(unused).remove();
+    part("h3").textContent = say("no answer");
+    part(".advice").textContent = say(`error ${answer.code}`, {}, say("error other"));
+    part(".more dl").append(...terms([[say("reason"), answer.error]]));
+    part(".more").open = true;
+    return { element: card, close: () => card.remove() };
+  }
+  const { result } = answer;
+  const { look, heading, advice } = verdict(result);
+  card.classList.add(look);
+  part("h3").textContent = heading;
+  part(".advice").textContent = advice;
+  part("caption").textContent = say("probabilities");
+  part("tbody").append(...probabilityRows(result));
+  part(".notes").append(...notes(answer).map((text) => element("li", text)));
+  part(".more dl").append(...terms(figures(result)));
+  // Percentages of an answer that must not be used invite its use.
+  if (look === "no") part(".more").append(part("table"));
+  const hide = drawPicture(part, answer, { colours, enlarge, opacity: look === "no" ? 0 : 80 });
+  const close = () => {
+    hide();
+    card.remove();
+  };
+  return { element: card, close };
+}
+
+const shown = new WeakMap();
+const watcher = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) shown.get(target)?.(isIntersecting);
+  },
+  { rootMargin: "100% 0%" },
+);
+
+/** Draw the picture while it is near the window, and only then: a thousand drawn ones would not fit a phone's memory. */
+function drawPicture(part, answer, { colours, enlarge, opacity }) {
+  const { result, picture } = answer;
+  const canvas = part("canvas");
+  const slider = part(".slider input");
+  let bitmap = null;
+  let wanted = false;
+  const evidence = { map: result.activation, box: result.seen };
+  const draw = () => bitmap && drawHeatMap(canvas, bitmap, evidence, colours, slider.value / 100);
+  const show = async (near) => {
+    wanted = near;
+    if (near && !bitmap) {
+      const read = await createImageBitmap(picture.blob);
+      if (!wanted || bitmap) return read.close();
+      bitmap = read;
+      draw();
+    } else if (!near && bitmap) {
+      bitmap.close();
+      bitmap = null;
+      canvas.width = canvas.height = 0;
+    }
+  };
+  slider.value = opacity;
+  canvas.width = canvas.height = 0;
+  canvas.style.aspectRatio = `${picture.width} / ${picture.height}`;
+  part(".slider span").textContent = say("heat map");
+  part(".picture").setAttribute("aria-label", say("enlarge", { file: answer.file }));
+  part(".picture").addEventListener("click", () => enlarge(answer, slider.value));
+  slider.addEventListener("input", draw);
+  shown.set(canvas, show);
+  watcher.observe(canvas);
+  return () => {
+    watcher.unobserve(canvas);
+    show(false);
+  };
+}
+
+function probabilityRows({ probabilities }) {
+  const ordered = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
+  return ordered.map(([name, value]) => {
+    const row = element("tr", "");
+    const share = element("td", "", { className: "share" });
+    share.setAttribute("aria-hidden", "true");
+    share.append(element("meter", "", { max: 1, value }));
+    row.append(element("th", className(name), { scope: "row" }), element("td", percent(value)), share);
+    return row;
+  });
+}
+
+/** What a reader must know besides, in sentences. */
+function notes({ result, copy_of: copy, seems_copy_of: alike }) {
+  const { best, crop, label, marks, quality, trust } = result;
+  const flags = inWords(quality.flags);
+  const kinds = Object.keys(marks.counts).map((kind) => say(`mark ${kind}`));
+  const causes = label === best ? [] : trust.causes.map((cause) => say(`cause ${cause}`));
+  return [
+    ...causes,
+    ...(flags ? [`${say("quality")}: ${flags}.`] : []),
+    ...(kinds.length ? [`${say("marks", { kinds: kinds.join(", ") })} ${say("marks note")}`] : []),
+    ...(crop && crop.kept < 1 ? [say("cropped", { share: percent(crop.kept) })] : []),
+    ...(copy ? [say("copy of", { file: copy })] : []),
+    ...(alike ? [say("seems copy of", { file: alike })] : []),
+  ];
+}
+
+/** The figures, with the reasons as Python words them. */
+function figures(result) {
+  const { best, map, ms, quality, set, trust } = result;
+  const share = map.share_in_brightest_tenth;
+  const name = className(best);
+  return [
+    [say("ruled out"), set.map(className).join(", ") || say("none fits")],
+    [say("trust"), `${trust.score.toFixed(2)} ${say("of one")}`],
+    ...trust.reasons.map((reason) => [say("reason"), reason]),
+    [say("quality"), inWords(quality.flags) || say("no flags")],
+    [say("evidence"), share === null ? say("evidence none", { name }) : say("evidence share", { name, share: percent(share) })],
+    [say("time"), say("milliseconds", { ms: Math.round(ms.total) })],
+  ];
+}
+
+/**
+ * How an answer is to be taken, as on the page of `sonoforge classify --html`, and what to do next.
+ *
+ * @param {import("./classifier.js").Result} result
+ * @returns {{look: "no" | "open" | "clear", heading: string, advice: string}}
+ */
+function verdict(result) {
+  const { label, best, trust, set, quality } = result;
+  const classes = set.map(className);
+  if (label !== best) return { look: "no", heading: say("uncertain"), advice: say("uncertain advice") };
+  if (!trust.in_distribution) {
+    const why = trust.causes.includes(CAUSES.NOT_ULTRASOUND) ? "no scan advice" : "do not use advice";
+    return { look: "no", heading: say("do not use"), advice: say(why) };
+  }
+  if (!set.length) return { look: "no", heading: say("nothing fits"), advice: say("nothing fits advice") };
+  if (set.length > 1) {
+    const heading = say("open", { classes: classes.join(` ${say("or")} `) });
+    return { look: "open", heading, advice: say("open advice") };
+  }
+  if (quality.flags.length || trust.causes.includes(CAUSES.POOR_SCAN)) {
+    return { look: "open", heading: say("poor", { name: classes[0] }), advice: say("poor advice") };
+  }
+  return { look: "clear", heading: classes[0], advice: say("clear advice", { share: percent(result.probabilities[best]) }) };
 }

@@ -2,8 +2,7 @@
 
 import { Answers } from "./answers.js";
 import { connect, startNetwork } from "./ask.js";
-import { offerUpdates } from "./offline.js";
-import { largestDifference, openPage, showBlocked, showCheck, showModel } from "./page.js";
+import { largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { connectAndroidApp, download, toCsv, toJson } from "./save.js";
 import { $, className, say, terms } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";

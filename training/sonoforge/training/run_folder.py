@@ -58,9 +58,13 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
             write_config(temporary, config)
             while True:
                 folder = root / f"{number:05d}-{name}"
-                # Another process may take the number between the look and the renaming.
-                if not any(_number(path) == number for path in root.iterdir()) and _renamed(temporary, folder):
-                    break
+                if not any(_number(path) == number for path in root.iterdir()):
+                    try:
+                        temporary.rename(folder)
+                        break
+                    except OSError as error:  # another process may have taken the number since
+                        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                            raise
                 number += 1
         if not remote_runs.claim(folder):
             return create_run(root, name, config)
@@ -69,17 +73,6 @@ def create_run(root: Path, name: str, config: Mapping[str, Any]) -> Path:
             f"{root}: cannot make a run folder here ({error.strerror}); choose another folder"
         ) from error
     return folder
-
-
-def _renamed(folder: Path, target: Path) -> bool:
-    """Rename a folder unless another one, which is not empty, has the name."""
-    try:
-        folder.rename(target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    return True
 
 
 def _number(path: Path) -> int:

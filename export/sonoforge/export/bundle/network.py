@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded, run_torch
+from sonoforge.export.formats.onnx_graph import LOOK, BundleGraph, folded, metadata_of, run_torch
 from sonoforge.export.gate.tolerance import EXACT
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead
@@ -56,11 +56,17 @@ def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
     if not members:
         raise _not_ours(where, "no layer named linears")
     nets = [mobilenet_v2(len(bundle.classes)) for _ in members]
-    look = _look(model, where)
+    said = metadata_of(model).get(LOOK)  # the side of each of two passes in pixels; none where the network has one
+    if said is not None and not re.fullmatch(r"[1-9]\d{1,3}", said):
+        raise _not_ours(where, f"{LOOK} {said!r:.40}")
+    look = int(said) if said else None
     if look:
         for net in nets:
             net.outline = OutlineHead()
-    graph = folded(BundleGraph(nets, bundle.manifest.temperature, len(shared), _mirrors(model.graph), look))
+    # The image is joined with another, which is its mirror image.
+    inputs = {value.name for value in model.graph.input}
+    mirror = any(node.op_type == "Concat" for node in model.graph.node if inputs.intersection(node.input))
+    graph = folded(BundleGraph(nets, bundle.manifest.temperature, len(shared), mirror, look))
     # The exporter leaves out a bias of zeros, which untrained blocks have.
     zeros = {name: torch.zeros_like(value) for name, value in graph.state_dict().items() if name.endswith(".bias")}
     try:
@@ -90,22 +96,6 @@ def _weights(graph: onnx.GraphProto, where: str) -> dict[str, Tensor]:
             except ValueError as error:
                 raise _not_ours(where, f"too few or too many values of {name!r:.60}") from error
     return weights
-
-
-def _look(model: onnx.ModelProto, where: str) -> int | None:
-    """Return the side of each of two passes in pixels; None where the network has one."""
-    said = {entry.key: entry.value for entry in model.metadata_props}.get(LOOK)
-    if said is None:
-        return None
-    if not re.fullmatch(r"[1-9]\d{1,3}", said):
-        raise _not_ours(where, f"{LOOK} {said!r:.40}")
-    return int(said)
-
-
-def _mirrors(graph: onnx.GraphProto) -> bool:
-    """Say whether the image is joined with another, which is its mirror image."""
-    inputs = {value.name for value in graph.input}
-    return any(node.op_type == "Concat" for node in graph.node if inputs.intersection(node.input))
 
 
 def _check(graph: BundleGraph, bundle: Bundle[ClassifierManifest]) -> None:

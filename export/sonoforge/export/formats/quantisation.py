@@ -50,7 +50,6 @@ class Quantised:
 
     data: bytes  # the file
     kept_in_float: list[str]  # names of the convolutions in float32
-    images: int  # number of calibration images
     probability_shift: float  # largest change of a probability
     mixture_shift: float  # the same for the means of two images
     agreement: float  # share of images with the same label
@@ -127,16 +126,14 @@ def _attempt(
         "weights": "int8 by channel",
         "ranges": "min-max",
         "float32": names,
+        "images": len(inputs),
     }
-    text = json.dumps({**note, "images": len(inputs)})
     quantised = _corrected(_quantise(original, inputs, kept, ranges), inputs, logits)
-    data = finish(quantised, {**metadata_of(original), "sonoforge.quantisation": text})
+    data = finish(quantised, {**metadata_of(original), "sonoforge.quantisation": json.dumps(note)})
     found = [answers_of(data, images, "probabilities") for images, _ in exact]
     shifts = [float(np.abs(after - before).max()) for after, (_, before) in zip(found, exact, strict=True)]
     agreement = float((found[0].argmax(1) == exact[0][1].argmax(1)).mean())
-    return Quantised(
-        data, names, len(inputs), probability_shift=shifts[0], mixture_shift=shifts[1], agreement=agreement
-    )
+    return Quantised(data, names, probability_shift=shifts[0], mixture_shift=shifts[1], agreement=agreement)
 
 
 def _corrected(quantised: onnx.ModelProto, inputs: NDArray[np.float32], logits: NDArray[np.float32]) -> onnx.ModelProto:

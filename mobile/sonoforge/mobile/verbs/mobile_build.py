@@ -34,7 +34,9 @@ def main(config: MobileBuildConfig) -> Outcome:
         android = android_app.describe_app(manifest, about["version"])
         apk = android_app.sign(android_app.build_unsigned(files, android, tools), key, tools)
     with atomic.replacing_folder(out) as folder:
-        web_app.write_files(files, folder)
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
     say(f"app       {out}   ({NOTICE[0].lower()}{NOTICE[1:-1]})")
     say(f"model     {manifest.name} {manifest.version}, {config.app.file}")
     sha256 = manifest.files[config.app.file].sha256

@@ -4,7 +4,6 @@ Paths inside the run folder are packed relative to it, so that tasks and results
 in for it elsewhere.  The folder of decoded images becomes that machine's own.
 """
 
-import functools
 import io
 import pickle
 from collections import defaultdict
@@ -44,12 +43,7 @@ class _Unpacker(pickle.Unpickler):
         kind, path, choice = pid
         if kind == _RUN:
             return self._run / path
-        return Path(path) if Path(path).is_dir() else _own_cache(choice)
-
-
-@functools.cache
-def _own_cache(choice: str) -> Path:
-    return CacheSettings(cache=choice).open()
+        return Path(path) if Path(path).is_dir() else CacheSettings(cache=choice).open()
 
 
 def pack(value: Any, run: Path) -> bytes:

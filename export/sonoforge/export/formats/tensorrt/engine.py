@@ -143,10 +143,6 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
 
 
-def _are_profiles(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(map(_is_profile, value.values()))
-
-
 def _is_profile(value: Any) -> bool:
     """Whether three shapes of one rank grow from the smallest to the largest."""
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(shape, list) for shape in value):
@@ -171,7 +167,10 @@ _RECORD: Readers = {
     ),
     "precision": partial(one_of, expected=PRECISIONS),
     "tf32": boolean,
-    "inputs": _must(_are_profiles, "for each name its smallest, typical and largest shape"),
+    "inputs": _must(
+        lambda value: isinstance(value, dict) and bool(value) and all(map(_is_profile, value.values())),
+        "for each name its smallest, typical and largest shape",
+    ),
     "outputs": _must(lambda value: _are_texts(value) and len(set(value)) == len(value), "different names"),
     "system": text,
     "produced_by": text,
