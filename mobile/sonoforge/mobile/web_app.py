@@ -16,7 +16,7 @@ from sonoforge.runtime.bundle.generation import REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.cli.answer_files import csv_format, settings_in_words
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.explanations.colours import heat
+from sonoforge.runtime.explanations.overlay import heat
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, PROBABILITY_TOLERANCES, golden_difference

@@ -16,7 +16,7 @@ from program import sonoforge
 from sonoforge.runtime import Classifier, Result, draw_overlay
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.explanations import overlay
-from sonoforge.runtime.explanations.colours import heat
+from sonoforge.runtime.explanations.overlay import heat
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import bundle_factory as factory
 import processes
 from program import refused, sonoforge
 from sonoforge.runtime.cli.answer_table import AnswerTable
-from sonoforge.runtime.images import watching
+from sonoforge.runtime.images import inputs
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def incoming(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(inputs, "LOOK_SECONDS", 0.01)
 
 
 def test_a_file_is_taken_when_it_is_whole_and_once(incoming: Path, scan: Path) -> None:
-    looks = watching.whole_files(str(incoming), recursive=False)
+    looks = inputs.whole_files(str(incoming), recursive=False)
     data, target = scan.read_bytes(), incoming / "a.png"
     assert next(looks) == []
     target.write_bytes(b"")
@@ -64,14 +64,14 @@ def test_what_is_no_scan_is_not_taken(incoming: Path, scan: Path) -> None:
     (incoming / "deeper").mkdir()
     for name in ("a.png", "a_mask.png", "b.txt", ".c.png", "deeper/d.png"):
         shutil.copy(scan, incoming / name)
-    looks = watching.whole_files(str(incoming), recursive=False)
+    looks = inputs.whole_files(str(incoming), recursive=False)
     assert [next(looks), next(looks)] == [[], [str(incoming / "a.png")]]
-    looks = watching.whole_files(str(incoming), recursive=True)
+    looks = inputs.whole_files(str(incoming), recursive=True)
     assert [next(looks), next(looks)] == [[], [str(incoming / "a.png"), str(incoming / "deeper" / "d.png")]]
 
 
 def test_a_folder_that_goes_away_is_waited_for(incoming: Path, scan: Path, caplog: pytest.LogCaptureFixture) -> None:
-    looks = watching.whole_files(str(incoming), recursive=False)
+    looks = inputs.whole_files(str(incoming), recursive=False)
     assert next(looks) == []
     incoming.rmdir()
     assert [next(looks), next(looks)] == [[], []]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import shutil
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
     classifier = Classifier(bundle)
     for result in answer["results"]:
         expected = classifier.classify(result["file"]).to_dict()
-        closer = scan_metrics.assess_scan(Image.open(result["file"]), {}).to_dict()
+        closer = dataclasses.asdict(scan_metrics.assess_scan(Image.open(result["file"]), {}))
         found = {"file": result["file"], "ok": True, "quality": expected["quality"], "scan": closer}
         assert result == {**found, "marks": expected["marks"]["summary"], "copy_of": None, "seems_copy_of": None}
     assert answer["model"] == classifier.model

@@ -63,23 +63,17 @@ class AnswerTable:
         probability = f"{max(entry['probabilities'].values()):.3f}"
         score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
         row = self._row(name, label, probability, score, ", ".join(entry["set"]) or "none")
-        clip = entry.get("clip")
-        pooled = [f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}"] if clip else []
-        moved = [sentence.rstrip(".") for sentence in clip["motion"]["advice"]] if clip else []
-        crop = [f"cropped to {entry['crop']['reason']}"] if entry["crop"] and entry["crop"]["kept"] < 1 else []
-        marks = [f"burned-in marks: {entry['marks']['summary']}"] if entry["marks"]["summary"] else []
-        remarks = "; ".join(
-            [
-                *pooled,
-                *moved,
-                *crop,
-                *trust["reasons"],
-                *entry["quality"]["flags"],
-                *marks,
-                *map(printable, in_words(entry)),
-            ]
-        )
-        say("%s", f"{row}  [{remarks}]" if remarks else row)
+        clip, remarks = entry.get("clip"), []
+        if clip:
+            remarks.append(f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}")
+            remarks += [sentence.rstrip(".") for sentence in clip["motion"]["advice"]]
+        if entry["crop"] and entry["crop"]["kept"] < 1:
+            remarks.append(f"cropped to {entry['crop']['reason']}")
+        remarks += [*trust["reasons"], *entry["quality"]["flags"]]
+        if entry["marks"]["summary"]:
+            remarks.append(f"burned-in marks: {entry['marks']['summary']}")
+        remarks += map(printable, in_words(entry))
+        say("%s", f"{row}  [{'; '.join(remarks)}]" if remarks else row)
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sonoforge.runtime.atomic import prepare_folder, write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin
 from sonoforge.runtime.images.limits import ImageError
@@ -67,8 +68,6 @@ class Answering:
 
             self._overlays = OverlayFolder(Path(extras.overlay))
         if extras.sr:
-            from sonoforge.runtime.atomic import prepare_folder  # noqa: PLC0415 - only with --sr
-
             prepare_folder(Path(extras.sr))
 
     def name(self, files: Sequence[str]) -> dict[str, str]:
@@ -138,8 +137,6 @@ class Answering:
         if self._extras.page:
             self._extras.page.picture(self._names[file], self._thumbnails(answered))
         if self._extras.beside:
-            from sonoforge.runtime.atomic import write_json  # noqa: PLC0415 - only with --beside
-
             try:
                 write_json(f"{file}.sonoforge.json", {**answered.entry, **more, "notice": NOTICE})
             except SonoforgeError as error:

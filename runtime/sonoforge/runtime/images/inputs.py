@@ -1,12 +1,14 @@
-"""Find the image files that a command line names, say what folders hold besides, and print their names."""
+"""Find the image files that a command line names or that appear in a folder, and print their names."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import logging
 import os
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any, NamedTuple
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, first_bytes, is_non_image
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
+
+log = logging.getLogger(__name__)
 
 # Suffixes of a folder's image files; a file named on the command line is judged by its content alone.
 _SUFFIXES = (
@@ -46,6 +50,10 @@ _OPENING = 4096  # bytes that hold a picture's text, which is written before the
 
 WIDEST_NAME = 48
 """Characters of a name in a table."""
+
+LOOK_SECONDS = 1.0
+"""Between two looks: a file that did not change from one to the next is taken for whole."""
+_State = tuple[int, int]  # size and time of the last change
 
 STDIN = "-"
 """The name under which one image is read from standard input."""
@@ -123,7 +131,7 @@ def read_stdin() -> bytes:
 
 def _add_listed(directory: str, files: dict[str, None], failures: dict[str, Entry]) -> None:
     """Add the image files that a DICOMDIR names, or its own failure."""
-    from sonoforge.runtime.images.dicom.directory import listed_images  # noqa: PLC0415 - for a DICOMDIR only
+    from sonoforge.runtime.images.dicom.header import listed_images  # noqa: PLC0415 - for a DICOMDIR only
 
     try:
         found = listed_images(directory)
@@ -154,14 +162,14 @@ def _images_in(folder: str, recursive: bool, generated: bool, others: Counter[st
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
         stems = {Path(name).stem for name in names if name.lower().endswith(_SUFFIXES)}
         for name in sorted(name for name in names if not name.startswith(".")):
-            kind = kind_of(parent, name, stems)
+            kind = _kind_of(parent, name, stems)
             if kind and not (generated and kind == _GENERATED):
                 others[kind] += 1
             else:
                 yield str(Path(parent) / name)
 
 
-def kind_of(parent: str, name: str, stems: Collection[str]) -> str:
+def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
     """Return the kind of a folder's file that is no scan, see `Found`; empty for a scan.
 
     ``name`` does not begin with a full stop; ``stems`` are those of the images beside it.
@@ -212,6 +220,51 @@ def _plural(kind: str, count: int) -> str:
         return kind
     noun, of, rest = kind.partition(" of ")
     return f"{noun}s{of}{rest}"
+
+
+def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
+    """Yield the image files that are new and whole, sorted, at each look; an empty list where there are none.
+
+    Whole is what has the same size, above 0, and the same time of change as a look before.  A file that changes after
+    it was yielded is yielded again: it is another scan, or its copying paused.  The folder must
+    be there at first; one that goes away later is waited for.
+    """
+    if not Path(folder).is_dir():
+        raise SonoforgeError(f"watch: found no folder {folder}, expected the one where the scans appear; make it first")
+    before: dict[str, _State] = {}
+    taken: dict[str, _State] = {}
+    gone = False
+    while True:
+        now = _states(folder, recursive)
+        if gone != (not Path(folder).is_dir()):
+            gone = not gone
+            log.warning("%s: %s", folder, "cannot be read now; waiting for it" if gone else "is back")
+        ready = [path for path, state in now.items() if before.get(path) == state != taken.get(path) and state[0]]
+        taken.update((path, now[path]) for path in ready)
+        before = now
+        yield [path for path in sorted(ready) if not _other(path)]
+        time.sleep(LOOK_SECONDS)
+
+
+def _states(folder: str, recursive: bool) -> dict[str, _State]:
+    found = {}
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+        for name in names:
+            path = os.path.join(parent, name)  # noqa: PTH118 - thousands of files at every look
+            try:
+                about = os.stat(path)  # noqa: PTH116
+            except OSError:  # gone since it was listed
+                continue
+            found[path] = (about.st_size, about.st_mtime_ns)
+    return found
+
+
+def _other(path: str) -> str:
+    """Return the kind of a file that is no scan; empty for a scan."""
+    parent, name = os.path.split(path)
+    stems = {Path(beside).stem for beside in os.listdir(parent)} if "_mask" in name else set()  # noqa: PTH208
+    return _kind_of(parent, name, stems) if not name.startswith(".") else "hidden"
 
 
 @contextlib.contextmanager

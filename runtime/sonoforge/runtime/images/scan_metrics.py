@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,13 +157,9 @@ class ScanQuality:
     metrics: dict[str, float | None]  # value of each metric of `quality_table.SCAN`; None where it cannot be measured
     # Value of each metric of `quality_table.LESION`; None without a mask of the scan's size.
     lesion: dict[str, float | None] | None
-    flags: tuple[str, ...]  # metrics beyond the faulty side of their band, as ``coverage_low``
-    advice: tuple[str, ...]  # a sentence for each flag
+    flags: list[str]  # metrics beyond the faulty side of their band, as ``coverage_low``
+    advice: list[str]  # a sentence for each flag
     severity: float  # sum over the flags of how far out of its band a value is, in widths of the band; 0 without flags
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the attributes by name, ready for JSON."""
-        return {**asdict(self), "flags": list(self.flags), "advice": list(self.advice)}
 
 
 def assess_scan(scan: Image.Image, bands: Mapping[str, Band], mask: Image.Image | None = None) -> ScanQuality:
@@ -184,13 +180,7 @@ def assess_scan(scan: Image.Image, bands: Mapping[str, Band], mask: Image.Image 
             advice.append(metric.advice)
             severity += beyond / (high - low) if high > low else 1.0
     lesion = {"gcnr": gcnr(levels, grey_levels(mask) > _MASK_FROM)} if mask else None
-    return ScanQuality(
-        metrics=_without_nan(values),
-        lesion=_without_nan(lesion) if lesion else None,
-        flags=tuple(flags),
-        advice=tuple(advice),
-        severity=severity,
-    )
+    return ScanQuality(_without_nan(values), _without_nan(lesion) if lesion else None, flags, advice, severity)
 
 
 def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:

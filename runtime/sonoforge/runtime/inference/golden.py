@@ -58,14 +58,13 @@ class GoldenCheck(TypedDict, total=False):
 
 
 class Checked(TypedDict, total=False):
-    """What was compared; ``formats`` are a classifier's other model files by format, ``not_run`` a generator's."""
+    """What was compared; ``formats`` are the model files by format, but for a classifier's float32 ONNX file."""
 
     problems: list[str]
     golden: GoldenCheck
     model: dict[str, str]
     provider: str
     formats: dict[str, FormatCheck]
-    not_run: dict[str, str]
 
 
 def check(bundle: Bundle[Manifest], trust: bool = False) -> Checked:
@@ -136,17 +135,18 @@ def _check_generator(bundle: Bundle[GeneratorManifest], trust: bool) -> Checked:
         return float(np.abs(images - golden["images"]).max())
 
     formats = _check_files(bundle, difference, "a golden image", IMAGE_TOLERANCES, trust)
-    checks = formats.values()
     return {
         "problems": _failures(formats),
         "golden": {
             "images": len(golden["images"]),
             "tolerance": IMAGE_TOLERANCES["fp32"],
-            "max_abs_difference": {c["file"]: c["max_abs_difference"] for c in checks if "max_abs_difference" in c},
+            "max_abs_difference": {
+                row["file"]: row["max_abs_difference"] for row in formats.values() if "max_abs_difference" in row
+            },
         },
-        "not_run": {check["file"]: check["reason"] for check in checks if check["status"] == "not run"},
         "model": manifest.identity,
         "provider": "CPUExecutionProvider",
+        "formats": formats,
     }
 
 

@@ -46,7 +46,7 @@ from sonoforge.runtime.cli.answering import Answering, Extras
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words
+from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words, whole_files
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.notice import NOTICE
@@ -142,8 +142,6 @@ def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
     if files or not config.watch:
         yield files
     if config.watch:
-        from sonoforge.runtime.images.watching import whole_files  # noqa: PLC0415 - only with --watch
-
         log.info("watching %s; Ctrl-C ends it", printable(config.watch))
         yield from whole_files(config.watch, config.recursive)
 

@@ -40,6 +40,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ from sonoforge.runtime.cli.answer_files import CsvFormat
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_cells import defused
-from sonoforge.runtime.distances.to_reference import DISTANCES, Distances, measure_distances
+from sonoforge.runtime.distances.halves import DEFINITIONS, DISTANCES, REPEATS, SEED, Distances, measure_distances
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.decoding import read_image
@@ -180,9 +181,8 @@ def _look_closer(
     area = manifest.preprocessing.scan_area(whole)
     scan, levels = whole.crop(area.box) if area else whole, grey_levels(whole)
     mask = _mask_of(file, whole)
-    result["scan"] = assess_scan(
-        scan, manifest.scan_bands.limits, mask.crop(area.box) if mask and area else mask
-    ).to_dict()
+    lesion = mask.crop(area.box) if mask and area else mask
+    result["scan"] = asdict(assess_scan(scan, manifest.scan_bands.limits, lesion))
     result["marks"] = find_marks(levels, area.box if area else None).summary
     result.update(repeats.find(file, take_fingerprint(levels, manifest.preprocessing.resize(scan))))
     if pictures is not None:
@@ -268,8 +268,6 @@ def _compare(config: QualityConfig, classifier: Classifier, given: list[NDArray[
 
 def _protocol(classifier: Classifier, given: int, reference: int, size: int) -> dict[str, Any]:
     from importlib.metadata import version  # noqa: PLC0415 - slow to import
-
-    from sonoforge.runtime.distances.to_reference import DEFINITIONS, REPEATS, SEED  # noqa: PLC0415
 
     preprocessing, model = classifier.bundle.manifest.preprocessing, classifier.model
     side = preprocessing.size

@@ -4,8 +4,7 @@ Every file is compared with its SHA-256, then the golden inputs are computed her
 the exporter recorded; of a generator's bundle, golden images from their seeds, in each of its files that this machine
 can run.  JSON: ``bundle``, ``ok``, ``problems`` (lines), ``files`` ({name: bytes}), ``golden`` ({"images", "tolerance",
 "max_abs_difference": {output: value}, "labels_equal"}; of a generator {file: value} and no labels), ``formats``
-({format: see `inference.golden`}; of a generator instead ``not_run``, {file: reason}), ``model``, ``provider``,
-``versions``.
+({format: see `inference.golden`}), ``model``, ``provider``, ``versions``.
 
 The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their maker wrote, such
 as write files.  They are ``not run`` unless ``--trust`` says that the maker is trusted; ONNX and ORT files always are.
@@ -80,11 +79,9 @@ def _print(result: Result) -> None:
         say("golden    %d images, tolerance %g", result["golden"]["images"], result["golden"]["tolerance"])
         for name, difference in result["golden"]["max_abs_difference"].items():
             say("          %-13s max. difference %.2g", name, difference)
-        for name, row in result.get("formats", {}).items():
+        for name, row in result["formats"].items():
             figure = f"max. difference {row['max_abs_difference']:.2g}" if "max_abs_difference" in row else ""
             say("format    %-17s %-7s %s", name, row["status"], figure or row["reason"])
-        for name, reason in result.get("not_run", {}).items():
-            say("          %-13s not run: %s", name, reason)
         say("provider  %s", result["provider"])
         say("versions  %s", ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
     for problem in result["problems"]:

@@ -14,7 +14,7 @@ from pydicom.fileset import FileSet
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from program import sonoforge
-from sonoforge.runtime.images.dicom.directory import listed_images
+from sonoforge.runtime.images.dicom.header import listed_images
 from sonoforge.runtime.images.inputs import expand
 from sonoforge.runtime.images.limits import ImageError
 

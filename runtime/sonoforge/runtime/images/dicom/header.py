@@ -1,4 +1,6 @@
-"""What a DICOM file says of its pixels, their size and where the scan lies, and nothing else of it.
+"""What a DICOM file says of its pixels, their size and where the scan lies, and which pictures a DICOMDIR names.
+
+Nothing else of it is read.  A DICOMDIR lists the files of a disc or a folder (PS3.3, annex F; PS3.10, section 8).
 
 Whatever is wrong with it becomes one `ImageError`.
 """
@@ -10,6 +12,7 @@ import io
 import logging
 import math
 import os
+import re
 import stat
 import warnings
 import zlib
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MAX_FILE_BYTES = 4_000_000_000
+MAX_DIRECTORY_BYTES = 200_000_000
 # A deflated file is inflated as a whole: no more than an image file may hold.
 MAX_INFLATED_BYTES = 200_000_000
 
@@ -61,6 +65,10 @@ _ELEMENTS = (
 
 # DICOM PS3.3, C.8.5.5.1.1 (2D), C.8.5.5.1.2 (tissue) and C.8.5.5.1.15 (cm).
 _FORMAT_2D, _TISSUE, _CENTIMETRES = 1, 1, 3
+
+# Parts of a file's name hold eight capital letters, digits and underscores (PS3.10, section 8.5); other characters,
+# which discs do have, are taken too, but nothing that leads anywhere else.
+_PART = re.compile(r"[^/\\:\x00-\x1f]{1,255}")
 
 
 def check_kind(header: Dataset, syntax: str, path: Path | str) -> None:
@@ -256,3 +264,41 @@ def read_spacing(header: Dataset) -> Spacing | None:
 def _spacing(vertical: float, horizontal: float, source: str) -> Spacing | None:
     usable = all(math.isfinite(value) and value > 0 for value in (vertical, horizontal))
     return Spacing(vertical, horizontal, source) if usable else None
+
+
+def listed_images(path: Path | str) -> list[str]:
+    """List the image files that a DICOMDIR names, in its order, each once; a file it names may be missing.
+
+    Raises:
+        ImageError: The directory is damaged, or names a file outside its folder.
+    """
+    with one_line(path):
+        directory = Path(path)
+        check_file(directory)
+        if directory.stat().st_size > MAX_DIRECTORY_BYTES:
+            raise ImageError(
+                "too_large", f"{path}: more than {MAX_DIRECTORY_BYTES / 1e6:.0f} MB; name the images instead"
+            )
+        import_pydicom(path)
+        from pydicom import dcmread  # noqa: PLC0415 - an extra
+
+        records = dcmread(directory, specific_tags=["DirectoryRecordSequence"]).DirectoryRecordSequence
+        found: dict[str, None] = {}
+        for record in records:
+            if record.get("DirectoryRecordType") != "IMAGE" or record.get("ReferencedFileID") is None:
+                continue
+            name = record.ReferencedFileID
+            parts = [name] if isinstance(name, str) else [str(part) for part in name]
+            found[str(_inside(directory, parts))] = None
+        return list(found)
+
+
+def _inside(directory: Path, parts: list[str]) -> Path:
+    """Return the file beside the directory; refuse one that a part or a link leads out to."""
+    folder = directory.parent
+    file = folder.joinpath(*parts)
+    plain = all(_PART.fullmatch(part) and part not in (".", "..") for part in parts)
+    if not parts or not plain or not file.resolve().is_relative_to(folder.resolve()):
+        # The name is not quoted: it is text of the file.
+        raise ImageError("unreadable", f"{directory}: names a file outside its folder; name the images instead")
+    return file
