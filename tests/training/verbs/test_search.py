@@ -215,7 +215,7 @@ def wait(condition: Callable[[], object], process: subprocess.Popen[str]) -> Non
         (["--generator-cell", "found"], "--generator-cell: found it with the generator searched; leave it out"),
         (["--held-out", "0"], "--held-out: found 0, expected a share above 0"),
         (["--pruner", "none,trend"], "--pruner: found none beside others, expected it alone"),
-        (["--stages", "generator", "--discriminator-cell", "{3, 19-6}"], "with '9' at character 6, expected a dash or"),
+        (["--stages", "generator", "--discriminator-cell", "{3, 19-6}"], "found '{3, 19-6}' with "),
         (["--strategy", "ageing"], "--strategy: found 'ageing', expected one of aging, cycles"),
     ],
 )
