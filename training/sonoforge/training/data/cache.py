@@ -152,18 +152,19 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
         whole = _read(path, len(items), size)
         if whole is None:
             raise SonoforgeError(f"{path}: reads back damaged; check the disk, or set SONOFORGE_CACHE to another")
+    facts, pixels, pictures = whole
     if unreadable:
         first = next(iter(unreadable.values()))
         log.warning("%d of %d files cannot be read and are left out: %s", len(unreadable), len(dataset.items), first)
     return ImageCache(
         dataset=replace(dataset, items=tuple(items)),
         size=size,
-        images=whole.pixels,
-        hashes=tuple(fact.content for fact in whole.facts),
-        pictures=whole.pictures,
-        sizes=np.array([(fact.width, fact.height) for fact in whole.facts], dtype=np.int64),
-        boxes=np.array([fact.box or (0, 0, fact.width, fact.height) for fact in whole.facts], dtype=np.int64),
-        modes=tuple(fact.mode for fact in whole.facts),
+        images=pixels,
+        hashes=tuple(fact.content for fact in facts),
+        pictures=pictures,
+        sizes=np.array([(fact.width, fact.height) for fact in facts], dtype=np.int64),
+        boxes=np.array([fact.box or (0, 0, fact.width, fact.height) for fact in facts], dtype=np.int64),
+        modes=tuple(fact.mode for fact in facts),
         unreadable=dict(sorted(unreadable.items())),
         store=base,
         crop=crop,
@@ -282,7 +283,8 @@ class _Decoder:
         cached = _read(self._path(digest), 1, self.preprocessing.size)
         if cached is None:
             return self._decode(name, digest)
-        return _Image(cached.facts[0], cached.pixels[0], cached.pictures[0])
+        facts, pixels, pictures = cached
+        return _Image(facts[0], pixels[0], pictures[0])
 
     def _path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.bin"
@@ -310,12 +312,6 @@ class _Decoder:
 # ---- one file of one image, or of all images of a set
 
 
-class _Images(NamedTuple):
-    facts: list[_Facts]
-    pixels: NDArray[np.uint8]  # (N, S, S, 3), mapped
-    pictures: list[Picture]  # mapped
-
-
 def _write(path: Path, images: Iterable[_Image]) -> None:
     """Write the pixels of all images, then their grey pictures, each on a square of `SIDE` pixels."""
     facts: list[_Facts] = []
@@ -332,8 +328,8 @@ def _write(path: Path, images: Iterable[_Image]) -> None:
     write_checked(path, arrays(), facts)
 
 
-def _read(path: Path, count: int, size: int) -> _Images | None:
-    """Map a file of images; None where it is missing or damaged."""
+def _read(path: Path, count: int, size: int) -> tuple[list[_Facts], NDArray[np.uint8], list[Picture]] | None:
+    """Map a file of images: their facts, pixels (N, S, S, 3) and grey pictures; None where it is missing or damaged."""
     found = read_checked(path)
     if found is None:
         return None
@@ -341,11 +337,6 @@ def _read(path: Path, count: int, size: int) -> _Images | None:
     pixels, squares = np.split(data, [count * size * size * 3])
     rows = [_Facts(*row) for row in facts]
     sizes = [fitted_size(row.width, row.height) for row in rows]
-    return _Images(
-        rows,
-        pixels.reshape(count, size, size, 3),
-        [
-            square[:height, :width]
-            for square, (width, height) in zip(squares.reshape(count, SIDE, SIDE), sizes, strict=True)
-        ],
-    )
+    placed = zip(squares.reshape(count, SIDE, SIDE), sizes, strict=True)
+    pictures = [square[:height, :width] for square, (width, height) in placed]
+    return rows, pixels.reshape(count, size, size, 3), pictures

@@ -37,11 +37,7 @@ Table = Mapping[str, Floats]
 
 
 def compute_rows(scores: Sequence[CaseScore]) -> list[ArmResult]:
-    """Compute the table of one set.
-
-    Args:
-        scores: Of all U-Nets of the set.
-    """
+    """Compute the table of one set from the scores of all its U-Nets."""
     structures = list(dict.fromkeys(score.structure for score in scores))
     units = {score.structure: score.unit for score in scores}
     keys = list(dict.fromkeys((score.arm, score.recipe) for score in scores))
@@ -147,12 +143,9 @@ def correlate(metric: str, values: Sequence[float], dice: Sequence[float]) -> Ra
 
 
 def compute_set(name: str, scores: Sequence[CaseScore], figures: Sequence[GeneratorFigures]) -> SetResults:
-    """Compute everything about one set.
+    """Compute everything about one set from the scores of all its U-Nets and the figures of all its generators.
 
-    Args:
-        name: Of the set.
-        scores: Of all U-Nets of the set.
-        figures: Of all its generators; none where they are not at hand.
+    The latter are none where they are not at hand.
     """
     rows = compute_rows(scores)
     recipes = dict.fromkeys(row["recipe"] for row in figures)
