@@ -48,18 +48,17 @@ def load_folded(net: Any, convolutions: list[tuple[Tensor, Tensor]]) -> None:
         ValueError: The number or a shape of the convolutions does not fit.
     """
     layers = [m for m in net.features.modules() if isinstance(m, nn.Conv2d)]
-    norms = [m for m in net.features.modules() if isinstance(m, nn.BatchNorm2d)]
     if len(convolutions) != len(layers):
         raise ValueError(f"found {len(convolutions)} convolutions, expected {len(layers)}")
     with torch.no_grad():
-        for layer, norm, (weight, bias) in zip(layers, norms, convolutions, strict=True):
+        for layer, norm, (weight, bias) in zip(layers, _norms(net), convolutions, strict=True):
             if layer.weight.shape != weight.shape:
                 raise ValueError(f"found a kernel of {tuple(weight.shape)}, expected {tuple(layer.weight.shape)}")
             layer.weight.copy_(weight)
             norm.weight.fill_(1.0)
             norm.bias.copy_(bias)
-            norm.running_mean.zero_()  # type: ignore[union-attr]
-            norm.running_var.fill_(1.0 - norm.eps)  # type: ignore[union-attr]
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1.0 - norm.eps)
 
 
 @torch.no_grad()
@@ -73,12 +72,11 @@ def folded_statistics(net: Any) -> tuple[Tensor, Tensor]:
         Mean and variance of each channel of all batch norms, in forward order, (17056,) float32.
     """
     means, variances = [], []
-    for norm in net.features.modules():
-        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
-            mean, variance = norm.running_mean.double().cpu(), norm.running_var.double().cpu()
-            gain = norm.weight.double().cpu() / (variance + norm.eps).sqrt()
-            means.append(gain * mean)
-            variances.append((gain.square() * variance).clamp_min(1e-8))
+    for norm in _norms(net):
+        mean, variance = norm.running_mean.double().cpu(), norm.running_var.double().cpu()
+        gain = norm.weight.double().cpu() / (variance + norm.eps).sqrt()
+        means.append(gain * mean)
+        variances.append((gain.square() * variance).clamp_min(1e-8))
     return torch.cat(means).float(), torch.cat(variances).float()
 
 
@@ -92,17 +90,19 @@ def restore_batch_norm(net: Any, means: Tensor, variances: Tensor) -> None:
     Raises:
         ValueError: Their number is not that of the network's channels.
     """
-    norms = [m for m in net.features.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = _norms(net)
     sizes = [norm.num_features for norm in norms]
     if len(means) != sum(sizes) or len(variances) != sum(sizes):
         raise ValueError(f"found statistics of {len(means)} and {len(variances)} channels, expected {sum(sizes)}")
     for norm, mean, variance in zip(norms, means.double().split(sizes), variances.double().split(sizes), strict=True):
-        old_mean, old_variance = norm.running_mean, norm.running_var
-        if old_mean is None or old_variance is None:
-            continue
-        gain = norm.weight.double().cpu() / (old_variance.double().cpu() + norm.eps).sqrt()
-        offset = norm.bias.double().cpu() - gain * old_mean.double().cpu()
+        gain = norm.weight.double().cpu() / (norm.running_var.double().cpu() + norm.eps).sqrt()
+        offset = norm.bias.double().cpu() - gain * norm.running_mean.double().cpu()
         norm.weight.copy_(gain * (variance + norm.eps).sqrt())
         norm.bias.copy_(offset + gain * mean)
-        old_mean.copy_(mean)
-        old_variance.copy_(variance)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+
+
+def _norms(net: Any) -> list[Any]:
+    """Return the batch norms of a ``MobileNetV2``, in forward order."""
+    return [module for module in net.features.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -26,7 +26,6 @@ from sonoforge.runtime.leftovers import remove_leftovers
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
 DESCRIPTION = "checkpoint.json"
 # Below half of the real images' diversity a generator is called collapsed.  On BUSI (malignant, 64x64, batch 32,
 # learning rate 0.001) it lay between 0.82 and 1.02 at every tick of 1200 healthy steps.
@@ -55,7 +54,6 @@ class Description:
     files: dict[str, str] = dataclasses.field(default_factory=dict)  # sha256 of each file
     # Names of what the masks are of, where there are some; empty, too, where there is one without a name.
     structures: list[str] = dataclasses.field(default_factory=list)
-    format_version: int = FORMAT_VERSION  # of this layout
 
 
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
@@ -84,24 +82,17 @@ def describe(checkpoint: Path) -> Description:
     """Read ``checkpoint.json``.
 
     Raises:
-        SonoforgeError: It is missing, not JSON, or of another format version.
+        SonoforgeError: It is missing, or no description of a checkpoint.
     """
     path = checkpoint / DESCRIPTION
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return Description(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise SonoforgeError(
             f"{checkpoint}: found no {DESCRIPTION}, expected a checkpoint folder such as step-00001000"
         ) from None
-    except (OSError, ValueError) as error:
-        raise SonoforgeError(f"{path}: found no readable JSON ({error}); use another checkpoint") from error
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
-        raise SonoforgeError(f"{path}: found format version {version}, expected {FORMAT_VERSION}")
-    try:
-        return Description(**values)
-    except TypeError as error:
-        raise SonoforgeError(f"{path}: found other keys than a checkpoint has ({error})") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise SonoforgeError(f"{path}: found no description of a checkpoint ({error}); use another one") from error
 
 
 def load_state(checkpoint: Path, stem: str) -> dict[str, Tensor]:

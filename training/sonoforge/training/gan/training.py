@@ -213,10 +213,14 @@ def _fitting(
     """Choose the feature space of the metrics, where none is named, and give weights the order of these classes."""
     space = pretrained.space
     if settings.metrics and space is None:
-        originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
-        choice = choose_space(list(originals), images.name or "the training images", "--metric-features")
-        space = open_space(choice, None, open_fabric(device, PRECISIONS[settings.precision]).device)
+        space = open_space(suited_space(images), None, open_fabric(device, PRECISIONS[settings.precision]).device)
     return dataclasses.replace(pretrained, space=space, start_from=with_classes(pretrained.start_from, classes))
+
+
+def suited_space(images: TrainingSet) -> str:
+    """Name the feature space of the metrics where the user names none; see `spaces.choose_space`."""
+    originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
+    return choose_space(list(originals), images.name or "the training images", "--metric-features")
 
 
 def _generator_options(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int) -> Mapping[str, Any]:

@@ -31,8 +31,7 @@ from sonoforge.training.gan.progress.ticks import make_metric_reference, measure
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
 from sonoforge.training.gan.starting_weights import read_starting_weights
-from sonoforge.training.gan.training import SOURCES, Pretrained, Training, open_pretrained, prepare
-from sonoforge.training.metrics.spaces import choose_space
+from sonoforge.training.gan.training import SOURCES, Pretrained, Training, open_pretrained, prepare, suited_space
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.search.pruning import MEASUREMENTS, Past, gives_up
 from sonoforge.training.search.study import COMPLETE, DIVERGED, OUT_OF_TIME, PRUNED, Trial
@@ -76,9 +75,7 @@ def with_space(source: Source) -> Source:
     if settings.metric_features or measures_in_features(settings):
         return source
     images = read_training_set(source.data, settings, groups=True, cache_folder=source.cache)
-    originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
-    space = choose_space(list(originals), images.name or "the images", "--metric-features")
-    return dataclasses.replace(source, settings=dataclasses.replace(settings, metric_features=space))
+    return dataclasses.replace(source, settings=dataclasses.replace(settings, metric_features=suited_space(images)))
 
 
 @functools.lru_cache(maxsize=2)  # of one recipe at a time; a process has many trials of it
