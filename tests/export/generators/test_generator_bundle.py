@@ -130,7 +130,7 @@ def test_golden_images_are_drawn_from_their_seeds(made: ExportedGenerator) -> No
 
 @pytest.fixture(
     scope="module",
-    params=["stylegan3-t", *(pytest.param(name, marks=pytest.mark.slow) for name in ("progan", "stylegan1"))],
+    params=["dcgan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stylegan3-t", "progan", "stylegan1"))],
 )
 def everything(request: pytest.FixtureRequest, generators: Any) -> ExportedGenerator:
     """A bundle of all formats that its generator and this machine can have, and of engines."""

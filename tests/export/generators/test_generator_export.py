@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from exported_generators import CASES, ExportedGenerator
+from exported_generators import CASES, SLOW_CASES, ExportedGenerator
 from generator_checkpoints import PLAIN, STYLED, image_side, small_checkpoint
 from sonoforge.export.formats.executorch import fold, missing
 from sonoforge.export.formats.onnx_graph import OPSET
@@ -28,9 +28,7 @@ from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
 from traces import traces_of_this_machine
 
-# Its rotations make it the slowest to trace; stylegan3-t shares all but its kernels.
-_SLOW = ("stylegan3-r",)
-_PARAMS = [pytest.param(case, marks=pytest.mark.slow) if case[0] in _SLOW else case for case in CASES]
+_PARAMS = [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)]
 
 
 @pytest.fixture(scope="module", params=_PARAMS, ids=lambda case: "-".join(map(str, case[:2])))
@@ -42,7 +40,9 @@ def exported(request: pytest.FixtureRequest, generators: Any) -> tuple[str, Expo
 
 
 def test_every_architecture_is_exported() -> None:
-    assert {recipe[:9] if recipe in STYLED else recipe.partition(":")[0] for recipe, *_ in CASES} == set(ARCHITECTURES)
+    assert {recipe[:9] if recipe in STYLED else recipe.partition(":")[0] for recipe, *_ in CASES + SLOW_CASES} == set(
+        ARCHITECTURES
+    )
 
 
 def test_the_file_answers_as_the_generator_does(exported: tuple[str, ExportedGenerator, bytes]) -> None:
