@@ -112,6 +112,17 @@ def joint(pair: list[nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Pa
     return _write(tmp_path_factory.mktemp("joint") / "bundle", pair, SHARED, mirror=True)
 
 
+@pytest.fixture(scope="module")
+def looking(pair: list[nn.Module], tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """A network that looks twice, and its bundle; it was trained on cropped images."""
+    net = copy.deepcopy(pair[0])
+    net.outline = OutlineHead().eval()
+    with torch.no_grad():
+        net.outline.cells.bias.fill_(2.0)
+    seen = Preprocessing(size=128, crop="auto")
+    return net, _write(tmp_path_factory.mktemp("looking") / "bundle", [net], 0, seen=seen, look=64)
+
+
 def test_members_answer_together_on_both_views_and_the_maps_stay_exact(pair: list[nn.Module], joint: Path) -> None:
     first, second = pair[0], copy.deepcopy(pair[1])
     for index in range(SHARED):
@@ -139,20 +150,21 @@ def test_members_that_share_their_first_blocks_are_trained_and_exported_alike(pa
     assert np.abs(answers.probabilities - found["probabilities"]).max() < 1e-4
 
 
-def test_the_bundle_records_whether_training_cropped(pair: list[nn.Module], joint: Path, tmp_path: Path) -> None:
-    cropping = open_bundle(_write(tmp_path / "bundle", pair[:1], 0, seen=Preprocessing(crop="auto")))
+def test_the_bundle_records_whether_training_cropped(looking: tuple[nn.Module, Path], joint: Path) -> None:
+    cropping = open_bundle(looking[1])
     assert cropping.manifest.raw["preprocessing"]["crop"] == cropping.manifest.preprocessing.crop == "auto"
     assert "not menus around it" in cropping.read("MODEL_CARD.md").decode()
     assert open_bundle(joint).manifest.raw["preprocessing"]["crop"] == "none"
 
 
-def test_a_network_of_another_input_size_is_exported_at_it(pair: list[nn.Module], tmp_path: Path) -> None:
-    bundle = open_bundle(_write(tmp_path / "bundle", pair[:1], 0, seen=Preprocessing(size=96)))
-    assert bundle.manifest.preprocessing.size == 96
-    assert "96 x 96" in bundle.read("MODEL_CARD.md").decode()
+def test_a_network_of_another_input_size_is_exported_at_it(looking: tuple[nn.Module, Path]) -> None:
+    net, folder = looking
+    bundle = open_bundle(folder)
+    assert bundle.manifest.preprocessing.size == 128
+    assert "128 x 128" in bundle.read("MODEL_CARD.md").decode()
     pixels, how = _noise(1, 7, 150)[0], bundle.manifest.preprocessing
     seen = how.normalise(how.resize(Image.fromarray(pixels)))[None]
-    expected = run_torch(BundleGraph(pair[:1], 1.7, 0), seen)["probabilities"][0]
+    expected = run_torch(BundleGraph([net], 1.7, 0, look=64), seen)["probabilities"][0]
     answered = Classifier(bundle).classify(pixels).probabilities
     assert np.abs(np.array([answered[name] for name in bundle.classes]) - expected).max() < 1e-4
 
@@ -163,15 +175,13 @@ def test_members_shared_blocks_and_mirror_come_back(pair: list[nn.Module], joint
 
 @pytest.mark.parametrize("mirror", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_network_that_looks_twice_answers_as_in_training_and_comes_back(
-    pair: list[nn.Module], tmp_path: Path, mirror: bool
+    looking: tuple[nn.Module, Path], tmp_path: Path, mirror: bool
 ) -> None:
-    net = copy.deepcopy(pair[0])
-    net.outline = OutlineHead().eval()
-    with torch.no_grad():
-        net.outline.cells.bias.fill_(2.0)
+    net, folder = looking
+    if mirror:
+        folder = _write(tmp_path / "bundle", [net], 0, mirror, Preprocessing(size=128), look=64)
     graph = BundleGraph([net], 1.7, 0, mirror, look=64).eval()
     inputs = IMAGENET.normalise(_noise(3, 8, 128))
-    folder = _write(tmp_path / "bundle", [net], 0, mirror, Preprocessing(size=128), look=64)
     found, exact = _onnxruntime(open_bundle(folder).read("model.onnx"), inputs), run_torch(graph, inputs)
     for name in OUTPUTS:
         assert np.abs(found[name] - exact[name]).max() < 1e-4 * max(1, np.abs(exact[name]).max()), name

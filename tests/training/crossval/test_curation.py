@@ -8,6 +8,7 @@ import pytest
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.copies.generated import least_groups
+from sonoforge.training.crossval import balancing
 from sonoforge.training.crossval.balancing import curate
 from sonoforge.training.crossval.generators import at_size_drawn
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -19,7 +20,8 @@ def scans(first: int, count: int) -> np.ndarray:
 
 
 def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
-    real = LabelledImages(scans(0, 60), np.arange(60) % 2, ("a", "b"), np.arange(60))
+    count = least_groups()
+    real = LabelledImages(scans(0, count), np.arange(count) % 2, ("a", "b"), np.arange(count))
     fresh, copies = scans(1000, 6), real.pixels[:3, :, ::-1]
     noise = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
     pixels = np.concatenate([copies, noise, fresh, fresh[:1] // 2 + 60])
@@ -36,15 +38,14 @@ def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
     assert set(kept.hashes) <= set(LabelledImages(fresh, np.zeros(6, np.int64), ("a", "b")).hashes)
     nobody, none = curate(drawn, {0: 2}, real, real.pixels, lambda images: np.tile([0.0, 1.0], (len(images), 1)))
     assert len(nobody) == none.kept == 0 and none.not_recognised == 12
-    enough = real.subset(np.arange(least_groups()))
-    assert curate(drawn, {0: 2}, enough, enough.pixels, score)[1].kept
-    few = real.subset(np.arange(least_groups() - 1))
+    few = real.subset(np.arange(count - 1))
     with pytest.raises(SonoforgeError, match=r"found .* 38 near-duplicate groups"):
         curate(drawn, {0: 2}, few, few.pixels, score)
 
 
-def test_images_drawn_smaller_are_not_rejected_for_their_size() -> None:
+def test_images_drawn_smaller_are_not_rejected_for_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """At half the resolution, scans are as usual among scans of half the resolution as sharp ones among sharp ones."""
+    monkeypatch.setattr(balancing, "_copies", lambda pixels, _: np.zeros(len(pixels), np.bool_))  # tested above
     real = LabelledImages(scans(0, 80), np.zeros(80, np.int64), ("a", "b"), np.arange(80))
     fresh, half = scans(1000, 20), GanSettings(recipe="dcgan", image_size=32)
     small = at_size_drawn(fresh, half)

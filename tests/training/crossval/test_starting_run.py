@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ GAN = ["--recipe", "dcgan", "--image-size", "32", "--batch", "4", "--width", "4"
 
 
 def phantoms(folder: Path, count: int, seed: int) -> Path:
-    write_phantom_set(folder, count, seed)
+    write_phantom_set(folder, count, seed, size=128)
     (folder / "groups.csv").unlink()
     return folder
 
@@ -28,6 +29,17 @@ def phantoms(folder: Path, count: int, seed: int) -> Path:
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return phantoms(tmp_path_factory.mktemp("theirs") / "elsewhere", 24, 5)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return phantoms(tmp_path_factory.mktemp("others") / "here", 24, 6)
+
+
+@pytest.fixture
+def ours(others: Path, tmp_path: Path) -> Path:
+    """Other images, to be changed."""
+    return Path(shutil.copytree(others, tmp_path / "here"))
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +54,7 @@ def check(start: str | Path, images: Path, cache: Path) -> None:
     refuse_seen_by_start(str(start), open_cache(read_dataset(images), folder=cache), cache)
 
 
-def test_a_run_on_other_images_is_no_leak(run: str, tmp_path: Path) -> None:
-    ours = phantoms(tmp_path / "here", 24, 6)
+def test_a_run_on_other_images_is_no_leak(run: str, ours: Path, tmp_path: Path) -> None:
     for _ in range(2):  # the second time, the kept answer is read
         check(run, ours, tmp_path / "cache")
     assert list((tmp_path / "cache").rglob("signatures*/*.bin"))
@@ -51,9 +62,8 @@ def test_a_run_on_other_images_is_no_leak(run: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [Image.Image.copy, ImageOps.mirror])
 def test_one_image_in_common_is_refused(
-    run: str, theirs: Path, tmp_path: Path, change: Callable[[Image.Image], Image.Image]
+    run: str, theirs: Path, ours: Path, tmp_path: Path, change: Callable[[Image.Image], Image.Image]
 ) -> None:
-    ours = phantoms(tmp_path / "here", 24, 6)
     same = sorted((theirs / "benign").iterdir())[2]
     change(Image.open(same)).save(ours / "malignant" / "copy.png")
     pair = re.escape(f"(malignant/copy.png ~ benign/{same.name})")
@@ -61,15 +71,15 @@ def test_one_image_in_common_is_refused(
         check(run, ours, tmp_path / "cache")
 
 
-def test_images_of_a_class_that_it_was_not_trained_on_are_no_leak(run: str, theirs: Path, tmp_path: Path) -> None:
-    ours = phantoms(tmp_path / "here", 24, 6)
+def test_images_of_a_class_that_it_was_not_trained_on_are_no_leak(
+    run: str, theirs: Path, ours: Path, tmp_path: Path
+) -> None:
     other = sorted((theirs / "malignant").iterdir())[0]
     Image.open(other).save(ours / "malignant" / "copy.png")
     check(run, ours, tmp_path / "cache")
 
 
-def test_the_runs_that_a_run_started_from_are_looked_at_too(run: str, theirs: Path, tmp_path: Path) -> None:
-    ours = phantoms(tmp_path / "here", 24, 6)
+def test_the_runs_that_a_run_started_from_are_looked_at_too(run: str, theirs: Path, ours: Path, tmp_path: Path) -> None:
     between = phantoms(tmp_path / "between", 24, 7)
     options = [*GAN, "--class", "benign", "--steps", "2", "--metrics", "none", "--start-from", run]
     second = succeed("gan", "train", "--data", between, *options, "--out", tmp_path / "runs").json["run"]
@@ -88,7 +98,9 @@ def test_a_run_whose_images_are_gone_is_refused(theirs: Path, tmp_path: Path) ->
         check(run, theirs, tmp_path / "cache")
 
 
-def test_crossval_refuses_its_own_images_before_any_training(run: str, theirs: Path, tmp_path: Path) -> None:
+def test_crossval_refuses_its_own_images_before_any_training(
+    run: str, theirs: Path, ours: Path, tmp_path: Path
+) -> None:
     command = ["crossval", "--data", theirs, "--folds", "2", "--weights", "none", "--out", tmp_path, "--gan-steps", "2"]
     generator = [f"--gan-{option[2:]}" if option.startswith("--") else option for option in GAN]
     done = sonoforge(*command, *generator, "--gan-start-from", run)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
+from corners import corners
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
 from sonoforge.training.gan.ema import update_average
@@ -193,8 +194,11 @@ def _state(toy: Toy) -> TrainingState:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("toy", TOYS.values(), ids=TOYS)
-def test_each_loss_halves_the_distance_to_the_target(toy: Toy) -> None:
+@pytest.mark.parametrize(
+    "name", corners(TOYS, "bce", "least-squares", "wasserstein, penalised", "hinge, lazy r1", "boundary-seeking")
+)
+def test_each_loss_halves_the_distance_to_the_target(name: str) -> None:
+    toy = TOYS[name]
     state = _state(toy)
     target, latents = toy.target(1000, 1), torch.randn(1000, 4, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():

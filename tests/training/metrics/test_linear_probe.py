@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -38,7 +37,7 @@ def test_a_shift_in_one_dimension_gives_its_closed_form(shift: float) -> None:
 
 @pytest.mark.parametrize(("count", "width"), [(40, 300), (100, 20)])
 def test_equal_distributions_are_told_apart_by_chance_only(count: int, width: int) -> None:
-    found = [_probe(_rows(count, width, 2 * seed), _rows(count, width, 2 * seed + 1), seed) for seed in range(40)]
+    found = [_probe(_rows(count, width, 2 * seed), _rows(count, width, 2 * seed + 1), seed) for seed in range(20)]
     assert np.mean([probe["value"] for probe in found]) == pytest.approx(0.5, abs=0.04)
     assert np.mean([probe["low"] <= 0.5 <= probe["high"] for probe in found]) >= 0.9
 
@@ -106,7 +105,7 @@ def test_interval_covers_the_true_area_as_often_as_it_says(rate: float) -> None:
     covered = 0
     for _ in range(600):
         positive, negative = rng.exponential(rate, 20), rng.exponential(1.0, 30)
-        area = roc_auc_score(np.repeat([1, 0], [20, 30]), np.concatenate([positive, negative]))
+        area = float((positive[:, None] > negative).mean())
         low, high = auc_interval(area, 20, 30)
         covered += low <= rate / (1 + rate) <= high
     assert 0.925 <= covered / 600 <= 0.985

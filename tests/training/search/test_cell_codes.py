@@ -190,8 +190,8 @@ def assert_finite(network: str, code: Code) -> None:
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_random_codes_are_networks_of_the_right_shapes_at_every_size(network: str) -> None:
     rng = np.random.default_rng(4)
-    for side in (32, 64, 128, 256):
-        for _ in range(3):
+    for side, codes in ((32, 3), (64, 1), (128, 1), (256, 1)):
+        for _ in range(codes):
             code = str(random_code(space_of(network, side), rng))
             with torch.device("meta"):
                 if network == "generator":
@@ -201,7 +201,7 @@ def test_random_codes_are_networks_of_the_right_shapes_at_every_size(network: st
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-@pytest.mark.parametrize("count", [20, pytest.param(MANY // 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(MANY // 2, marks=pytest.mark.slow)])
 def test_random_codes_are_networks_with_finite_values_and_gradients(network: str, count: int) -> None:
     rng, space = np.random.default_rng(3), Space(network, attention_cells(network, 32))
     for _ in range(count):

@@ -93,15 +93,15 @@ def test_a_time_budget_ends_a_training_that_can_be_continued(pictures: Path, tmp
 def test_minutes_alone_are_the_length_of_a_whole_training(pictures: Path, tmp_path: Path) -> None:
     """Its pace, measured once, tells the steps, so a schedule reaches its end; other minutes are another run."""
     arguments = [*TRAIN, "--data", pictures, "--schedule", "linear-decay", "--metrics", "none", "--out", tmp_path]
-    done = succeed(*arguments, "--minutes", "0.02")
+    done = succeed(*arguments, "--minutes", "0.01")
     assert done.json["finished"] is True
     assert "/pace/" not in done.said, "what is too short to learn need not be said to collapse"
     run = Path(done.json["run"])
     steps = done.json["last_tick"]["step"]
-    assert steps == pytest.approx(60 * 0.02 / measured_pace(run), rel=0.05, abs=1)
-    again = succeed(*arguments, "--minutes", "0.02", "--resume")
+    assert steps == pytest.approx(60 * 0.01 / measured_pace(run), rel=0.05, abs=1)
+    again = succeed(*arguments, "--minutes", "0.01", "--resume")
     assert again.json["run"] == str(run) and again.json["last_tick"]["step"] == steps
-    assert succeed(*arguments, "--minutes", "0.03", "--resume").json["run"] != str(run)
+    assert succeed(*arguments, "--minutes", "0.012", "--resume").json["run"] != str(run)
 
 
 @pytest.fixture(scope="module")

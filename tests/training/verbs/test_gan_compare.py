@@ -308,7 +308,7 @@ def for_as_long(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     """A comparison at equal minutes, and its command; its preset is that of one recipe."""
     command: list[object] = ["gan", "compare", "--data", pictures, "--class-name", "malignant"]
     command += ["--recipes", "dcgan,stylegan2,stylegan2:few-cores"]
-    command += ["--size", "32", "--batch", "4", "--width", "8", "--minutes", "0.02", "--milestones", "1"]
+    command += ["--size", "32", "--batch", "4", "--width", "8", "--minutes", "0.01", "--milestones", "1"]
     command += ["--metric-features", "pixels", "--repeats", "5", "--preset", "small-data"]
     command += ["--out", tmp_path_factory.mktemp("runs")]
     done = succeed(*command)
@@ -323,7 +323,7 @@ def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(for_as_long: 
     assert [row["recipe"] for row in rows] == ["dcgan", "stylegan2", "stylegan2:few-cores"]
     ends = {row["recipe"]: row for row in rows}
     for row in ends.values():
-        assert int(row["step"]) == pytest.approx(60 * 0.02 / measured_pace(run / row["run"]), rel=0.05, abs=1)
+        assert int(row["step"]) == pytest.approx(60 * 0.01 / measured_pace(run / row["run"]), rel=0.05, abs=1)
     folders = ("dcgan", "stylegan2", "stylegan2-few-cores")
     about = [gan_checkpoint.describe(next((run / name / "checkpoints").iterdir())).settings for name in folders]
     assert [(one["recipe"], one["preset"]) for one in about] == [

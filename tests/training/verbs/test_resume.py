@@ -25,6 +25,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 
 CLASSIFIER = ["--weights", "first.safetensors", "--frozen-blocks", "17", "--epochs", "1", "--ensemble-size", "1"]
+CLASSIFIER += ["--image-size", "96"]
 COMPARISON = ["--data", "scans", "--arms", "real", "--folds", "2", "--device", "cpu", "--jobs", "1", *CLASSIFIER]
 COMMANDS = {
     "crossval": ["crossval", *COMPARISON, "--out", "runs"],

@@ -131,7 +131,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("quick")
-def test_cycles_inherit_the_weights_of_the_best_and_fresh_weights_nobody_s(pictures: Path, tmp_path: Path) -> None:
+def test_cycles_inherit_the_weights_of_the_best(pictures: Path, tmp_path: Path) -> None:
     options = ["--stages", "discriminator", "--strategy", "cycles", "--population", "2", "--children", "2", "--jobs", 1]
     run = Path(succeed("search", "--data", pictures, *options, *SMALL, "--out", tmp_path).json["run"])
     own = rows(run, "discriminator")
@@ -140,6 +140,11 @@ def test_cycles_inherit_the_weights_of_the_best_and_fresh_weights_nobody_s(pictu
     assert [row["heir_of"] for row in own] == ["", "", best["trial"], best["trial"]]
     log = (run / "log.txt").read_text()
     assert log.count("parameters taken from") == 2 * 2, "of both networks, for each child but the first two"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_fresh_weights_are_nobody_s(pictures: Path, tmp_path: Path) -> None:
     options = ["--stages", "generator", "--population", "2", "--children", "1", "--weights", "fresh", "--jobs", "1"]
     run = Path(succeed("search", "--data", pictures, *options, *SMALL, "--out", tmp_path / "fresh").json["run"])
     assert [row["heir_of"] for row in rows(run, "generator")] == ["", "", ""]
