@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -54,7 +55,8 @@ def written(run: Run) -> Written:
     return Written(run, Page(write_report(*run).read_text(encoding="utf-8")))
 
 
-def make_cache(classes: Sequence[str], counts: Sequence[int], seed: int = 0) -> ImageCache:
+@functools.cache  # with its search for near-duplicates
+def make_cache(classes: tuple[str, ...], counts: tuple[int, ...], seed: int = 0) -> ImageCache:
     """Noise images; the first image of each class has a brighter copy, the first two classes share a scan."""
     rng = np.random.default_rng(seed)
     items, pictures = [], []
@@ -110,7 +112,7 @@ def make_run(
         collections: Names of those that the groups are of, in turn.
         with_collapse: Whether the last class's generator of the second fold ends collapsed; its log is cut short.
     """
-    cache = make_cache(classes, counts)
+    cache = make_cache(tuple(classes), tuple(counts))
     labels = cache.dataset.labels
     plans = [make_plan(cache, protocol, folds, seed) for seed in range(seeds)]
     write_text(folder / "config.yaml", f"data: /invented\nprotocol: {protocol}\n")

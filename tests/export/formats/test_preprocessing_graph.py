@@ -97,7 +97,7 @@ def test_a_network_of_another_input_size_is_refused() -> None:
 
 
 def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:
-    """Every eighth BUSI image, and the tall ones, which Pillow from 13 on would resize in the other order."""
+    """Every 24th BUSI image, and the tall ones, which Pillow from 13 on would resize in the other order."""
     model = (SHIPPED / "model.onnx").read_bytes()
     opened = session(with_preprocessing(model, PREPROCESSING))
     plain = onnxruntime.InferenceSession(model, session_options(threads=1))
@@ -105,7 +105,7 @@ def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:
     shares, tall = [], 0
     for index, path in enumerate(files):
         width, height = Image.open(path).size
-        if index % 8 and height < 1.35 * width:
+        if index % 24 and height < 1.35 * width:
             continue
         tall += height >= 1.35 * width
         image = read_image(path)
@@ -116,5 +116,5 @@ def test_real_images_get_the_answers_of_the_host(shared: Path) -> None:
         assert difference.max() <= 1
         shares.append((difference > 0).mean())
         assert np.abs(answer - probabilities).max() <= 1e-2
-    assert tall == 10 and len(shares) > 90
+    assert tall == 10 and len(shares) > 40
     assert max(shares) <= 0.02 and np.median(shares) <= 0.001

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from bundle_factory import edit_manifest, npz, replace_file, write_bundle, zip_bundle
+from corners import corners
 from exported_generators import ALL, ExportedGenerator
 from generator_checkpoints import image_side, small_checkpoint
 from program import sonoforge
@@ -240,7 +241,7 @@ def test_images_to_check_on_are_refused_for_a_generator(tmp_path: Path) -> None:
     assert not (run / "bundle").exists()
 
 
-@pytest.mark.parametrize("spoilt", ["other network", "no program", "refused"])
+@pytest.mark.parametrize("spoilt", corners(["other network", "no program", "refused"], "other network", "no program"))
 def test_a_format_that_fails_is_left_out_and_the_others_go_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

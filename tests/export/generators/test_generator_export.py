@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from corners import corners
 from exported_generators import CASES, SLOW_CASES, ExportedGenerator
 from generator_checkpoints import PLAIN, STYLED, image_side, small_checkpoint
 from sonoforge.export.formats.executorch import fold, missing
@@ -85,7 +86,7 @@ def test_not_a_number_is_no_agreement(generators: Any) -> None:
     assert np.isnan(largest_difference(generator, lambda fed: [np.full((len(fed[0]), 1, 32, 32), np.nan, np.float32)]))
 
 
-@pytest.mark.parametrize("recipe", [*PLAIN, *STYLED])
+@pytest.mark.parametrize("recipe", corners([*PLAIN, *STYLED], "dcgan", "spade", "stylegan2", "stylegan3-t"))
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_torchscript_traces_what_the_table_says(tmp_path: Path, recipe: str) -> None:
     drawn_into = "maps" in PLAIN.get(recipe, {})
@@ -103,7 +104,7 @@ def test_torchscript_traces_what_the_table_says(tmp_path: Path, recipe: str) -> 
 
 
 @pytest.mark.skipif(bool(missing()), reason="executorch is not installed: pip install 'sonoforge[mobile]'")
-@pytest.mark.parametrize("recipe", ["progan", "stylegan1", "stylegan2"])
+@pytest.mark.parametrize("recipe", corners(("progan", "stylegan1", "stylegan2"), "progan", "stylegan2"))
 def test_folding_stores_the_weights_of_every_convolution(tmp_path: Path, recipe: str) -> None:
     generator = load_contiguous(small_checkpoint(tmp_path, recipe, 2))
     graph = trace_generator(generator).eval()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from sonoforge.training.metrics.spaces import open_space
 from sonoforge.training.run_folder import write_results
 
 
+@functools.cache  # with its search for near-duplicates
 def _real(seed: int = 0, count: int = 6, source: str = "real", side: int = 16) -> ImageSet:
     rng = np.random.default_rng(seed)
     return ImageSet(
@@ -89,8 +92,7 @@ def _tied() -> ImageSet:
     real = _real()
     first, second, *others = real.described
     tied = (first._replace(group="p"), second._replace(group="p"), *others)
-    object.__setattr__(real, "described", tied)
-    return real
+    return dataclasses.replace(real, described=tied)
 
 
 @pytest.mark.parametrize(

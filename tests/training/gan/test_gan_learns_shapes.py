@@ -31,7 +31,7 @@ def draw_discs(count: int) -> TrainingSet:
     return TrainingSet(pixels, None, ("disc",), 1, "discs", ("mask",))
 
 
-SPADE = GanSettings("spade", "small-data", width=4, batch=8, steps=50, learning_rate=0.001)
+SPADE = GanSettings("spade", "small-data", width=4, batch=8, steps=36, learning_rate=0.001)
 BIGGAN = GanSettings(
     "biggan", "small-data", width=4, batch=16, steps=200, learning_rate=0.002, n_critic=1, augmentation="none"
 )

@@ -116,7 +116,10 @@ RESUMED_ONCE = (
 """Each architecture, and each part that carries something from step to step, once; the others by hand.  The StyleGANs
 are resumed in ``test_stylegan_training.py``.
 """
-SLOW = ("stylegan3-r", "conditional thesis", "conditional progan", "path length of stylegan1")
+SLOW = (
+    *("stylegan3-r", "conditional thesis", "conditional progan", "path length of stylegan1"),
+    *("projected of one class with masks", "biggan of one class", "stylegan2 judged by features"),
+)
 
 
 @pytest.mark.parametrize(

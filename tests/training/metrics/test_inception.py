@@ -56,14 +56,14 @@ def test_features_and_probabilities_are_those_of_torch_fidelity(pth: Path) -> No
     import_torchvision()
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    images = _images(8)
+    images = _images(4)
     theirs = FeatureExtractorInceptionV3(
         "theirs", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(pth)
     )  # the file is this test's own
     with torch.inference_mode():
         features, logits = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
     found = open_space("inception", pth).embed(images)
-    assert found.features.shape == (8, 2048)
+    assert found.features.shape == (4, 2048)
     assert np.array_equal(found.features, features.numpy())
     assert found.probabilities is not None
     assert np.array_equal(found.probabilities, torch.softmax(logits, 1).numpy())
@@ -71,10 +71,10 @@ def test_features_and_probabilities_are_those_of_torch_fidelity(pth: Path) -> No
 
 
 def test_grey_is_three_equal_channels_and_an_image_needs_no_company(pth: Path) -> None:
-    space, grey = open_space("inception", pth), _images(3, channels=1)
+    space, grey = open_space("inception", pth), _images(2, channels=1)
     together = space.embed(grey)
     assert np.array_equal(together.features, space.embed(np.repeat(grey, 3, axis=3)).features)
-    assert np.array_equal(together.features[2:], space.embed(grey[2:]).features)
+    assert np.array_equal(together.features[1:], space.embed(grey[1:]).features)
 
 
 def test_both_formats_are_one_network_and_neither_is_called_the_published_one(

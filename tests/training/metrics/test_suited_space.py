@@ -95,7 +95,7 @@ KNOWN = [("BUSI", True), ("BUS-BRA", True), ("BrEaST", True), ("Herlev", False),
     [pytest.param(*case, marks=() if case[0] in ("BUSI", "MIAS") else pytest.mark.slow) for case in KNOWN],
 )
 def test_the_shipped_network_knows_breast_ultrasound_and_nothing_else(name: str, known: bool) -> None:
-    images = _drawn(DATA / name, 30)
+    images = _drawn(DATA / name, 15)
     share = known_share(images)
     if known:
         assert share >= LEAST_KNOWN

@@ -9,8 +9,6 @@ import torch
 from disc_volumes import draw_pair
 from sonoforge.training.segmentation.scoring import hausdorff_95, score_case
 
-metrics = pytest.importorskip("monai.metrics")
-
 
 def square(top: int, left: int, side: int, size: int = 40) -> np.ndarray:
     """A stack of one slice with a square of label 1."""
@@ -29,6 +27,7 @@ def test_shifted_squares_have_the_scores_of_the_closed_form() -> None:
 
 
 def test_scores_agree_with_monai() -> None:
+    metrics = pytest.importorskip("monai.metrics")  # slow to import
     chance = np.random.default_rng(1)
     for _ in range(20):
         true, found = (draw_pair(chance)[1][None] for _ in range(2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from disc_volumes import draw_pair
 from sonoforge.training.segmentation.pairs import Pairs, join
 from sonoforge.training.segmentation.unet import UnetJob, UnetSettings, predict, segmentation_loss, train_unet
 
-losses = pytest.importorskip("monai.losses")
+pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
 
 CPU = torch.device("cpu")
 
@@ -26,6 +28,7 @@ def job(steps: int, *, augmented: bool = False, seed: int = 0) -> UnetJob:
 
 
 def test_the_loss_is_monais_dice_plus_cross_entropy() -> None:
+    losses = pytest.importorskip("monai.losses")  # slow to import
     logits = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     maps = torch.randint(0, 3, (3, 16, 16), generator=torch.Generator().manual_seed(1))
     dice = losses.DiceLoss(

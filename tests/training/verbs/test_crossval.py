@@ -90,7 +90,8 @@ def test_four_classes_get_images_of_one_conditional_generator_of_their_training_
     (data / "groups.csv").write_text("file,group\n" + "".join(f"{file},{slide}\n" for file, slide in slides))
     conditional = ["--gan-recipe", "biggan", "--gan-preset", "small-data", "--gan-width", "2", "--gan-size", "32"]
     done = succeed(
-        "crossval", "--data", data, "--arms", "real,gan-all:0.5", "--folds", "2", *CLASSIFIER, *conditional,
+        "crossval", "--data", data, "--arms", "real,gan-all:0.5", "--folds", "2", *CLASSIFIER, "--epochs", "1",
+        "--ensemble-size", "1", *conditional,
         "--gan-steps", "2", "--gan-batch", "16", "--gan-expand", "2", "--device", "cpu", "--jobs", "1",
         "--out", tmp_path / "runs",
     )  # fmt: skip

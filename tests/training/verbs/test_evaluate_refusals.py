@@ -20,7 +20,10 @@ from sonoforge.training.verbs.settings.evaluation import METRICS
 
 @pytest.mark.parametrize(
     ("count", "missing"),
-    [(4, {"KID", "Linear", "Precision", "Density", "MS-SSIM"}), (8, {"Linear", "Density"})],
+    [
+        (4, {"KID", "Linear", "Precision", "Density", "MS-SSIM"}),
+        pytest.param(8, {"Linear", "Density"}, marks=pytest.mark.slow),
+    ],
 )
 def test_what_few_images_do_not_allow_is_not_measured_and_said(
     sets: Sets, tmp_path: Path, count: int, missing: set[str]

@@ -150,6 +150,7 @@ def _ours(run: Path) -> list[dict[str, str]]:
     return [row for row in rows if row["source"] == "ours"]
 
 
+@pytest.mark.slow
 def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
     monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path
 ) -> None:

