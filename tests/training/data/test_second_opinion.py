@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from corners import corners
 from program import Finished, sonoforge
 from scans import draw_scan, save, write_set
 from small_run import CLASSIFIER, GENERATOR
@@ -94,7 +95,7 @@ def crossval(data: Path, *arguments: object) -> Finished:
 
 
 @pytest.mark.usefixtures("blind")
-@pytest.mark.parametrize("kind", COPIES)
+@pytest.mark.parametrize("kind", corners(COPIES, "zoomed", "mirrored"))
 def test_a_copy_that_the_split_does_not_see_stops_the_run(data: Path, kind: str) -> None:
     save(data / PLANTED, COPIES[kind](draw_scan(0)))
     stopped = crossval(data)

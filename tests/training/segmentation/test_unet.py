@@ -38,7 +38,7 @@ def test_the_loss_is_monais_dice_plus_cross_entropy() -> None:
     torch.testing.assert_close(segmentation_loss(logits, maps), dice + entropy)
 
 
-@pytest.mark.parametrize("augmented", [False, True])
+@pytest.mark.parametrize("augmented", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_learns_discs_and_rings(augmented: bool) -> None:
     network = train_unet(draw_pairs(60, 0), job(90, augmented=augmented))
     tested = draw_pairs(30, 1)
