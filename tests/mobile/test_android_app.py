@@ -261,11 +261,12 @@ window.sonoforgeAndroid = {
 """
 
 
-@pytest.mark.parametrize("at_home", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at_home", [False, True])
+@pytest.mark.slow
 def test_the_page_answers_shared_pictures_and_saves_through_the_app(
     app: Path, browser: Browser, tmp_path: Path, at_home: bool
 ) -> None:
-    """In Chromium, with a stand-in for `PageActivity.Bridge`; the slow one at the Android app's own address."""
+    """In Chromium, with a stand-in for `PageActivity.Bridge`; then at the Android app's own address."""
     for i in (0, 2):
         Image.fromarray(scan(i, 200, 150)).save(tmp_path / f"{i}.png")
     elsewhere: list[str] = []

@@ -126,6 +126,7 @@ def answered_already(page: Page) -> list[dict[str, dict[str, float]]]:
     return answered(page, [])
 
 
+@pytest.mark.slow
 def test_a_batch_can_be_stopped_and_keeps_its_order(app: Path, browser: Browser, tmp_path: Path) -> None:
     files = scans(tmp_path, 40)
     with served(app) as address, browser.new_context() as context:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 READY = 'body[data-state="ready"]'
 
 
+@pytest.mark.slow
 def test_without_a_graphics_processor_the_page_says_so_and_answers_as_before(browser: Browser, tmp_path: Path) -> None:
     """Chromium as the tests start it offers none: the refusal is real."""
     needs_archive()

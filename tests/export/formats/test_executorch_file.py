@@ -79,6 +79,7 @@ def _inputs(count: int, seed: int = 1) -> np.ndarray:
     return PREPROCESSING.normalise(pixels)
 
 
+@pytest.mark.slow
 def test_float32_answers_as_torch(source: Source, files: dict[str, Path]) -> None:
     inputs = _inputs(5)
     expected = _torch(source.graph, inputs)
@@ -88,6 +89,7 @@ def test_float32_answers_as_torch(source: Source, files: dict[str, Path]) -> Non
         assert np.abs(ours - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_a_transposed_array_gives_the_same_answers(files: dict[str, Path]) -> None:
     inputs = _inputs(2)
     transposed = np.ascontiguousarray(inputs.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)  # other strides, same values
@@ -96,6 +98,7 @@ def test_a_transposed_array_gives_the_same_answers(files: dict[str, Path]) -> No
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_int8_is_near_but_not_the_same(source: Source, files: dict[str, Path]) -> None:
     inputs = source.preprocessing.normalise(source.calibration)
     expected = _torch(source.graph, inputs)
@@ -105,6 +108,7 @@ def test_int8_is_near_but_not_the_same(source: Source, files: dict[str, Path]) -
     assert files["executorch-int8"].stat().st_size < 0.7 * files["executorch"].stat().st_size
 
 
+@pytest.mark.slow
 def test_the_first_blocks_and_the_head_stay_in_float32(source: Source) -> None:
     example = torch.from_numpy(_inputs(1))
     network = quantise(source.graph, [(example,)], LEFT)
@@ -157,6 +161,7 @@ class Twice(nn.Module):
         return again
 
 
+@pytest.mark.slow
 def test_both_runs_of_a_layer_are_quantised() -> None:
     torch.manual_seed(0)
     network, inputs = Twice().eval(), torch.randn(1, 8, 4, 4)
@@ -194,11 +199,13 @@ def test_a_network_that_looks_twice_is_small_in_int8(tmp_path: Path) -> None:
     assert 1e-4 < np.abs(found[1] - _torch(source.graph, inputs)[1]).max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["executorch", "executorch-int8"])
 def test_the_file_holds_no_trace_of_the_machine_that_made_it(files: dict[str, Path], name: str) -> None:
     assert traces_of_this_machine(files[name].read_bytes()) == []
 
 
+@pytest.mark.slow
 def test_the_file_says_what_the_source_says_of_it(files: dict[str, Path]) -> None:
     from executorch.runtime import Runtime
 

@@ -188,6 +188,7 @@ def again(exported: tuple[Outcome, Path], tmp_path_factory: pytest.TempPathFacto
         return main(ExportConfig(run=str(folder), formats=("all",), data="phantom", out=str(out))), out
 
 
+@pytest.mark.slow
 def test_a_file_of_an_earlier_export_goes_when_it_passes_no_more(
     exported: tuple[Outcome, Path], again: tuple[Outcome, Path]
 ) -> None:

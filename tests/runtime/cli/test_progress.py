@@ -143,26 +143,23 @@ def test_the_state_and_what_was_done_before_stand_on_80_columns(
     assert all(state[:4] in bar for bar in bars)
 
 
-def test_elsewhere_a_line_is_a_message(
-    monkeypatch: pytest.MonkeyPatch, now: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_elsewhere_a_line_is_a_message(monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+    told: list[str] = []
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.setattr(logging.getLogger("sonoforge"), "propagate", True)
-    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress.log, "info", lambda text, *values: told.append(text % values))
     with progress.progress_bar("folds", 100, 10) as advance:
         for step in range(11, 101):
             now[0] += 2.0
             advance(step, "gan" if step == 85 else None)
-    told = [record.getMessage() for record in caplog.records]
     assert told[3] == "folds: 70 of 100, about 60 s left"  # 2 s each, 30 are left
     assert [message.split()[1] for message in told] == ["25", "40", "55", "70", "85"]
     assert told[4] == "folds: 85 of 100, about 30 s left; gan"
-    caplog.clear()
+    told.clear()
     with progress.progress_bar("comparing", 1000) as advance:
         for step, seconds in ((1, 40.0), (500, 60.0)):  # the first took what was prepared before it, too
             now[0] += seconds
             advance(step, None)
-    assert [record.getMessage() for record in caplog.records] == [
+    assert told == [
         "comparing: 1 of 1000",
         "comparing: 500 of 1000, about 2 min left",
     ]

@@ -81,6 +81,7 @@ def test_kinds_that_are_not_found_are_known() -> None:
     assert not any(row["holds"] for row in found.recall)
 
 
+@pytest.mark.slow
 def test_half_memorised_is_measured_as_half_in_colour_too() -> None:
     mixed = np.repeat(np.concatenate([TRAINING[:EACH, :, ::-1], FRESH[:EACH]]), 3, axis=3)
     held_out = np.repeat(FRESH[20:], 3, axis=3), COUNT + GROUPS

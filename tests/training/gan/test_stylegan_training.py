@@ -282,6 +282,7 @@ def _train_in_one_of_two(rank: int, port: int, folder: Path, recipes: tuple[str,
             save_file(state, folder / f"{recipe}-{which}-{rank}.safetensors")
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_same_weights_and_averages(tmp_path: Path) -> None:
     """Each sees its own half of the latents and of the noise, and mixes styles by its own chance."""
     recipes = ("stylegan2", "stylegan3-t")

@@ -70,6 +70,7 @@ def test_features_and_probabilities_are_those_of_torch_fidelity(pth: Path) -> No
     assert np.ptp(found.features, axis=0).max() > 0  # different images are told apart
 
 
+@pytest.mark.slow
 def test_grey_is_three_equal_channels_and_an_image_needs_no_company(pth: Path) -> None:
     space, grey = open_space("inception", pth), _images(2, channels=1)
     together = space.embed(grey)

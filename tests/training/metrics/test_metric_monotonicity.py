@@ -119,7 +119,8 @@ def _falls(values: list[float]) -> bool:
     return _rises([-value for value in values])
 
 
-@pytest.mark.parametrize("name", corners(DAMAGES, "blur"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DAMAGES)
 def test_damage_shows_in_the_bundle_s_features_in_order_of_strength(halves: Halves, bundle: Space, name: str) -> None:
     real, series = _embedded(halves, name, bundle)
     kid = [kernel_distance(fake, real).value for fake in series]
@@ -197,7 +198,7 @@ def collapsing(halves: Halves) -> list[Pixels]:
     return found
 
 
-@pytest.mark.parametrize("choice", corners(("bundle", "pixels"), "bundle"))
+@pytest.mark.parametrize("choice", corners(("bundle", "pixels"), "pixels"))
 def test_dropped_modes_show_in_recall_and_coverage(
     halves: Halves, bundle: Space, collapsing: list[Pixels], choice: str
 ) -> None:

@@ -89,7 +89,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("number", "group"), [(signal.SIGKILL, False), (signal.SIGTERM, True)])
+@pytest.mark.parametrize(
+    ("number", "group"), [(signal.SIGKILL, False), pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow)]
+)
 def test_workers_leave_with_their_parent(tmp_path: Path, number: signal.Signals, group: bool) -> None:
     """Signalled alone, or with its whole group, as schedulers do."""
     program = tmp_path / "program.py"

@@ -216,7 +216,7 @@ def test_ga_gan_is_explained_with_its_codes_and_what_is_uncertain_of_them() -> N
 def test_a_kill_while_a_run_folder_is_made_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The description is written before the folder has its name, so that --resume finds every folder that is there."""
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run_folder, "_renamed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         run_folder.create_run(tmp_path, "gan", {"seed": 1})
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
     folder = run_folder.create_run(tmp_path, "gan", {"seed": 1})
