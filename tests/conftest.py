@@ -29,6 +29,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.fsync = lambda _: None
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: tests wait for programs that they start, and for the browser."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish() -> None:
     """Let garbage collection pass over what importing all test files has made: it stays to the end."""
     gc.collect()

@@ -146,6 +146,7 @@ def test_without_a_network_the_page_loads_again_and_answers(app: Path, browser: 
         assert [result["ok"] for result in answered(page, files[:2])] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_device_that_computes_otherwise_gives_no_answer(
     app: Path, browser: Browser, files: list[Path], tmp_path: Path
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_changed_file_of_the_bundle_is_refused(app: Path, browser: Browser, tm
         assert "reference.npz: is not the file" in (page.text_content("#blocked") or "")
 
 
+@pytest.mark.slow
 def test_pictures_turned_by_exif_and_saved_as_jpeg_answer_nearly_alike(
     app: Path, browser: Browser, files: list[Path], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from sonoforge.training.devices import measured_memory
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the pages of a process are counted so under Linux alone")
 def test_a_freed_array_is_in_the_peak_and_an_older_one_is_not() -> None:
     before = np.ones(50_000_000)

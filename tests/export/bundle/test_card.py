@@ -276,6 +276,7 @@ def test_train_on_phantoms_with_generated_images_from_shipped_weights(
     check_card(card)
 
 
+@pytest.mark.slow
 def test_train_on_own_data_from_imagenet_and_from_nothing(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

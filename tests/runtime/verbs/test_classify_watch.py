@@ -84,8 +84,9 @@ def test_a_folder_that_goes_away_is_waited_for(incoming: Path, scan: Path, caplo
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_end_it_as_a_command_that_is_done(
     number: signal.Signals, bundle: Path, incoming: Path, scan: Path, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
         curate(drawn, {0: 2}, few, few.pixels, score)
 
 
+@pytest.mark.slow
 def test_images_drawn_smaller_are_not_rejected_for_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """At half the resolution, scans are as usual among scans of half the resolution as sharp ones among sharp ones."""
     monkeypatch.setattr(balancing, "_copies", lambda pixels, _: np.zeros(len(pixels), np.bool_))  # tested above

@@ -79,6 +79,7 @@ def test_images_of_a_class_that_it_was_not_trained_on_are_no_leak(
     check(run, ours, tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_the_runs_that_a_run_started_from_are_looked_at_too(run: str, theirs: Path, ours: Path, tmp_path: Path) -> None:
     between = phantoms(tmp_path / "between", 24, 7)
     options = [*GAN, "--class", "benign", "--steps", "2", "--metrics", "none", "--start-from", run]

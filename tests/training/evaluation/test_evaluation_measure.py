@@ -195,6 +195,7 @@ def test_kid_is_published_over_subsets_and_noted_whole(count: int) -> None:
     assert 0.3 * spread < row["standard_error"] < 2 * spread
 
 
+@pytest.mark.slow
 def test_of_one_distribution_most_seeds_stay_within_the_floor() -> None:
     names = {"kid": 20, "fid": 20, "precision-recall": 20, "density-coverage": 20, "probe": 3}  # the probe is slow
     within: dict[str, list[bool]] = {}

@@ -37,6 +37,7 @@ BIGGAN = GanSettings(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", corners([SPADE, BIGGAN], SPADE), ids=lambda settings: settings.recipe)
 def test_the_image_shows_what_its_mask_says(settings: GanSettings, tmp_path: Path) -> None:
     own = replace(settings, class_name="disc", masks=True, image_size=SIDE, tick_steps=1000, seed=1)

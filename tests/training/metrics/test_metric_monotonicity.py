@@ -161,6 +161,7 @@ def test_damage_to_detail_shows_in_the_pyramid_at_the_finest_level_first(halves:
     assert max(levels[2], key=lambda side: levels[2][side] - levels[0][side]) == 64
 
 
+@pytest.mark.slow
 def test_the_pyramid_does_not_see_contrast(halves: Halves) -> None:
     """Its patches are normalised channel by channel (Karras 2018), so contrast falls out: other metrics must see it."""
     means = [np.mean(list(laplacian_swd(images, halves.real).values())) for images in _series(halves, "contrast")]
@@ -218,6 +219,7 @@ def test_dropped_modes_show_in_recall_and_coverage(
     assert precision_recall(fakes[-1], real).precision >= 0.5 * precision_recall(fakes[0], real).precision
 
 
+@pytest.mark.slow
 def test_dropped_modes_show_in_pairs(collapsing: list[Pixels], squeezenet_file: Path) -> None:
     similarity = [mean_ms_ssim(images, pairs=300).value for images in collapsing]
     assert _rises(similarity), similarity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from optuna.storages import InMemoryStorage
 
 from sonoforge.models.ga_gan.codes import Code, parse
@@ -52,6 +53,7 @@ def evaluations_until(values: list[float], goal: float) -> int:
     return next((number for number, value in enumerate(values, start=1) if value <= goal), len(values) + 1)
 
 
+@pytest.mark.slow
 def test_the_top_percent_is_found_within_300_evaluations_and_the_very_best_more_often_than_at_random() -> None:
     needed: dict[str, list[int]] = {"aging": [], "random": []}
     best: dict[str, list[float]] = {"aging": [], "random": []}

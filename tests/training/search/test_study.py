@@ -51,6 +51,7 @@ def test_a_study_depends_on_its_seed_alone() -> None:
     assert first != other
 
 
+@pytest.mark.slow
 def test_two_processes_do_as_many_trials_each_once(tmp_path: Path) -> None:
     study = study_of(open_storage(tmp_path / FILE), 12, "tpe", 0)
     with open_workers(WorkerSettings("cpu", 2), tmp_path, 12) as workers:

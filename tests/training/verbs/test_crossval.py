@@ -78,6 +78,7 @@ def test_generated_images_balance_each_training_fold(uninterrupted: Path) -> Non
         assert set(result["reads"]) == {"classifier", "generated", "generator normal", "generator malignant"}
 
 
+@pytest.mark.slow
 def test_four_classes_get_images_of_one_conditional_generator_of_their_training_fold(tmp_path: Path) -> None:
     """The use of GA-GAN's images: a classifier with and without them, groups sealed; expansion is part of the fold."""
     counts = {"a": 4, "b": 4, "c": 6, "d": 8}

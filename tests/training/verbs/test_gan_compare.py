@@ -317,6 +317,7 @@ def for_as_long(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return Path(done.json["run"]), command
 
 
+@pytest.mark.slow
 def test_trained_for_as_long_each_recipe_does_what_its_pace_allows(for_as_long: tuple[Path, list[object]]) -> None:
     """A preset goes to the recipe that has it, unless the recipe is asked for with its own."""
     run, command = for_as_long

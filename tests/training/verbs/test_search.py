@@ -67,7 +67,7 @@ def assert_each_child_was_trained_once(run: Path, stage: str, count: int) -> Non
 def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shorten(monkeypatch, {CURVES: None})
+    shorten(monkeypatch, {CURVES: None, LATENCY: 1.0})
     options = ["--population", "2", "--children", "1", "--sample", "2", "--pruner", "none", "--jobs", "1", *SMALL]
     done = succeed("search", "--data", pictures, *options, "--out", tmp_path).json
     run, stages = Path(done["run"]), done["studies"]
