@@ -6,6 +6,7 @@ import { greyLevels } from "./js/grey.js";
 import { decodePng } from "./js/png.js";
 import { networkView } from "./js/preprocess.js";
 import { findRepeat, fingerprint } from "./js/repeats.js";
+import { nameKind } from "./js/scan_kind.js";
 
 const recipe = { size: 224, resample: "bilinear" };
 const activation = { rows: 7, columns: 7, values: Float32Array.from({ length: 49 }, (_, i) => ((i * 31) % 49) / 49 - 0.2) };
@@ -17,11 +18,13 @@ for (const file of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
   const { pixels, crop } = networkView(raster, recipe, "auto");
   const whole = networkView(raster, recipe, "none");
   const print = await fingerprint(grey, pixels);
+  const found = findMarks(raster, null);
   answers.push({
     file,
     crop,
-    marks: findMarks({ ...grey, channels: 1 }, null).summary,
-    marksInside: findMarks({ ...grey, channels: 1 }, crop.box).summary,
+    marks: found.marks.summary,
+    marksInside: findMarks(raster, crop.box).marks.summary,
+    kind: nameKind(greyLevels({ width: 224, height: 224, channels: 3, data: whole.pixels }).data, found.overlay),
     gcnr: mapContrast(activation, brightestTenth(activation).from, whole.pixels),
     digest: print.digest,
     detail: Array.from(print.detail),

@@ -20,6 +20,7 @@ from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.repeats import Repeats, take_fingerprint
 from sonoforge.runtime.images.scan_area import find_scan_area
+from sonoforge.runtime.images.scan_kind import name_kind
 from sonoforge.runtime.inference import activation_map
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
@@ -42,23 +43,35 @@ def compare(files: list[Path], folder: Path) -> set[str]:
         picture = read_image(name)
         area = find_scan_area(picture)
         marks = find_marks(picture)
+        levels = np.asarray(Image.fromarray(recipe.resize(picture)).convert("L"))
         own = take_fingerprint(grey_levels(picture), recipe.resize(picture.crop(area.box)))
         expected = {
             "file": name,
             "crop": {"box": [*area.box], "outline": area.outline, "kept": area.kept, "reason": area.reason},
             "marks": marks.summary,
             "marksInside": find_marks(picture, area.box).summary,
+            "kind": name_kind(levels, overlay=marks.overlay),
             "digest": own.digest.hex(),
             **repeats.find(name, own),
         }
         assert {key: found[key] for key in expected} == expected
         # A grey level of the 32 x 32 view that Pillow rounds the other way moves the detail by less.
         assert np.abs(np.array(found["detail"]) - own.detail).max() < 0.01, name
-        levels = np.asarray(Image.fromarray(recipe.resize(picture)).convert("L"))
         contrast = lesion_contrast.gcnr(levels, activation_map.brightest_area(MAP, *levels.shape))
         assert found["gcnr"] == pytest.approx(contrast, abs=1e-6), name
-        seen |= {*marks.counts, area.outline, *(key for key in ("copy_of", "seems_copy_of") if expected[key])}
+        seen |= {
+            *marks.counts,
+            area.outline,
+            str(found["kind"]),
+            *(key for key in ("copy_of", "seems_copy_of") if expected[key]),
+        }
     return seen
+
+
+def with_mark(picture: Image.Image) -> Image.Image:
+    """Draw one coloured cross."""
+    plant.coloured_mark(plant.ImageDraw.Draw(picture), (200, 150), 7, 2, (0, 255, 255), "+")
+    return picture
 
 
 def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
@@ -78,10 +91,43 @@ def test_marks_area_and_repeats_are_those_of_python(tmp_path: Path) -> None:
     dotted = Image.fromarray(plant.speckle(300, 400, 8))
     plant.dotted(plant.ImageDraw.Draw(dotted), (40, 200), (330, 90), 250)
     extra |= {"dotted": dotted, "dotted again": dotted}
+    for number, (name, ink) in enumerate(plant.COLOURS.items()):
+        marked = Image.fromarray(plant.speckle(300, 400, number)).convert("RGB")
+        draw = plant.ImageDraw.Draw(marked)
+        for shape, x in zip(plant.SHAPES, range(50, 400, 70), strict=True):
+            plant.coloured_mark(draw, (x, 100 + 9 * number), 6, 1, ink, shape)
+        plant.dotted(draw, (60, 250), (330, 200), ink)
+        draw.text((40, 20), f"LEFT 3:00 {name}", ink)
+        draw.line((350, 180, 380, 250, 340, 240), ink, 1)
+        extra[f"marks in {name}"] = plant.as_jpeg(marked, 90)
+    tinted = np.outer(np.arange(300) // 2, np.ones(400))[..., None] * (1.0, 0.8, 0.5)
+    plain = Image.fromarray(plant.speckle(300, 400, 9))
+    extra |= {
+        "tinted": Image.fromarray(tinted.astype(np.uint8)),
+        "marks on a tint": with_mark(
+            Image.fromarray((np.asarray(plain.convert("RGB")) * (1, 0.75, 0.4)).astype(np.uint8))
+        ),
+        "flow": plant.flow(plain, rng),
+        "two": plant.side_by_side(plain, Image.fromarray(plant.speckle(300, 380, 10)), 6),
+        "two that touch": plant.side_by_side(plain, Image.fromarray(plant.speckle(300, 420, 11)), 0),
+    }
     for name, picture in extra.items():
         picture.save(tmp_path / f"{name}.png")
     seen = compare([*files, *(tmp_path / f"{name}.png" for name in extra)], tmp_path)
-    expected = {"caliper", "dotted line", "text", "rectangle", "sector", "unknown", "copy_of", "seems_copy_of"}
+    expected = {
+        "caliper",
+        "dotted line",
+        "drawing",
+        "text",
+        "B-mode",
+        "colour overlay",
+        "two scans",
+        "rectangle",
+        "sector",
+        "unknown",
+        "copy_of",
+        "seems_copy_of",
+    }
     # Simulated scans, which stand in where no real ones are, are bright to their edges: no body mark is found there.
     assert seen - {"body mark"} == expected
     assert "body mark" in seen or not (SHARED / "data").is_dir()

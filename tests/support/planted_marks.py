@@ -111,3 +111,61 @@ def speckle(height: int, width: int, seed: int = 0, compressed: bool = True) -> 
     shown = 70 + 255 / 70 * 20 * np.log10(np.maximum(envelope, 1e-6)) if compressed else 60 * envelope
     levels: NDArray[np.uint8] = shown.clip(0, 255).astype(np.uint8)
     return levels
+
+
+COLOURS = {
+    "yellow": (255, 255, 0), "green": (0, 255, 0), "cyan": (0, 255, 255), "magenta": (255, 0, 255),
+    "red": (255, 40, 40), "orange": (255, 160, 0),
+}  # fmt: skip
+SHAPES = ("+", "x", "open cross", "circle", "diamond")
+
+
+def coloured_mark(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], arm: int, width: int, ink: tuple[int, int, int], shape: str
+) -> None:
+    """Draw one end of a measurement in colour."""
+    x, y = at
+    lines = {
+        "+": [(x - arm, y, x + arm, y), (x, y - arm, x, y + arm)],
+        "x": [(x - arm, y - arm, x + arm, y + arm), (x - arm, y + arm, x + arm, y - arm)],
+        "open cross": [
+            (x - arm, y, x - 2, y), (x + 2, y, x + arm, y), (x, y - arm, x, y - 2), (x, y + 2, x, y + arm),
+        ],
+        "diamond": [(x - arm, y, x, y - arm, x + arm, y, x, y + arm, x - arm, y)],
+    }  # fmt: skip
+    if shape == "circle":
+        draw.ellipse((x - arm, y - arm, x + arm, y + arm), outline=ink, width=width)
+    for line in lines.get(shape, []):
+        draw.line(line, fill=ink, width=width)
+
+
+def flow(scan: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Draw the vessels of a colour Doppler image, red and blue, in a box that is drawn at times."""
+    picture = scan.convert("RGB")
+    wide, high = (int(rng.uniform(0.25, 0.6) * side) for side in picture.size)
+    left, top = int(rng.uniform(0, picture.width - wide)), int(rng.uniform(0, picture.height - high))
+    if rng.random() < 0.7:
+        frame = ((0, 255, 0), (255, 255, 0), (255, 255, 255), (0, 200, 255))[rng.integers(4)]
+        ImageDraw.Draw(picture).rectangle((left, top, left + wide, top + high), outline=frame)
+    levels = np.array(picture, np.float64)
+    y, x = np.mgrid[: picture.height, : picture.width]
+    for _ in range(int(rng.integers(2, 8))):
+        radii = (rng.uniform(0.03, 0.13) * wide + 2, rng.uniform(0.03, 0.13) * high + 2)
+        centre = (
+            rng.uniform(left + radii[0], left + wide - radii[0]),
+            rng.uniform(top + radii[1], top + high - radii[1]),
+        )
+        away = ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2
+        slow, fast = ((120, 20, 0), (255, 170, 0)) if rng.random() < 0.5 else ((0, 20, 120), (60, 180, 255))
+        share = (1 - away[away < 1])[:, None]
+        levels[away < 1] = share * fast + (1 - share) * slow
+    return Image.fromarray(levels.astype(np.uint8))
+
+
+def side_by_side(one: Image.Image, other: Image.Image, gap: int) -> Image.Image:
+    """Put two scans beside each other, the second as high as the first."""
+    other = other.resize((max(1, round(other.width * one.height / other.height)), one.height))
+    both = Image.new(one.mode, (one.width + gap + other.width, one.height))
+    both.paste(one)
+    both.paste(other, (one.width + gap, 0))
+    return both

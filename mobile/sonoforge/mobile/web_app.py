@@ -35,8 +35,8 @@ _OF_THE_BUNDLE = ("reference.npz", "MODEL_CARD.md")
 _DRAWING_PAGE = "draw"  # what the names of its files begin with
 # The runtime's modules by whose constants the page measures.
 _MEASURING = {
-    "images": "burned_in_marks calipers lesion_contrast lettering limits quality_metrics repeats scan_area synthetic "
-    "scan_checks",
+    "images": "burned_in_marks calipers coloured_ink lesion_contrast lettering limits quality_metrics repeats "
+    "scan_area scan_checks scan_kind synthetic",
     "inference": "activation_map golden training_distance trust",
 }
 _KINDS = (int, float, str, tuple, dict, np.ndarray)  # of constants

@@ -8,6 +8,7 @@ import { sum } from "./numbers.js";
 import { networkView, normalise } from "./preprocess.js";
 import { measureQuality, qualityFlags } from "./quality.js";
 import { fingerprint } from "./repeats.js";
+import { nameKind } from "./scan_kind.js";
 import { assess, shouldAbstain } from "./trust.js";
 
 /** What stands for the label where the classifier abstains, as in Python. */
@@ -91,9 +92,9 @@ export class Classifier {
     const { pixels, crop, box } = view;
     const [left, top, right, bottom] = box;
     const preprocess = performance.now() - started;
-    const [{ outputs, ms: infer }, seen] = await Promise.all([this.predict(pixels), this.#look(grey, view)]);
+    const [{ outputs, ms: infer }, seen] = await Promise.all([this.predict(pixels), this.#look(raster, grey, view)]);
     const inferred = performance.now();
-    const { quality, flags, marks, print } = seen;
+    const { quality, flags, kind, marks, print } = seen;
     const { classes } = manifest;
     const values = Array.from(outputs.probabilities);
     const best = values.indexOf(Math.max(...values));
@@ -101,7 +102,7 @@ export class Classifier {
     const [rows, columns] = manifest.outputs.cam.slice(1);
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
-    const trust = assess({ pixels, embedding: outputs.embedding, quality, flags }, set, this.bundle);
+    const trust = assess({ pixels, embedding: outputs.embedding, quality, flags, kind }, set, this.bundle);
     const abstains = this.settings.abstain && shouldAbstain(trust, values[best], manifest);
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);
@@ -113,6 +114,7 @@ export class Classifier {
       set,
       trust,
       quality: { ...quality, flags },
+      kind,
       marks,
       model: { name, version, sha256: files[this.bundle.file].sha256 },
       map: {
@@ -133,12 +135,16 @@ export class Classifier {
   }
 
   /** What is found in a picture without the network, which computes meanwhile. */
-  async #look(grey, { pixels, crop, box: [left, top, right, bottom] }) {
+  async #look(raster, grey, { pixels, crop, box: [left, top, right, bottom] }) {
     const quality = measureQuality(pixels, right - left, bottom - top);
+    const { marks, overlay } = findMarks(raster, crop?.box ?? null);
+    const { size } = this.bundle.manifest.preprocessing;
+    const levels = greyLevels({ width: size, height: size, channels: 3, data: pixels }).data;
     return {
       quality,
       flags: qualityFlags(quality, this.bundle.manifest.quality),
-      marks: findMarks({ ...grey, channels: 1 }, crop?.box ?? null),
+      kind: nameKind(levels, overlay),
+      marks,
       print: await fingerprint(grey, pixels),
     };
   }

@@ -34,30 +34,32 @@ export function cropped({ width, channels, data }, [left, top, right, bottom]) {
 /**
  * Average a picture whose longer side is above a limit by a whole factor.
  *
- * @param {Levels} levels
+ * @template {Levels & {channels?: number}} Picture
+ * @param {Picture} levels
  * @param {number} longest - Side in pixels.
- * @returns {Levels & {factor: number}}
+ * @returns {Picture & {factor: number}}
  */
 export function reducedTo(levels, longest) {
-  const { width, height } = levels;
+  const { width, height, channels = 1 } = levels;
   const factor = Math.max(1, Math.ceil(Math.max(width, height) / longest));
   if (factor === 1) return { ...levels, factor };
   const across = Math.ceil(width / factor);
   const down = Math.ceil(height / factor);
-  const out = new Uint8Array(across * down);
-  for (let y = 0; y < down; y++) {
+  const out = new Uint8Array(across * down * channels);
+  for (let i = 0; i < out.length; i++) {
+    const band = i % channels;
+    const x = ((i - band) / channels) % across;
+    const y = (i - band - x * channels) / (across * channels);
     const rows = Math.min(factor, height - y * factor);
-    for (let x = 0; x < across; x++) {
-      const columns = Math.min(factor, width - x * factor);
-      let sum = 0;
-      for (let row = y * factor; row < y * factor + rows; row++) {
-        const from = row * width + x * factor;
-        for (let k = from; k < from + columns; k++) sum += levels.data[k];
-      }
-      out[y * across + x] = mean(sum, rows * columns);
+    const columns = Math.min(factor, width - x * factor);
+    let sum = 0;
+    for (let row = y * factor; row < y * factor + rows; row++) {
+      const from = (row * width + x * factor) * channels + band;
+      for (let k = 0; k < columns; k++) sum += levels.data[from + k * channels];
     }
+    out[i] = mean(sum, rows * columns);
   }
-  return { width: across, height: down, data: out, factor };
+  return { ...levels, width: across, height: down, data: out, factor };
 }
 
 /** Rounded in 32-bit fixed point; Pillow, `src/libImaging/Reduce.c`. */

@@ -49,6 +49,7 @@ function cellsOf({ file, result, copy_of, seems_copy_of }) {
     trust_reasons: trust.reasons.join("|"),
     ...quality,
     quality_flags: quality.flags.join("|"),
+    kind: result.kind,
     marks: result.marks.summary,
     crop_box: result.crop?.box.join("|"),
     copy_of,
@@ -75,8 +76,8 @@ function cell(value) {
 export function toJson(answers, notice) {
   const results = answers.map(({ file, result, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
-    const { label, probabilities, set, trust, quality, marks, model, map, crop, ms } = result;
-    const own = { label, probabilities, set, trust, quality, marks, model, map, crop, ms };
+    const { label, probabilities, set, trust, quality, kind, marks, model, map, crop, ms } = result;
+    const own = { label, probabilities, set, trust, quality, kind, marks, model, map, crop, ms };
     return { file, ok: true, ...own, copy_of, seems_copy_of };
   });
   return JSON.stringify({ notice, results }, null, 2) + "\n";

@@ -7,7 +7,7 @@ import { mean } from "./numbers.js";
 import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
-const { POOR_FLAGS, BEYOND } = constants.trust;
+const { POOR_FLAGS, BEYOND, NOT_ONE } = constants.trust;
 const { NEIGHBOURS } = constants.training_distance;
 
 /** @typedef {ReturnType<typeof assess>} Trust - As Python's; `score`: 1 typical, 0 foreign. */
@@ -82,8 +82,8 @@ export function tailProbability(distance, { median, threshold }) {
 }
 
 /**
- * @param {{pixels: Uint8Array, embedding: Float32Array, quality: Record<string, number>, flags: string[]}} evidence - The
- *   network's view (S, S, 3), the embedding (D,), what `measureQuality` returned, and the flags of it.
+ * @param {{pixels: Uint8Array, embedding: Float32Array, quality: Record<string, number>, flags: string[], kind: string}}
+ *   evidence - The network's view (S, S, 3), the embedding (D,), what `measureQuality` returned, the flags of it, and the scan's kind.
  * @param {string[]} classes - That cannot be ruled out.
  * @param {import("./bundle.js").Bundle} bundle
  */
@@ -102,6 +102,10 @@ export function assess(evidence, classes, bundle) {
   const found = [];
   const faults = scanFaults(evidence, checks);
   if (noScan) found.push([CAUSES.NOT_ULTRASOUND, far + noScan]);
+  if (checks.grain !== null && evidence.kind in NOT_ONE && !noScan) {
+    found.push([CAUSES.NOT_ONE_SCAN, NOT_ONE[evidence.kind]]);
+    scores.push(BEYOND);
+  }
   if (faults.length) {
     found.push([CAUSES.POOR_SCAN, faults.join(", ")]);
     scores.push(BEYOND);

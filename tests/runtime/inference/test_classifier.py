@@ -54,7 +54,8 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     answered = classifier.classify(path)
     result = answered.to_dict()
     assert list(result) == [
-        *("file", "ok", "label", "probabilities", "set", "trust", "quality", "marks", "model", "map", "crop", "ms")
+        *("file", "ok", "label", "probabilities", "set", "trust", "quality", "kind", "marks"),
+        *("model", "map", "crop", "ms"),
     ]
     assert result["crop"] is None
     assert result["ok"] is True

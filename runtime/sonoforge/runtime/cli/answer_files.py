@@ -238,7 +238,7 @@ def csv_format(classes: Sequence[str]) -> CsvFormat:
     recorded: left, top, right and bottom in pixels, the last two exclusive.
     """
     answer = ("label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution", "trust_reasons")
-    remarks = ("quality_flags", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags")
+    remarks = ("quality_flags", "kind", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags")
     return CsvFormat([*answer, *METRICS, *remarks, "copy_of", "seems_copy_of"], _cells)
 
 
@@ -255,6 +255,7 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
         "trust_reasons": defused("|".join(trust["reasons"])),
         **{name: repr(value) for name, value in quality.items() if name != "flags"},
         "quality_flags": "|".join(quality["flags"]),
+        "kind": result["kind"],
         "marks": result["marks"]["summary"],
         "dicom_region": _box(result.get("dicom", {}).get("region")),
         "crop_box": _box((result["crop"] or {}).get("box")),

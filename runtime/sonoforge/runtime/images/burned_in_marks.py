@@ -3,7 +3,8 @@
 Sonographers measure, label and mark scans before they store them.  A network that was trained on such scans can learn
 the marks instead of the tissue: lesions are measured, normal breasts are not.
 
-Classical, numpy and Pillow only: crosses in `calipers`, all else in `lettering`.  Found and missed are counted in
+Classical, numpy and Pillow only: what has colour in `coloured_ink`, white crosses in `calipers`, all else in
+`lettering`.  Found and missed are counted in
 ``runtime/docs/burned-in-marks.md``.
 """
 
@@ -12,15 +13,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.calipers import find_crosses
+from sonoforge.runtime.images.coloured_ink import find_coloured_ink
 from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.lettering import find_lettering, sharp_steps
+from sonoforge.runtime.images.lettering import Kind, find_lettering, sharp_steps
 
 SENTENCE = "Burned-in marks can be a shortcut: the answer may come from them and not from the tissue."
 
@@ -29,12 +30,12 @@ _LONGEST = 1024
 # A picture of which more pixels are sharp steps is grain, which no beam has blurred: nothing can be told from ink.  Of
 # 250 scans each of BUSI, BUS-BRA and BrEaST the one with most has 0.017.
 _MOST_STEPS = 0.04
-Kind = Literal["caliper", "dotted line", "text", "body mark"]
 _PLURAL: dict[Kind, str] = {
     "caliper": "calipers",
     "dotted line": "dotted lines",
     "text": "text",
     "body mark": "body marks",
+    "drawing": "drawings",
 }
 
 
@@ -50,7 +51,8 @@ class Mark:
 class Marks:
     """The marks of one picture."""
 
-    marks: tuple[Mark, ...]  # calipers first; empty if none was found
+    marks: tuple[Mark, ...]  # coloured ones first, then calipers; empty if none was found
+    overlay: bool = False  # whether the colours of Doppler or elastography lie over the scan
 
     @property
     def counts(self) -> dict[Kind, int]:
@@ -72,7 +74,7 @@ class Marks:
 
 
 def find_marks(image: Image.Image | NDArray[np.uint8], box: tuple[int, int, int, int] | None = None) -> Marks:
-    """Find calipers, dotted lines, text and body marks.
+    """Find calipers, dotted lines, text, body marks and other drawings.
 
     Example:
         >>> import numpy as np
@@ -87,30 +89,41 @@ def find_marks(image: Image.Image | NDArray[np.uint8], box: tuple[int, int, int,
         image: A Pillow image, or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
         box: Where to search, such as `scan_area.ScanArea.box`; None for the whole picture.
     """
-    grey = grey_levels(image)
-    left, top, right, bottom = box or (0, 0, grey.shape[1], grey.shape[0])
-    levels = np.ascontiguousarray(grey[top:bottom, left:right])
-    factor = max(1, math.ceil(max(levels.shape) / _LONGEST))
+    whole = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    left, top, right, bottom = box or (0, 0, *whole.size)
+    searched = whole if box is None else whole.crop(box)
+    factor = max(1, math.ceil(max(searched.size) / _LONGEST))
+    levels = grey_levels(searched)
     if factor > 1:
-        levels = np.asarray(Image.fromarray(levels).reduce(factor))
-    if min(levels.shape) < 2:
+        searched, levels = searched.reduce(factor), np.asarray(Image.fromarray(levels).reduce(factor))
+    if min(searched.size) < 2:
         return Marks(())
+    ink = find_coloured_ink(searched)
+    found = ink.marks + [
+        (kind, own)
+        for kind, own in _grey_marks(np.ascontiguousarray(levels))
+        if not any(_overlaps(own, coloured) for _, coloured in ink.marks)
+    ]
+
+    def on_picture(own: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        x0, y0, x1, y1 = (edge * factor for edge in own)
+        return max(left + x0, left), max(top + y0, top), min(left + x1, right), min(top + y1, bottom)
+
+    return Marks(tuple(Mark(kind, on_picture(own)) for kind, own in found), ink.overlay)
+
+
+def _grey_marks(levels: NDArray[np.uint8]) -> list[tuple[Kind, tuple[int, int, int, int]]]:
+    """Find what is drawn in a picture (H, W) of grey levels, by kind and box; nothing where all of it is grain."""
     steps = sharp_steps(levels)
     if len(steps.rows) > _MOST_STEPS * levels.size:
-        return Marks(())
+        return []
     crosses = [cross.box for cross in find_crosses(levels)]
     written = find_lettering(levels, steps, crosses)
     texts = [item.box for item in written if item.kind == "text"]
     found: list[tuple[Kind, tuple[int, int, int, int]]] = [
         ("caliper", own) for own in crosses if not any(_overlaps(own, text) for text in texts)
     ]
-    found += sorted((item.kind, item.box) for item in written)
-
-    def on_picture(own: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-        x0, y0, x1, y1 = (edge * factor for edge in own)
-        return max(left + x0, left), max(top + y0, top), min(left + x1, right), min(top + y1, bottom)
-
-    return Marks(tuple(Mark(kind, on_picture(own)) for kind, own in found))
+    return found + sorted((item.kind, item.box) for item in written)
 
 
 def _overlaps(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:

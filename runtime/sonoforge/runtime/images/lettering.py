@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["text", "body mark", "dotted line"]
+Kind = Literal["caliper", "dotted line", "text", "body mark", "drawing"]
 _Box = tuple[int, int, int, int]
 
 # A step that counts, in levels of 255; none in most scans, but for the ink in them.
@@ -78,7 +78,7 @@ def find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]
     for left, top, right, bottom in calipers:
         taken |= (rows >= top - 1) & (rows <= bottom) & (columns >= left - 2) & (columns <= right)
     found = []
-    for members in _groups(rows, columns, levels.shape):
+    for members in join(steps, levels.shape):
         own = members[~taken[members]]
         if len(own) >= _FEWEST_STEPS:
             kind = _kind(levels, rows[own], columns[own], alone=len(own) == len(members))
@@ -87,8 +87,9 @@ def find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box]
     return found
 
 
-def _groups(rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
+def join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
     """Join the steps of cells that touch, or lie one cell apart in a row; returns the indices of each group's steps."""
+    rows, columns = steps
     down, across = -(-shape[0] // _CELL), -(-shape[1] // _CELL)
     cells = rows // _CELL * across + columns // _CELL
     full = (np.bincount(cells, minlength=down * across) >= _FEWEST).reshape(down, across)
@@ -135,10 +136,10 @@ def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np
     small, large = sorted((width, height))
     if small >= _SMALLEST_DRAWING and large <= _LARGEST_DRAWING * max(levels.shape) and filled >= _DRAWING:
         return "body mark"
-    return "dotted line" if _is_dotted(rows, columns) else None
+    return "dotted line" if is_dotted(rows, columns) else None
 
 
-def _is_dotted(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
+def is_dotted(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
     """Whether the steps lie on one straight line, long enough and with gaps."""
     points = np.stack([columns - columns.mean(), rows - rows.mean()])
     direction = np.linalg.eigh(points @ points.T)[1]

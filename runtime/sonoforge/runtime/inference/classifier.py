@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
@@ -22,6 +23,7 @@ from sonoforge.runtime.images import quality_metrics, scan_checks
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.repeats import take_fingerprint
+from sonoforge.runtime.images.scan_kind import ScanKind, name_kind
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
 from sonoforge.runtime.inference.result import Result
@@ -29,7 +31,6 @@ from sonoforge.runtime.inference.training_distance import mahalanobis_distances,
 
 if TYPE_CHECKING:
     import onnxruntime
-    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +178,9 @@ class Classifier:
         label = max(probabilities, key=probabilities.__getitem__)
         classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
         quality = quality_metrics.assess(view, seen.size, manifest.quality)
-        judged = trust.assess(self._evidence(view, outputs["embedding"], quality), manifest).with_set(classes)
+        marks = find_marks(decoded, area.box if area else None)
+        kind = name_kind(grey_levels(Image.fromarray(view)), overlay=marks.overlay)
+        judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest).with_set(classes)
         abstained = self.abstains and trust.should_abstain(judged, probabilities[label], manifest)
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
@@ -186,7 +189,8 @@ class Classifier:
             set=classes,
             trust=judged,
             quality=quality,
-            marks=find_marks(levels, area.box if area else None),
+            kind=kind,
+            marks=marks,
             model=self.model,
             ms={
                 "decode": 1e3 * (read - started),
@@ -204,7 +208,11 @@ class Classifier:
         )
 
     def _evidence(
-        self, view: NDArray[np.uint8], embedding: NDArray[np.float32], quality: quality_metrics.Quality
+        self,
+        view: NDArray[np.uint8],
+        embedding: NDArray[np.float32],
+        quality: quality_metrics.Quality,
+        kind: ScanKind,
     ) -> trust.Evidence:
         """Measure what one image (S, S, 3), or (S, S) of a grey one, with embedding (1, D), is judged by."""
         distance, checks = float(mahalanobis_distances(embedding, self._reference)[0]), self.bundle.manifest.checks
@@ -220,6 +228,7 @@ class Classifier:
             dark=float(scan_checks.dark_columns(pixels)[0]),
             flags=quality.flags,
             colour=float(scan_checks.coloured_share(colours)[0]),
+            kind=kind,
         )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sonoforge.runtime.images.burned_in_marks import Marks
     from sonoforge.runtime.images.repeats import Fingerprint
     from sonoforge.runtime.images.scan_area import ScanArea
+    from sonoforge.runtime.images.scan_kind import ScanKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,8 @@ class Result:
             plausible, not that all are ruled out.
         trust: Whether the answer may be used, and why not.
         quality: Metrics of the image, and those outside the training images' range.
+        kind: What kind of picture it is: one plain B-mode scan, one under a colour overlay (Doppler, elastography), or
+            two side by side.
         marks: Calipers, text and body marks burned into what the network saw; they can be a shortcut.
         model: ``{"name", "version", "sha256"}`` of the model that answered.
         ms: Milliseconds of ``decode``, ``preprocess``, ``infer`` and in ``total``.
@@ -61,6 +64,7 @@ class Result:
     set: tuple[str, ...]
     trust: Trust
     quality: Quality
+    kind: ScanKind
     marks: Marks
     model: dict[str, str]
     ms: dict[str, float]
@@ -125,7 +129,7 @@ class Result:
         Returns:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
             "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
-            {metric: value, ..., "flags": []}, "marks": {"summary", "counts": {kind: number}, "note"}, "model":
+            {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind: number}, "note"}, "model":
             {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth",
             "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where
             the map is positive nowhere; ``crop`` is null where the network saw the whole image, else
@@ -139,6 +143,7 @@ class Result:
             "set": list(self.set),
             "trust": self.trust.to_dict(),
             "quality": self.quality.to_dict(),
+            "kind": self.kind,
             "marks": self.marks.to_dict(),
             "model": dict(self.model),
             "map": {

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest, TailLimits
+from sonoforge.runtime.images.scan_kind import ScanKind
 
 POOR_FLAGS = ("sharpness_low", "contrast_low")
 """Quality flags that make a poor scan: scans with the others were not answered worse, sealed folds of BUSI."""
@@ -31,6 +32,7 @@ class Cause(Enum):
     """Why an answer must not be used as it stands."""
 
     NOT_ULTRASOUND = "not an ultrasound scan"
+    NOT_ONE_SCAN = "not one plain B-mode scan"
     POOR_SCAN = "poor scan"
     UNLIKE_TRAINING = "unlike the training scans"
     BETWEEN_CLASSES = "between two classes"
@@ -71,6 +73,12 @@ class Trust:
         return {**asdict(self), "causes": [cause.value for cause in self.causes], "reasons": list(self.reasons)}
 
 
+_NOT_ONE: dict[ScanKind, str] = {
+    "colour overlay": "the colours of Doppler or elastography lie over it",
+    "two scans": "two scans side by side",
+}
+
+
 class Evidence(NamedTuple):
     """What one image is judged by."""
 
@@ -82,6 +90,7 @@ class Evidence(NamedTuple):
     grain: float | None  # `scan_checks.flatness`; None within the distance's threshold, where it is not asked for
     flags: tuple[str, ...]  # of the image quality
     colour: float  # `scan_checks.coloured_share`
+    kind: ScanKind = "B-mode"
 
 
 def tail_probability(distance: float, limits: TailLimits) -> float:
@@ -113,6 +122,9 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
         scores.append(_BEYOND)
     if no_scan:
         found.append((Cause.NOT_ULTRASOUND, f"{Cause.NOT_ULTRASOUND.value}: {far}{no_scan}"))
+    if checks.grain is not None and evidence.kind in _NOT_ONE and not no_scan:  # of bundles of ultrasound scans
+        found.append((Cause.NOT_ONE_SCAN, f"{Cause.NOT_ONE_SCAN.value}: {_NOT_ONE[evidence.kind]}"))
+        scores.append(_BEYOND)
     if faults:
         found.append((Cause.POOR_SCAN, f"{Cause.POOR_SCAN.value}: {', '.join(faults)}"))
         scores.append(_BEYOND)

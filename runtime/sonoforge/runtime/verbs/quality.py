@@ -183,7 +183,7 @@ def _look_closer(
     mask = _mask_of(file, whole)
     lesion = mask.crop(area.box) if mask and area else mask
     result["scan"] = asdict(assess_scan(scan, manifest.scan_bands.limits, lesion))
-    result["marks"] = find_marks(levels, area.box if area else None).summary
+    result["marks"] = find_marks(whole, area.box if area else None).summary
     result.update(repeats.find(file, take_fingerprint(levels, manifest.preprocessing.resize(scan))))
     if pictures is not None:
         from sonoforge.runtime.pages.cards import address  # noqa: PLC0415 - only with --html

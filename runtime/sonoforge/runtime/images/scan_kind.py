@@ -1,0 +1,72 @@
+"""What kind of picture a scan is: one plain B-mode scan, one under a colour overlay, or two side by side.
+
+Two scans in one picture meet in a column across which nothing goes on: neighbours there differ by more than elsewhere,
+in rows of all depths, and what lies right of it tells nothing of what lies left, while tissue, as wide as the beam,
+reaches over any column within a scan.  Found and missed are counted in ``runtime/docs/burned-in-marks.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+ScanKind = Literal["B-mode", "colour overlay", "two scans"]
+
+_MIDDLE = (0.3, 0.7)
+"""Where two scans meet, as shares of the width."""
+_CLIPPED, _ACROSS, _WINDOW, _STRONGEST = 4, 3, 15, 2.5
+"""Differences count up to 4 times the row's typical one, so that a line of dots is no seam; likeness is that of columns
+3 pixels apart, of levels less their mean along 15 rows, up to 2.5 standard deviations."""
+_WEIGHTS = (10.3, 11.8, -9.4)
+"""Of the logarithm of the difference, of the loss of likeness, and a constant; by logistic regression on BUSI, BUS-BRA
+and BrEaST, each scan alone against two side by side."""
+_DARK, _BOTH_LIT, _NARROWEST_GAP = 0.12, 0.3, 2
+"""A gap: columns darker than this share of the usual, at least two, each side brighter on average than that share."""
+
+
+def name_kind(levels: NDArray[np.uint8], *, overlay: bool) -> ScanKind:
+    """Name the kind of a scan by the network's view (S, S) uint8 and whether colours lie over it."""
+    if overlay:
+        return "colour overlay"
+    return "two scans" if meets_in_a_seam(levels) else "B-mode"
+
+
+def meets_in_a_seam(levels: NDArray[np.uint8]) -> bool:
+    """Whether two scans stand side by side in the network's view (S, S) uint8, of grey levels."""
+    grey = levels.astype(np.float32)
+    return _has_gap(grey.mean(axis=0)) or seam_score(grey) > 0
+
+
+def _has_gap(columns: NDArray[np.float64]) -> bool:
+    """Whether dark columns part a picture in two, from the mean level of each column (S,)."""
+    first, last = (int(share * len(columns)) for share in _MIDDLE)
+    usual = float(np.median(columns))
+    dark = first + np.flatnonzero(columns[first:last] < max(4.0, _DARK * usual))
+    if len(dark) < _NARROWEST_GAP:
+        return False
+    sides = columns[: dark[0]].mean(), columns[dark[-1] + 1 :].mean()
+    return bool(min(sides) > _BOTH_LIT * usual)
+
+
+def seam_score(grey: NDArray[np.float64]) -> float:
+    """Return how much the strongest column of the middle looks like a seam, of grey levels (S, S); above 0 is one."""
+    first, last = (int(share * grey.shape[1]) for share in _MIDDLE)
+    steps = np.abs(np.diff(grey, axis=1))
+    usual = np.median(steps, axis=1, keepdims=True) + 1
+    difference = np.minimum(steps / usual, _CLIPPED).mean(axis=0)
+    difference /= max(float(np.median(difference)), 1e-9)
+    column = first + int(np.argmax(difference[first:last]))
+    half = _WINDOW // 2
+    sums = np.pad(np.pad(grey, ((half, half), (0, 0)), mode="edge").cumsum(axis=0), ((1, 0), (0, 0)))
+    detail = grey - (sums[_WINDOW:] - sums[:-_WINDOW]) / _WINDOW
+    deviation = detail.std(axis=1, keepdims=True) + 2
+    detail = np.clip(detail / deviation, -_STRONGEST, _STRONGEST)
+    detail -= detail.mean(axis=0)
+    norms = np.sqrt(np.square(detail).sum(axis=0)) + 1e-3
+    likeness = (detail[:, :-_ACROSS] * detail[:, _ACROSS:]).sum(axis=0) / (norms[:-_ACROSS] * norms[_ACROSS:])
+    typical = float(np.median(likeness))
+    loss = typical - float(likeness[column + 1 - _ACROSS : column + 1].min())  # of the pairs on both sides of it
+    features = (float(np.log(max(difference[column], 1e-9))), loss, 1.0)
+    return sum(weight * value for weight, value in zip(_WEIGHTS, features, strict=True))
