@@ -39,7 +39,7 @@ def meets_in_a_seam(levels: NDArray[np.uint8]) -> bool:
     return _has_gap(grey.mean(axis=0)) or seam_score(grey) > 0
 
 
-def _has_gap(columns: NDArray[np.float64]) -> bool:
+def _has_gap(columns: NDArray[np.float32]) -> bool:
     """Whether dark columns part a picture in two, from the mean level of each column (S,)."""
     first, last = (int(share * len(columns)) for share in _MIDDLE)
     usual = float(np.median(columns))
@@ -50,7 +50,7 @@ def _has_gap(columns: NDArray[np.float64]) -> bool:
     return bool(min(sides) > _BOTH_LIT * usual)
 
 
-def seam_score(grey: NDArray[np.float64]) -> float:
+def seam_score(grey: NDArray[np.float32]) -> float:
     """Return how much the strongest column of the middle looks like a seam, of grey levels (S, S); above 0 is one."""
     first, last = (int(share * grey.shape[1]) for share in _MIDDLE)
     steps = np.abs(np.diff(grey, axis=1))
