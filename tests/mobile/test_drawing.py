@@ -128,6 +128,7 @@ def test_latents_distances_and_rounding_are_those_of_python(tmp_path: Path) -> N
     assert answers["pixels"] == to_pixels(levels[None, None, None, :]).reshape(-1).tolist()
 
 
+@pytest.mark.slow
 def test_pictures_and_their_distance_are_those_of_python(
     drawing: Path, browser: Browser, generator: Path, classifier: Path
 ) -> None:

@@ -49,6 +49,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+@pytest.mark.slow
 def test_wrong_files_get_a_plain_sentence_and_the_others_an_answer(app: Path, browser: Browser, tmp_path: Path) -> None:
     (good,) = scans(tmp_path, 1)
     frames = [Image.fromarray(plant.speckle(40, 50, seed=i)) for i in range(3)]

@@ -73,6 +73,7 @@ def symmetric(model: bytes, inputs: NDArray[np.float32]) -> bytes:
     return to_symmetric_int8(model, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["int8", "symmetric"])
 def test_weights_are_off_by_half_a_step_of_their_channel(
     file: str, model: bytes, int8: bytes, request: pytest.FixtureRequest
@@ -92,11 +93,13 @@ def test_weights_are_off_by_half_a_step_of_their_channel(
         assert error.max() <= 0.501 and error.max() > 0.3  # rounded, and not stored in float
 
 
+@pytest.mark.slow
 def test_it_says_what_stays_in_float32_and_is_small(int8: bytes) -> None:
     assert 6 <= len(in_float(int8)) <= 10
     assert len(int8) <= 3_200_000
 
 
+@pytest.mark.slow
 def test_biases_have_scales_and_no_zero_points(int8: bytes) -> None:
     graph = onnx.load_model_from_string(int8).graph
     stored = {tensor.name: tensor for tensor in graph.initializer}

@@ -64,6 +64,7 @@ def assert_each_child_was_trained_once(run: Path, stage: str, count: int) -> Non
         assert steps == sorted(set(steps)), "no step is told twice"
 
 
+@pytest.mark.slow
 def test_both_stages_end_with_a_pair_a_page_and_the_command_that_trains_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
