@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.benchmark import Timer
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.progress import stderr_handlers
@@ -206,6 +205,8 @@ def generator_latency(folder: Path) -> float:
 
     The least of some runs, which what else the machine is doing changes least.
     """
+    from torch.utils.benchmark import Timer  # noqa: PLC0415 - brings setuptools, which takes a second
+
     generator = load_generator(folder, "cpu")
     latent = sample_latent(generator, 0, 0)
     label = label_batch(generator, 0 if int(generator.classes) else None, 1)  # type: ignore[arg-type]
