@@ -5,9 +5,9 @@ import { boxOf, isDotted, join } from "./ink.js";
 import { sum } from "./numbers.js";
 
 const {
-  LEAST_SPREAD, LIT, TINT, TINTED, BINS, USUAL, SOLID, FILLED, FRAME, ON_SIDES, SIDE, LONGEST_CROSS, LOWEST_TEXT,
-  HIGHEST_TEXT, WIDER,
+  LEAST_SPREAD, LIT, TINT, TINTED, BINS, USUAL, SOLID, FILLED, FRAME, ON_SIDES, SIDE, LONGEST_CROSS,
 } = constants.coloured_ink;
+const { LOWEST, HIGHEST, WIDER } = constants.lettering;
 
 /**
  * @param {import("./png.js").Raster} raster
@@ -105,6 +105,6 @@ function isFrame(steps, [left, top, right, bottom], shorter) {
 function kindOf(steps, [left, top, right, bottom]) {
   const [wide, high] = [right - left, bottom - top];
   if (Math.max(wide, high) <= LONGEST_CROSS && wide < 2 * high) return "caliper";
-  if (LOWEST_TEXT <= high && high <= HIGHEST_TEXT && wide >= WIDER * high) return "text";
+  if (LOWEST <= high && high <= HIGHEST && wide >= WIDER * high) return "text";
   return isDotted(steps) ? "dotted line" : "drawing";
 }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from sonoforge.runtime.images.lettering import Kind, Steps, is_dotted, join
+from sonoforge.runtime.images.lettering import HIGHEST, LOWEST, WIDER, Kind, Steps, is_dotted, join
 
 _LEAST_SPREAD = 40
 """Levels by which ink departs from grey, or from the usual colour of its brightness: JPEG halves the colour of a thin
@@ -25,7 +25,7 @@ _SOLID, _FILLED = 5, 0.0015
 """An overlay fills squares of 5 x 5 pixels, at least this share of the picture; strokes are thinner."""
 _FRAME, _ON_SIDES, _SIDE = 0.12, 0.7, 4
 """A colour box without flow: at least this share of the picture's shorter side, most of its ink on its own sides."""
-_LONGEST_CROSS, _LOWEST_TEXT, _HIGHEST_TEXT, _WIDER = 30, 5, 36, 1.6
+_LONGEST_CROSS = 30
 
 
 class ColouredInk(NamedTuple):
@@ -33,9 +33,6 @@ class ColouredInk(NamedTuple):
 
     marks: list[tuple[Kind, tuple[int, int, int, int]]]  # with left, top, right, bottom, the last two exclusive
     overlay: bool  # whether flow, stiffness or a colour box lies over the scan
-
-
-NOTHING = ColouredInk([], overlay=False)
 
 
 def find_coloured_ink(picture: Image.Image) -> ColouredInk:
@@ -49,11 +46,11 @@ def find_coloured_ink(picture: Image.Image) -> ColouredInk:
         [('caliper', (60, 64, 75, 79))]
     """
     if picture.mode != "RGB":
-        return NOTHING
+        return ColouredInk([], overlay=False)
     ink = _departure(picture) > _LEAST_SPREAD
     rows, columns = np.nonzero(ink)
     if not len(rows):
-        return NOTHING
+        return ColouredInk([], overlay=False)
     overlay = _solid_share(ink) > _FILLED
     marks = []
     for members in join(Steps(rows, columns), ink.shape):
@@ -116,6 +113,6 @@ def _kind(rows: NDArray[np.intp], columns: NDArray[np.intp], box: tuple[int, int
     width, height = box[2] - box[0], box[3] - box[1]
     if max(width, height) <= _LONGEST_CROSS and width < 2 * height:
         return "caliper"
-    if _LOWEST_TEXT <= height <= _HIGHEST_TEXT and width >= _WIDER * height:
+    if LOWEST <= height <= HIGHEST and width >= WIDER * height:
         return "text"
     return "dotted line" if is_dotted(rows, columns) else "drawing"

@@ -24,8 +24,8 @@ _AT_ONCE = 1 << 16
 _CELL = 4
 _FEWEST = 2  # steps in a cell that counts: one alone is chance, a stroke has two edges
 # Text: line heights of 5 to 36 pixels, and at least two letters wide.
-_LOWEST, _HIGHEST, _NARROWEST = 5, 36, 18
-_WIDER = 1.6
+LOWEST, HIGHEST, _NARROWEST = 5, 36, 18
+WIDER = 1.6
 # Share of the box's pixels that are steps.  A line of text has 0.05 to 0.35; several short lines at least 0.15; the
 # outline of a body mark 0.03 to 0.15, a dotted line less.
 _TEXT, _LINES, _DRAWING = 0.05, 0.15, 0.03
@@ -124,8 +124,8 @@ def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np
     left, top, right, bottom = _box(rows, columns)
     width, height = right - left, bottom - top
     filled = len(rows) / (width * height)
-    fewest = _TEXT if width >= _WIDER * height else _LINES
-    if _LOWEST <= height <= _HIGHEST and width >= _NARROWEST and filled >= fewest:
+    fewest = _TEXT if width >= WIDER * height else _LINES
+    if LOWEST <= height <= HIGHEST and width >= _NARROWEST and filled >= fewest:
         return "text"
     if not alone:
         return None

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
@@ -31,6 +30,7 @@ from sonoforge.runtime.inference.training_distance import mahalanobis_distances,
 
 if TYPE_CHECKING:
     import onnxruntime
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,6 @@ class Classifier:
         started = perf_counter()
         decoded = as_image(image)
         read = perf_counter()
-        levels = grey_levels(decoded)
         area = self._preprocessing.scan_area(decoded)
         seen = decoded.crop(area.box) if area else decoded
         view = self._preprocessing.shrink(seen)  # what is grey is measured once, not three times
@@ -179,7 +178,7 @@ class Classifier:
         classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
         quality = quality_metrics.assess(view, seen.size, manifest.quality)
         marks = find_marks(decoded, area.box if area else None)
-        kind = name_kind(grey_levels(Image.fromarray(view)), overlay=marks.overlay)
+        kind = name_kind(grey_levels(view), overlay=marks.overlay)
         judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest).with_set(classes)
         abstained = self.abstains and trust.should_abstain(judged, probabilities[label], manifest)
         return Result(
@@ -202,7 +201,7 @@ class Classifier:
             map=outputs["cam"][0, manifest.classes.index(label)],
             view=pixels,
             embedding=outputs["embedding"][0],
-            fingerprint=take_fingerprint(levels, view) if fingerprint else None,
+            fingerprint=take_fingerprint(grey_levels(decoded), view) if fingerprint else None,
             crop=area,
             abstained=abstained,
         )
