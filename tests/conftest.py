@@ -34,6 +34,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole commands first: a long test that one process begins last keeps the others waiting."""
+    items.sort(key=lambda item: item.path.parts[-3:-1] != ("training", "verbs"))
+
+
 def pytest_collection_finish() -> None:
     """Let garbage collection pass over what importing all test files has made: it stays to the end."""
     gc.collect()
@@ -70,8 +75,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """A verb that a test runs in its own process sets up the ``sonoforge`` loggers; the next test has its own."""
+    """A verb that a test or its fixtures ran in this process sets up the loggers; each test has its own."""
     logger = logging.getLogger("sonoforge")
-    before = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers[:], logger.level, logger.propagate = [], logging.NOTSET, True
     yield
-    logger.handlers[:], logger.level, logger.propagate = before
+    logger.handlers[:], logger.level, logger.propagate = [], logging.NOTSET, True

@@ -126,6 +126,7 @@ def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_pat
         with_evidence(record, [tmp_path])
 
 
+@pytest.mark.slow
 def test_a_bundle_gets_the_same_card_as_its_run_when_the_evidence_comes_later(
     record: ModelRecord, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def test_members_that_share_their_first_blocks_are_trained_and_exported_alike(pa
     assert np.abs(answers.probabilities - found["probabilities"]).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_bundle_records_whether_training_cropped(looking: tuple[nn.Module, Path], joint: Path) -> None:
     cropping = open_bundle(looking[1])
     assert cropping.manifest.raw["preprocessing"]["crop"] == cropping.manifest.preprocessing.crop == "auto"

@@ -267,6 +267,7 @@ def test_run_thesis_on_own_data_with_generated_images_and_two_seeds(
     check_card(Card((run / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8"), facts))
 
 
+@pytest.mark.slow
 def test_train_on_phantoms_with_generated_images_from_shipped_weights(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

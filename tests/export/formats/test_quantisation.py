@@ -230,6 +230,7 @@ def test_a_criterion_that_nothing_holds_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_symmetric_file_is_what_tensorrt_reads(model: bytes, symmetric: bytes, inputs: NDArray[np.float32]) -> None:
     """Zero points of 0 and int8 everywhere, no int32 biases; it still answers as float32 does."""
     graph = onnx.load_model_from_string(symmetric).graph

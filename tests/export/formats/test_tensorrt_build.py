@@ -257,6 +257,7 @@ def test_a_dcgan_becomes_an_engine_with_a_fixed_batch() -> None:
     assert len(engine) > sum(values.nbytes for values in small.parameters())
 
 
+@pytest.mark.slow
 @needs_package
 def test_a_stylegan2_becomes_an_engine_although_its_axes_are_computed(generators: Any) -> None:
     made = generators("stylegan2", 2)

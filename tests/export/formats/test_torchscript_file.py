@@ -113,6 +113,7 @@ def test_a_process_of_its_own_gives_the_golden_answers(source: Source, files: di
     assert np.abs(found[1] - golden["probabilities"][:3]).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_members_with_a_mirror_answer_in_any_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     first = mobilenet_v2(3)

@@ -21,7 +21,9 @@ from sonoforge.training.gan.generator import load_generator
 PAGE = (CHECKOUT / "export" / "docs" / "generators.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("recipe", "classes"), [("dcgan", 0), ("began", 2), ("stylegan2", 2)])
+@pytest.mark.parametrize(
+    ("recipe", "classes"), [("dcgan", 0), ("began", 2), pytest.param("stylegan2", 2, marks=pytest.mark.slow)]
+)
 def test_the_python_of_the_page_makes_the_same_images(
     generators: Any, monkeypatch: pytest.MonkeyPatch, recipe: str, classes: int
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_file_of_an_earlier_export_goes_when_it_passes_no_more(
     assert (exported[1] / "model.fp16.onnx").is_file()  # the bundle that it was made of is unchanged
 
 
+@pytest.mark.slow
 def test_writers_that_fail_in_their_own_way_stop_no_others_and_tell_no_folders(again: tuple[Outcome, Path]) -> None:
     outcome, out = again
     rows = {row["format"]: row for row in outcome.result["formats"]}

@@ -83,6 +83,7 @@ def test_changed_images_are_refused_with_the_training_image_that_they_show(
     assert line.endswith(f"(benign/own.png ~ training image {number} of BUSI (benign){how}); use imagenet or a file")
 
 
+@pytest.mark.slow
 def test_simulated_scans_are_accepted_and_with_one_image_among_them_refused(
     shared: Path, phantoms: Path, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_generator_that_would_read_the_test_fold_is_stopped(data: Path, monkey
     assert "the same file" in stopped.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("blind")
 def test_pairs_declared_distinct_pass_and_are_recorded(data: Path) -> None:
     (data / "distinct.csv").write_text(f"file,other\n{PLANTED},{ORIGINAL}\n")

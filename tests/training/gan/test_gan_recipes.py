@@ -111,14 +111,19 @@ CHANGED: dict[str, dict[str, Any]] = {
 }
 RESUMED_ONCE = (
     *("dcgan-thesis", "began", "progan", "biggan", "ga-gan", "projected"),
-    *("ada", "spade with an encoder", "accumulated, expanded"),
+    *("ada", "spade", "accumulated, expanded"),
 )
 """Each architecture, and each part that carries something from step to step, once; the others by hand.  The StyleGANs
 are resumed in ``test_stylegan_training.py``.
 """
 SLOW = (
     *("stylegan3-r", "conditional thesis", "conditional progan", "path length of stylegan1"),
-    *("projected of one class with masks", "biggan of one class", "stylegan2 judged by features"),
+    *(
+        "projected of one class with masks",
+        "biggan of one class",
+        "stylegan2 judged by features",
+        "spade with an encoder",
+    ),
 )
 
 

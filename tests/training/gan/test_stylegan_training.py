@@ -215,6 +215,7 @@ def test_with_projection_both_networks_respond_to_labels(recipe: str, tmp_path: 
     assert not np.array_equal(sample(generator, 2, seed=0, label=0), sample(generator, 2, seed=0, label=1))
 
 
+@pytest.mark.slow
 def test_classes_of_other_brightness_are_learned_as_such(tmp_path: Path) -> None:
     settings = _settings(
         "stylegan2", conditioning="projection", steps=60, batch=8, tick_steps=60, augmentation="none",

@@ -140,6 +140,7 @@ def test_evaluate_asks_for_a_space_where_the_images_are_no_breast_ultrasound(cel
     assert "--weights: found w.safetensors without --features" in refused(*command, "--weights", "w.safetensors")
 
 
+@pytest.mark.slow
 def test_evaluate_measures_scans_in_the_bundle_and_says_so(scans: Path, tmp_path: Path) -> None:
     command = [
         "evaluate",

@@ -73,6 +73,7 @@ def _run_until_killed(file: Path) -> None:
     run(study_of(open_storage(file), 12, "tpe", 0), _killed)
 
 
+@pytest.mark.slow
 def test_a_study_that_was_killed_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
     process = CLEAN.Process(target=_run_until_killed, args=(tmp_path / FILE,), daemon=True)
     process.start()

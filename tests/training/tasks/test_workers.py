@@ -52,6 +52,7 @@ def test_the_task_of_a_killed_process_is_done_again_and_no_other(
     assert begun == {"a": "begun" * 2, "b": "begun", "c": "begun"}
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_every_process_is_given_up(processes: Workers, tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError, match="3 workers died over one task, most likely for lack of memory"):
         list(processes.run(ends_its_process, [tmp_path / "a"]))

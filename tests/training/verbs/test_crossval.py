@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,7 @@ def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptu
             if "come out too good" in record.getMessage() or "are optimistic" in record.getMessage()
         )
 
+    caplog.set_level(logging.INFO, "sonoforge")
     assert said() == ""
     leaked = said(protocol="thesis", test_images_with_near_duplicate_in_training=[2, 0, 1])
     assert (

@@ -196,6 +196,7 @@ def test_a_comparison_refuses_bad_settings_in_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures: Path, tmp_path: Path) -> None:
     """The comparison of Berezsky and Liashchynskyi 2024, with its published rows beside ours."""
     command = ["gan", "compare", "--data", pictures, *SMALL, "--class-name", "", "--recipes", "began,ga-gan"]

@@ -157,6 +157,7 @@ def test_a_patient_on_both_sides_is_refused_before_anything_is_trained(run: Run,
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_spade_draws_into_maps_that_another_generator_made(run: Run, tmp_path: Path) -> None:
     command = [*run.command, "--arms", "generated", "--steps", "1", "--maps", "dcgan", "--gan-kimg", "0.016"]
     done = succeed(*command, "--out", tmp_path)
