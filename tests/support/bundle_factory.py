@@ -19,6 +19,26 @@ from PIL import Image
 SIZE, PATCH, FEATURES = 64, 8, 12
 CLASSES = ("normal", "benign", "malignant")
 TEMPERATURE = 1.7
+REFERENCE = {"normal": 0.2, "benign": 0.5, "malignant": 0.3}
+DECISION: dict[str, Any] = {
+    "reference": REFERENCE,
+    "protocol": "stated",
+    "questions": [
+        {
+            "name": name,
+            "positive": positive,
+            "among": among,
+            "points": [
+                {"aim": 0.9, "threshold": 0.5, "sensitivity": 0.91, "specificity": 0.7},
+                {"aim": 0.95, "threshold": 0.3, "sensitivity": 0.94, "specificity": 0.5},
+            ],
+        }
+        for name, positive, among in (
+            ("lesion", ["benign", "malignant"], list(CLASSES)),
+            ("malignant", ["malignant"], ["benign", "malignant"]),
+        )
+    ],
+}
 PREPROCESSING = {
     "size": SIZE,
     "resample": "bilinear",
@@ -208,6 +228,7 @@ def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None) -> 
         "preprocessing": PREPROCESSING,
         "outputs": outputs(),
         "calibration": {"temperature": TEMPERATURE, "protocol": "none"},
+        "decision": DECISION,
         "conformal": {"alpha": 0.1, "thresholds": dict.fromkeys(CLASSES, 0.2), "measured_coverage": {}},
         "trust": trust,
         "quality": {**limits, "scan": {"count": 48, "bands": {}}},

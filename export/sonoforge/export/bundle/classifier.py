@@ -116,6 +116,7 @@ def fill_bundle(
         "preprocessing": preprocessing.to_dict(),
         "outputs": {name: list(golden[name].shape[1:]) for name in OUTPUTS},
         "calibration": {"temperature": record.temperature, "protocol": f"fitted on {calibrated_on(record)}"},
+        "decision": record.decision,
         "conformal": record.conformal,
         "trust": {"method": "ppca-mahalanobis", **record.trust},
         "quality": record.quality,

@@ -146,6 +146,7 @@ def read_record(bundle: Bundle[ClassifierManifest], graph: BundleGraph) -> Model
             shared_blocks=len(graph.shared),
             mirror=raw["training"]["mirror"],
             temperature=manifest.temperature,
+            decision=raw["decision"],
             conformal=raw["conformal"],
             trust=trust,
             quality=raw["quality"],

@@ -84,6 +84,39 @@ class TrustChecks(NamedTuple):
     colour: float
 
 
+class OperatingPoint(NamedTuple):
+    """From which score on a question is answered yes.
+
+    Attributes:
+        aim: Sensitivity that it was chosen for.
+        threshold: Of the score: the probability of the positive classes among those that the question is about, where
+            all classes are equally frequent.
+        sensitivity: Measured on held-out images, with thresholds that were chosen on others.
+        specificity: Measured likewise: what the sensitivity costs.
+    """
+
+    aim: float
+    threshold: float
+    sensitivity: float
+    specificity: float
+
+
+class Question(NamedTuple):
+    """What is asked behind the label, such as whether there is a lesion.
+
+    Attributes:
+        name: Of what is looked for.
+        positive: Classes that have it.
+        among: Classes that the question is about: whether a lesion is malignant is not asked of normal scans.
+        points: Operating points, the least sensitive first.
+    """
+
+    name: str
+    positive: tuple[str, ...]
+    among: tuple[str, ...]
+    points: tuple[OperatingPoint, ...]
+
+
 class ScanBands(NamedTuple):
     """5th and 95th percentile of the metrics of `quality_table.SCAN` over so many training ``images``.
 
@@ -101,8 +134,10 @@ class ClassifierManifest(Manifest):
     preprocessing: Preprocessing  # how an image becomes the network's input
     outputs: dict[str, tuple[int, ...]]  # name of each output and its shape without the batch
     temperature: float  # calibration temperature, inside the ONNX ``probabilities``; above 0
+    reference: dict[str, float]  # class shares that the ONNX ``probabilities`` take for granted; 1 in sum
+    questions: tuple[Question, ...]  # asked behind the label; none where the classes are of another kind
     alpha: float  # error rate of the conformal sets, for each class; between 0 and 1
-    thresholds: dict[str, float]  # probability from which a class belongs to the set
+    thresholds: dict[str, float]  # probability, of equally frequent classes, from which a class belongs to the set
     trust: TailLimits  # of the Mahalanobis distance from the training images
     checks: TrustChecks  # what else an answer is judged by
     quality: dict[str, Band]  # reference range of each image-quality metric of the network's view
@@ -115,7 +150,7 @@ class ClassifierManifest(Manifest):
     required: ClassVar[tuple[str, ...]] = ("model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md")
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     keys: ClassVar[tuple[str, ...]] = (
-        *("preprocessing", "calibration", "conformal", "trust", "quality"),
+        *("preprocessing", "calibration", "decision", "conformal", "trust", "quality"),
         *("training", "evaluation", "parity", "provenance"),
     )
 
@@ -131,6 +166,7 @@ class ClassifierManifest(Manifest):
             raise ManifestError(f"conformal.alpha: found {alpha}, expected a number between 0 and 1")
         trust, checks = read_trust(raw["trust"])
         quality = fields("quality", raw["quality"], _QUALITY)
+        reference, questions = _decision(raw["decision"], classes)
         return cls(
             name=raw["name"],
             version=raw["version"],
@@ -140,6 +176,8 @@ class ClassifierManifest(Manifest):
             preprocessing=read_preprocessing("preprocessing", raw["preprocessing"]),
             outputs=_outputs(raw["outputs"], len(classes)),
             temperature=positive("calibration.temperature", calibration.get("temperature")),
+            reference=reference,
+            questions=questions,
             alpha=alpha,
             thresholds=fields("conformal.thresholds", conformal.get("thresholds"), dict.fromkeys(classes, share)),
             trust=trust,
@@ -165,6 +203,8 @@ class ClassifierManifest(Manifest):
 _MOST_GOLDEN = 32
 _MOST_IMAGES = 10**9
 _LARGEST_NUMBER = 1e6  # of a list
+_MOST_POINTS = 20
+_ROUNDING = 1e-6
 
 
 def _outputs(value: Any, count: int) -> dict[str, tuple[int, ...]]:
@@ -185,6 +225,49 @@ def read_preprocessing(name: str, value: Any) -> Preprocessing:
     if min(found.std) <= 0:
         raise ManifestError(f"{name}.std: found {found.std}, expected numbers above zero")
     return found
+
+
+def _decision(value: Any, classes: tuple[str, ...]) -> tuple[dict[str, float], tuple[Question, ...]]:
+    """Read ``decision``: the reference shares and the questions."""
+    found = mapping("decision", value)
+    exact_keys("decision", found, ("reference", "protocol", "questions"))
+    reference = fields("decision.reference", found["reference"], dict.fromkeys(classes, positive))
+    total = sum(reference.values())
+    if abs(total - 1) > _ROUNDING:
+        raise ManifestError(f"decision.reference: found shares of {total:g} in sum, expected 1")
+    listed = found["questions"]
+    if not isinstance(listed, list) or len(listed) > len(classes):
+        raise ManifestError(f"decision.questions: found {listed!r:.80}, expected at most {len(classes)} questions")
+    questions = tuple(_question(f"decision.questions[{i}]", item, classes) for i, item in enumerate(listed))
+    aims = {tuple(point.aim for point in question.points) for question in questions}
+    if len(aims) > 1 or len({question.name for question in questions}) < len(questions):
+        raise ManifestError("decision.questions: found other aims or one name twice, expected the same aims")
+    return reference, questions
+
+
+def _question(name: str, value: Any, classes: tuple[str, ...]) -> Question:
+    found = fields(name, value, {"name": text, "positive": _names, "among": _names, "points": _points})
+    question = Question(**found)
+    if not set(question.positive) < set(question.among) <= set(classes):
+        raise ManifestError(
+            f"{name}: found {question.positive!r:.80} among {question.among!r:.80}, expected a part of {classes!r:.80}"
+        )
+    return question
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
+        raise ManifestError(f"{name}: found {value!r:.80}, expected names of classes, each once")
+    return tuple(text(name, item) for item in value)
+
+
+def _points(name: str, value: Any) -> tuple[OperatingPoint, ...]:
+    if not isinstance(value, list) or not 0 < len(value) <= _MOST_POINTS:
+        raise ManifestError(f"{name}: found {value!r:.80}, expected 1 to {_MOST_POINTS} operating points")
+    points = tuple(OperatingPoint(**fields(name, item, dict.fromkeys(OperatingPoint._fields, share))) for item in value)
+    if [point.aim for point in points] != sorted({point.aim for point in points}):
+        raise ManifestError(f"{name}: found aims that do not rise, expected the least sensitive first")
+    return points
 
 
 def read_trust(value: Any) -> tuple[TailLimits, TrustChecks]:

@@ -43,6 +43,8 @@ def settings_in_words(classifier: Classifier) -> str:
         "file": classifier.file,
         "crop": classifier.crop,
         "abstain": "yes" if classifier.abstains else "no",
+        "prevalence": ":".join(f"{share:.4g}" for share in classifier.clinic.prevalence.values()),
+        "sensitivity": f"{classifier.clinic.sensitivity:g}",
     }
     return "; ".join(f"{name}={value}" for name, value in settings.items())
 

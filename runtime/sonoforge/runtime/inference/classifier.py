@@ -24,6 +24,7 @@ from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.repeats import take_fingerprint
 from sonoforge.runtime.images.scan_kind import ScanKind, name_kind
 from sonoforge.runtime.inference import trust
+from sonoforge.runtime.inference.decision import SENSITIVITY, decide, read_clinic
 from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.training_distance import mahalanobis_distances, neighbour_distances, read_references
@@ -56,6 +57,7 @@ class Classifier:
         model: ``{"name", "version", "sha256"}`` of that file, as each result carries it.
         crop: Row of `preprocessing.CROPS` by which it answers.
         abstains: Whether it abstains, see `trust.should_abstain`.
+        clinic: Where its answers are for.
     """
 
     def __init__(
@@ -66,6 +68,9 @@ class Classifier:
         provider: str = CPU,
         crop: str | None = None,
         abstain: bool = False,
+        *,
+        prevalence: str = "",
+        sensitivity: float = SENSITIVITY,
     ) -> None:
         """Open the bundle and load its model.
 
@@ -78,6 +83,9 @@ class Classifier:
             provider: onnxruntime's execution provider.
             crop: Row of `preprocessing.CROPS`; None for what the bundle's training did.  Another one is warned of.
             abstain: Abstain by the bundle's policy, which may do so unasked.
+            prevalence: Share of each class where the answers are used, ``normal=.6,benign=.3,malignant=.1``, or one of
+                `decision.PRESETS`; empty: all classes are equally frequent.
+            sensitivity: That the bundle's questions are asked at.
 
         Raises:
             SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or there is no such
@@ -97,6 +105,7 @@ class Classifier:
         self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
         self._reference, self._neighbours = read_references(self.bundle)
         self.abstains = abstain or manifest.checks.policy.always
+        self.clinic = read_clinic(prevalence, sensitivity, manifest)
         self.file = file
         self.model = {**manifest.identity, "sha256": manifest.files[file].sha256}
 
@@ -173,19 +182,20 @@ class Classifier:
         outputs = self.predict(pixels[None])
         inferred = perf_counter()
         manifest = self.bundle.manifest
-        probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
-        label = max(probabilities, key=probabilities.__getitem__)
-        classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
+        said = decide(
+            dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True)), manifest, self.clinic
+        )
         quality = quality_metrics.assess(view, seen.size, manifest.quality)
         marks = find_marks(decoded, area.box if area else None)
         kind = name_kind(grey_levels(view), overlay=marks.overlay)
-        judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest).with_set(classes)
-        abstained = self.abstains and trust.should_abstain(judged, probabilities[label], manifest)
+        judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest).with_set(said.set)
+        abstained = self.abstains and trust.should_abstain(judged, said.probabilities[said.label], manifest)
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
-            label=label,
-            probabilities=probabilities,
-            set=classes,
+            label=said.label,
+            probabilities=said.probabilities,
+            set=said.set,
+            findings=said.findings,
             trust=judged,
             quality=quality,
             kind=kind,
@@ -198,7 +208,7 @@ class Classifier:
                 "total": 1e3 * (perf_counter() - started),
             },
             size=decoded.size,
-            map=outputs["cam"][0, manifest.classes.index(label)],
+            map=outputs["cam"][0, manifest.classes.index(said.label)],
             view=pixels,
             embedding=outputs["embedding"][0],
             fingerprint=take_fingerprint(grey_levels(decoded), view) if fingerprint else None,

@@ -15,6 +15,7 @@ from PIL import Image
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.decision import decide_equal, reweighted
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.trust import should_abstain
 
@@ -35,10 +36,9 @@ class Clip:
 
     Attributes:
         pooled: ``best`` with what the whole clip says in place of its own.  ``probabilities``: the mean of the distinct
-            frames' calibrated ones; the sum rule withstands the error of a single frame better than the product rule,
+            frames' calibrated ones, of equally frequent classes, then at the clinic's prevalence; the sum rule withstands the error of a single frame better than the product rule,
             which the mean of logits amounts to (Kittler, Hatef, Duin, Matas, On combining classifiers, IEEE TPAMI
-            20(3), 1998, sections 3 and 5).  ``label``: the most probable class of these.  ``set``: classes whose pooled
-            probability reaches the threshold that was set on single scans; its coverage was not measured on clips.
+            20(3), 1998, sections 3 and 5).  ``label``: the most probable class of these.  ``set``: by the thresholds that were set on single scans; its coverage was not measured on clips.
             ``abstained``: by the best frame's trust and the pooled probability.  ``ms``: in total of the whole clip.
         best: The answer for the best frame: among the frames that agree (all, if none does), one like the training
             images before one that is not, then the one with fewest quality flags, then the one surest of the clip's
@@ -104,10 +104,15 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
     answers = [(number, classifier.classify(frame, fingerprint)) for number, frame in distinct_frames(watched())]
     if not answers:
         raise ValueError("found no frame, expected at least one")
-    manifest = classifier.bundle.manifest
-    each = np.array([[answer.probabilities[name] for name in manifest.classes] for _, answer in answers])
-    probabilities = dict(zip(manifest.classes, each.mean(axis=0).tolist(), strict=True))
-    label = max(probabilities, key=probabilities.__getitem__)
+    manifest, clinic = classifier.bundle.manifest, classifier.clinic
+    equal = dict.fromkeys(manifest.classes, 1.0)
+    frames_said = [reweighted(answer.probabilities, clinic.prevalence, equal) for _, answer in answers]
+    said = decide_equal(
+        {name: sum(frame[name] for frame in frames_said) / len(frames_said) for name in manifest.classes},
+        manifest,
+        clinic,
+    )
+    label = said.label
     agreeing = [pair for pair in answers if pair[1].label == label]
     best_frame, best = min(
         agreeing or answers,
@@ -117,15 +122,15 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
             -pair[1].probabilities[label],
         ),
     )
-    classes = tuple(name for name, p in probabilities.items() if p >= manifest.thresholds[name])
     pooled = replace(
         best,
         label=label,
-        probabilities=probabilities,
-        set=classes,
-        trust=best.trust.with_set(classes),
+        probabilities=said.probabilities,
+        set=said.set,
+        findings=said.findings,
+        trust=best.trust.with_set(said.set),
         ms={**best.ms, "total": 1e3 * (perf_counter() - started)},
-        abstained=classifier.abstains and should_abstain(best.trust, probabilities[label], manifest),
+        abstained=classifier.abstains and should_abstain(best.trust, said.probabilities[label], manifest),
     )
     return Clip(pooled, best, seen, len(answers), len(agreeing), best_frame, meter.motion())
 

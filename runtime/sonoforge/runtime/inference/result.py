@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sonoforge.runtime.images.repeats import Fingerprint
     from sonoforge.runtime.images.scan_area import ScanArea
     from sonoforge.runtime.images.scan_kind import ScanKind
+    from sonoforge.runtime.inference.decision import Finding
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +37,10 @@ class Result:
     Attributes:
         file: The path as given; None for an array or a Pillow image.
         label: The most probable class.
-        probabilities: Calibrated probability of each class; they sum to 1.
-        set: Every class that cannot be ruled out at the bundle's error rate alpha.  Empty means that no class is
-            plausible, not that all are ruled out.
+        probabilities: Calibrated probability of each class at the clinic's prevalence, by default of equally frequent
+            classes; they sum to 1.
+        set: The label, and every other class that cannot be ruled out at the bundle's error rate alpha.
+        findings: The answer to each question behind the label, such as whether there is a lesion.
         trust: Whether the answer may be used, and why not.
         quality: Metrics of the image, and those outside the training images' range.
         kind: What kind of picture it is: one plain B-mode scan, one under a colour overlay (Doppler, elastography), or
@@ -62,6 +64,7 @@ class Result:
     label: str
     probabilities: dict[str, float]
     set: tuple[str, ...]
+    findings: dict[str, Finding]
     trust: Trust
     quality: Quality
     kind: ScanKind
@@ -127,7 +130,8 @@ class Result:
         """Return the entry of ``sonoforge classify --json`` for this scan.
 
         Returns:
-            ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "trust": {"score",
+            ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "findings": {question: {"probability",
+            "positive"}}, "trust": {"score",
             "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
             {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind: number}, "note"}, "model":
             {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth",
@@ -141,6 +145,7 @@ class Result:
             "label": self.answer,
             "probabilities": dict(self.probabilities),
             "set": list(self.set),
+            "findings": {name: finding._asdict() for name, finding in self.findings.items()},
             "trust": self.trust.to_dict(),
             "quality": self.quality.to_dict(),
             "kind": self.kind,

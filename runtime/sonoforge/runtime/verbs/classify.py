@@ -9,6 +9,7 @@ JSON (``--json``) is one object:
   cannot be used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;
 * ``provider``: onnxruntime's, that ran it;
+* ``clinic``: ``{"prevalence": {class: share}, "sensitivity"}`` that the answers are for;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "uncertain", "not_trusted", "quality_flagged",
   "marked", "repeated", "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks; repeated ones
@@ -62,7 +63,14 @@ def main(config: ClassifyConfig) -> Outcome:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     crop = None if config.crop == "bundle" else config.crop
     classifier = Classifier(
-        config.bundle or None, config.threads, config.file, config.provider, crop, abstain=config.abstain
+        config.bundle or None,
+        config.threads,
+        config.file,
+        config.provider,
+        crop,
+        abstain=config.abstain,
+        prevalence=config.prevalence,
+        sensitivity=config.sensitivity,
     )
     found = expand(config.paths, config.recursive, generated=False)
     page = None
@@ -112,6 +120,7 @@ def main(config: ClassifyConfig) -> Outcome:
         "results": results,
         "model": classifier.model,
         "provider": classifier.provider,
+        "clinic": classifier.clinic.to_dict(),
         "crop": {"used": classifier.crop, "in_training": classifier.bundle.manifest.preprocessing.crop},
         "summary": summary,
         "notice": NOTICE,

@@ -18,6 +18,21 @@ def crop_option() -> Any:
     )
 
 
+def prevalence_option() -> Any:
+    """Declare ``--prevalence`` of a verb that classifies."""
+    return option(
+        "",
+        help="share of each class where the scans are from, normal=.6,benign=.3,malignant=.1, or screening or referral "
+        "(default: equal shares)",
+        metavar="SHARES",
+    )
+
+
+def sensitivity_option() -> Any:
+    """Declare ``--sensitivity`` of a verb that classifies."""
+    return option(0.95, help="sensitivity at which each question, such as lesion or not, is answered", limits=(0, 1))
+
+
 @dataclass(frozen=True)
 class ClassifyConfig:
     """Settings of ``sonoforge classify``."""
@@ -32,16 +47,19 @@ sonoforge classify scans/ --html answers.html
 sonoforge classify - < scan.png
 sonoforge classify --watch incoming/ --csv answers.csv
 sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
+sonoforge classify scans/ --prevalence screening --sensitivity 0.9
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
 """
-    ESSENTIAL: ClassVar[str] = "bundle file csv html overlay abstain recursive resume watch workers"
+    ESSENTIAL: ClassVar[str] = "bundle prevalence sensitivity csv html overlay abstain recursive resume watch"
 
     paths: tuple[str, ...] = argument((), help="images, folders and globs, which may be quoted; - for standard input")
     bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
     file: str = option("model.onnx", help="model file of the bundle to use, such as model.int8.onnx")
     provider: str = option("CPUExecutionProvider", help="execution provider of onnxruntime; see sonoforge doctor")
     crop: str = crop_option()
+    prevalence: str = prevalence_option()
+    sensitivity: float = sensitivity_option()
     abstain: bool = option(False, help="print uncertain in place of a label where the bundle's policy is to abstain")
     overlay: str = option("", help="also write heat maps that explain each answer to this folder", metavar="FOLDER")
     html: str = option("", help="also write one page of all scans and answers, the most doubtful first", metavar="PAGE")

@@ -24,6 +24,7 @@ from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
+from sonoforge.training.statistics.decision import DecisionFigures, DecisionRecord
 from sonoforge.training.statistics.results import ArmFigures, SourceFigures
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class EvaluationRecord(ArmFigures):
     budget: str
     arm: str
     train_accuracy: float
+    decision: dict[str, DecisionFigures]
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class ModelRecord:
     shared_blocks: int  # leading blocks that all members share
     mirror: bool  # whether it answers on the mean of the image and its mirror image
     temperature: float  # calibration temperature, fitted on out-of-fold predictions
+    decision: DecisionRecord  # reference shares and operating points
     conformal: ConformalRecord  # prediction sets
     trust: TrustRecord  # distances of held-out images
     quality: dict[str, Any]  # a `QualityRange` for each metric of the network's view; ``scan``: `ScanBands`

@@ -19,8 +19,8 @@ from sonoforge.runtime.inference.training_distance import (
     neighbour_distances,
 )
 from sonoforge.training.classifier.model_folder import TrustRecord
-from sonoforge.training.statistics import calibration
-from sonoforge.training.statistics.flagged import cuts, describe_flags
+from sonoforge.training.statistics.decision import cross_fitted, least_probability
+from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import FlagResult
 from sonoforge.training.statistics.tables import ALPHA
@@ -122,8 +122,9 @@ COLOURED = 0.1
 TURNED = 0.1
 """Share of the held-out images that may look upside down; where more do, the images have no top and the check is left
 out.  Twice what lies beyond the limits of the distances.  Of BUSI's scans less than 1 % do, of single cells 43 %."""
-ERROR = 0.05
-"""Error rate among the scans that keep their label, which the policy of a bundle is set for."""
+ERROR = 0.1
+"""Error rate among the scans that keep their label, which the policy of a bundle is set for, of equally frequent
+classes.  At half of it the shipped bundle would keep hardly any."""
 
 
 class TrainingLooks(NamedTuple):
@@ -135,23 +136,26 @@ class TrainingLooks(NamedTuple):
     colour: float = 0.0  # largest share of coloured pixels
 
 
-def describe_causes(part: Predictions, judged: HeldOutTrust) -> list[FlagResult]:
-    """Count the errors of held-out images with a cause that lowers trust or is named, and of those without it."""
+def describe_causes(
+    part: Predictions, judged: HeldOutTrust, answered: NDArray[np.float64] | None = None
+) -> list[FlagResult]:
+    """Count the errors of held-out images with a cause that lowers trust or is named; see `describe_flags`."""
     distances = {
         "far from its nearest training scans": np.array(judged.neighbours),
         "far from the training scans": np.array(judged.distances),
     }
     turned = {"upside down": np.array(judged.upright) < 0} if _have_a_top(judged) else {}
-    return describe_flags(part, ALPHA, distances, turned)
+    return describe_flags(part, ALPHA, distances, turned, answered)
 
 
-def record_trust(judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks) -> TrustRecord:
-    """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`."""
+def record_trust(
+    judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks, repeats: NDArray[np.float64]
+) -> TrustRecord:
+    """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`; `reference_shares`."""
     median, threshold = float(np.median(judged.distances)), float(np.percentile(judged.distances, 95))
     near, far = float(np.median(judged.neighbours)), float(np.percentile(judged.neighbours, 95))
     labels, folds = held_out.labels, held_out.parts
-    calibrated = calibration.cross_fitted_temperature(labels, held_out.probabilities, folds)
-    targets = cuts(held_out.predicted != labels, calibrated.max(axis=1), held_out.groups)
+    equal = cross_fitted(held_out, repeats)
     flat = FLAT * float(np.median(looks.grain))
     has_flat_grain = flat > 0 and (looks.grain < flat).mean() <= _WITHOUT
     checks = {
@@ -162,7 +166,7 @@ def record_trust(judged: HeldOutTrust, held_out: Predictions, looks: TrainingLoo
         "policy": {
             "always": False,
             "error": ERROR,
-            "least_probability": next(cut["least_probability"] for cut in targets if cut["error"] == ERROR),
+            "least_probability": least_probability(held_out, equal, ERROR),
         },
         "source": (
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "

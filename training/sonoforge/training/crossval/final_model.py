@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -30,7 +31,7 @@ from sonoforge.training.classifier.model_folder import (
     TrainingRecord,
     save_model,
 )
-from sonoforge.training.classifier.settings import BUDGETS
+from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
 from sonoforge.training.classifier.training import ClassifierJob, Trained, train_classifier
 from sonoforge.training.classifier.trust import HeldOutTrust, TrainingLooks, describe_causes, record_trust
@@ -49,9 +50,10 @@ from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
-from sonoforge.training.statistics import calibration
+from sonoforge.training.statistics import calibration, decision
+from sonoforge.training.statistics.decision import DecisionFigures
+from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import ConformalResult
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
 _MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
@@ -188,7 +190,9 @@ def record_model(
     grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
     looks = TrainingLooks(trained.trust.upright, white, grain, colour)
-    evaluation = _evaluate(held_out, classes, trained, provenance)
+    repeats = _repeats(held_out.predictions.labels, trained, settings)
+    evaluation = _evaluate(held_out, classes, trained, provenance, repeats)
+    decided = decision.fit_decision(held_out.predictions, classes, repeats)
     record = ModelRecord(
         name=provenance.name,
         version="1.0.0",
@@ -196,8 +200,9 @@ def record_model(
         shared_blocks=settings.frozen_blocks,
         mirror=settings.mirror,
         temperature=evaluation["temperature"],
-        conformal=_prediction_sets(held_out.predictions, evaluation["temperature"], evaluation["conformal"]),
-        trust=record_trust(held_out.trust, held_out.predictions, looks),
+        decision=decided,
+        conformal=prediction_sets(held_out.predictions, repeats, evaluation["decision"], classes),
+        trust=record_trust(held_out.trust, held_out.predictions, looks, repeats),
         quality={
             **ranges,
             "scan": scan_bands(cache, indices, settings.preprocessing),
@@ -226,15 +231,25 @@ def record_model(
     return record
 
 
-def _prediction_sets(held_out: Predictions, temperature: float, measured: ConformalResult) -> ConformalRecord:
+def _repeats(labels: NDArray[np.int64], trained: Trained, settings: ClassifierSettings) -> Floats:
+    """Return how many images, or how much weight, training had for each real image of a class (C,)."""
+    counts = np.maximum(np.bincount(labels, minlength=len(trained.added)), 1)
+    return 1 / counts if settings.class_weights else 1 + trained.added / counts
+
+
+def prediction_sets(
+    held_out: Predictions, repeats: Floats, measured: Mapping[str, DecisionFigures], classes: Sequence[str]
+) -> ConformalRecord:
     """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds."""
-    scaled = calibration.apply_temperature(held_out.probabilities, temperature)
-    thresholds = calibration.conformal_thresholds(held_out.labels, scaled, ALPHA)
+    equal = decision.cross_fitted(held_out, repeats)
+    thresholds = decision.set_thresholds(held_out.labels, equal, held_out.collections, ALPHA)
+    each = list(measured.values())
+    covered = {name: [one["coverage"][name] for one in each if name in one["coverage"]] for name in classes}
     return ConformalRecord(
         alpha=ALPHA,
-        thresholds=dict(zip(measured["coverage"], thresholds.tolist(), strict=True)),
-        measured_coverage=measured["coverage"],
-        mean_set_size=measured["mean_set_size"],
+        thresholds=dict(zip(classes, thresholds.tolist(), strict=True)),
+        measured_coverage={name: float(np.mean(shares)) for name, shares in covered.items() if shares},
+        mean_set_size=float(np.mean([one["mean_set_size"] for one in each])),
     )
 
 
@@ -283,7 +298,7 @@ def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
 
 
 def _evaluate(
-    held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance
+    held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance, repeats: Floats
 ) -> EvaluationRecord:
     predictions = held_out.predictions
     return {
@@ -292,9 +307,10 @@ def _evaluate(
         "folds": len(np.unique(predictions.folds)),
         "budget": provenance.budget,
         "arm": predictions.arm,
+        "decision": decision.measure_decision(predictions, classes, repeats, ALPHA),
         "train_accuracy": trained.train_accuracy,
         "near_duplicates": held_out.near_duplicates,
         "generator_reads": held_out.generator_reads,
         "seed_accuracy": held_out.seed_accuracy,
-        "flags": describe_causes(predictions, held_out.trust),
+        "flags": describe_causes(predictions, held_out.trust, decision.cross_fitted(predictions, repeats)),
     }

@@ -78,7 +78,11 @@ ENOUGH = 1.5
 
 
 def describe_flags(
-    part: Predictions, alpha: float, distances: Mapping[str, Floats], marked: Mapping[str, NDArray[np.bool_]]
+    part: Predictions,
+    alpha: float,
+    distances: Mapping[str, Floats],
+    marked: Mapping[str, NDArray[np.bool_]],
+    answered: Floats | None = None,
 ) -> list[FlagResult]:
     """Count errors by flag; flags of no scan or of all are left out.
 
@@ -87,14 +91,16 @@ def describe_flags(
         alpha: Error rate of the prediction sets: the first flag marks those without exactly one class.
         distances: (N,) by flag, which marks what lies beyond the 95th percentile of the other folds' images.
         marked: (N,) by flag, as the images are.
+        answered: (N, C) probabilities that labels and sets are of; None for the calibrated ones of the predictions.
     """
-    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
+    if answered is None:
+        answered = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
     flags = {
-        "between two classes": in_sets(part.labels, calibrated, part.parts, alpha).sum(axis=1) != 1,
+        "between two classes": in_sets(part.labels, answered, part.parts, alpha).sum(axis=1) != 1,
         **{name: beyond(values, part.parts) for name, values in distances.items()},
         **marked,
     }
-    found = compare_flagged(part.predicted != part.labels, flags, part.groups)
+    found = compare_flagged(answered.argmax(axis=1) != part.labels, flags, part.groups)
     for row in found if part.collections else []:
         row["by_collection"] = _by_collection(part, flags[row["flag"]])
     return found

@@ -1,0 +1,189 @@
+"""From the network's probabilities to an answer: prevalence, label, prediction set, and the questions behind the label.
+
+A network answers for a clinic with the class shares that its training took for granted: the bundle's *reference*.
+Where those differ, Bayes' theorem gives the probabilities for another clinic, as long as each class looks the same in
+both (label shift; Saerens, Latinne, Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities,
+Neural Computation 14(1), 2002, section 2).  Without a word about the clinic, all classes count as equally frequent.
+
+Operating points and prediction sets compare how well a scan fits each class, so that neither depends on prevalence: a
+set holds a scan's class as often as it says *within each class*, however frequent the class is (Vovk, Conditional
+validity of inductive conformal predictors, Machine Learning 92, 2013).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.bundle.classification import ClassifierManifest, OperatingPoint, Question
+
+SENSITIVITY = 0.95
+"""Sensitivity that each question is asked at, unless a clinic asks for another."""
+
+BREAST = frozenset(("normal", "benign", "malignant"))
+PRESETS: dict[str, dict[str, float]] = {
+    "screening": {"normal": 0.89, "benign": 0.095, "malignant": 0.015},
+    "referral": {"normal": 0.17, "benign": 0.56, "malignant": 0.27},
+}
+"""Class shares by name, for breast ultrasound.
+
+``screening``: 111 cancers in 7473 examinations of women at elevated risk, of whom 10.7 % were recalled in later rounds
+(Berg et al., Ultrasound as the primary screening test for breast cancer, JNCI 108(4), 2016, abstract).  ``referral``:
+the 780 scans of BUSI, women sent to one hospital (Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief
+28, 2020, table 1).
+"""
+
+
+class Finding(NamedTuple):
+    """The answer to one question.
+
+    Attributes:
+        probability: That it is so, at the clinic's prevalence, among the classes that the question is about.
+        positive: Whether the scan is beyond the operating point.
+    """
+
+    probability: float
+    positive: bool
+
+
+class Decision(NamedTuple):
+    """What is said of one scan.
+
+    Attributes:
+        probabilities: Of each class, at the clinic's prevalence; they sum to 1.
+        label: The most probable class.
+        set: Classes that cannot be ruled out, and the label.
+        findings: The answer to each of the bundle's questions, by name.
+    """
+
+    probabilities: dict[str, float]
+    label: str
+    set: tuple[str, ...]
+    findings: dict[str, Finding]
+
+
+class Clinic(NamedTuple):
+    """Where answers are for.
+
+    Attributes:
+        prevalence: Share of each class among the clinic's scans; all above 0, 1 in sum.
+        sensitivity: That each question is asked at.
+    """
+
+    prevalence: dict[str, float]
+    sensitivity: float = SENSITIVITY
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"prevalence": {class: share}, "sensitivity"}``."""
+        return self._asdict()
+
+
+def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifest) -> Clinic:
+    """Read the options ``--prevalence`` and ``--sensitivity``.
+
+    Args:
+        prevalence: ``normal=.6,benign=.3,malignant=.1``, one of `PRESETS`, or empty for equal shares.
+        sensitivity: One that the bundle has operating points for.
+        manifest: The bundle's.
+
+    Raises:
+        SonoforgeError: They are not shares of these classes, or there is no such operating point.
+    """
+    aims = [point.aim for question in manifest.questions[:1] for point in question.points]
+    if aims and sensitivity not in aims:
+        known = ", ".join(f"{aim:g}" for aim in aims)
+        raise SonoforgeError(f"--sensitivity: found {sensitivity:g}, expected one of this bundle's: {known}")
+    return Clinic(_read_shares(prevalence, manifest.classes), sensitivity)
+
+
+def _read_shares(text: str, classes: Sequence[str]) -> dict[str, float]:
+    if not text:
+        return dict.fromkeys(classes, 1 / len(classes))
+    if text in PRESETS:
+        if set(classes) != BREAST:
+            raise SonoforgeError(
+                f"--prevalence: found {text!r}, which knows {', '.join(PRESETS[text])}, expected shares of "
+                f"{', '.join(classes)}: {example(classes)}"
+            )
+        return {name: PRESETS[text][name] for name in classes}
+    pairs = [part.partition("=") for part in text.split(",")]
+    names = [name.strip() for name, _, _ in pairs]
+    if sorted(names) != sorted(classes):
+        known = [*PRESETS] if set(classes) == BREAST else []
+        wrong = next((name for name in names if name not in classes), text)
+        raise SonoforgeError(
+            f"--prevalence: found {text!r}, expected each class once, such as {example(classes)}"
+            f"{', or ' + ' or '.join(known) if known else ''}{did_you_mean(wrong, (*classes, *known))}"
+        )
+    shares = dict(zip(names, (_share(value) for _, _, value in pairs), strict=True))
+    total = sum(shares.values())
+    if not 0.99 <= total <= 1.01:  # noqa: PLR2004 - thirds as .33
+        raise SonoforgeError(f"--prevalence: found shares of {total:g} in sum, expected 1")
+    return {name: shares[name] / total for name in classes}
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < 1:
+        raise SonoforgeError(f"--prevalence: found {text.strip()!r}, expected a share between 0 and 1, such as 0.3")
+    return value
+
+
+def example(classes: Sequence[str]) -> str:
+    """Return how shares of these classes are written."""
+    share = round(1 / len(classes), 2)
+    return ",".join(f"{name}={share:g}" for name in classes)
+
+
+def reweighted(probabilities: Mapping[str, float], found: Mapping[str, float], to: Mapping[str, float]) -> dict[str, float]:
+    """Return probabilities for other class shares, by Bayes' theorem.
+
+    Args:
+        probabilities: Of each class.
+        found: The class shares that they were computed for.
+        to: The class shares wanted.
+    """
+    weighted = {name: p * to[name] / found[name] for name, p in probabilities.items()}
+    total = sum(weighted.values())
+    return {name: value / total for name, value in weighted.items()}
+
+
+def decide(probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic) -> Decision:
+    """Decide on what the network said of one scan: its ``probabilities``, by class."""
+    equal = dict.fromkeys(manifest.classes, 1.0)
+    return decide_equal(reweighted(probabilities, manifest.reference, equal), manifest, clinic)
+
+
+def decide_equal(probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic) -> Decision:
+    """Decide on probabilities for equally frequent classes."""
+    equal = dict.fromkeys(manifest.classes, 1.0)
+    here = reweighted(probabilities, equal, clinic.prevalence)
+    label = max(here, key=here.__getitem__)
+    fitting = tuple(
+        name for name in manifest.classes if name == label or probabilities[name] >= manifest.thresholds[name]
+    )
+    findings = {
+        question.name: Finding(
+            _among(here, question),
+            _among(probabilities, question) >= operating_point(question, clinic.sensitivity).threshold,
+        )
+        for question in manifest.questions
+    }
+    return Decision(here, label, fitting, findings)
+
+
+def operating_point(question: Question, sensitivity: float) -> OperatingPoint:
+    """Return the point of a question that was chosen for a sensitivity."""
+    return next(point for point in question.points if point.aim == sensitivity)
+
+
+def _among(probabilities: Mapping[str, float], question: Question) -> float:
+    """Return the probability of the positive classes among those that the question is about; 0 where none fits."""
+    whole = sum(probabilities[name] for name in question.among)
+    return sum(probabilities[name] for name in question.positive) / whole if whole > 0 else 0.0

@@ -1,0 +1,266 @@
+"""What a bundle decides by: reference shares and operating points; and how well it does on held-out images.
+
+The reference is what the network's probabilities take for granted of the class shares.  Dividing by it makes all
+classes equally frequent, from where Bayes' theorem leads to any clinic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.training.statistics.calibration import (
+    cross_fitted_temperature,
+    expected_calibration_error,
+)
+from sonoforge.training.statistics.flagged import risks
+from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
+from sonoforge.training.statistics.predictions import Predictions, pick
+from sonoforge.training.statistics.results import Interval
+
+AIMS = (0.80, 0.85, 0.90, 0.95, 0.98)
+"""Sensitivities that operating points are chosen for."""
+RAREST = 0.15
+"""Least share that a network is taken to expect of any class, of what each would have in equal shares."""
+QUESTIONS = {"lesion": ({"benign", "malignant"}, {"normal"}), "malignant": ({"malignant"}, {"benign"})}
+"""Name, positive and negative classes of each question on breast ultrasound."""
+
+
+class PointRecord(TypedDict):
+    """An operating point, as `runtime.bundle.classification.OperatingPoint` has it."""
+
+    aim: float
+    threshold: float
+    sensitivity: float
+    specificity: float
+
+
+class QuestionRecord(TypedDict):
+    """A question, as `runtime.bundle.classification.Question` has it."""
+
+    name: str
+    positive: list[str]
+    among: list[str]
+    points: list[PointRecord]
+
+
+class DecisionRecord(TypedDict):
+    """``decision`` of a bundle's manifest."""
+
+    reference: dict[str, float]
+    protocol: str
+    questions: list[QuestionRecord]
+
+
+class DecisionFigures(TypedDict):
+    """How well a bundle decides on held-out images of one collection, by what was set without them.
+
+    ``balanced_accuracy`` is the mean of ``sensitivity``, both with the default of equally frequent classes; so are the
+    sets.  ``at_own_shares``: accuracy and calibration error where the collection's class shares are given.
+    """
+
+    images: int
+    balanced_accuracy: float
+    sensitivity: dict[str, Interval]
+    coverage: dict[str, float]
+    mean_set_size: float
+    single_class: float  # share of scans whose set is one class
+    accuracy_at_own_shares: Interval
+    ece_at_own_shares: float
+
+
+def collection_weights(collections: Sequence[str], chosen: NDArray[np.bool_]) -> Floats:
+    """Return weights of the chosen images by which each collection counts alike; they sum to 1."""
+    where = np.array(collections)[chosen] if collections else np.zeros(int(chosen.sum()), dtype=int)
+    _, source, counts = np.unique(where, return_inverse=True, return_counts=True)
+    weights: Floats = 1 / len(counts) / counts[source]
+    return weights
+
+
+def least_probability(part: Predictions, equal: Floats, error: float) -> float:
+    """Return from which probability on labels are kept, so that at most a share ``error`` of them is wrong.
+
+    Each class and each of its collections counts alike; 1 where not even the surest are right often enough.
+    """
+    weights = np.zeros(len(part.labels))
+    for label in np.unique(part.labels):
+        weights[part.labels == label] = collection_weights(part.collections, part.labels == label)
+    (risk,), _, least = risks(equal.argmax(axis=1) != part.labels, equal.max(axis=1), weights[None])
+    allowed = np.flatnonzero(risk <= error)
+    return float(least[allowed[-1]]) if len(allowed) else 1.0
+
+
+def reference_shares(labels: Labels, repeats: Floats) -> Floats:
+    """Return the class shares (C,) that a network takes for granted: those of what it was trained on.
+
+    No class counts as rarer than `RAREST`: networks that saw four normal scans among 2131 do not expect them that
+    seldom, as every lesion's surroundings are normal, too.
+
+    Args:
+        labels: (N,) of the real images.
+        repeats: (C,) images or weight that training had for each real image of a class; 1 where nothing was added.
+    """
+    counts = np.bincount(labels, minlength=len(repeats)) * repeats
+    shares = np.maximum(counts / counts.sum(), RAREST / len(repeats))
+    return shares / shares.sum()
+
+
+def reweight(probabilities: Floats, found: Floats, to: Floats) -> Floats:
+    """Return probabilities (N, C) for other class shares (C,), by Bayes' theorem."""
+    weighted: Floats = probabilities * (to / found)
+    return weighted / weighted.sum(axis=1, keepdims=True)
+
+
+def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
+    """Return the probabilities (N, C) of equally frequent classes that an answer starts from."""
+    return reweight(probabilities, reference, np.full(len(reference), 1 / len(reference)))
+
+
+def cross_fitted(part: Predictions, repeats: Floats) -> Floats:
+    """Return probabilities (N, C) of equally frequent classes.
+
+    Each fold's are divided by the class shares of the other folds, which its network was trained on, after the
+    temperature of their answers; where all images are of one fold, by those of the other half of its groups.
+    """
+    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
+    equal = np.empty_like(calibrated)
+    for fold in np.unique(part.parts):
+        test = part.parts == fold
+        others = part.labels[test if test.all() else ~test]
+        equal[test] = equal_shares(calibrated[test], reference_shares(others, repeats))
+    return equal
+
+
+class Asked(NamedTuple):
+    """The images that a question is about: which of all, which are positive, and the score of each of all."""
+
+    about: NDArray[np.bool_]  # (N,)
+    positive: NDArray[np.bool_]  # (N,)
+    scores: Floats  # (N,)
+
+
+def ask(labels: Labels, equal: Floats, classes: Sequence[str], name: str) -> Asked | None:
+    """Put a question to probabilities (N, C) of equally frequent classes; None where the classes are of another kind."""
+    wanted, others = QUESTIONS[name]
+    if not wanted | others <= set(classes) or not set(classes) <= {"normal", "benign", "malignant"}:
+        return None
+    positive = np.array([one in wanted for one in classes])
+    about = positive | np.array([one in others for one in classes])
+    whole = equal[:, about].sum(axis=1)
+    scores = np.divide(equal[:, positive].sum(axis=1), whole, out=np.zeros(len(whole)), where=whole > 0)
+    return Asked(about[labels], positive[labels], scores)
+
+
+def threshold_for(aim: float, scores: Floats, weights: Floats) -> float:
+    """Return the largest threshold that a share ``aim`` of the weights of positive images (N,) reaches."""
+    order = np.argsort(-scores, kind="stable")
+    reached = np.cumsum(weights[order]) / weights.sum()
+    return float(scores[order][min(np.searchsorted(reached, aim - 1e-9), len(scores) - 1)])
+
+
+def choose_points(asked: Asked, collections: Sequence[str], parts: Labels) -> list[PointRecord]:
+    """Choose operating points on all images, each collection counting alike, and measure them fold by fold."""
+    positive, negative = asked.about & asked.positive, asked.about & ~asked.positive
+
+    def choose(aim: float, chosen: NDArray[np.bool_]) -> float:
+        return threshold_for(aim, asked.scores[chosen], collection_weights(collections, chosen))
+
+    points = []
+    for aim in AIMS:
+        called = np.zeros(len(parts), dtype=bool)
+        for fold in np.unique(parts):
+            test = parts == fold
+            others = positive & ~test
+            called[test] = asked.scores[test] >= choose(aim, others if others.any() else positive)
+        points.append(
+            PointRecord(
+                aim=aim,
+                threshold=choose(aim, positive),
+                sensitivity=float(called[positive].mean()),
+                specificity=float(1 - called[negative].mean()),
+            )
+        )
+    return points
+
+
+def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats) -> DecisionRecord:
+    """Set what a bundle decides by: the class shares of its training, and operating points on held-out answers."""
+    equal, questions = cross_fitted(part, repeats), []
+    for name, (wanted, others) in QUESTIONS.items():
+        asked = ask(part.labels, equal, classes, name)
+        if asked and (asked.about & asked.positive).any() and (asked.about & ~asked.positive).any():
+            questions.append(
+                QuestionRecord(
+                    name=name,
+                    positive=[one for one in classes if one in wanted],
+                    among=[one for one in classes if one in wanted | others],
+                    points=choose_points(asked, part.collections, part.parts),
+                )
+            )
+    return DecisionRecord(
+        reference=dict(zip(classes, reference_shares(part.labels, repeats).tolist(), strict=True)),
+        protocol=f"class shares of the training; operating points chosen on out-of-fold predictions of "
+        f"{len(part.labels)} images, each collection counting alike",
+        questions=questions,
+    )
+
+
+def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], alpha: float) -> Floats:
+    """Smallest probability of equally frequent classes at which each class enters the prediction set, (C,).
+
+    As `calibration.conformal_thresholds`, each collection counting alike: a scanner that no collection is from is not
+    likelier to be like the one with most images.
+    """
+    thresholds = np.zeros(equal.shape[1])
+    for label in np.unique(labels):
+        own = labels == label
+        order = np.argsort(equal[own, label])
+        count = int(own.sum())
+        reached = np.cumsum(collection_weights(collections, own)[order]) * count / (count + 1)
+        below = int(np.searchsorted(reached, alpha + 1e-9, side="right")) - 1
+        if below >= 0:
+            thresholds[label] = equal[own, label][order][below]
+    return thresholds
+
+
+def measure_decision(
+    part: Predictions, classes: Sequence[str], repeats: Floats, alpha: float
+) -> dict[str, DecisionFigures]:
+    """Measure the default, equally frequent classes, on each collection; one of no name is called ``all images``."""
+    labels, equal = part.labels, cross_fitted(part, repeats)
+    inside = np.eye(len(classes), dtype=bool)[equal.argmax(axis=1)]
+    for fold in np.unique(part.parts):
+        test = part.parts == fold
+        others = ~test if not test.all() else test
+        sources = pick(part.collections, np.flatnonzero(others))
+        inside[test] |= equal[test] >= set_thresholds(labels[others], equal[others], sources, alpha)
+    names = np.array(part.collections) if part.collections else np.full(len(labels), "all images")
+    return {
+        str(name): _figures(part.reordered(np.flatnonzero(names == name)), classes, equal[names == name], inside[names == name])
+        for name in np.unique(names)
+    }
+
+
+def _figures(
+    part: Predictions, classes: Sequence[str], equal: Floats, inside: NDArray[np.bool_]
+) -> DecisionFigures:
+    labels, called = part.labels, equal.argmax(axis=1)
+    present = np.unique(labels)
+    shares = np.maximum(np.bincount(labels, minlength=len(classes)), 0.5) / len(labels)
+    own = reweight(equal, np.ones(len(classes)), shares)
+    sensitivity = {
+        classes[i]: wilson_by_group((called == i)[labels == i], part.groups[labels == i]) for i in present
+    }
+    return DecisionFigures(
+        images=len(labels),
+        balanced_accuracy=float(np.mean([one["value"] for one in sensitivity.values()])),
+        sensitivity=sensitivity,
+        coverage={classes[i]: float(inside[labels == i, i].mean()) for i in present},
+        mean_set_size=float(inside.sum(axis=1).mean()),
+        single_class=float((inside.sum(axis=1) == 1).mean()),
+        accuracy_at_own_shares=wilson_by_group(own.argmax(axis=1) == labels, part.groups),
+        ece_at_own_shares=expected_calibration_error(labels, own),
+    )
