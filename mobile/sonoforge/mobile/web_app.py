@@ -82,7 +82,7 @@ def app_files(
         "crop": classifier.crop,
         "abstain": classifier.abstains,
         "settings": settings_in_words(classifier),
-        "columns": csv_format(bundle.manifest.classes).columns,
+        "columns": csv_format(bundle.manifest).columns,
         "colours": heat().tolist(),
     }
     files = {

@@ -15,8 +15,10 @@ from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import Entry
 from sonoforge.runtime.images.quality_table import METRICS
+from sonoforge.runtime.inference.decision import yes_no
 
 if TYPE_CHECKING:
+    from sonoforge.runtime.bundle.classification import ClassifierManifest
     from sonoforge.runtime.inference.classifier import Classifier
 
 
@@ -233,13 +235,24 @@ class AnswerFile:
             os.fsync(self._stream.fileno())
 
 
-def csv_format(classes: Sequence[str]) -> CsvFormat:
-    """Return the columns of ``sonoforge classify --csv``: how an answer with these classes is written as a row.
+def csv_format(manifest: ClassifierManifest) -> CsvFormat:
+    """Return the columns of ``sonoforge classify --csv``: how an answer of a bundle is written as a row.
+
+    ``q_NAME`` is the probability of a question's yes, at the clinic's prevalence, ``NAME`` its answer.
 
     ``crop_box`` is what the network saw of the picture, or, of DICOM, of the ``dicom_region`` that the machine
     recorded: left, top, right and bottom in pixels, the last two exclusive.
     """
-    answer = ("label", *(f"p_{name}" for name in classes), "set", "trust_score", "in_distribution", "trust_reasons")
+    asked = [column for question in manifest.questions for column in (f"q_{question.name}", question.name)]
+    answer = (
+        "label",
+        *(f"p_{name}" for name in manifest.classes),
+        *asked,
+        "set",
+        "trust_score",
+        "in_distribution",
+        "trust_reasons",
+    )
     remarks = ("quality_flags", "kind", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags")
     return CsvFormat([*answer, *METRICS, *remarks, "copy_of", "seems_copy_of"], _cells)
 
@@ -251,6 +264,8 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
     return {
         "label": defused(result["label"]),
         **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
+        **{f"q_{name}": repr(finding["probability"]) for name, finding in result["findings"].items()},
+        **{name: yes_no(finding) for name, finding in result["findings"].items()},
         "set": defused("|".join(result["set"])),
         "trust_score": repr(trust["score"]),
         "in_distribution": str(trust["in_distribution"]).lower(),

@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.images.inputs import WIDEST_NAME, Entry, cell, column_width, printable
+from sonoforge.runtime.inference import decision
 from sonoforge.runtime.notice import UNCERTAIN
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.bundle.classification import ClassifierManifest
+    from sonoforge.runtime.inference.decision import Clinic
 
 log = logging.getLogger(__name__)
 
@@ -17,13 +22,15 @@ log = logging.getLogger(__name__)
 class AnswerTable:
     """Prints answers as lines of one table and counts them."""
 
-    def __init__(self, classes: Sequence[str], coverage: float) -> None:
-        """Take the classes and the share of scans whose class is in its set."""
-        self._classes, self._coverage = classes, coverage
+    def __init__(self, manifest: ClassifierManifest, clinic: Clinic) -> None:
+        """Take what answers, and where its answers are for."""
+        self._classes, self._coverage = manifest.classes, 1 - manifest.alpha
+        self._asked = {question.name: len(question.name) + 1 for question in manifest.questions}
+        self._about = decision.in_words(manifest, clinic)
         self._counts = Counter[str]()
         self._skipped = Counter[str]()
         self._begun = False
-        self._widths = (4, max(map(len, (*classes, "label", UNCERTAIN))))
+        self._widths = (4, max(map(len, (*self._classes, "label", UNCERTAIN))))
 
     def begin(self, names: Sequence[str], more: bool = False) -> None:
         """Print the heading once, of a column wide enough for these names, or for ``more`` to come."""
@@ -31,7 +38,10 @@ class AnswerTable:
             return
         self._begun = True
         self._widths = (WIDEST_NAME if more else max(column_width(names), len("file")), self._widths[1])
-        say("%s", self._row("file", "label", "prob.", "trust", f"set at {self._coverage:.0%}"))
+        for sentence in self._about:
+            log.info("%s", sentence)
+        asked = [f"{name}?" for name in self._asked]
+        say("%s", self._row("file", "label", "prob.", asked, "trust", f"set at {self._coverage:.0%}"))
 
     def skip(self, skipped: Mapping[str, int]) -> None:
         """Count files that are not read, by kind."""
@@ -62,7 +72,8 @@ class AnswerTable:
         label, trust = entry["label"], entry["trust"]
         probability = f"{max(entry['probabilities'].values()):.3f}"
         score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
-        row = self._row(name, label, probability, score, ", ".join(entry["set"]) or "none")
+        asked = list(decision.answers_in_words(entry["findings"]).values())
+        row = self._row(name, label, probability, asked, score, ", ".join(entry["set"]))
         clip, remarks = entry.get("clip"), []
         if clip:
             remarks.append(f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}")
@@ -94,6 +105,8 @@ class AnswerTable:
             "skipped": dict(sorted(self._skipped.items())),
         }
 
-    def _row(self, name: str, label: str, probability: str, trust: str, label_set: str) -> str:
-        """Return file, label, probability, trust and prediction set as one line."""
-        return f"{name:<{self._widths[0]}}  {label:<{self._widths[1]}}  {probability:>5}  {trust:<6}  {label_set}"
+    def _row(self, name: str, label: str, probability: str, asked: Sequence[str], trust: str, label_set: str) -> str:
+        """Return file, label, probability, answers to the questions, trust and prediction set as one line."""
+        answers = "".join(f"{text:<{max(width, 8)}}  " for text, width in zip(asked, self._asked.values(), strict=True))
+        start = f"{name:<{self._widths[0]}}  {label:<{self._widths[1]}}  {probability:>5}  "
+        return f"{start}{answers}{trust:<6}  {label_set}"

@@ -120,7 +120,7 @@ def _read_shares(text: str, classes: Sequence[str]) -> dict[str, float]:
         )
     shares = dict(zip(names, (_share(value) for _, _, value in pairs), strict=True))
     total = sum(shares.values())
-    if not 0.99 <= total <= 1.01:  # noqa: PLR2004 - thirds as .33
+    if not 0.99 <= total <= 1.01:
         raise SonoforgeError(f"--prevalence: found shares of {total:g} in sum, expected 1")
     return {name: shares[name] / total for name in classes}
 
@@ -141,7 +141,9 @@ def example(classes: Sequence[str]) -> str:
     return ",".join(f"{name}={share:g}" for name in classes)
 
 
-def reweighted(probabilities: Mapping[str, float], found: Mapping[str, float], to: Mapping[str, float]) -> dict[str, float]:
+def reweighted(
+    probabilities: Mapping[str, float], found: Mapping[str, float], to: Mapping[str, float]
+) -> dict[str, float]:
     """Return probabilities for other class shares, by Bayes' theorem.
 
     Args:
@@ -176,6 +178,38 @@ def decide_equal(probabilities: Mapping[str, float], manifest: ClassifierManifes
         for question in manifest.questions
     }
     return Decision(here, label, fitting, findings)
+
+
+def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
+    """Say for which clinic answers are, and what each question is asked at: one sentence each."""
+    shares = clinic.prevalence
+    if len(set(shares.values())) == 1:
+        here = "equally frequent classes; --prevalence for the shares of a clinic"
+    else:
+        here = ", ".join(f"{name} {share:.3g}" for name, share in shares.items())
+    sentences = [f"Answers for {here}."]
+    for question in manifest.questions:
+        point = operating_point(question, clinic.sensitivity)
+        among = "" if len(question.among) == len(manifest.classes) else f" (of {' or '.join(question.among)})"
+        sentences.append(
+            f"{question.name}?{among}: asked at a sensitivity of {point.aim:.0%}; measured on held-out scans "
+            f"{point.sensitivity:.0%}, specificity {point.specificity:.0%}."
+        )
+    return sentences
+
+
+def yes_no(finding: Mapping[str, Any]) -> str:
+    """Return the answer of an entry's finding in a word."""
+    return "yes" if finding["positive"] else "no"
+
+
+def answers_in_words(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return ``yes 0.93`` or ``no 0.12`` for each question of an entry; ``-`` after a no, where it does not arise."""
+    said, arises = {}, True
+    for name, finding in findings.items():
+        said[name] = f"{yes_no(finding)} {finding['probability']:.2f}" if arises else "-"
+        arises = arises and finding["positive"]
+    return said
 
 
 def operating_point(question: Question, sensitivity: float) -> OperatingPoint:

@@ -130,9 +130,8 @@ class Result:
         """Return the entry of ``sonoforge classify --json`` for this scan.
 
         Returns:
-            ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "findings": {question: {"probability",
-            "positive"}}, "trust": {"score",
-            "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
+            ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "findings": {question:
+            {"probability", "positive"}}, "trust": {"score", "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
             {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind: number}, "note"}, "model":
             {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth",
             "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where

@@ -6,12 +6,16 @@ import heapq
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.images.repeats import in_words
+from sonoforge.runtime.images.repeats import in_words as repeats_in_words
+from sonoforge.runtime.inference.decision import answers_in_words, in_words
 from sonoforge.runtime.notice import NOTICE, UNCERTAIN
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
+
+if TYPE_CHECKING:
+    from sonoforge.runtime.inference.classifier import Classifier
 
 _STYLE = """
 /* A clear answer is not good news: no green. */
@@ -44,32 +48,39 @@ def verdict(entry: Mapping[str, Any]) -> _Verdict:
     abstains = entry["label"] == UNCERTAIN
     if abstains or not trust["in_distribution"]:
         return _Verdict(1, "no", "Uncertain: no answer" if abstains else "Do not use: unlike the training images")
-    if not classes:
-        return _Verdict(2, "no", "Nothing fits")
     if len(classes) > 1:
-        return _Verdict(3, "open", f"Open: {' or '.join(classes)}")
+        return _Verdict(2, "open", f"Open: {' or '.join(classes)}")
     if entry["quality"]["flags"]:
-        return _Verdict(4, "open", f"{classes[0]}, from a poor image")
-    return _Verdict(5, "clear", str(classes[0]))
+        return _Verdict(3, "open", f"{classes[0]}, from a poor image")
+    return _Verdict(4, "clear", str(classes[0]))
+
+
+def _urgency(entry: Mapping[str, Any]) -> float:
+    """Order scans of one verdict, the least first: the most suspicious, else the least sure."""
+    if not entry["ok"]:
+        return 0.0
+    malignant = entry["findings"].get("malignant")
+    return -float(malignant["probability"]) if malignant else float(max(entry["probabilities"].values()))
 
 
 class AnswerPage:
     """Gathers answers and writes the page.  Pictures may come from several threads."""
 
-    def __init__(self, path: str, model: Mapping[str, str], coverage: float, anonymous: bool) -> None:
+    def __init__(self, path: str, classifier: Classifier, anonymous: bool) -> None:
         """Check that the page can be written.
 
         Args:
             path: The page.
-            model: ``{"name", "version", "sha256"}`` of what answers.
-            coverage: Share of scans whose class is in its set, as the bundle promises.
+            classifier: What answers.
             anonymous: Whether files are named by their contents, and no pixel of a scan is shown.
 
         Raises:
             SonoforgeError: It cannot be written.
         """
         self.path = Path(path)
-        self._model, self._coverage, self._anonymous = model, coverage, anonymous
+        manifest = classifier.bundle.manifest
+        self._model, self._coverage, self._anonymous = classifier.model, 1 - manifest.alpha, anonymous
+        self._about = " ".join(in_words(manifest, classifier.clinic))
         self._entries: list[tuple[tuple[int, float, str], Mapping[str, Any]]] = []
         self._pictures: dict[str, list[str]] = {}
         self._shown: list[tuple[int, float, str]] = []  # heap, the best first
@@ -83,8 +94,7 @@ class AnswerPage:
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Take one answer; only the worst `MOST_PICTURES` keep their pictures."""
-        probability = max(entry["probabilities"].values()) if entry["ok"] else 0.0
-        order = (verdict(entry).rank, probability, str(entry["file"]))
+        order = (verdict(entry).rank, _urgency(entry), str(entry["file"]))
         self._entries.append((order, entry))
         with self._lock:
             heapq.heappush(self._shown, (-order[0], -order[1], order[2]))
@@ -104,7 +114,8 @@ class AnswerPage:
 {_facts(ordered, summary)}
 <p>The scans to look at first come first. Each answer lists the classes that cannot be ruled out at
 {self._coverage:.0%}: one class is a clear answer, several or none are not. A scan unlike the training images gets no
-answer that may be used.{self._about_pictures()}</p>"""
+answer that may be used.{self._about_pictures()}</p>
+<p>{text(self._about)}</p>"""
         body = f'<div class="cards">{"".join(map(self._card, cards))}</div>{_list(rows)}'
         return page(f"Answers for {_counted(summary['files'], 'scan')}", _STYLE, head, body, "classify")
 
@@ -137,8 +148,9 @@ answer that may be used.{self._about_pictures()}</p>"""
                 f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
             )
         parts.append("</tbody></table>")
+        parts += [_note(f"{name}?", said) for name, said in answers_in_words(entry["findings"]).items()]
         trust = entry["trust"]
-        parts.append(_note("Cannot be ruled out", ", ".join(entry["set"]) or "none of the classes fits"))
+        parts.append(_note("Cannot be ruled out", ", ".join(entry["set"])))
         parts.append(_note(f"Trust {trust['score']:.2f}", "; ".join(trust["reasons"]) or "like the training images"))
         parts.append(_note("Image quality", ", ".join(entry["quality"]["flags"]) or "no flags"))
         if "clip" in entry:
@@ -148,7 +160,7 @@ answer that may be used.{self._about_pictures()}</p>"""
             if motion["per_frame"] is not None:
                 about += f"; moves by {motion['per_frame']:.1f} {motion['unit']}"
             parts.append(_note("Clip", ". ".join([about, *motion["advice"]])))
-        parts += [_note("Repeated", sentence) for sentence in in_words(entry)]
+        parts += [_note("Repeated", sentence) for sentence in repeats_in_words(entry)]
         parts += [_note("Not written", message) for message in entry.get("unwritten", ())]
         return "".join([*parts, "</article>"])
 
@@ -156,9 +168,9 @@ answer that may be used.{self._about_pictures()}</p>"""
 def _facts(entries: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
     ranks = [verdict(entry).rank for entry in entries]
     figures = {
-        "clear answers": ranks.count(5),
-        "open, or from a poor image": ranks.count(4) + ranks.count(3),
-        "not to be used": ranks.count(1) + ranks.count(2),
+        "clear answers": ranks.count(4),
+        "open, or from a poor image": ranks.count(3) + ranks.count(2),
+        "not to be used": ranks.count(1),
         "no answer": ranks.count(0),
         "files skipped": sum(summary.get("skipped", {}).values()),
     }

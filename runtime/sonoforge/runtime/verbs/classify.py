@@ -77,14 +77,14 @@ def main(config: ClassifyConfig) -> Outcome:
     if config.html:
         from sonoforge.runtime.pages.answer_page import AnswerPage  # noqa: PLC0415 - only with --html
 
-        page = AnswerPage(config.html, classifier.model, 1 - classifier.bundle.manifest.alpha, config.anonymous)
+        page = AnswerPage(config.html, classifier, config.anonymous)
     extras = Extras(config.overlay, config.sr, page, config.beside, config.anonymous)
     alone = not config.watch and len(found.files) == 1
     answering = Answering(classifier, found.failures, extras, alone)
     kept = _open_files(config, classifier)
     results: list[Entry] = []
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
-    table = AnswerTable(classifier.bundle.classes, 1 - classifier.bundle.manifest.alpha)
+    table = AnswerTable(classifier.bundle.manifest, classifier.clinic)
     table.skip(found.skipped)
     with contextlib.suppress(KeyboardInterrupt) if config.watch else contextlib.nullcontext():
         for files in _batches(config, found.files):
@@ -187,7 +187,7 @@ def _open_files(config: ClassifyConfig, classifier: Classifier) -> list[AnswerFi
         return []
     origin, kept = Origin(classifier.model["sha256"], settings_in_words(classifier)), []
     if config.csv:
-        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.classes), origin, config.resume))
+        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.manifest), origin, config.resume))
     if config.jsonl:
         kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), origin, config.resume))
     return kept

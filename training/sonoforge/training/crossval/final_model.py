@@ -50,7 +50,7 @@ from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
-from sonoforge.training.statistics import calibration, decision
+from sonoforge.training.statistics import decision
 from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import Predictions

@@ -143,7 +143,7 @@ class Asked(NamedTuple):
 
 
 def ask(labels: Labels, equal: Floats, classes: Sequence[str], name: str) -> Asked | None:
-    """Put a question to probabilities (N, C) of equally frequent classes; None where the classes are of another kind."""
+    """Put a question to probabilities (N, C) of equally frequent classes; None for classes of another kind."""
     wanted, others = QUESTIONS[name]
     if not wanted | others <= set(classes) or not set(classes) <= {"normal", "benign", "malignant"}:
         return None
@@ -239,21 +239,19 @@ def measure_decision(
         inside[test] |= equal[test] >= set_thresholds(labels[others], equal[others], sources, alpha)
     names = np.array(part.collections) if part.collections else np.full(len(labels), "all images")
     return {
-        str(name): _figures(part.reordered(np.flatnonzero(names == name)), classes, equal[names == name], inside[names == name])
+        str(name): _figures(
+            part.reordered(np.flatnonzero(names == name)), classes, equal[names == name], inside[names == name]
+        )
         for name in np.unique(names)
     }
 
 
-def _figures(
-    part: Predictions, classes: Sequence[str], equal: Floats, inside: NDArray[np.bool_]
-) -> DecisionFigures:
+def _figures(part: Predictions, classes: Sequence[str], equal: Floats, inside: NDArray[np.bool_]) -> DecisionFigures:
     labels, called = part.labels, equal.argmax(axis=1)
     present = np.unique(labels)
     shares = np.maximum(np.bincount(labels, minlength=len(classes)), 0.5) / len(labels)
     own = reweight(equal, np.ones(len(classes)), shares)
-    sensitivity = {
-        classes[i]: wilson_by_group((called == i)[labels == i], part.groups[labels == i]) for i in present
-    }
+    sensitivity = {classes[i]: wilson_by_group((called == i)[labels == i], part.groups[labels == i]) for i in present}
     return DecisionFigures(
         images=len(labels),
         balanced_accuracy=float(np.mean([one["value"] for one in sensitivity.values()])),

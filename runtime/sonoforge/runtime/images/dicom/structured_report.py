@@ -33,7 +33,7 @@ SCHEME = "99SONOFORGE"
 
 # SNOMED CT, PS3.16, CID 222 and its like; other classes get a private code that carries their name.
 _SNOMED = {"normal": "17621005", "benign": "30807003", "malignant": "21594007"}
-_YES, _NO = ("373066001", "Yes"), ("373067005", "No")
+_YES_NO = {True: ("373066001", "Yes"), False: ("373067005", "No")}
 _SERIES_NUMBER = 9000  # beyond what a machine counts up to in one study
 _MOST_LETTERS = 64  # of a long string and of a code's meaning (PS3.5, 6.2)
 _NOT_OF_THE_ANSWER = ("file", "ms", "overlay")  # other every time, or no part of what is reported
@@ -100,12 +100,19 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
     from pydicom.sr.codedict import codes  # noqa: PLC0415 - an extra
 
     classes = {name: _class_code(index, name) for index, name in enumerate(entry["probabilities"], start=1)}
-    trusted = _YES if entry["trust"]["in_distribution"] else _NO
+    trusted = _YES_NO[entry["trust"]["in_distribution"]]
     frames = [entry["clip"]["best_frame"]] if "clip" in entry else None
     evaluations = [
         (
             _private("LABEL", "Most probable class"),
             classes.get(entry["label"], _private("UNCERTAIN", "No label given")),
+        ),
+        *(
+            (
+                _private(f"QUESTION-{index}", f"Beyond the operating point of {name}"),
+                _snomed(*_YES_NO[found["positive"]]),
+            )
+            for index, (name, found) in enumerate(entry["findings"].items(), start=1)
         ),
         *((_private("SET", "Class that cannot be ruled out"), classes[name]) for name in entry["set"]),
         (_private("KNOWN", "Like the images of the training"), _snomed(*trusted)),
