@@ -204,6 +204,72 @@ FIGURES = (
 )
 
 
+def decisions() -> str:
+    """What the shipped bundle's record says of its decisions, and the networks' own labels beside them."""
+    manifest = open_bundle().manifest
+    left_out = [row for row in read(ANSWERS / "left-out.csv.gz") if row["arm"] == "real"]
+    rows = []
+    for name in COLLECTIONS:
+        own, answers = manifest.raw["evaluation"]["decision"][name], of_collection(left_out, name)
+        called = [(row["label"], max(CLASSES, key=lambda label: float(row[f"p_{label}"]))) for row in answers]
+        found = [
+            statistics.fmean(answer == label for truth, answer in called if truth == label)
+            for label in CLASSES
+            if label in own["sensitivity"]
+        ]
+        recalls = " / ".join(
+            f"{100 * own['sensitivity'][label]['value']:.0f}" if label in own["sensitivity"] else "-"
+            for label in CLASSES
+        )
+        covered = " / ".join(
+            f"{100 * own['coverage'][label]:.0f}" if label in own["coverage"] else "-" for label in CLASSES
+        )
+        rows.append(
+            [
+                name,
+                own["images"],
+                f"{statistics.fmean(found):.3f}",
+                f"{own['balanced_accuracy']:.3f}",
+                recalls,
+                interval(own["accuracy_at_own_shares"]),
+                f"{own['ece_at_own_shares']:.3f}",
+                covered,
+                f"{own['mean_set_size']:.2f}",
+                f"{100 * own['single_class']:.0f} %",
+            ]
+        )
+    heading = [
+        "left out",
+        "scans",
+        "balanced accuracy, network's own labels",
+        "balanced accuracy, default",
+        "sensitivity N / B / M, %",
+        "accuracy at its own shares",
+        "ECE there",
+        "coverage of sets N / B / M, %",
+        "mean set",
+        "one class",
+    ]
+    asked = [
+        [question.name, f"{point.aim:.2f}", f"{point.sensitivity:.3f}", f"{point.specificity:.3f}"]
+        for question in manifest.questions
+        for point in question.points
+    ]
+    reference = ", ".join(f"{name} {share:.3f}" for name, share in manifest.reference.items())
+    return "\n".join(
+        [
+            f"Model `{manifest.files[manifest.model].sha256[:16]}`. Class shares that its probabilities take for "
+            f"granted: {reference}. What the figures mean: [answers](../../../runtime/docs/answers.md).\n",
+            "## Each collection left out\n",
+            "Nothing of a collection was used for its row but its class shares, where it says so.\n",
+            table(heading, rows),
+            "## The questions\n",
+            "Thresholds chosen on the other collections, each counting alike; all images together.\n",
+            table(["question", "asked at a sensitivity of", "sensitivity", "specificity"], asked),
+        ]
+    )
+
+
 def other_scanners() -> str:
     found = sonoforge("crossval", "--from", ANSWERS / "left-out.csv.gz")["arms"]["real"]["by_source"]
     sources = {row["name"]: row for row in found if row["kind"] == "collection"}
@@ -506,6 +572,7 @@ def segmentation() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "arms.md": arms,
+    "decisions.md": decisions,
     "other-scanners.md": other_scanners,
     "papers.md": papers,
     "race.md": race,
@@ -641,6 +708,7 @@ def write_or_compare(check: bool) -> int:
 
 TITLES = {
     "arms.md": "Measured: arms and leakage",
+    "decisions.md": "Measured: decisions on scanners that a network has not seen",
     "other-scanners.md": "Measured: scanners that a network has not seen",
     "papers.md": "Measured: the papers' tables",
     "race.md": "Measured: recipes after the same minutes",

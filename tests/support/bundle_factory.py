@@ -79,6 +79,12 @@ def forward(pixels: NDArray[np.uint8], seed: int = 0) -> dict[str, NDArray[np.fl
     }
 
 
+def equal_shares(pixels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.float64]:
+    """Return the probabilities (N, C) of equally frequent classes: by Bayes' theorem in its odds form."""
+    odds = forward(pixels, seed)["probabilities"] / np.array([REFERENCE[name] for name in CLASSES])
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
 def model_bytes(
     seed: int = 0, temperature: float = TEMPERATURE, preprocessing: object = PREPROCESSING, batch: object = "batch"
 ) -> bytes:

@@ -32,6 +32,11 @@ def bundle(pristine: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "bundle"))
 
 
+def question(manifest: dict[str, Any], **changes: object) -> None:
+    """Change the first question of a manifest, whether there is a lesion."""
+    manifest["decision"]["questions"][0].update(changes)
+
+
 def refused(path: Path, use: Callable[[Path], object] = open_bundle) -> str:
     with pytest.raises(SonoforgeError) as caught:
         use(path)
@@ -103,7 +108,20 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no intended use": (lambda m: m.update(intended_use=""), "intended_use"),
     "same class twice": (lambda m: m.update(classes=["a", "a", "b"]), "classes: found"),
     "one class": (lambda m: m.update(classes=["a"]), "classes: found"),
-    "class count": (lambda m: m.update(classes=["a", "b"]), "found 3 classes, expected 2"),
+    "class count": (lambda m: m.update(classes=["a", "b"]), "outputs.logits: found 3 classes, expected 2"),
+    "no decision": (lambda m: m.pop("decision"), "decision is missing"),
+    "reference class": (lambda m: m["decision"]["reference"].pop("benign"), "benign is missing"),
+    "reference sum": (
+        lambda m: m["decision"]["reference"].update(benign=0.6),
+        "decision.reference: found shares of 1.1",
+    ),
+    "reference of nothing": (lambda m: m["decision"]["reference"].update(benign=0), "reference.benign: found 0"),
+    "question of nobody": (lambda m: question(m, among=["benign"]), "expected a part of"),
+    "question of a stranger": (lambda m: question(m, among=["cyst", "benign"]), "expected a part of"),
+    "question without points": (lambda m: question(m, points=[]), "expected 1 to 20 operating points"),
+    "question twice": (lambda m: question(m, name="malignant"), "one name twice"),
+    "points that fall": (lambda m: m["decision"]["questions"][0]["points"].reverse(), "aims that do not rise"),
+    "other aims": (lambda m: m["decision"]["questions"][0]["points"].pop(), "expected the same aims"),
     "class that clears the screen": (lambda m: m["classes"].__setitem__(0, "a\x1b[2J"), "classes: found ['a\\x1b[2J'"),
     "class turned round": (lambda m: m["classes"].__setitem__(0, "a\u202eb"), "different printable names"),
     "name of two lines": (lambda m: m.update(name="a\nb"), "name: found 'a\\nb', expected one line of printable text"),

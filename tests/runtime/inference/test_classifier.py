@@ -54,18 +54,22 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     answered = classifier.classify(path)
     result = answered.to_dict()
     assert list(result) == [
-        *("file", "ok", "label", "probabilities", "set", "trust", "quality", "kind", "marks"),
+        *("file", "ok", "label", "probabilities", "set", "findings", "trust", "quality", "kind", "marks"),
         *("model", "map", "crop", "ms"),
     ]
     assert result["crop"] is None
     assert result["ok"] is True
     assert result["file"] == str(path)
     found = np.array([result["probabilities"][name] for name in factory.CLASSES])
-    assert np.abs(found - expected["probabilities"][0]).max() < 1e-5
-    assert result["label"] == factory.CLASSES[int(expected["logits"][0].argmax())]
-    assert result["set"] == [
-        name for name, p in zip(factory.CLASSES, expected["probabilities"][0], strict=True) if p >= 0.2
-    ]
+    equal = factory.equal_shares(prepared(path))[0]
+    assert np.abs(found - equal).max() < 1e-5
+    assert result["label"] == factory.CLASSES[int(equal.argmax())]
+    assert result["set"] == [name for name, p in zip(factory.CLASSES, equal, strict=True) if p >= 0.2]
+    lesion, malignant = equal[1] + equal[2], equal[2] / (equal[1] + equal[2])
+    assert result["findings"] == {
+        "lesion": {"probability": pytest.approx(lesion, abs=1e-5), "positive": lesion >= 0.3},
+        "malignant": {"probability": pytest.approx(malignant, abs=1e-4), "positive": malignant >= 0.3},
+    }
     assert list(result["quality"]) == [*image_quality.METRICS, "flags"]
     assert result["quality"]["resolution"] == 90
     assert set(result["trust"]) == {
@@ -87,11 +91,14 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
 def test_class_thresholds_make_the_set(tmp_path: Path) -> None:
     folder = factory.write_bundle(tmp_path / "b")
     path = save(tmp_path / "a.png", 61)
-    p = Classifier(folder).classify(path).probabilities
-    just = {name: float(np.nextafter(value, 2)) for name, value in p.items()}  # a hair too high for each
-    just["benign"] = p["benign"]
+    first = Classifier(folder).classify(path)
+    other = next(name for name in factory.CLASSES if name != first.label)
+    just = {name: value + 1e-9 for name, value in first.probabilities.items()}  # a hair too high
+    just[other] = first.probabilities[other] - 1e-9
     factory.edit_manifest(folder, lambda m: m["conformal"].update(thresholds=just))
-    assert Classifier(folder).classify(path).set == ("benign",)
+    found = Classifier(folder).classify(path)
+    assert set(found.set) == {first.label, other}, "the label is in its set whatever its threshold"
+    assert not found.trust.in_distribution or Cause.BETWEEN_CLASSES in found.trust.causes
 
 
 def test_foreign_and_poor_images_are_pointed_out(classifier: Classifier, tmp_path: Path) -> None:

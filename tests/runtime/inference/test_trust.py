@@ -165,7 +165,6 @@ def test_the_set_adds_and_takes_back_its_cause(tmp_path: Path) -> None:
     assert two.reasons == ("between two classes: benign or malignant",)
     assert two.in_distribution
     assert two.with_set(("benign",)) == trust == trust.with_set(("normal",))
-    assert trust.with_set(()).causes == (Cause.BETWEEN_CLASSES,)
 
 
 def test_it_abstains_for_what_lies_in_them_and_for_doubt(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def names(answer: dict[str, Any], folder: Path) -> list[str]:
 def test_one_file(bundle: Path, scans: Path) -> None:
     code, answer, text = classify(bundle, scans / "a.PNG")
     assert code == 0
-    assert list(answer) == ["results", "model", "provider", "crop", "summary", "notice"]
+    assert list(answer) == ["results", "model", "provider", "clinic", "crop", "summary", "notice"]
     expected = Classifier(bundle).classify(scans / "a.PNG").to_dict()
     del expected["ms"], answer["results"][0]["ms"]
     assert answer["results"] == [expected | {"copy_of": None, "seems_copy_of": None}]
@@ -69,8 +69,11 @@ def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, scans: P
     (scans / "bad.png").write_bytes(b"junk")
     done = sonoforge("classify", scans, "--bundle", bundle, *["--quiet"] * quiet)
     expected = Classifier(bundle).classify(scans / "a.PNG")
-    header, *rows, summary = done.out.splitlines()
-    assert header.split() == ["file", "label", "prob.", "trust", "set", "at", "90%"]
+    header, *lines, summary = done.out.splitlines()
+    rows, about = lines[:3], lines[3:]
+    assert header.split() == ["file", "label", "prob.", "lesion?", "malignant?", "trust", "set", "at", "90%"]
+    assert "equally frequent" in about[0]
+    assert ["95%" in line and "94%" in line and "50%" in line for line in about[1:]] == [True, True]
     assert [row[header.index("label") :].split()[0] in factory.CLASSES for row in rows] == [True] * 3
     assert f"{expected.probabilities[expected.label]:.3f}" in rows[0]
     assert summary.startswith("3 of 4 files answered, ")

@@ -166,6 +166,7 @@ class ClassifierManifest(Manifest):
             raise ManifestError(f"conformal.alpha: found {alpha}, expected a number between 0 and 1")
         trust, checks = read_trust(raw["trust"])
         quality = fields("quality", raw["quality"], _QUALITY)
+        outputs = _outputs(raw["outputs"], len(classes))
         reference, questions = _decision(raw["decision"], classes)
         return cls(
             name=raw["name"],
@@ -174,7 +175,7 @@ class ClassifierManifest(Manifest):
             files=read_files(raw["files"], cls),
             raw=raw,
             preprocessing=read_preprocessing("preprocessing", raw["preprocessing"]),
-            outputs=_outputs(raw["outputs"], len(classes)),
+            outputs=outputs,
             temperature=positive("calibration.temperature", calibration.get("temperature")),
             reference=reference,
             questions=questions,

@@ -26,7 +26,7 @@ class AnswerTable:
         """Take what answers, and where its answers are for."""
         self._classes, self._coverage = manifest.classes, 1 - manifest.alpha
         self._asked = {question.name: len(question.name) + 1 for question in manifest.questions}
-        self._about = decision.in_words(manifest, clinic)
+        self._about = decision.in_words(manifest, clinic)  # printed under the answers
         self._counts = Counter[str]()
         self._skipped = Counter[str]()
         self._begun = False
@@ -38,8 +38,6 @@ class AnswerTable:
             return
         self._begun = True
         self._widths = (WIDEST_NAME if more else max(column_width(names), len("file")), self._widths[1])
-        for sentence in self._about:
-            log.info("%s", sentence)
         asked = [f"{name}?" for name in self._asked]
         say("%s", self._row("file", "label", "prob.", asked, "trust", f"set at {self._coverage:.0%}"))
 
@@ -87,6 +85,11 @@ class AnswerTable:
         say("%s", f"{row}  [{'; '.join(remarks)}]" if remarks else row)
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))
+
+    def end(self) -> None:
+        """Say for which clinic the answers are."""
+        for sentence in self._about if self._begun else ():
+            say("%s", sentence)
 
     def summary(self) -> dict[str, Any]:
         """Return the counts that ``sonoforge classify --json`` calls ``summary``."""

@@ -133,7 +133,7 @@ def caption(result: Result) -> list[str]:
     )
     return [
         f"{result.answer}, probability {result.probabilities[result.label]:.2f}",
-        f"Cannot be ruled out: {', '.join(result.set) or 'none of the classes fits'}",
+        f"Cannot be ruled out: {', '.join(result.set)}",
         *(
             [f"The network saw a part of the image: {result.crop.reason}"]
             if result.crop and result.crop.kept < 1

@@ -36,10 +36,12 @@ class Clip:
 
     Attributes:
         pooled: ``best`` with what the whole clip says in place of its own.  ``probabilities``: the mean of the distinct
-            frames' calibrated ones, of equally frequent classes, then at the clinic's prevalence; the sum rule withstands the error of a single frame better than the product rule,
-            which the mean of logits amounts to (Kittler, Hatef, Duin, Matas, On combining classifiers, IEEE TPAMI
-            20(3), 1998, sections 3 and 5).  ``label``: the most probable class of these.  ``set``: by the thresholds that were set on single scans; its coverage was not measured on clips.
-            ``abstained``: by the best frame's trust and the pooled probability.  ``ms``: in total of the whole clip.
+            frames' calibrated ones, of equally frequent classes, then at the clinic's prevalence; the sum rule
+            withstands the error of a single frame better than the product rule, which the mean of logits amounts to
+            (Kittler, Hatef, Duin, Matas, On combining classifiers, IEEE TPAMI 20(3), 1998, sections 3 and 5).
+            ``label``: the most probable class of these.  ``set`` and ``findings``: by the limits that were set on
+            single scans; their coverage and sensitivity were not measured on clips.  ``abstained``: by the best frame's
+            trust and the pooled probability.  ``ms``: in total of the whole clip.
         best: The answer for the best frame: among the frames that agree (all, if none does), one like the training
             images before one that is not, then the one with fewest quality flags, then the one surest of the clip's
             label.

@@ -32,7 +32,7 @@ PRESETS: dict[str, dict[str, float]] = {
 
 ``screening``: 111 cancers in 7473 examinations of women at elevated risk, of whom 10.7 % were recalled in later rounds
 (Berg et al., Ultrasound as the primary screening test for breast cancer, JNCI 108(4), 2016, abstract).  ``referral``:
-the 780 scans of BUSI, women sent to one hospital (Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief
+the 780 scans of BUSI, women sent to one hospital (Al-Dhabyani et al., Dataset of breast ultrasound images, Data Brief
 28, 2020, table 1).
 """
 

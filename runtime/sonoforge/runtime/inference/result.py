@@ -131,12 +131,13 @@ class Result:
 
         Returns:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "findings": {question:
-            {"probability", "positive"}}, "trust": {"score", "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
-            {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind: number}, "note"}, "model":
-            {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth",
-            "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where
-            the map is positive nowhere; ``crop`` is null where the network saw the whole image, else
-            ``{"box": [left, top, right, bottom], "outline", "kept", "reason"}``.
+            {"probability", "positive"}}, "trust": {"score", "in_distribution", "causes": [phrases], "reasons": [lines],
+            "distance", "neighbour_distance"}, "quality": {metric: value, ..., "flags": []}, "kind", "marks":
+            {"summary", "counts": {kind: number}, "note"}, "model": {"name", "version", "sha256"}, "map": {"peak":
+            {"x", "y", "value"}, "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop", "ms": {"decode",
+            "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere; ``crop`` is null
+            where the network saw the whole image, else ``{"box": [left, top, right, bottom], "outline", "kept",
+            "reason"}``.
         """
         return {
             "file": self.file,

@@ -63,9 +63,8 @@ class Trust:
     def with_set(self, classes: Sequence[str]) -> Trust:
         """Assess also by the classes that cannot be ruled out: one is a clear answer."""
         kept = [pair for pair in zip(self.causes, self.reasons, strict=True) if pair[0] is not Cause.BETWEEN_CLASSES]
-        if len(classes) != 1:
-            named = " or ".join(classes) or "none is likely enough"
-            kept.append((Cause.BETWEEN_CLASSES, f"{Cause.BETWEEN_CLASSES.value}: {named}"))
+        if len(classes) > 1:
+            kept.append((Cause.BETWEEN_CLASSES, f"{Cause.BETWEEN_CLASSES.value}: {' or '.join(classes)}"))
         return replace(self, causes=tuple(c for c, _ in kept), reasons=tuple(reason for _, reason in kept))
 
     def to_dict(self) -> dict[str, Any]:

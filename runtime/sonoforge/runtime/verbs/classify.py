@@ -97,6 +97,7 @@ def main(config: ClassifyConfig) -> Outcome:
     for own in kept:
         own.close()
         log.info("written: %s", own.path)
+    table.end()
     summary = table.summary()
     if page:
         page.write(summary)

@@ -30,6 +30,10 @@ if not SCAN.exists():  # newer releases of pydicom keep the larger files elsewhe
 ENTRY: dict[str, Any] = {
     "label": "benign",
     "probabilities": {"normal": 0.125, "benign": 0.625, "malignant": 0.25},
+    "findings": {
+        "lesion": {"probability": 0.875, "positive": True},
+        "malignant": {"probability": 0.286, "positive": False},
+    },
     "set": ["benign", "malignant"],
     "trust": {"in_distribution": False},
     "quality": {"flags": ["sharpness_low"]},
@@ -46,6 +50,8 @@ def test_the_report_says_what_the_answer_says(tmp_path: Path) -> None:
     said = [(item.name.meaning, item.value.meaning) for item in group.get_qualitative_evaluations()]
     assert said == [
         ("Most probable class", "Benign"),
+        ("Beyond the operating point of lesion", "Yes"),
+        ("Beyond the operating point of malignant", "No"),
         ("Class that cannot be ruled out", "Benign"),
         ("Class that cannot be ruled out", "Malignant"),
         ("Like the images of the training", "No"),
@@ -55,7 +61,8 @@ def test_the_report_says_what_the_answer_says(tmp_path: Path) -> None:
     from pydicom.sr.codedict import codes
 
     values = [item.value for item in group.get_qualitative_evaluations()]
-    assert values[:4] == [codes.SCT.Benign, codes.SCT.Benign, codes.SCT.Malignant, codes.SCT.No]
+    asked = [codes.SCT.Yes, codes.SCT.No]
+    assert values[:6] == [codes.SCT.Benign, *asked, codes.SCT.Benign, codes.SCT.Malignant, codes.SCT.No]
     algorithm = [item.TextValue for item in group[0].ContentSequence if item.name.meaning.startswith("Algorithm")]
     assert algorithm[:2] == ["mobilenetv2-busi", "1.0.0"] and NOTICE in algorithm
 
