@@ -113,7 +113,7 @@ class AnswerPage:
 <p class="banner">{NOTICE} No answer here is a diagnosis.</p>
 {_facts(ordered, summary)}
 <p>The scans to look at first come first. Each answer lists the classes that cannot be ruled out at
-{self._coverage:.0%}: one class is a clear answer, several or none are not. A scan unlike the training images gets no
+{self._coverage:.0%}: one class is a clear answer, several are not. A scan unlike the training images gets no
 answer that may be used.{self._about_pictures()}</p>
 <p>{text(self._about)}</p>"""
         body = f'<div class="cards">{"".join(map(self._card, cards))}</div>{_list(rows)}'
@@ -148,7 +148,7 @@ answer that may be used.{self._about_pictures()}</p>
                 f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
             )
         parts.append("</tbody></table>")
-        parts += [_note(f"{name}?", said) for name, said in answers_in_words(entry["findings"]).items()]
+        parts += [_note(name.capitalize(), said) for name, said in answers_in_words(entry["findings"]).items()]
         trust = entry["trust"]
         parts.append(_note("Cannot be ruled out", ", ".join(entry["set"])))
         parts.append(_note(f"Trust {trust['score']:.2f}", "; ".join(trust["reasons"]) or "like the training images"))
