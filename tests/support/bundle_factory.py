@@ -192,6 +192,7 @@ def checks(embeddings: NDArray[np.float64]) -> tuple[dict[str, NDArray[Any]], di
     apart = np.linalg.norm(units[:, None] - units[None], axis=2)
     nearest = np.sort(apart, axis=1)[:, 1:11].mean(axis=1)
     record = {
+        "kind": "breast ultrasound",
         "neighbours": {"median": float(np.median(nearest)), "threshold": float(1.5 * nearest.max())},
         "foreign": 1e4,
         "upright": [(13.5 - band) / 100 for band in range(28)],

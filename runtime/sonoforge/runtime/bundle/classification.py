@@ -55,10 +55,17 @@ class Policy(NamedTuple):
     least_probability: float  # of the most probable class, for the label to be kept
 
 
+BREAST_ULTRASOUND = "breast ultrasound"
+KINDS = (BREAST_ULTRASOUND, "other")
+"""Kinds of training images; burned-in marks, pictures that seem to be given twice and pictures that are not one plain
+scan were measured on the first alone, and are looked for in images of that kind alone."""
+
+
 class TrustChecks(NamedTuple):
     """What is judged beside the distance from the training images.
 
     Attributes:
+        kind: Row of `KINDS`.
         neighbours: Of the mean distance to the nearest training images.
         foreign: Mahalanobis distance beyond which an image is called no ultrasound scan.
         upright: (`ROWS`,) weights of the brightness profile, see `scan_checks.upright_score`; all 0 where the training
@@ -73,6 +80,7 @@ class TrustChecks(NamedTuple):
             `scan_checks.coloured_share`.
     """
 
+    kind: str
     neighbours: TailLimits
     foreign: float
     upright: tuple[float, ...]
@@ -316,6 +324,7 @@ _PREPROCESSING: Readers = {
     "crop": partial(one_of, expected=CROPS),
 }
 _CHECKS: Readers = {
+    "kind": partial(one_of, expected=KINDS),
     "neighbours": _tail,
     "foreign": positive,
     "upright": partial(_numbers, count=ROWS),

@@ -37,15 +37,20 @@ class Fingerprint(NamedTuple):
     detail: NDArray[np.float32]  # (1024,) float32 of length 1; all 0 for a picture without any
 
 
-def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8]) -> Fingerprint:
+def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) -> Fingerprint:
     """Return what a picture is recognised by.
 
     Args:
         levels: (H, W): grey levels of the whole picture, see `grey_levels`.
-        view: (S, S, 3) uint8, or (S, S) of a grey picture: what the network sees of it.
+        view: (S, S, 3) uint8, or (S, S) of a grey picture: what the network sees of it.  None: it is recognised by its
+            pixels alone, for pictures of another kind than `ALIKE` was measured on.
     """
     digest = hashlib.sha256(f"({levels.shape[1]}, {levels.shape[0]})".encode())
     digest.update(np.ascontiguousarray(levels).data)
+    return Fingerprint(digest.digest(), np.zeros(_SIDE**2, np.float32) if view is None else _detail(view))
+
+
+def _detail(view: NDArray[np.uint8]) -> NDArray[np.float32]:
     small = Image.fromarray(grey_levels(view)).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     cells = np.asarray(small, np.float32)
     wide = cells[_AND_ROUND[:, None], _AND_ROUND]
@@ -54,7 +59,7 @@ def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8]) -> Fing
     detail = (detail - detail.mean()).ravel()
     length = float(np.linalg.norm(detail))
     found = detail / length if length >= _LEAST_SPREAD * _SIDE else np.zeros_like(detail)
-    return Fingerprint(digest.digest(), found.astype(np.float32))
+    return found.astype(np.float32)
 
 
 def in_words(entry: Mapping[str, object]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics, scan_checks
@@ -169,7 +169,7 @@ class Classifier:
             TypeError: It is something else.
             BundleError: The network's answer contradicts the manifest.
         """
-        from sonoforge.runtime.images.burned_in_marks import find_marks  # noqa: PLC0415 - not needed to start
+        from sonoforge.runtime.images.burned_in_marks import Marks, find_marks  # noqa: PLC0415 - not needed to start
 
         started = perf_counter()
         decoded = as_image(image)
@@ -189,6 +189,9 @@ class Classifier:
         marks = find_marks(decoded, area.box if area else None)
         kind = name_kind(grey_levels(view), overlay=marks.overlay)
         judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest).with_set(said.set)
+        alike = manifest.checks.kind == BREAST_ULTRASOUND and trust.Cause.NOT_ULTRASOUND not in judged.causes
+        if not alike:
+            marks = Marks(())  # on pictures of other kinds it was not measured what is found
         abstained = self.abstains and trust.should_abstain(judged, said.probabilities[said.label], manifest)
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
@@ -211,7 +214,7 @@ class Classifier:
             map=outputs["cam"][0, manifest.classes.index(said.label)],
             view=pixels,
             embedding=outputs["embedding"][0],
-            fingerprint=take_fingerprint(grey_levels(decoded), view) if fingerprint else None,
+            fingerprint=take_fingerprint(grey_levels(decoded), view if alike else None) if fingerprint else None,
             crop=area,
             abstained=abstained,
         )

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.bundle.classification import ClassifierManifest, TailLimits
+from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest, TailLimits
 from sonoforge.runtime.images.scan_kind import ScanKind
 
 POOR_FLAGS = ("sharpness_low", "contrast_low")
@@ -121,7 +121,7 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
         scores.append(_BEYOND)
     if no_scan:
         found.append((Cause.NOT_ULTRASOUND, f"{Cause.NOT_ULTRASOUND.value}: {far}{no_scan}"))
-    if checks.grain is not None and evidence.kind in _NOT_ONE and not no_scan:  # of bundles of ultrasound scans
+    if checks.kind == BREAST_ULTRASOUND and evidence.kind in _NOT_ONE and not no_scan:
         found.append((Cause.NOT_ONE_SCAN, f"{Cause.NOT_ONE_SCAN.value}: {_NOT_ONE[evidence.kind]}"))
         scores.append(_BEYOND)
     if faults:

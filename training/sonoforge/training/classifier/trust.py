@@ -133,6 +133,7 @@ class TrainingLooks(NamedTuple):
     upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
     white: float  # largest share of white pixels
     grain: NDArray[np.float64]  # (N,) `scan_checks.flatness`
+    kind: str  # row of `runtime.bundle.classification.KINDS`
     colour: float = 0.0  # largest share of coloured pixels
 
 
@@ -159,6 +160,7 @@ def record_trust(
     flat = FLAT * float(np.median(looks.grain))
     has_flat_grain = flat > 0 and (looks.grain < flat).mean() <= _WITHOUT
     checks = {
+        "kind": looks.kind,
         "neighbours": {"median": near, "threshold": far},
         "foreign": median + FOREIGN * (threshold - median),
         "upright": looks.upright.tolist() if _have_a_top(judged) else [0.0] * ROWS,

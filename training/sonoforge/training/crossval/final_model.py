@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.bundle.classification import KINDS
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
@@ -20,6 +21,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
+from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.model_folder import (
     HASH_PREFIX,
@@ -48,6 +50,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.metrics.spaces import known_share
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
@@ -56,6 +59,7 @@ from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
+_ASKED = 40  # images, as `LEAST_KNOWN` was measured with
 _MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
 
 
@@ -164,6 +168,13 @@ def train_final(
         return train_classifier(images, added, job, features=features, checkpoint=checkpoint, on_epoch=on_epoch)
 
 
+def kind_of(cache: ImageCache, indices: NDArray[np.int64]) -> str:
+    """Return the kind of the training images: breast ultrasound where the shipped bundle knows enough of them."""
+    chosen = indices[evenly_spaced(len(indices), _ASKED)]
+    known = known_share([cache.images[i] for i in chosen])
+    return KINDS[0] if known >= LEAST_KNOWN else KINDS[1]
+
+
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[dict[str, QualityRange], float]:
     """1st and 99th percentile of every image-quality metric over the training images; their largest ``saturated``."""
     sizes = cache.boxes[:, 2:] - cache.boxes[:, :2]
@@ -189,7 +200,7 @@ def record_model(
     ranges, white = quality_reference(cache, indices)
     grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
-    looks = TrainingLooks(trained.trust.upright, white, grain, colour)
+    looks = TrainingLooks(trained.trust.upright, white, grain, kind_of(cache, indices), colour)
     repeats = _repeats(held_out.predictions.labels, trained, settings)
     evaluation = _evaluate(held_out, classes, trained, provenance, repeats)
     decided = decision.fit_decision(held_out.predictions, classes, repeats)
