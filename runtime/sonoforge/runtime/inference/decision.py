@@ -192,8 +192,8 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
         point = operating_point(question, clinic.sensitivity)
         among = "" if len(question.among) == len(manifest.classes) else f" (of {' or '.join(question.among)})"
         sentences.append(
-            f"{question.name.capitalize()}{among}: asked at a sensitivity of {point.aim:.0%}; measured on held-out scans "
-            f"{point.sensitivity:.0%}, specificity {point.specificity:.0%}."
+            f"{question.name.capitalize()}{among}: asked at a sensitivity of {point.aim:.0%}; measured on held-out "
+            f"scans {point.sensitivity:.0%}, specificity {point.specificity:.0%}."
         )
     return sentences
 

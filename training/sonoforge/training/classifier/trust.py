@@ -19,7 +19,7 @@ from sonoforge.runtime.inference.training_distance import (
     neighbour_distances,
 )
 from sonoforge.training.classifier.model_folder import TrustRecord
-from sonoforge.training.statistics.decision import cross_fitted, least_probability
+from sonoforge.training.statistics.decision import choose_abstention, cross_fitted
 from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import FlagResult
@@ -122,9 +122,6 @@ COLOURED = 0.1
 TURNED = 0.1
 """Share of the held-out images that may look upside down; where more do, the images have no top and the check is left
 out.  Twice what lies beyond the limits of the distances.  Of BUSI's scans less than 1 % do, of single cells 43 %."""
-ERROR = 0.1
-"""Error rate among the scans that keep their label, which the policy of a bundle is set for, of equally frequent
-classes.  At half of it the shipped bundle would keep hardly any."""
 
 
 class TrainingLooks(NamedTuple):
@@ -167,8 +164,7 @@ def record_trust(
         "contact": max(judged.dark),  # no held-out scan was flagged: dark columns of real scans predicted no error
         "policy": {
             "always": False,
-            "error": ERROR,
-            "least_probability": least_probability(held_out, equal, ERROR),
+            **choose_abstention(held_out, equal)._asdict(),
         },
         "source": (
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "

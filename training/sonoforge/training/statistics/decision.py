@@ -25,6 +25,13 @@ AIMS = (0.80, 0.85, 0.90, 0.95, 0.98)
 """Sensitivities that operating points are chosen for."""
 RAREST = 0.15
 """Least share that a network is taken to expect of any class, of what each would have in equal shares."""
+ERRORS = (0.05, 0.1, 0.15, 0.2)
+"""Shares of wrong labels among those kept, of which abstention aims at one."""
+KEPT = 1 / 3
+"""Share of the labels that abstention must keep to be of use."""
+MOST_ALIKE = 100
+"""Images of a class from which on a collection counts as much as a larger one: a scanner that no collection is from is
+not likelier to be like the one with most images, and four images say little of theirs."""
 QUESTIONS = {"lesion": ({"benign", "malignant"}, {"normal"}), "malignant": ({"malignant"}, {"benign"})}
 """Name, positive and negative classes of each question on breast ultrasound."""
 
@@ -73,24 +80,38 @@ class DecisionFigures(TypedDict):
 
 
 def collection_weights(collections: Sequence[str], chosen: NDArray[np.bool_]) -> Floats:
-    """Return weights of the chosen images by which each collection counts alike; they sum to 1."""
+    """Return weights of the chosen images, 1 in sum, by which no collection counts more than `MOST_ALIKE` images do."""
     where = np.array(collections)[chosen] if collections else np.zeros(int(chosen.sum()), dtype=int)
     _, source, counts = np.unique(where, return_inverse=True, return_counts=True)
-    weights: Floats = 1 / len(counts) / counts[source]
-    return weights
+    weights: Floats = (np.minimum(counts, MOST_ALIKE) / counts)[source]
+    return weights / weights.sum()
 
 
-def least_probability(part: Predictions, equal: Floats, error: float) -> float:
-    """Return from which probability on labels are kept, so that at most a share ``error`` of them is wrong.
+class Abstention(NamedTuple):
+    """Labels less probable than ``least_probability`` are withheld, so that at most ``error`` of the others is wrong."""
 
-    Each class and each of its collections counts alike; 1 where not even the surest are right often enough.
+    error: float
+    least_probability: float
+
+
+def choose_abstention(part: Predictions, equal: Floats) -> Abstention:
+    """Return the strictest of `ERRORS` at which `KEPT` of the labels are kept, or the last.
+
+    Each class counts alike, and in it each image with the weight of `collection_weights`.
+
+    Args:
+        part: Held-out answers to N images.
+        equal: (N, C) their probabilities of equally frequent classes.
     """
     weights = np.zeros(len(part.labels))
     for label in np.unique(part.labels):
         weights[part.labels == label] = collection_weights(part.collections, part.labels == label)
-    (risk,), _, least = risks(equal.argmax(axis=1) != part.labels, equal.max(axis=1), weights[None])
-    allowed = np.flatnonzero(risk <= error)
-    return float(least[allowed[-1]]) if len(allowed) else 1.0
+    (risk,), (kept,), least = risks(equal.argmax(axis=1) != part.labels, equal.max(axis=1), weights[None])
+    for error in ERRORS:
+        allowed = np.flatnonzero(risk <= error)
+        if len(allowed) and kept[allowed[-1]] >= KEPT * weights.sum():
+            return Abstention(error, float(least[allowed[-1]]))
+    return Abstention(ERRORS[-1], float(least[allowed[-1]]) if len(allowed) else 1.0)
 
 
 def reference_shares(labels: Labels, repeats: Floats) -> Floats:
@@ -203,7 +224,7 @@ def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats) -> 
     return DecisionRecord(
         reference=dict(zip(classes, reference_shares(part.labels, repeats).tolist(), strict=True)),
         protocol=f"class shares of the training; operating points chosen on out-of-fold predictions of "
-        f"{len(part.labels)} images, each collection counting alike",
+        f"{len(part.labels)} images, no collection counting more than {MOST_ALIKE} of a class",
         questions=questions,
     )
 
@@ -211,8 +232,7 @@ def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats) -> 
 def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], alpha: float) -> Floats:
     """Smallest probability of equally frequent classes at which each class enters the prediction set, (C,).
 
-    As `calibration.conformal_thresholds`, each collection counting alike: a scanner that no collection is from is not
-    likelier to be like the one with most images.
+    As `calibration.conformal_thresholds`, each image with the weight of `collection_weights`.
     """
     thresholds = np.zeros(equal.shape[1])
     for label in np.unique(labels):
