@@ -88,7 +88,7 @@ def collection_weights(collections: Sequence[str], chosen: NDArray[np.bool_]) ->
 
 
 class Abstention(NamedTuple):
-    """Labels less probable than ``least_probability`` are withheld, so that at most ``error`` of the others is wrong."""
+    """Labels less probable than this are withheld, so that at most a share ``error`` of the others is wrong."""
 
     error: float
     least_probability: float
