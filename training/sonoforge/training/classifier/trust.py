@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.images.scan_checks import ROWS, dark_columns, profile, upright_score
 from sonoforge.runtime.inference.training_distance import (
     AXES,
+    NEIGHBOURS,
     NeighbourReference,
     TrustReference,
     directions,
@@ -27,6 +28,7 @@ from sonoforge.training.statistics.tables import ALPHA
 
 _RIDGE = 1.0
 """Added to the diagonal of the profiles' moments; with 780 images 0.1 to 10 turn the same scans the right way up."""
+_ROWS = 512  # compared with all others at a time
 _ROUNDING = 2e-3
 """Largest change of a distance, as a share of it, for the sake of axes of half the size; on BUSI it is 0.0002."""
 
@@ -61,6 +63,34 @@ def fit_neighbours(embeddings: NDArray[np.float32]) -> NeighbourReference:
     axes = np.linalg.svd(own - mean, full_matrices=False)[2][:AXES].T.astype(np.float16)
     points = (own - mean) @ axes.astype(np.float32)
     return NeighbourReference(mean.astype(np.float32), axes, points.astype(np.float16))
+
+
+def left_out_distances(reference: NeighbourReference) -> NDArray[np.float64]:
+    """Return the distance (N,) of each training image from the nearest others, as `neighbour_distances` of a new one.
+
+    The network that is shipped saw all of them; so few that it needs others' directions lie far apart even so.
+    """
+    points = reference.points.astype(np.float64)
+    if len(points) < 2:
+        return np.zeros(len(points))
+    nearest = min(NEIGHBOURS, len(points) - 1)
+    squares = (points**2).sum(axis=1)
+    found = []
+    for first in range(0, len(points), _ROWS):
+        own = points[first : first + _ROWS]
+        apart = squares[first : first + _ROWS, None] + squares - 2 * own @ points.T
+        apart[np.arange(len(own)), first + np.arange(len(own))] = np.inf
+        found.append(np.sqrt(np.maximum(np.partition(apart, nearest - 1)[:, :nearest], 0)).mean(axis=1))
+    return np.concatenate(found)
+
+
+def tail_limits(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the median of distances (N,) and the limit that a further one of their kind exceeds in 1 of 20 cases.
+
+    The order statistic of split conformal prediction: the ceil(.95 (N + 1))-th smallest, the largest of fewer than 19.
+    """
+    place = min(int(np.ceil(0.95 * (len(values) + 1))), len(values)) - 1
+    return float(np.median(values)), float(np.sort(values)[place])
 
 
 def fit_upright(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -130,6 +160,7 @@ class TrainingLooks(NamedTuple):
     upright: NDArray[np.float64]  # (`ROWS`,) weights, see `fit_upright`
     white: float  # largest share of white pixels
     grain: NDArray[np.float64]  # (N,) `scan_checks.flatness`
+    neighbours: NDArray[np.float64]  # (N,) `left_out_distances`
     kind: str  # row of `runtime.bundle.classification.KINDS`
     colour: float = 0.0  # largest share of coloured pixels
 
@@ -150,8 +181,9 @@ def record_trust(
     judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks, repeats: NDArray[np.float64]
 ) -> TrustRecord:
     """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`; `reference_shares`."""
-    median, threshold = float(np.median(judged.distances)), float(np.percentile(judged.distances, 95))
-    near, far = float(np.median(judged.neighbours)), float(np.percentile(judged.neighbours, 95))
+    median, threshold = tail_limits(np.array(judged.distances))
+    # Networks of folds saw fewer images than the one that is shipped: the wider of their limits and its own.
+    near, far = max(map(tail_limits, (np.array(judged.neighbours), looks.neighbours)), key=lambda pair: pair[1])
     labels, folds = held_out.labels, held_out.parts
     equal = cross_fitted(held_out, repeats)
     flat = FLAT * float(np.median(looks.grain))

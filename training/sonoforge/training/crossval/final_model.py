@@ -36,7 +36,13 @@ from sonoforge.training.classifier.model_folder import (
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
 from sonoforge.training.classifier.training import ClassifierJob, Trained, train_classifier
-from sonoforge.training.classifier.trust import HeldOutTrust, TrainingLooks, describe_causes, record_trust
+from sonoforge.training.classifier.trust import (
+    HeldOutTrust,
+    TrainingLooks,
+    describe_causes,
+    left_out_distances,
+    record_trust,
+)
 from sonoforge.training.crossval.arms import Arm, find_arm
 from sonoforge.training.crossval.balancing import balance, train_scorer
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
@@ -200,7 +206,14 @@ def record_model(
     ranges, white = quality_reference(cache, indices)
     grain = np.concatenate([flatness(cache.images[[i]]) for i in indices])
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
-    looks = TrainingLooks(trained.trust.upright, white, grain, kind_of(cache, indices), colour)
+    looks = TrainingLooks(
+        trained.trust.upright,
+        white,
+        grain,
+        left_out_distances(trained.trust.neighbours),
+        kind_of(cache, indices),
+        colour,
+    )
     repeats = _repeats(held_out.predictions.labels, trained, settings)
     evaluation = _evaluate(held_out, classes, trained, provenance, repeats)
     decided = decision.fit_decision(held_out.predictions, classes, repeats)
