@@ -13,7 +13,7 @@ import pytest
 
 import bundle_factory as factory
 from places import CHECKOUT
-from program import refused
+from program import refused, succeed
 from sonoforge.mobile import npm_package, web_app
 from sonoforge.mobile.npm_package import NpmPackage
 from sonoforge.mobile.web_app import WWW
@@ -46,7 +46,8 @@ def test_every_file_is_kept_for_offline_use_with_its_hash() -> None:
 def test_the_app_crops_and_abstains_as_the_bundle_says_or_as_it_is_told(tmp_path: Path) -> None:
     def settings(bundle: Path, **told: Any) -> dict[str, Any]:
         found = json.loads(web_app.app_files(Classifier(bundle, **told))["app.json"])
-        return {key: found[key] for key in ("crop", "abstain")} | {"told": found["settings"].split("; ", 1)[1]}
+        words = found["settings"].partition("; prevalence=")[0].split("; ", 1)[1]
+        return {key: found[key] for key in ("crop", "abstain")} | {"told": words}
 
     plain = factory.write_bundle(tmp_path / "plain")
     own = {**factory.PREPROCESSING, "crop": "auto"}
@@ -63,6 +64,19 @@ def test_the_app_crops_and_abstains_as_the_bundle_says_or_as_it_is_told(tmp_path
     assert settings(cropping) == both
     assert settings(plain, crop="auto", abstain=True) == both
     assert settings(cropping, crop="none") == {**both, "crop": "none", "told": both["told"].replace("auto", "none")}
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_app_answers_for_the_clinic_that_it_is_built_for(tmp_path: Path) -> None:
+    told = ("--prevalence", "malignant=.1,normal=.6,benign=.3", "--sensitivity", "0.9")
+    clinic = {"prevalence": {"normal": 0.6, "benign": 0.3, "malignant": 0.1}, "sensitivity": 0.9}
+    built = succeed("mobile", "build", "--out", tmp_path / "app", *told).json
+    assert built["clinic"]["prevalence"] == pytest.approx(clinic["prevalence"])
+    assert json.loads((tmp_path / "app" / "app.json").read_text())["clinic"] == built["clinic"]
+    assert built["clinic"]["sensitivity"] == clinic["sensitivity"]
+    wrong = refused("mobile", "build", "--out", tmp_path / "other", "--prevalence", "normal=.5,benign=.5")
+    assert "--prevalence" in wrong
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.usefixtures("stand_in")

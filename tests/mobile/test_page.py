@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import bundle_factory as factory
 from browser import served
 from bundle_factory import edit_manifest, scan, write_bundle
 from page import (
@@ -83,11 +85,24 @@ def compared(
     with served(folder / "app") as address, browser.new_context() as context:
         page = opened(context.new_page(), address)
         results = answered(page, files)
+        clinic = json.loads(saved(page, "#save-json"))["clinic"]
         table = saved(page, "#save-csv")
         headings = page.locator(".card h3").all_text_contents()
+        shown = page.locator(".card .questions").all_text_contents()
+        about = page.locator("#clinic li").all_text_contents()
     expected = Expected(files, folder / "answers.csv", "--bundle", bundle, *settings)
     assert compare_json(results, expected.results) <= MOST_APART
     compare_csv(table, expected.csv)
+    assert clinic == expected.clinic
+    for text, result in zip(shown, results, strict=True):
+        lesion, malignant = (result["findings"][name]["positive"] for name in ("lesion", "malignant"))
+        last = "not asked" if not lesion else "yes" if malignant else "no"
+        assert f"Lesion{'yes' if lesion else 'no'}" in text
+        assert f"if it is a lesion{last}" in text
+    for sentence, question in zip(about[1:], factory.DECISION["questions"], strict=True):
+        point = next(point for point in question["points"] if point["aim"] == clinic["sensitivity"])
+        figures = [f"{100 * point[name]:.0f} %" for name in ("aim", "sensitivity", "specificity")]
+        assert re.findall(r"\d+ %", sentence) == figures
     labels = [result["label"] for result in results]
     assert labels.count("uncertain") == sum("Uncertain" in heading for heading in headings)
     return results
@@ -120,6 +135,25 @@ def test_every_reason_for_distrust_is_named_and_abstentions_as_by_python(
         "unlike",
     ):
         assert part in reasons, (part, reasons)
+
+
+@pytest.mark.usefixtures("app")
+def test_answers_are_for_the_clinic_of_the_build(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page takes prevalence and sensitivity from the build, and answers as Python does with the same."""
+    monkeypatch.chdir(tmp_path)
+    bundle, drawn = write_bundle(tmp_path / "bundle"), [scan(i, 200, 150) for i in range(30)]
+    labels, sensitive = {}, {}
+    for settings in ((), ("--prevalence", "normal=.9,benign=.05,malignant=.05", "--sensitivity", "0.9")):
+        folder = tmp_path / str(len(settings))
+        folder.mkdir()
+        results = compared(bundle, settings, drawn, browser, folder)
+        labels[settings] = [result["label"] for result in results]
+        sensitive[settings] = sum(result["findings"]["lesion"]["positive"] for result in results)
+    usual, told = labels
+    assert labels[told].count("normal") > labels[usual].count("normal")
+    assert sensitive[told] < sensitive[usual]
 
 
 @pytest.mark.usefixtures("app")

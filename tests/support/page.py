@@ -59,7 +59,9 @@ class Expected:
     def __init__(self, files: Sequence[Path], target: Path, *settings: object) -> None:
         """Classify the files, named as a page names them: without their folder, which must be the working one."""
         done = sonoforge("classify", *(file.name for file in files), *settings, "--csv", target, "--json", "--quiet")
-        self.results: list[dict[str, Any]] = json.loads(done.out)["results"]
+        answer = json.loads(done.out)
+        self.results: list[dict[str, Any]] = answer["results"]
+        self.clinic: dict[str, Any] = answer["clinic"]
         self.csv = target.read_bytes().decode()
 
 
@@ -69,7 +71,7 @@ def compare_json(found: Sequence[dict[str, Any]], expected: Sequence[dict[str, A
     for own, other in zip(found, expected, strict=True):
         name = other["file"]
         assert set(own) == set(other), name
-        for key in set(other) - {"probabilities", "trust", "quality", "map", "ms"}:
+        for key in set(other) - {"probabilities", "findings", "trust", "quality", "map", "ms"}:
             assert own[key] == other[key], (name, key)
         if not other["ok"]:
             continue
@@ -89,6 +91,11 @@ def compare_json(found: Sequence[dict[str, Any]], expected: Sequence[dict[str, A
         assert contrasts[0] == pytest.approx(contrasts[1], abs=2e-3), name
         assert own["map"] == pytest.approx(other["map"], abs=1e-4), name
         apart = max([apart, *(abs(own["probabilities"][k] - p) for k, p in other["probabilities"].items())])
+        for question, finding in other["findings"].items():
+            answer = own["findings"].pop(question)
+            assert answer["positive"] is finding["positive"], (name, question)
+            apart = max(apart, abs(answer["probability"] - finding["probability"]))
+        assert own["findings"] == {}, name
     return apart
 
 
@@ -104,7 +111,7 @@ def compare_csv(found: str, expected: str) -> None:
                 # Chromium knows milliseconds, WebKit seconds.
                 assert 0 <= int(text) - int(own[column]) < 1_000_000_000, where
             elif _is_number(text):
-                bound = {"abs": MOST_APART} if column.startswith("p_") else {"rel": 1e-3, "abs": 1e-6}
+                bound = {"abs": MOST_APART} if column.startswith(("p_", "q_")) else {"rel": 1e-3, "abs": 1e-6}
                 assert float(own[column]) == pytest.approx(float(text), **bound), where
             else:
                 assert own[column] == text, where

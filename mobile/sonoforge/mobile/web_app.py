@@ -64,9 +64,9 @@ def app_files(
 ) -> dict[str, bytes]:
     """Return every file of the app by its path.
 
-    The page answers with the same file of the same bundle as the classifier, cropping and abstaining as it does; only
-    with a generator there is a page of synthetic images.  ``webgpu``: whether the page offers to compute on a graphics
-    processor; ``archive``: see `read_files`.
+    The page answers with the same file of the same bundle as the classifier, for the same clinic, cropping and
+    abstaining as it does; only with a generator there is a page of synthetic images.  ``webgpu``: whether the page
+    offers to compute on a graphics processor; ``archive``: see `read_files`.
 
     Raises:
         SonoforgeError: The page cannot answer with this file, or a file cannot be had.
@@ -81,6 +81,7 @@ def app_files(
         "webgpu": webgpu,
         "crop": classifier.crop,
         "abstain": classifier.abstains,
+        "clinic": classifier.clinic.to_dict(),
         "settings": settings_in_words(classifier),
         "columns": csv_format(bundle.manifest).columns,
         "colours": heat().tolist(),

@@ -8,7 +8,15 @@ import { drawHeatMap } from "./activation_map.js";
 import { inWords } from "./quality.js";
 import { findRepeat } from "./repeats.js";
 import { CAUSES } from "./trust.js";
-import { $, className, element, percent, say, terms } from "./words.js";
+import { $, className, element, percent, questionName, say, terms } from "./words.js";
+
+/**
+ * @typedef {object} Around - What cards need.
+ * @property {number[][]} colours - Of the heat map.
+ * @property {import("./decision.js").Question[]} questions - Of the bundle, in order.
+ * @property {Function} remove
+ * @property {Function} enlarge
+ */
 
 /** Answers of this page, oldest first. */
 export class Answers {
@@ -21,7 +29,7 @@ export class Answers {
   /** Whether there are answers that no file holds yet. */
   unsaved = false;
 
-  /** @param {() => {colours: number[][], enlarge: Function}} around - What cards need. */
+  /** @param {() => Pick<Around, "colours" | "questions" | "enlarge">} around - What cards need. */
   constructor(around) {
     this.#around = around;
   }
@@ -84,10 +92,10 @@ export class Answers {
 
 /**
  * @param {any} answer - `{file, result, picture, copy_of, seems_copy_of}`, or `{file, error, code}`.
- * @param {{colours: number[][], remove: Function, enlarge: Function}} around
+ * @param {Around} around
  * @returns {{element: HTMLLIElement, close: () => void}}
  */
-function makeCard(answer, { colours, remove, enlarge }) {
+function makeCard(answer, { colours, questions, remove, enlarge }) {
   const template = document.getElementById("card-template");
   const card = template.content.cloneNode(true).querySelector("li");
   const part = (selector) => card.querySelector(selector);
@@ -98,7 +106,7 @@ function makeCard(answer, { colours, remove, enlarge }) {
   part("summary").textContent = say("details");
   if (!answer.result) {
     card.classList.add("failed", "no");
-    for (const unused of ["figure", "table", ".notes"]) part(unused).remove();
+    for (const unused of ["figure", ".questions", "table", ".notes"]) part(unused).remove();
     part("h3").textContent = say("no answer");
     part(".advice").textContent = say(`error ${answer.code}`, {}, say("error other"));
     part(".more dl").append(...terms([[say("reason"), answer.error]]));
@@ -110,12 +118,13 @@ function makeCard(answer, { colours, remove, enlarge }) {
   card.classList.add(look);
   part("h3").textContent = heading;
   part(".advice").textContent = advice;
+  part(".questions").append(...terms(questionsAnswered(result, questions)));
   part("caption").textContent = say("probabilities");
   part("tbody").append(...probabilityRows(result));
   part(".notes").append(...notes(answer).map((text) => element("li", text)));
   part(".more dl").append(...terms(figures(result)));
   // Percentages of an answer that must not be used invite its use.
-  if (look === "no") part(".more").append(part("table"));
+  if (look === "no") part(".more").append(part(".questions"), part("table"));
   const hide = drawPicture(part, answer, { colours, enlarge, opacity: look === "no" ? 0 : 80 });
   const close = () => {
     hide();
@@ -169,6 +178,17 @@ function drawPicture(part, answer, { colours, enlarge, opacity }) {
   };
 }
 
+/** Each question and its answer; after a no the next ones do not arise. */
+function questionsAnswered({ findings }, questions) {
+  let arises = true;
+  return questions.map(({ name }) => {
+    const { positive, probability } = findings[name];
+    const answer = arises ? say(positive ? "answer yes" : "answer no", { share: percent(probability) }) : say("answer none");
+    arises &&= positive;
+    return [questionName(name), answer];
+  });
+}
+
 function probabilityRows({ probabilities }) {
   const ordered = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
   return ordered.map(([name, value]) => {
@@ -203,7 +223,7 @@ function figures(result) {
   const share = map.share_in_brightest_tenth;
   const name = className(best);
   return [
-    [say("ruled out"), set.map(className).join(", ") || say("none fits")],
+    [say("ruled out"), set.map(className).join(", ")],
     [say("trust"), `${trust.score.toFixed(2)} ${say("of one")}`],
     ...trust.reasons.map((reason) => [say("reason"), reason]),
     [say("quality"), inWords(quality.flags) || say("no flags")],
@@ -226,7 +246,6 @@ function verdict(result) {
     const why = trust.causes.includes(CAUSES.NOT_ULTRASOUND) ? "no scan advice" : "do not use advice";
     return { look: "no", heading: say("do not use"), advice: say(why) };
   }
-  if (!set.length) return { look: "no", heading: say("nothing fits"), advice: say("nothing fits advice") };
   if (set.length > 1) {
     const heading = say("open", { classes: classes.join(` ${say("or")} `) });
     return { look: "open", heading, advice: say("open advice") };

@@ -2,9 +2,10 @@
 
 import { Answers } from "./answers.js";
 import { connect, startNetwork } from "./ask.js";
+import { operatingPoint } from "./decision.js";
 import { largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { connectAndroidApp, download, toCsv, toJson } from "./save.js";
-import { $, className, say, terms } from "./words.js";
+import { $, className, element, percent, questionName, say, terms } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";
 
 const ask = connect("engine.js");
@@ -14,7 +15,7 @@ let state = "starting";
 let manifest = null;
 let settings = null;
 let checked = null;
-const answers = new Answers(() => ({ colours: settings.colours, enlarge }));
+const answers = new Answers(() => ({ colours: settings.colours, questions: manifest.decision.questions, enlarge }));
 const queue = [];
 let total = 0;
 let done = 0;
@@ -74,10 +75,25 @@ function describe() {
   showModel(manifest, settings.model);
   $("draw-link").hidden = !settings.generator;
   $("gpu").hidden = !settings.webgpu;
+  $("clinic").replaceChildren(...aboutClinic().map((sentence) => element("li", sentence)));
   const coverage = Math.round(100 * (1 - manifest.conformal.alpha));
+  const parts = ["heading", ...(manifest.decision.questions.length ? ["questions"] : []), "set", "trust", "map"];
   $("how-list").replaceChildren(
-    ...terms(["heading", "set", "trust", "map"].map((part) => [say(`how ${part}`), say(`how ${part} text`, { coverage })])),
+    ...terms(parts.map((part) => [say(`how ${part}`), say(`how ${part} text`, { coverage })])),
   );
+}
+
+/** For which clinic the answers are, and what each question is asked at, in sentences. */
+function aboutClinic() {
+  const { prevalence, sensitivity } = settings.clinic;
+  const written = manifest.classes.map((name) => `${className(name)} ${Number((100 * prevalence[name]).toPrecision(3))} %`);
+  const equal = new Set(Object.values(prevalence)).size === 1;
+  const asked = manifest.decision.questions.map((question) => {
+    const { aim, sensitivity: found, specificity } = operatingPoint(question, sensitivity);
+    const figures = { aim: percent(aim), sensitivity: percent(found), specificity: percent(specificity) };
+    return say("asked", { question: questionName(question.name), ...figures });
+  });
+  return [equal ? say("clinic equal") : say("clinic shares", { shares: written.join(", ") }), ...asked];
 }
 
 const listed = (names) =>
@@ -165,7 +181,7 @@ function save(ending, type, text) {
 const saveCsv = () => save("csv", "text/csv", toCsv(answers.all, settings.columns, origin()));
 
 $("save-csv").addEventListener("click", saveCsv);
-$("save-json").addEventListener("click", () => save("json", "application/json", toJson(answers.all, say("notice"))));
+$("save-json").addEventListener("click", () => save("json", "application/json", toJson(answers.all, settings.clinic, say("notice"))));
 $("clear").addEventListener("click", () => {
   answers.clear();
   $("state").textContent = "";

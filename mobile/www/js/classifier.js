@@ -2,6 +2,7 @@
 
 import { brightestTenth, mapContrast, peak } from "./activation_map.js";
 import { findMarks } from "./burned_in_marks.js";
+import { decide } from "./decision.js";
 import { BundleError } from "./errors.js";
 import { greyLevels } from "./grey.js";
 import { sum } from "./numbers.js";
@@ -19,6 +20,7 @@ const UNCERTAIN = "uncertain";
  * @property {string} model - The model file that answers.
  * @property {"none" | "auto"} crop - Whether the network sees the scan that is found in each image.
  * @property {boolean} abstain - Whether to abstain by the bundle's policy.
+ * @property {import("./decision.js").Clinic} clinic - Where the answers are for.
  */
 
 /**
@@ -96,22 +98,22 @@ export class Classifier {
     const inferred = performance.now();
     const { quality, flags, kind, marks, print } = seen;
     const { classes } = manifest;
-    const values = Array.from(outputs.probabilities);
-    const best = values.indexOf(Math.max(...values));
-    const set = classes.filter((name, i) => values[i] >= manifest.conformal.thresholds[name]);
+    const { probabilities, label, set, findings } = decide(outputs.probabilities, manifest, this.settings.clinic);
+    const best = classes.indexOf(label);
     const [rows, columns] = manifest.outputs.cam.slice(1);
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
     const trust = assess({ pixels, embedding: outputs.embedding, quality, flags, kind }, set, this.bundle);
-    const abstains = this.settings.abstain && shouldAbstain(trust, values[best], manifest);
+    const abstains = this.settings.abstain && shouldAbstain(trust, probabilities[label], manifest);
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);
     const { name, version, files } = manifest;
     return {
-      label: abstains ? UNCERTAIN : classes[best],
-      best: classes[best],
-      probabilities: Object.fromEntries(classes.map((one, i) => [one, values[i]])),
+      label: abstains ? UNCERTAIN : label,
+      best: label,
+      probabilities,
       set,
+      findings,
       trust,
       quality: { ...quality, flags },
       kind,

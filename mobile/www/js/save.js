@@ -43,6 +43,7 @@ function cellsOf({ file, result, copy_of, seems_copy_of }) {
     ok: true,
     label: result.label,
     ...Object.fromEntries(Object.entries(result.probabilities).map(([name, value]) => [`p_${name}`, value])),
+    ...findingsOf(result),
     set: result.set.join("|"),
     trust_score: trust.score,
     in_distribution: trust.in_distribution,
@@ -56,6 +57,14 @@ function cellsOf({ file, result, copy_of, seems_copy_of }) {
     seems_copy_of,
   };
 }
+
+const findingsOf = ({ findings }) =>
+  Object.fromEntries(
+    Object.entries(findings).flatMap(([name, { probability, positive }]) => [
+      [`q_${name}`, probability],
+      [name, positive ? "yes" : "no"],
+    ]),
+  );
 
 const failureOf = ({ file, error, code }) => ({ file, ok: false, error_code: code, error_message: `${file}: ${error}` });
 
@@ -72,15 +81,18 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** @param {Answer[]} answers */
-export function toJson(answers, notice) {
+/**
+ * @param {Answer[]} answers
+ * @param {import("./decision.js").Clinic} clinic - Where they are for.
+ */
+export function toJson(answers, clinic, notice) {
   const results = answers.map(({ file, result, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
-    const { label, probabilities, set, trust, quality, kind, marks, model, map, crop, ms } = result;
-    const own = { label, probabilities, set, trust, quality, kind, marks, model, map, crop, ms };
+    const { label, probabilities, set, findings, trust, quality, kind, marks, model, map, crop, ms } = result;
+    const own = { label, probabilities, set, findings, trust, quality, kind, marks, model, map, crop, ms };
     return { file, ok: true, ...own, copy_of, seems_copy_of };
   });
-  return JSON.stringify({ notice, results }, null, 2) + "\n";
+  return JSON.stringify({ notice, clinic, results }, null, 2) + "\n";
 }
 
 /** Hand a text, or bytes, to the browser as a download, in the Android app to the phone. */

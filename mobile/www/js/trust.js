@@ -116,7 +116,7 @@ export function assess(evidence, classes, bundle) {
     unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
   }
   if (unlike.length && !noScan) found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ")]);
-  if (classes.length !== 1) found.push([CAUSES.BETWEEN_CLASSES, classes.join(" or ") || "none is likely enough"]);
+  if (classes.length > 1) found.push([CAUSES.BETWEEN_CLASSES, classes.join(" or ")]);
   return {
     score: Math.min(...scores),
     in_distribution: !unlike.length && !noScan,

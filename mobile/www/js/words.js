@@ -49,6 +49,12 @@ export function say(key, values = {}, otherwise = key) {
 export const className = (name) => say(`class ${name}`, {}, name);
 
 /**
+ * @param {string} name - A question of the bundle.
+ * @returns {string} In the reader's language where it has words for it, else as the bundle has it.
+ */
+export const questionName = (name) => say(`question ${name}`, {}, name);
+
+/**
  * @param {number} share - 0..1.
  * @returns {string} In whole percent; what is not quite 0 or 1 is not shown as that.
  */

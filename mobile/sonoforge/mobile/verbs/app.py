@@ -30,7 +30,14 @@ def open_app(app: AppSettings, path: str) -> App:
     if entry and (not entry.format.startswith("onnx") or entry.format.endswith("-uint8")):
         raise SonoforgeError(f"file: found {app.file!r}, expected an ONNX file with float input, such as model.onnx")
     crop = None if app.crop == "bundle" else app.crop
-    classifier = Classifier(bundle, file=app.file, crop=crop, abstain=app.abstain)
+    classifier = Classifier(
+        bundle,
+        file=app.file,
+        crop=crop,
+        abstain=app.abstain,
+        prevalence=app.prevalence,
+        sensitivity=app.sensitivity,
+    )
     generator = open_bundle(app.generator, GeneratorManifest) if app.generator else None
     archive = Path(app.onnxruntime_web) if app.onnxruntime_web else None
     return App(classifier, generator, app_files(classifier, generator, webgpu=app.webgpu, archive=archive))

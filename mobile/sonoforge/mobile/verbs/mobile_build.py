@@ -2,8 +2,9 @@
 
 The web app is a folder of files for any web server with https, or for ``sonoforge serve``; the Android app is one file,
 which shows the same page without any server.  JSON: ``app`` (the folder), ``model`` ({"name", "version", "sha256"}),
-``file``, ``files`` (their number), ``bytes``, ``version``; with ``--apk`` also ``apk`` ({"file", "application",
-"version_code", "bytes", "sha256", "key" ("debug" or "own")}); with ``--generator`` also ``generator`` (as ``model``).
+``file``, ``clinic`` (as of ``sonoforge classify``), ``files`` (their number), ``bytes``, ``version``; with ``--apk``
+also ``apk`` ({"file", "application", "version_code", "bytes", "sha256", "key" ("debug" or "own")}); with
+``--generator`` also ``generator`` (as ``model``).
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.decision import in_words
 from sonoforge.runtime.notice import NOTICE
 
 
@@ -41,13 +43,16 @@ def main(config: MobileBuildConfig) -> Outcome:
     say(f"model     {manifest.name} {manifest.version}, {config.app.file}")
     sha256 = manifest.files[config.app.file].sha256
     model = {**manifest.identity, "sha256": sha256}
-    result: dict[str, Any] = {"app": str(out), "model": model, "file": config.app.file, **about}
+    clinic = classifier.clinic.to_dict()
+    result: dict[str, Any] = {"app": str(out), "model": model, "file": config.app.file, "clinic": clinic, **about}
     if generator:
         drawn = generator.manifest
         say(f"draws     {drawn.name} {drawn.version} ({web_app.about_distance(generator, sha256)})")
         result["generator"] = drawn.identity
     say(f"files     {about['files']}, {about['bytes'] / 1e6:.1f} MB to load once")
     say(f"version   {about['version']}")
+    for sentence in in_words(manifest, classifier.clinic):
+        say("%s", sentence)
     if signer:
         path = out.with_name(f"{out.name}.apk")
         atomic.write_bytes(path, apk)

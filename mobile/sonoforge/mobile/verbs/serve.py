@@ -14,6 +14,7 @@ from sonoforge.mobile.verbs.app import open_app
 from sonoforge.mobile.verbs.settings import ServeConfig
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.inference.decision import in_words
 from sonoforge.runtime.notice import NOTICE
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ def main(config: ServeConfig) -> Outcome:
     name = "localhost" if config.host in _HERE else config.host
     address = f"http://{name}:{server.server_port}/"
     say(f"serving   {address}   ({NOTICE[0].lower()}{NOTICE[1:-1]}; Ctrl-C ends)")
+    for sentence in in_words(app.classifier.bundle.manifest, app.classifier.clinic):
+        say("%s", sentence)
     if config.open:
         webbrowser.open(address)
     try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option
-from sonoforge.runtime.verbs.settings import crop_option
+from sonoforge.runtime.verbs.settings import crop_option, prevalence_option, sensitivity_option
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class AppSettings:
     )
     webgpu: bool = option(False, help="offer to run on the GPU (WebGPU); 27 MB more to load")
     crop: str = crop_option()
+    prevalence: str = prevalence_option()
+    sensitivity: float = sensitivity_option()
     abstain: bool = option(False, help="show uncertain in place of a label where the bundle's policy is to abstain")
     onnxruntime_web: str = option(
         "", help="the .tgz of onnxruntime-web, as npm pack writes it, in place of a download", metavar="FILE"
@@ -31,6 +33,7 @@ class MobileBuildConfig:
 sonoforge mobile build --out app/
 sonoforge mobile build runs/00003-run-busi/bundle --out app/
 sonoforge mobile build bundle.zip --file model.int8.onnx --out app/
+sonoforge mobile build --prevalence screening --sensitivity 0.9 --out app/
 sonoforge mobile build --generator runs/00005-gan-dcgan-busi/bundle --out app/   # draws synthetic images, too
 sonoforge mobile build --out app/ --apk   # also app.apk, for Android 7 or later
 sonoforge mobile build --out app/ --apk --key release.p12   # for the password, or $SONOFORGE_KEYSTORE_PASSWORD
@@ -52,6 +55,7 @@ class ServeConfig:
 
     EXAMPLES: ClassVar[str] = """
 sonoforge serve
+sonoforge serve --prevalence normal=.6,benign=.3,malignant=.1
 sonoforge serve runs/00003-run-busi/bundle --port 9000 --open
 curl --data-binary @scan.png http://localhost:8765/classify
 sonoforge serve --host 192.168.1.20   # other machines of the network, too: unencrypted, without a password

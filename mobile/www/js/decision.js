@@ -1,0 +1,79 @@
+/**
+ * From the network's probabilities to an answer, as `sonoforge.runtime.inference.decision` does: prevalence, label,
+ * prediction set, and the questions behind the label.
+ */
+
+import { sum } from "./numbers.js";
+
+/**
+ * @typedef {object} Clinic - Of `app.json`: where answers are for.
+ * @property {Record<string, number>} prevalence - Share of each class among the clinic's scans; 1 in sum.
+ * @property {number} sensitivity - That each question is asked at.
+ */
+
+/** @typedef {{probability: number, positive: boolean}} Finding - The answer to one question. */
+
+/**
+ * @typedef {object} Question - Of the manifest's `decision`.
+ * @property {string} name - Of what is looked for.
+ * @property {string[]} positive - Classes that have it.
+ * @property {string[]} among - Classes that the question is about.
+ * @property {{aim: number, threshold: number, sensitivity: number, specificity: number}[]} points
+ */
+
+/**
+ * Probabilities for other class shares, by Bayes' theorem.
+ *
+ * @param {Record<string, number>} probabilities - Of each class.
+ * @param {Record<string, number>} found - The class shares that they were computed for.
+ * @param {Record<string, number>} to - The class shares wanted.
+ * @returns {Record<string, number>} 1 in sum.
+ */
+function reweighted(probabilities, found, to) {
+  const names = Object.keys(probabilities);
+  const weighted = names.map((name) => (probabilities[name] * to[name]) / found[name]);
+  const total = sum(weighted);
+  return Object.fromEntries(names.map((name, i) => [name, weighted[i] / total]));
+}
+
+/**
+ * Decide on what the network said of one scan.
+ *
+ * @param {ArrayLike<number>} probabilities - (n,), in the order of the manifest's classes.
+ * @param {any} manifest
+ * @param {Clinic} clinic
+ * @returns {{probabilities: Record<string, number>, label: string, set: string[], findings: Record<string, Finding>}}
+ *   Probabilities at the clinic's prevalence; the most probable class; it and the classes that cannot be ruled out; the
+ *   answer to each of the bundle's questions.
+ */
+export function decide(probabilities, { classes, decision, conformal }, { prevalence, sensitivity }) {
+  const alike = Object.fromEntries(classes.map((name) => [name, 1]));
+  const said = Object.fromEntries(classes.map((name, i) => [name, probabilities[i]]));
+  const equal = reweighted(said, decision.reference, alike);
+  const here = reweighted(equal, alike, prevalence);
+  const label = classes.reduce((best, name) => (here[name] > here[best] ? name : best));
+  const answered = decision.questions.map((question) => {
+    const { threshold } = operatingPoint(question, sensitivity);
+    return [question.name, { probability: among(here, question), positive: among(equal, question) >= threshold }];
+  });
+  return {
+    probabilities: here,
+    label,
+    set: classes.filter((name) => name === label || equal[name] >= conformal.thresholds[name]),
+    findings: Object.fromEntries(answered),
+  };
+}
+
+/**
+ * @param {Question} question
+ * @param {number} sensitivity
+ * @returns {Question["points"][number]} The point that was chosen for a sensitivity.
+ */
+export const operatingPoint = ({ points }, sensitivity) => points.find(({ aim }) => aim === sensitivity);
+
+/** The probability of the positive classes among those that the question is about; 0 where none fits. */
+function among(probabilities, question) {
+  const share = (names) => sum(names.map((name) => probabilities[name]));
+  const whole = share(question.among);
+  return whole > 0 ? share(question.positive) / whole : 0;
+}
