@@ -142,18 +142,38 @@ def test_answers_are_for_the_clinic_of_the_build(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page takes prevalence and sensitivity from the build, and answers as Python does with the same."""
-    monkeypatch.chdir(tmp_path)
     bundle, drawn = write_bundle(tmp_path / "bundle"), [scan(i, 200, 150) for i in range(30)]
+    edit_manifest(bundle, lambda m: m["decision"]["questions"][0]["points"][0].update(threshold=0.8))
     labels, sensitive = {}, {}
     for settings in ((), ("--prevalence", "normal=.9,benign=.05,malignant=.05", "--sensitivity", "0.9")):
         folder = tmp_path / str(len(settings))
         folder.mkdir()
+        monkeypatch.chdir(folder)
         results = compared(bundle, settings, drawn, browser, folder)
         labels[settings] = [result["label"] for result in results]
         sensitive[settings] = sum(result["findings"]["lesion"]["positive"] for result in results)
     usual, told = labels
     assert labels[told].count("normal") > labels[usual].count("normal")
     assert sensitive[told] < sensitive[usual]
+
+
+@pytest.mark.usefixtures("app")
+def test_of_images_of_another_kind_marks_and_seeming_copies_are_not_told_as_by_python(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coarse = Image.fromarray(np.random.default_rng(0).uniform(40, 120, (12, 16)).astype(np.float32))
+    marked = np.asarray(coarse.resize((400, 300), Image.Resampling.BICUBIC)).astype(np.uint8)
+    marked[100, 140:155] = marked[93:108, 147] = 255  # a caliper
+    drawn, told = [marked, marked, marked + np.uint8(3) * (marked < 250)], {}
+    for kind in ("breast ultrasound", "other"):
+        folder = tmp_path / kind.split()[0]
+        bundle = write_bundle(folder / "bundle")
+        monkeypatch.chdir(folder)
+        edit_manifest(bundle, lambda m, kind=kind: m["trust"]["checks"].update(kind=kind, foreign=1e6))
+        results = compared(bundle, (), drawn, browser, folder)
+        told[kind] = [bool(results[0]["marks"]["counts"]), bool(results[2]["seems_copy_of"])]
+        assert results[1]["copy_of"] == "0.png"
+    assert told == {"breast ultrasound": [True, True], "other": [False, False]}
 
 
 @pytest.mark.usefixtures("app")

@@ -21,6 +21,9 @@ const {
  * @typedef {{summary: string, counts: Record<string, number>, note: string}} Marks - As in Python's `Marks.to_dict()`.
  */
 
+/** @type {Marks} */
+export const NO_MARKS = { summary: "", counts: {}, note: "" };
+
 /**
  * @param {import("./png.js").Raster} raster
  * @param {import("./grey.js").Box | null} box - Where to search; null for the whole picture.

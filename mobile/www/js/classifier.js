@@ -1,16 +1,16 @@
 /** Classify one image, as `sonoforge.runtime.Classifier` does. */
 
 import { brightestTenth, mapContrast, peak } from "./activation_map.js";
-import { findMarks } from "./burned_in_marks.js";
+import { NO_MARKS, findMarks } from "./burned_in_marks.js";
 import { decide } from "./decision.js";
 import { BundleError } from "./errors.js";
 import { greyLevels } from "./grey.js";
 import { sum } from "./numbers.js";
 import { networkView, normalise } from "./preprocess.js";
 import { measureQuality, qualityFlags } from "./quality.js";
-import { fingerprint } from "./repeats.js";
+import { byPixels, fingerprint } from "./repeats.js";
 import { nameKind } from "./scan_kind.js";
-import { assess, shouldAbstain } from "./trust.js";
+import { assess, isBreastUltrasound, shouldAbstain } from "./trust.js";
 
 /** What stands for the label where the classifier abstains, as in Python. */
 const UNCERTAIN = "uncertain";
@@ -104,6 +104,7 @@ export class Classifier {
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
     const trust = assess({ pixels, embedding: outputs.embedding, quality, flags, kind }, set, this.bundle);
+    const alike = isBreastUltrasound(trust, manifest); // on others it was not measured what is found
     const abstains = this.settings.abstain && shouldAbstain(trust, probabilities[label], manifest);
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);
@@ -117,7 +118,7 @@ export class Classifier {
       trust,
       quality: { ...quality, flags },
       kind,
-      marks,
+      marks: alike ? marks : NO_MARKS,
       model: { name, version, sha256: files[this.bundle.file].sha256 },
       map: {
         peak: { ...strongest, x: left + strongest.x, y: top + strongest.y },
@@ -127,7 +128,7 @@ export class Classifier {
       crop,
       seen: [left / raster.width, top / raster.height, right / raster.width, bottom / raster.height],
       activation,
-      print,
+      print: alike ? print : byPixels(print),
       ms: {
         preprocess,
         infer,

@@ -37,6 +37,9 @@ export async function fingerprint({ width, height, data }, view) {
   return { digest: await sha256(whole), detail: detail.map((value) => (value - centre) * scale) };
 }
 
+/** The same, of a picture that is recognised by its pixels alone. */
+export const byPixels = ({ digest, detail }) => ({ digest, detail: new Float32Array(detail.length) });
+
 /**
  * @param {Fingerprint} own
  * @param {{file: string, print: Fingerprint}[]} earlier - In their order.

@@ -7,7 +7,7 @@ import { mean } from "./numbers.js";
 import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
-const { POOR_FLAGS, BEYOND, NOT_ONE } = constants.trust;
+const { POOR_FLAGS, BEYOND, NOT_ONE, BREAST_ULTRASOUND } = constants.trust;
 const { NEIGHBOURS } = constants.training_distance;
 
 /** @typedef {ReturnType<typeof assess>} Trust - As Python's; `score`: 1 typical, 0 foreign. */
@@ -102,7 +102,7 @@ export function assess(evidence, classes, bundle) {
   const found = [];
   const faults = scanFaults(evidence, checks);
   if (noScan) found.push([CAUSES.NOT_ULTRASOUND, far + noScan]);
-  if (checks.grain !== null && evidence.kind in NOT_ONE && !noScan) {
+  if (checks.kind === BREAST_ULTRASOUND && evidence.kind in NOT_ONE && !noScan) {
     found.push([CAUSES.NOT_ONE_SCAN, NOT_ONE[evidence.kind]]);
     scores.push(BEYOND);
   }
@@ -126,6 +126,10 @@ export function assess(evidence, classes, bundle) {
     neighbour_distance: neighbour,
   };
 }
+
+/** Whether a picture is of the kind that marks and seeming copies were measured on. */
+export const isBreastUltrasound = ({ causes }, { trust: { checks } }) =>
+  checks.kind === BREAST_ULTRASOUND && !causes.includes(CAUSES.NOT_ULTRASOUND);
 
 /** What besides its distance shows that an image is no ultrasound scan; empty where nothing does. */
 function whyNoScan(pixels, distance, { threshold, checks }) {
