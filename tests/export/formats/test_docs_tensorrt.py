@@ -54,10 +54,10 @@ def test_the_page_runs_an_engine(bundle: Path, monkeypatch: pytest.MonkeyPatch) 
     from sonoforge.runtime.inference.classifier import Classifier
 
     tensorrt_stand_in.install(monkeypatch, bundle / "model.onnx", version=VERSION)
-    probabilities = run("run")["probabilities"]
+    said = run("run")["said"]
     answer = Classifier(bundle).classify(bundle / "scan.png")
-    expected = [answer.probabilities[name] for name in ("normal", "benign", "malignant")]
-    assert probabilities[0].tolist() == pytest.approx(expected, abs=1e-6)
+    assert said.probabilities == pytest.approx(answer.probabilities, abs=1e-5)
+    assert (said.label, said.set) == (answer.label, answer.set)
 
 
 def test_the_page_runs_an_engine_without_sonoforge(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
