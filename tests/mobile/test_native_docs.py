@@ -18,6 +18,7 @@ from PIL import Image
 from places import CHECKOUT
 from sonoforge.mobile.android_app import find_platform
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.inference.decision import decide, read_clinic
 
 pytestmark = pytest.mark.slow  # the Kotlin compiler alone takes its time
 
@@ -97,11 +98,17 @@ def test_the_code_of_the_page_computes_what_python_computes(program: Path, golde
     lines = run(program, tmp_path, manifest.preprocessing.normalise(golden.pixels), golden.logits)
     assert [line[1] for line in lines if line[0] == "self-test"] == ["0.0", "0.0"]
     answers = [line for line in lines if line[0] == "answer"]
-    for (_, label, members, values), expected in zip(answers, golden.probabilities, strict=True):
-        assert [float(value) for value in values.split(",")] == pytest.approx(expected.tolist(), abs=1e-6)
-        assert label == manifest.classes[int(expected.argmax())]
-        fitting = [n for n, p in zip(manifest.classes, expected, strict=True) if p >= manifest.thresholds[n]]
-        assert members.split("|") == (fitting or [""])
+    clinics = [read_clinic("", 0.95, manifest), read_clinic("normal=.6,benign=.3,malignant=.1", 0.8, manifest)]
+    cases = [(clinic, said) for clinic in clinics for said in golden.probabilities]
+    for (_, label, members, values, findings), (clinic, said) in zip(answers, cases, strict=True):
+        expected = decide(dict(zip(manifest.classes, said.tolist(), strict=True)), manifest, clinic)
+        probabilities = [float(value) for value in values.split(",")]
+        assert probabilities == pytest.approx([*expected.probabilities.values()], abs=1e-6)
+        assert (label, tuple(members.split("|"))) == (expected.label, expected.set)
+        for text, (name, finding) in zip(findings.split("|"), expected.findings.items(), strict=True):
+            question, positive, probability = text.split(":")
+            assert (question, positive) == (name, str(finding.positive).lower())
+            assert float(probability) == pytest.approx(finding.probability, abs=1e-6)
     squeezed = [bytes.fromhex(line[1]) for line in lines if line[0] == "picture"]
     assert len(squeezed) == 40
     for found, picture in zip(squeezed, pictures(), strict=True):

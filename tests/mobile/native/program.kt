@@ -3,6 +3,7 @@ package sonoforge.stand_in
 import java.io.DataInputStream
 import java.io.File
 import java.util.Arrays
+import sonoforge.sample.Clinic
 import sonoforge.sample.ExecuTorchNetwork
 import sonoforge.sample.Network
 import sonoforge.sample.OnnxNetwork
@@ -39,9 +40,12 @@ fun main(arguments: Array<String>) {
     Recorded.read(recorded)
     val networks: List<Network> = listOf(OnnxNetwork(rules.file("model.onnx")), ExecuTorchNetwork(File("model.pte")))
     for (network in networks) println("self-test " + selfTest(rules, network))
-    for (logits in Recorded.all()) {
-        val found = answer(logits, rules)
-        println("answer " + found.label + " " + found.set.joinToString("|") + " " + found.probabilities.values.joinToString(","))
+    val shares = mapOf("normal" to 0.6, "benign" to 0.3, "malignant" to 0.1)
+    for (clinic in listOf(Clinic(), Clinic(shares, 0.8))) for (logits in Recorded.all()) {
+        val found = answer(logits, rules, clinic)
+        val findings = found.findings.map { (name, one) -> name + ":" + one.positive + ":" + one.probability }
+        val parts = listOf(found.label, found.set.joinToString("|"), found.probabilities.values.joinToString(","))
+        println("answer " + parts.joinToString(" ") + " " + findings.joinToString("|"))
     }
     DataInputStream(pictures.inputStream().buffered()).use { data ->
         repeat(data.readInt()) {
