@@ -131,7 +131,9 @@ def test_the_shipped_model_in_int8_on_scans_of_busi(browser: Browser, tmp_path: 
         expected = classifier.classify(scan)
         assert found["label"] == expected.label, scan.name
         differences.append(max(abs(found["probabilities"][k] - p) for k, p in expected.probabilities.items()))
-    print(f"largest difference of a probability {max(differences):.4f}, median {np.median(differences):.4f}")
+    largest = ", ".join(f"{value:.4f}" for value in sorted(differences)[-6:])
+    print(f"largest differences of a probability {largest}, median {np.median(differences):.4f}")
     # Where the outline is unsure, one rounding moves the window of the second pass: few scans may go further.
-    assert sorted(differences)[-5] <= 0.02
-    assert max(differences) <= 0.1
+    # Normal scans are rare in training: for equally frequent classes their probability, and its difference, grows.
+    assert sorted(differences)[-5] <= 0.03
+    assert max(differences) <= 0.15

@@ -30,13 +30,14 @@ function hasGap(levels, side) {
 }
 
 function seamScore(levels, side) {
-  const difference = new Array(side - 1).fill(0);
+  const total = new Array(side - 1).fill(0);
   for (let y = 0; y < side; y++) {
     const row = levels.subarray(y * side, (y + 1) * side);
     const steps = Array.from({ length: side - 1 }, (_, x) => Math.abs(row[x + 1] - row[x]));
     const usual = median(steps) + 1;
-    steps.forEach((step, x) => (difference[x] += Math.min(step / usual, CLIPPED) / side));
+    steps.forEach((step, x) => (total[x] += Math.min(step / usual, CLIPPED)));
   }
+  const difference = total.map((value) => value / side); // divided at the end: of equal columns the first one counts
   const typicalStep = Math.max(median(difference), 1e-9);
   const [first, last] = MIDDLE.map((share) => Math.trunc(share * side));
   const middle = difference.slice(first, last);
