@@ -47,3 +47,14 @@ def test_the_page_decides_by_bayes_theorem_and_as_python_does(tmp_path: Path) ->
         positives.add(tuple(one["positive"] for one in found["findings"].values()))
     assert {1, 2} <= sets
     assert len(positives) >= 3
+
+
+def test_without_questions_there_are_no_findings_and_of_equal_classes_the_first_is_named(tmp_path: Path) -> None:
+    manifest = {
+        "classes": ["a", "b"],
+        "decision": {"reference": {"a": 0.25, "b": 0.75}, "questions": []},
+        "conformal": {"thresholds": {"a": 0.3, "b": 0.6}},
+    }
+    clinic = {"prevalence": {"a": 0.5, "b": 0.5}, "sensitivity": 0.95}
+    (found,) = run_script("decide.mjs", [[[0.25, 0.75], manifest, clinic]], tmp_path)
+    assert found == {"probabilities": {"a": 0.5, "b": 0.5}, "label": "a", "set": ["a"], "findings": {}}
