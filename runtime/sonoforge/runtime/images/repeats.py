@@ -59,7 +59,7 @@ def _detail(view: NDArray[np.uint8]) -> NDArray[np.float32]:
     detail = (detail - detail.mean()).ravel()
     length = float(np.linalg.norm(detail))
     found = detail / length if length >= _LEAST_SPREAD * _SIDE else np.zeros_like(detail)
-    return found.astype(np.float32)
+    return np.asarray(found, np.float32)
 
 
 def in_words(entry: Mapping[str, object]) -> list[str]:
