@@ -222,7 +222,7 @@ def decisions() -> str:
             for label in CLASSES
         )
         covered = " / ".join(
-            f"{100 * own['coverage'][label]:.0f}" if label in own["coverage"] else "-" for label in CLASSES
+            f"{100 * own['coverage'][label]['value']:.0f}" if label in own["coverage"] else "-" for label in CLASSES
         )
         rows.append(
             [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,16 @@ from sonoforge.training.pretrained import Weights
 from sonoforge.training.verbs import train
 
 SENTENCES = re.compile(r"(?<=[.]) (?=[A-Z0-9`])")
-HEADINGS = ["Intended use", "Model", "Data", "Evaluation", "Other scanners", "Calibration and trust", "Files"]
+HEADINGS = [
+    "Intended use",
+    "Model",
+    "Data",
+    "Evaluation",
+    "What it answers",
+    "Other scanners",
+    "Calibration and trust",
+    "Files",
+]
 HEADINGS += ["Factors and ethics", "Limits"]
 
 
@@ -78,13 +88,58 @@ def groups_of(facts: CardFacts) -> str:
     return f"near-duplicates, equal contents{given}" if given else "near-duplicates and equal contents"
 
 
+def judged_by_class(facts: CardFacts) -> dict[str, int]:
+    return dict(zip(facts.classes, np.array(facts.figures["confusion"]).sum(axis=1).tolist(), strict=True))
+
+
+def most(facts: CardFacts) -> str:
+    counts = judged_by_class(facts)
+    return max(counts, key=counts.__getitem__)
+
+
+def doubtful(facts: CardFacts) -> bool:
+    guessing = facts.figures["guessing"]
+    return guessing["gain"]["low"] <= 0 or facts.figures["macro_auc"]["low"] <= 0.5
+
+
+def missed(facts: CardFacts) -> bool:
+    record = json.loads((facts.folder / "model" / "model.json").read_text())
+    return any(own["high"] < 0.9 for own in record["evaluation"]["decision"]["all images"]["coverage"].values())
+
+
 CHECKS = [
     # what it takes to err less
     Check(always, lambda f: re.escape(
         "Share of these scans on which to abstain, the least probable labels first, so that few of the others are "
         "wrong: " + "; ".join(f"{share(own['abstained'])} for at most {own['error']:.0%} wrong"
                               for own in f.figures["risk_coverage"]["targets"]) + " (95 % intervals by group).")),
-    Check(always, lambda f: re.escape("`sonoforge classify --abstain` abstains.")),
+    # what it answers
+    Check(doubtful, lambda f: r"\*\*Not shown to be better than guessing\.\*\* " + re.escape(
+        f"Accuracy {share(f.figures['accuracy'])}; calling every image {most(f)} is right for "
+        f"{max(judged_by_class(f).values()) / f.judged:.1%}: a difference of ") + r"[+-]0\.\d+ \[.*\]\."),
+    Check(doubtful, lambda f: re.escape(
+        f"Macro-AUC {f.figures['macro_auc']['value']:.3f} [{f.figures['macro_auc']['low']:.3f}, "
+        f"{f.figures['macro_auc']['high']:.3f}]; guessing has 0.5.")),
+    Check(always, lambda f: "Labels, probabilities and sets in tables other than those of the next section are the "
+          "network's own, at the class shares that it takes for granted."),
+    Check(always, lambda f: "Unless `--prevalence` names a clinic's class shares, all classes count as equally "
+          "frequent."),
+    Check(always, lambda f: "The network itself takes these shares for granted, and its probabilities are divided by "
+          r"them: " + ", ".join(rf"{name} \d+\.\d%" for name in f.classes) + r"\."),
+    Check(always, lambda f: "Class shares change probabilities and labels; prediction sets and questions hold within "
+          "each class, however frequent it is."),
+    Check(always, lambda f: f"Measured on the {f.judged} held-out images of the section above."),
+    Check(always, lambda f: "Nothing of " + (
+        "a fold was used for the answers to it: temperature, class shares and thresholds are those of the other folds."
+        if f.cross_validated else "one half of them was used for the answers to it: temperature, class shares and "
+        "thresholds are those of the other half.")),
+    Check(always, lambda f: "The last two columns are told the class shares of the row's own images."),
+    Check(always, lambda f: r"`--abstain` withholds labels less probable than [01]\.\d+: chosen on these images so "
+          r"that of those kept at most \d+% are wrong, each class counting alike\."),
+    Check(missed, lambda f: r"\*\*Warning\*\*: prediction sets hold .* images \(all images\), 90% promised\."),
+    Check(lambda f: "malignant" in f.classes, lambda f: re.escape(
+        "Questions behind the label, each asked at a sensitivity (`--sensitivity`), on the same images; thresholds are "
+        "from the others, as above.")),
     Check(always, lambda f: r"\*\*Research use, not a medical device.\*\*"),
     # intended use
     Check(always, lambda f: re.escape(
@@ -143,9 +198,8 @@ CHECKS = [
         f"temperature scaling; Brier score {f.figures['brier']:.3f} and {f.figures['brier_calibrated']:.3f}.")),
     Check(always, lambda f: f"Temperature {f.figures['temperature']:.3f}, fitted on " + (
         f"out-of-fold predictions of {f.judged} images." if f.cross_validated else f"the {f.judged} held-out images.")),
-    Check(always, lambda f: "Prediction sets at 90%: measured coverage " + ", ".join(
-        f"{name} {value:.1%}" for name, value in f.figures["conformal"]["coverage"].items()) +
-        f"; mean size {f.figures['conformal']['mean_set_size']:.2f}."),
+    Check(always, lambda f: "Prediction sets at 90% of each class, of equally frequent classes: measured coverage " +
+          ", ".join(rf"{name} \d+\.\d%" for name in f.classes) + r"; mean size \d\.\d\d\."),
     Check(always, lambda f: "An image farther from the training images than 95 % of these images were is reported as "
           "out of distribution."),
     Check(always, lambda f: re.escape(

@@ -15,8 +15,12 @@ from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.external.figures import DisturbedFigures, Robustness
 from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.pages.run.statements import RunFacts, describe_lessons, name_groups
+from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
+from sonoforge.training.statistics.verdict import judge_guessing, missed_coverage
+
+_SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
 
 
 def classifier_card(record: ModelRecord) -> str:
@@ -28,6 +32,7 @@ def classifier_card(record: ModelRecord) -> str:
         [
             f"# {record.name} {record.version}",
             "**Research use, not a medical device.**",
+            *_doubt(record),
             "## Intended use",
             record.intended_use,
             "## Model",
@@ -49,10 +54,11 @@ def classifier_card(record: ModelRecord) -> str:
             "## Data",
             " ".join(_data(record, facts)),
             *_evaluation(record, facts),
+            *_decision(record),
             *_on_other_scanners(record),
             "## Calibration and trust",
             f"Temperature {record.temperature:.3f}, fitted on {calibrated_on(record)}. Prediction sets at "
-            f"{1 - record.conformal['alpha']:.0%}: measured coverage "
+            f"{1 - record.conformal['alpha']:.0%} of each class, of equally frequent classes: measured coverage "
             + ", ".join(f"{name} {share:.1%}" for name, share in measured.items())
             + f"; mean size {record.conformal['mean_set_size']:.2f}. An image farther from the training images than "
             "95 % of these images were is reported as out of distribution.",
@@ -65,6 +71,104 @@ def classifier_card(record: ModelRecord) -> str:
             "\n".join(f"- {limit}" for limit in _limits(record, facts)),
         ]
     )
+
+
+def _doubt(record: ModelRecord) -> list[str]:
+    """Say in the card's first lines that it may be no better than guessing."""
+    verdict = judge_guessing(record.evaluation)
+    return [] if verdict is None else [f"**{verdict.headline}.** " + " ".join(verdict.sentences)]
+
+
+def _decision(record: ModelRecord) -> list[str]:
+    """Say what an answer takes for granted, and how well it does with the default and at other shares."""
+    policy = record.trust["checks"]["policy"]
+    decision, measured = record.decision, record.evaluation["decision"]
+    reference = ", ".join(f"{name} {share:.1%}" for name, share in decision["reference"].items())
+    if len(measured) > 1 and record.evaluation["protocol"] == LEAVE_ONE_OUT:
+        apart = (
+            "Nothing of a collection was used for its own row: temperature, class shares and thresholds are those of "
+        )
+        apart += "the other collections."
+    elif record.evaluation["folds"] > 1:
+        apart = (
+            "Nothing of a fold was used for the answers to it: temperature, class shares and thresholds are those of "
+        )
+        apart += "the other folds."
+    else:
+        apart = (
+            "Nothing of one half of them was used for the answers to it: temperature, class shares and thresholds are "
+        )
+        apart += "those of the other half."
+    lacking = [
+        f"of {where}, which has no {name} images, {figures['called'][name]:.0%} are called {name}"
+        for where, figures in measured.items()
+        for name in record.classes
+        if name not in figures["sensitivity"]
+    ]
+    aims = [
+        (
+            f"{' or '.join(question['positive'])}, among {', '.join(question['among'])}",
+            f"{point['aim']:.0%}",
+            f"{point['sensitivity']:.1%}",
+            f"{point['specificity']:.1%}",
+        )
+        for question in decision["questions"]
+        for point in question["points"]
+        if point["aim"] in _SHOWN_AIMS
+    ]
+    paragraphs = [
+        "## What it answers",
+        "Unless `--prevalence` names a clinic's class shares, all classes count as equally frequent. The network "
+        "itself takes these shares for granted, and its probabilities are divided by them: "
+        f"{reference}. Class shares change probabilities and labels; prediction sets and questions hold within each "
+        "class, however frequent it is.",
+        f"Measured on the {record.evaluation['images']} held-out images of the section above. {apart} The last two "
+        "columns are told the class shares of the row's own images.",
+        _decision_table(record.classes, measured),
+        f"`--abstain` withholds labels less probable than {policy['least_probability']:.3f}: chosen on these images so "
+        f"that of those kept at most {policy['error']:.0%} are wrong, each class counting alike.",
+    ]
+    if lacking:
+        paragraphs.append(
+            f"Where a class is rare or missing, the default names it too often: {'; '.join(lacking)}. Give "
+            "`--prevalence` there."
+        )
+    missed = missed_coverage(measured, record.conformal["alpha"])
+    if missed:
+        paragraphs.append(f"**Warning**: {'; '.join(missed)}.")
+    if aims:
+        paragraphs += [
+            "Questions behind the label, each asked at a sensitivity (`--sensitivity`), on the same images; thresholds "
+            "are from the others, as above.",
+            table(("question", "asked at", "sensitivity", "specificity"), aims),
+        ]
+    return paragraphs
+
+
+def _decision_table(classes: Sequence[str], measured: Mapping[str, DecisionFigures]) -> str:
+    heads = ["images of", "count", "balanced accuracy", *(f"sensitivity, {name}" for name in classes)]
+    heads += [*(f"coverage, {name}" for name in classes), "mean set size", "one class alone"]
+    heads += ["accuracy at own shares", "ECE at own shares"]
+    rows = []
+    for where, own in measured.items():
+        each = [
+            share_text(own[kind][name]) if name in own[kind] else "-"
+            for kind in ("sensitivity", "coverage")
+            for name in classes
+        ]
+        rows.append(
+            (
+                where,
+                str(own["images"]),
+                f"{own['balanced_accuracy']:.1%}",
+                *each,
+                f"{own['mean_set_size']:.2f}",
+                f"{own['single_class']:.0%}",
+                share_text(own["accuracy_at_own_shares"]),
+                f"{own['ece_at_own_shares']:.3f}",
+            )
+        )
+    return table(heads, rows)
 
 
 def _lessons(settings: Mapping[str, Any]) -> str:
@@ -153,13 +257,15 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
     ]
     return [
         "## Evaluation",
-        " ".join(_judged(record, facts)),
+        " ".join(_judged(record, facts))
+        + " Labels, probabilities and sets in tables other than those of the next section are the network's own, at the "
+        "class shares that it takes for granted.",
         figures,
         table(("class", "sensitivity (95 % by group)", "specificity (95 % by group)"), rows),
         f"Calibration error (ECE) {evaluation['ece']:.3f} before and {evaluation['ece_calibrated']:.3f} after "
         f"temperature scaling; Brier score {evaluation['brier']:.3f} and {evaluation['brier_calibrated']:.3f}.",
         "Share of these scans on which to abstain, the least probable labels first, so that few of the others are "
-        f"wrong: {'; '.join(abstained)} (95 % intervals by group). `sonoforge classify --abstain` abstains.",
+        f"wrong: {'; '.join(abstained)} (95 % intervals by group).",
     ]
 
 

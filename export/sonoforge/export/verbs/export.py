@@ -16,6 +16,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, describe, find_checkpoint
+from sonoforge.training.statistics.verdict import judge_guessing
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,9 @@ def _report(folder: Path, target: Path | None, rows: list[FormatRow]) -> Outcome
     result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": rows}
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
     say("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
+    doubt = None if manifest.task == "generation" else judge_guessing(manifest.raw["evaluation"])
+    if doubt:
+        say("%s: %s", doubt.headline, " ".join(doubt.sentences))
     if target is not None:
         write_zip(folder, target)
         result["zip"] = str(target)

@@ -268,7 +268,7 @@ def prediction_sets(
     equal = decision.cross_fitted(held_out, repeats)
     thresholds = decision.set_thresholds(held_out.labels, equal, held_out.collections, ALPHA)
     each = list(measured.values())
-    covered = {name: [one["coverage"][name] for one in each if name in one["coverage"]] for name in classes}
+    covered = {name: [one["coverage"][name]["value"] for one in each if name in one["coverage"]] for name in classes}
     return ConformalRecord(
         alpha=ALPHA,
         thresholds=dict(zip(classes, thresholds.tolist(), strict=True)),

@@ -66,13 +66,15 @@ class DecisionFigures(TypedDict):
     """How well a bundle decides on held-out images of one collection, by what was set without them.
 
     ``balanced_accuracy`` is the mean of ``sensitivity``, both with the default of equally frequent classes; so are the
-    sets.  ``at_own_shares``: accuracy and calibration error where the collection's class shares are given.
+    sets.  ``called`` is the share of the images that each class is the label of, whether it occurs among them or not;
+    ``at_own_shares``: accuracy and calibration error where the collection's class shares are given.
     """
 
     images: int
     balanced_accuracy: float
     sensitivity: dict[str, Interval]
-    coverage: dict[str, float]
+    called: dict[str, float]
+    coverage: dict[str, Interval]
     mean_set_size: float
     single_class: float  # share of scans whose set is one class
     accuracy_at_own_shares: Interval
@@ -84,7 +86,8 @@ def collection_weights(collections: Sequence[str], chosen: NDArray[np.bool_]) ->
     where = np.array(collections)[chosen] if collections else np.zeros(int(chosen.sum()), dtype=int)
     _, source, counts = np.unique(where, return_inverse=True, return_counts=True)
     weights: Floats = (np.minimum(counts, MOST_ALIKE) / counts)[source]
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 class Abstention(NamedTuple):
@@ -125,14 +128,16 @@ def reference_shares(labels: Labels, repeats: Floats) -> Floats:
         repeats: (C,) images or weight that training had for each real image of a class; 1 where nothing was added.
     """
     counts = np.bincount(labels, minlength=len(repeats)) * repeats
-    shares = np.maximum(counts / counts.sum(), RAREST / len(repeats))
-    return shares / shares.sum()
+    shares: Floats = np.maximum(counts / counts.sum(), RAREST / len(repeats))
+    shares /= shares.sum()
+    return shares
 
 
 def reweight(probabilities: Floats, found: Floats, to: Floats) -> Floats:
     """Return probabilities (N, C) for other class shares (C,), by Bayes' theorem."""
     weighted: Floats = probabilities * (to / found)
-    return weighted / weighted.sum(axis=1, keepdims=True)
+    weighted /= weighted.sum(axis=1, keepdims=True)
+    return weighted
 
 
 def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
@@ -179,7 +184,8 @@ def threshold_for(aim: float, scores: Floats, weights: Floats) -> float:
     """Return the largest threshold that a share ``aim`` of the weights of positive images (N,) reaches."""
     order = np.argsort(-scores, kind="stable")
     reached = np.cumsum(weights[order]) / weights.sum()
-    return float(scores[order][min(np.searchsorted(reached, aim - 1e-9), len(scores) - 1)])
+    place = min(int(np.searchsorted(reached, aim - 1e-9)), len(scores) - 1)
+    return float(scores[order][place])
 
 
 def choose_points(asked: Asked, collections: Sequence[str], parts: Labels) -> list[PointRecord]:
@@ -276,7 +282,8 @@ def _figures(part: Predictions, classes: Sequence[str], equal: Floats, inside: N
         images=len(labels),
         balanced_accuracy=float(np.mean([one["value"] for one in sensitivity.values()])),
         sensitivity=sensitivity,
-        coverage={classes[i]: float(inside[labels == i, i].mean()) for i in present},
+        called={name: float((called == i).mean()) for i, name in enumerate(classes)},
+        coverage={classes[i]: wilson_by_group(inside[labels == i, i], part.groups[labels == i]) for i in present},
         mean_set_size=float(inside.sum(axis=1).mean()),
         single_class=float((inside.sum(axis=1) == 1).mean()),
         accuracy_at_own_shares=wilson_by_group(own.argmax(axis=1) == labels, part.groups),

@@ -123,10 +123,20 @@ class SourceFigures(TypedDict):
     coverage: Interval
 
 
+class Guessing(TypedDict):
+    """Against calling every image the most frequent class, which is right for a ``share`` of them."""
+
+    label: str
+    share: float
+    gain: Interval  # of accuracy over that share
+    better: bool  # whether the intervals of the gain and of the macro-AUC lie above 0 and 0.5
+
+
 class _FiguresOfSome(TypedDict, total=False):
     """Figures that need more than the answers; no `NotRequired`, as `model_folder` asks for the required keys."""
 
     flags: list[FlagResult]  # where every fold measured what its images are judged by
+    guessing: Guessing  # in all that this version computes
     by_source: list[SourceFigures]  # where images are of several collections, or their devices are known
 
 

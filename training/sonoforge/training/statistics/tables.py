@@ -29,6 +29,7 @@ from sonoforge.training.statistics.results import (
     EvaluatedArm,
     Evaluation,
     FoldAccuracy,
+    Guessing,
     Interval,
     NeverRight,
     RiskCoverage,
@@ -189,10 +190,24 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
             name: describe_one_against_rest(part, calibrated, label) for label, name in enumerate(classes)
         },
     )
+    figures["guessing"] = _against_guessing(part, classes, macro_auc)
     sources = describe_sources(part, classes, calibrated, ALPHA)
     if sources:
         figures["by_source"] = sources
     return figures
+
+
+def _against_guessing(part: Predictions, classes: Sequence[str], macro_auc: Interval) -> Guessing:
+    counts = np.bincount(part.labels, minlength=len(classes))
+    most = int(counts.argmax())
+    always = np.tile(np.eye(len(classes))[most], (len(part.labels), 1))
+    gain = intervals.paired_bootstrap(classification.accuracies, part.labels, always, part.probabilities, part.groups)
+    return Guessing(
+        label=classes[most],
+        share=float(counts[most] / len(part.labels)),
+        gain=gain,
+        better=gain["low"] > 0 and macro_auc["low"] > 1 / 2,
+    )
 
 
 def _risk_coverage(part: Predictions, calibrated: Floats) -> RiskCoverage:

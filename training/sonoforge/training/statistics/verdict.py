@@ -3,8 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.intervals import LEVEL
-from sonoforge.training.statistics.results import ArmResult, ComparisonRow, Interval
+from sonoforge.training.statistics.results import (
+    ArmFigures,
+    ArmResult,
+    ComparisonRow,
+    Interval,
+    change_text,
+    interval_text,
+    share_text,
+)
 from sonoforge.training.statistics.wording import counted, is_number, p_value, points, share, spread, why_not_detectable
 
 
@@ -25,6 +34,37 @@ def judge(comparison: ComparisonRow) -> str:
     if change["low"] > 0 and p < LEVEL:
         return "better"
     return "worse" if change["high"] < 0 and p < LEVEL else "undecided"
+
+
+def judge_guessing(figures: ArmFigures) -> Verdict | None:
+    """Say that a classifier is not shown to be better than guessing; None where it is, or nobody computed it."""
+    guessing = figures.get("guessing")
+    if guessing is None or guessing["better"]:
+        return None
+    return Verdict(
+        "no",
+        "Not shown to be better than guessing",
+        (
+            f"Accuracy {share_text(figures['accuracy'])}; calling every image {guessing['label']} is right for "
+            f"{guessing['share']:.1%}: a difference of {change_text(guessing['gain'])}.",
+            f"Macro-AUC {interval_text(figures['macro_auc'])}; guessing has 0.5.",
+        ),
+    )
+
+
+def missed_coverage(decision: Mapping[str, DecisionFigures], alpha: float) -> list[str]:
+    """Name each class and collection whose prediction sets hold fewer than promised, by more than chance explains.
+
+    Args:
+        decision: Figures by collection, see `decision.measure_decision`.
+        alpha: Error rate that was promised for each class.
+    """
+    return [
+        f"prediction sets hold {share_text(covered)} of the {name} images ({where}), {1 - alpha:.0%} promised"
+        for where, figures in decision.items()
+        for name, covered in figures["coverage"].items()
+        if covered["high"] < 1 - alpha
+    ]
 
 
 def flipped(comparison: ComparisonRow) -> ComparisonRow:
