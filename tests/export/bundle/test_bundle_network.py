@@ -80,7 +80,7 @@ def _write(
     manifest = open_bundle().manifest
     rng = np.random.default_rng(1)
     record = ModelRecord(
-        **{key: manifest.raw[key] for key in ("name", "version", "conformal", "quality")},
+        **{key: manifest.raw[key] for key in ("name", "version", "decision", "conformal", "quality")},
         training=manifest.raw["training"],
         evaluation=manifest.raw["evaluation"],
         classes=manifest.classes,

@@ -258,8 +258,8 @@ def _evaluation(record: ModelRecord, facts: RunFacts) -> list[str]:
     return [
         "## Evaluation",
         " ".join(_judged(record, facts))
-        + " Labels, probabilities and sets in tables other than those of the next section are the network's own, at the "
-        "class shares that it takes for granted.",
+        + " Labels, probabilities and sets in tables other than those of the next section are the network's own, at "
+        "the class shares that it takes for granted.",
         figures,
         table(("class", "sensitivity (95 % by group)", "specificity (95 % by group)"), rows),
         f"Calibration error (ECE) {evaluation['ece']:.3f} before and {evaluation['ece_calibrated']:.3f} after "
