@@ -26,7 +26,8 @@ object Recorded {
     }
 
     fun logits(input: FloatArray, shape: LongArray): FloatArray {
-        check(Arrays.equals(shape, longArrayOf(1, 3, 224, 224)))
+        val side = Math.sqrt(input.size / 3.0).toLong()
+        check(Arrays.equals(shape, longArrayOf(1, 3, side, side)))
         return answers.first { Arrays.equals(it.first, input) }.second
     }
 
