@@ -12,9 +12,11 @@ JSON (``--json``) is one object:
 * ``clinic``: ``{"prevalence": {class: share}, "sensitivity"}`` that the answers are for;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
 * ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "uncertain", "not_trusted", "quality_flagged",
-  "marked", "repeated", "unwritten", "skipped": {kind: count}}``.  Marked scans carry burned-in marks; repeated ones
-  have ``copy_of`` or ``seems_copy_of``.  Skipped are files of a folder that are no scans: those of other kinds, masks
-  beside their image, and pictures that sonoforge itself drew or generated;
+  "marked", "repeated", "unwritten", "skipped": {kind: count}, "prevalence_estimate"}``.  Marked scans carry burned-in
+  marks; repeated ones have ``copy_of`` or ``seems_copy_of``.  Skipped are files of a folder that are no scans: those of
+  other kinds, masks beside their image, and pictures that sonoforge itself drew or generated.  The estimate is that of
+  the class shares among these scans, without labels, see `prevalence.SharesSeen`: offered from 50 scans on, else null;
+  no answer depends on it;
 * ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
@@ -48,6 +50,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words, whole_files
+from sonoforge.runtime.inference import prevalence
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.notice import NOTICE
@@ -86,10 +89,12 @@ def main(config: ClassifyConfig) -> Outcome:
     all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
     table = AnswerTable(classifier.bundle.manifest, classifier.clinic)
     table.skip(found.skipped)
+    seen = prevalence.SharesSeen(classifier.clinic.prevalence)
     with contextlib.suppress(KeyboardInterrupt) if config.watch else contextlib.nullcontext():
         for files in _batches(config, found.files):
             for entry in _answers(config, answering, kept, files, table):
                 table.show(entry)
+                seen.add(entry)
                 if page:
                     page.add(entry)
                 if all_at_once:
@@ -98,7 +103,10 @@ def main(config: ClassifyConfig) -> Outcome:
         own.close()
         log.info("written: %s", own.path)
     table.end()
-    summary = table.summary()
+    estimate = seen.estimate()
+    if estimate and not config.prevalence:
+        say("%s", prevalence.in_words(estimate))
+    summary = table.summary() | {"prevalence_estimate": estimate}
     if page:
         page.write(summary)
         log.info("written: %s", page.path)
