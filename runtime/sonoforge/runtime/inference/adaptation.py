@@ -1,0 +1,282 @@
+"""What a bundle decides by, fitted to one clinic on a few labelled scans of it: prevalence, sets, operating points.
+
+The network and its probabilities stay as they are.  Of what was tried on collections that a network had not seen
+(``training/docs/measured/adapt.md``), this is the simplest that was never worse than the default: class shares by
+counting, and thresholds that move from the bundle's to the clinic's as scans are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+PRIOR = 10.0
+"""Scans of a class that the bundle's own threshold counts for."""
+UNSEEN = 0.5
+"""Scans that each class is taken to have had beside those counted (Jeffreys' prior)."""
+LEAST_OF_A_KIND = 5
+"""Scans on either side of a question from which on its operating points move."""
+DRAWS = 2000
+"""Bootstrap draws of whole groups behind an interval."""
+
+_EDGE = 1e-6  # nearest a threshold is taken to 0 or 1
+
+
+class Asked(NamedTuple):
+    """A question and its operating points.
+
+    Attributes:
+        name: Of what is looked for.
+        positive: (C,) classes that have it.
+        among: (C,) classes that it is about.
+        aims: (A,) sensitivities, rising.
+        thresholds: (A,) of the score, for each aim.
+    """
+
+    name: str
+    positive: Flags
+    among: Flags
+    aims: Floats
+    thresholds: Floats
+
+
+class Rules(NamedTuple):
+    """What turns probabilities of equally frequent classes into answers.
+
+    Attributes:
+        prevalence: (C,) class shares; 1 in sum.
+        thresholds: (C,) probability from which a class belongs to the set.
+        alpha: Error rate of the sets, for each class.
+        questions: Asked behind the label.
+    """
+
+    prevalence: Floats
+    thresholds: Floats
+    alpha: float
+    questions: tuple[Asked, ...]
+
+
+class Decided(NamedTuple):
+    """Answers to N scans: labels (N,), sets (N, C), and for each question whether it is beyond each point (N, A)."""
+
+    labels: Whole
+    sets: Flags
+    beyond: tuple[Flags, ...]
+
+
+class Interval(NamedTuple):
+    """A figure and its 95 % bootstrap interval; not a number where no scan says anything of it."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Compared(NamedTuple):
+    """A figure before and after, and the change."""
+
+    before: Interval
+    after: Interval
+    change: Interval
+
+
+def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> Rules:
+    """Return what a bundle decides by at these class shares."""
+    questions = tuple(
+        Asked(
+            question.name,
+            np.array([name in question.positive for name in manifest.classes]),
+            np.array([name in question.among for name in manifest.classes]),
+            np.array([point.aim for point in question.points]),
+            np.array([point.threshold for point in question.points]),
+        )
+        for question in manifest.questions
+    )
+    return Rules(
+        np.array([prevalence[name] for name in manifest.classes]),
+        np.array([manifest.thresholds[name] for name in manifest.classes]),
+        manifest.alpha,
+        questions,
+    )
+
+
+def scores_of(equal: Floats, question: Asked) -> Floats:
+    """Return the score of a question (N,): the probability of its positive classes among those that it is about."""
+    whole = equal[:, question.among].sum(axis=1)
+    found: Floats = np.divide(equal[:, question.positive].sum(axis=1), whole, out=np.zeros(len(equal)), where=whole > 0)
+    return found
+
+
+def decide_all(equal: Floats, rules: Rules) -> Decided:
+    """Answer as `decision.decide_equal` does, for all scans (N, C) and all operating points."""
+    labels = (equal * rules.prevalence).argmax(axis=1)
+    sets = equal >= rules.thresholds
+    sets[np.arange(len(equal)), labels] = True
+    beyond = tuple(scores_of(equal, question)[:, None] >= question.thresholds for question in rules.questions)
+    return Decided(labels, sets, beyond)
+
+
+def shares_by_counting(labels: Whole, classes: int) -> Floats:
+    """Return the class shares (C,) of labelled scans; none is 0."""
+    counts: Floats = np.bincount(labels, minlength=classes) + UNSEEN
+    counts /= counts.sum()
+    return counts
+
+
+def moved(threshold: float, scores: Floats, below: float) -> float:
+    """Move a threshold towards the one that a share ``below`` of a clinic's own scores (n,) lie under.
+
+    On logits, the clinic's counts n / (n + `PRIOR`).  Its own is the order statistic with the finite-sample correction
+    of conformal prediction (Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92, 2013),
+    the smallest score where there are too few.  A threshold of 0, which leaves nothing out, stays.
+    """
+    count = len(scores)
+    if not count or threshold <= 0:
+        return threshold
+    own = np.sort(scores)[max(int(np.floor(below * (count + 1) + 1e-9)) - 1, 0)]
+    both = np.clip((threshold, own), _EDGE, 1 - _EDGE)
+    logits = np.log(both / (1 - both))
+    weight = count / (count + PRIOR)
+    return float(1 / (1 + np.exp(-((1 - weight) * logits[0] + weight * logits[1]))))
+
+
+def fit_rules(equal: Floats, labels: Whole, start: Rules) -> Rules:
+    """Fit what a bundle decides by to a clinic.
+
+    Args:
+        equal: (N, C) probabilities of equally frequent classes for labelled scans.
+        labels: (N,) their classes.
+        start: What the bundle decides by.
+    """
+    classes = equal.shape[1]
+    thresholds = [moved(start.thresholds[c], equal[labels == c, c], start.alpha) for c in range(classes)]
+    return Rules(
+        shares_by_counting(labels, classes),
+        np.array(thresholds),
+        start.alpha,
+        tuple(_fit_question(equal, labels, question) for question in start.questions),
+    )
+
+
+def can_move(labels: Whole, question: Asked) -> bool:
+    """Whether there are enough scans on either side of a question."""
+    about = question.among[labels]
+    positive = int((about & question.positive[labels]).sum())
+    return min(positive, int(about.sum()) - positive) >= LEAST_OF_A_KIND
+
+
+def _fit_question(equal: Floats, labels: Whole, question: Asked) -> Asked:
+    if not can_move(labels, question):
+        return question
+    scores = scores_of(equal, question)[question.positive[labels]]
+    thresholds = [moved(*pair) for pair in _points(question, scores)]
+    return question._replace(thresholds=np.array(thresholds))
+
+
+def _points(question: Asked, scores: Floats) -> list[tuple[float, Floats, float]]:
+    return [(t, scores, 1 - aim) for aim, t in zip(question.aims.tolist(), question.thresholds.tolist(), strict=True)]
+
+
+def cross_fitted(equal: Floats, labels: Whole, groups: Whole, start: Rules) -> Decided:
+    """Answer for each group (patient) of scans by what was fitted on all the others."""
+    found = decide_all(equal, start)
+    for group in np.unique(groups):
+        own = groups == group
+        here = decide_all(equal[own], fit_rules(equal[~own], labels[~own], start))
+        found.labels[own], found.sets[own] = here.labels, here.sets
+        for all_of_them, these in zip(found.beyond, here.beyond, strict=True):
+            all_of_them[own] = these
+    return found
+
+
+def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: Floats) -> dict[str, Floats]:
+    """Measure answers under R weightings of the scans.
+
+    Args:
+        decided: The answers.
+        labels: (N,) true classes.
+        rules: What asked them: the questions and their aims.
+        aim: Sensitivity that the questions are asked at.
+        weights: (R, N), none negative.
+
+    Returns:
+        Each figure (R,) by its name: accuracy, balanced accuracy, sensitivity and specificity of each question, share
+        of scans whose set holds their class, mean size of a set, share of sets of one class.
+    """
+
+    def mean(values: NDArray[np.generic], chosen: Flags | None = None) -> Floats:
+        own = weights if chosen is None else weights * chosen
+        total = own.sum(axis=1)
+        found: Floats = np.divide(own @ values.astype(float), total, out=np.full(len(total), np.nan), where=total > 0)
+        return found
+
+    right, sizes = decided.labels == labels, decided.sets.sum(axis=1)
+    recalls = np.stack([mean(right, labels == c) for c in np.unique(labels)])
+    known = ~np.isnan(recalls)
+    found = {
+        "accuracy": mean(right),
+        "balanced accuracy": np.where(known, recalls, 0).sum(axis=0) / known.sum(axis=0),
+    }
+    for question, beyond in zip(rules.questions, decided.beyond, strict=True):
+        called = beyond[:, int(np.argmin(np.abs(question.aims - aim)))]
+        about, positive = question.among[labels], question.positive[labels]
+        found[f"{question.name}: sensitivity"] = mean(called, about & positive)
+        found[f"{question.name}: specificity"] = mean(~called, about & ~positive)
+    return found | {
+        "coverage of sets": mean(decided.sets[np.arange(len(labels)), labels]),
+        "mean size of a set": mean(sizes),
+        "sets of one class": mean(sizes == 1),
+    }
+
+
+def compare(
+    before: Decided, after: Decided, labels: Whole, groups: Whole, asked: tuple[Rules, float]
+) -> dict[str, Compared]:
+    """Compare answers to the same scans; intervals by bootstrap of whole groups.
+
+    Args:
+        before: The answers to compare with.
+        after: Those that may be better.
+        labels: (N,) true classes.
+        groups: (N,) patient of each scan.
+        asked: The rules that hold the questions, and the sensitivity that they are asked at.
+    """
+    _, group_of = np.unique(groups, return_inverse=True)
+    count = int(group_of.max()) + 1
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)[:, group_of]
+    weights = np.concatenate([np.ones((1, len(labels))), drawn.astype(float)])
+    both = [figures(decided, labels, *asked, weights) for decided in (before, after)]
+    return {
+        name: Compared(_interval(both[0][name]), _interval(both[1][name]), _interval(both[1][name] - both[0][name]))
+        for name in both[0]
+    }
+
+
+def _interval(values: Floats) -> Interval:
+    """Return the interval of a figure (1 + draws,): of all scans first, then of each draw."""
+    if np.isnan(values[0]):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    low, high = np.nanquantile(values[1:], (0.025, 0.975))
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def more_scans(change: Interval, count: int) -> int | None:
+    """Return how many more scans would narrow the interval enough to leave out 0, should the change stay what it is.
+
+    The width shrinks with the root of the number of scans.  0 where it is left out already; None where the change is 0.
+    """
+    if change.low > 0 or change.high < 0:
+        return 0
+    if change.value == 0:
+        return None
+    side = change.value - change.low if change.value > 0 else change.high - change.value
+    return max(1, int(np.ceil(count * (side / abs(change.value)) ** 2)) - count)
