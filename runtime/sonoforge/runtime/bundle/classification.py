@@ -20,6 +20,7 @@ from sonoforge.runtime.bundle.manifest import (
     ManifestError,
     Readers,
     boolean,
+    digest,
     exact_keys,
     fields,
     mapping,
@@ -125,6 +126,24 @@ class Question(NamedTuple):
     points: tuple[OperatingPoint, ...]
 
 
+class Site(NamedTuple):
+    """What a bundle was adapted to by ``sonoforge adapt``.
+
+    Attributes:
+        prevalence: Share of each class there, which answers are for unless another is asked for; 1 in sum.
+        scans: Labelled scans by class.
+        groups: Patients, or other groups of scans, that they are of.
+        moved: Questions whose operating points were moved, and measured, on these scans.
+        golden: The label of each golden image, as the bundle decides.
+    """
+
+    prevalence: dict[str, float]
+    scans: dict[str, int]
+    groups: int
+    moved: tuple[str, ...]
+    golden: tuple[str, ...]
+
+
 class ScanBands(NamedTuple):
     """5th and 95th percentile of the metrics of `quality_table.SCAN` over so many training ``images``.
 
@@ -150,6 +169,7 @@ class ClassifierManifest(Manifest):
     checks: TrustChecks  # what else an answer is judged by
     quality: dict[str, Band]  # reference range of each image-quality metric of the network's view
     scan_bands: ScanBands  # reference bands of the metrics in the scan's own pixels
+    site: Site | None = None  # the clinic that it was adapted to
 
     task: ClassVar[str] = "classification"
     owner: ClassVar[str] = "a classifier"
@@ -161,6 +181,8 @@ class ClassifierManifest(Manifest):
         *("preprocessing", "calibration", "decision", "conformal", "trust", "quality"),
         *("training", "evaluation", "parity", "provenance"),
     )
+
+    optional: ClassVar[tuple[str, ...]] = ("site",)
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> ClassifierManifest:
@@ -193,6 +215,7 @@ class ClassifierManifest(Manifest):
             checks=checks,
             quality={name: quality[name] for name in METRICS},
             scan_bands=ScanBands(quality["scan"]["count"], quality["scan"]["bands"]),
+            site=_site(raw["site"], classes, questions) if "site" in raw else None,
         )
 
     @property
@@ -240,10 +263,7 @@ def _decision(value: Any, classes: tuple[str, ...]) -> tuple[dict[str, float], t
     """Read ``decision``: the reference shares and the questions."""
     found = mapping("decision", value)
     exact_keys("decision", found, ("reference", "protocol", "questions"))
-    reference = fields("decision.reference", found["reference"], dict.fromkeys(classes, positive))
-    total = sum(reference.values())
-    if abs(total - 1) > _ROUNDING:
-        raise ManifestError(f"decision.reference: found shares of {total:g} in sum, expected 1")
+    reference = _shares("decision.reference", found["reference"], classes)
     listed = found["questions"]
     if not isinstance(listed, list) or len(listed) > len(classes):
         raise ManifestError(f"decision.questions: found {listed!r:.80}, expected at most {len(classes)} questions")
@@ -252,6 +272,49 @@ def _decision(value: Any, classes: tuple[str, ...]) -> tuple[dict[str, float], t
     if len(aims) > 1 or len({question.name for question in questions}) < len(questions):
         raise ManifestError("decision.questions: found other aims or one name twice, expected the same aims")
     return reference, questions
+
+
+def _shares(name: str, value: Any, classes: tuple[str, ...]) -> dict[str, float]:
+    found = fields(name, value, dict.fromkeys(classes, positive))
+    total = sum(found.values())
+    if abs(total - 1) > _ROUNDING:
+        raise ManifestError(f"{name}: found shares of {total:g} in sum, expected 1")
+    return found
+
+
+def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...]) -> Site:
+    """Read ``site``; its ``original``, ``figures`` and ``golden_before`` are records that no answer depends on."""
+    count = partial(whole, low=0, high=_MOST_IMAGES)
+    found = fields(
+        "site",
+        value,
+        {
+            "prevalence": partial(_shares, classes=classes),
+            "scans": partial(fields, readers=dict.fromkeys(classes, count)),
+            "groups": partial(whole, low=1, high=_MOST_IMAGES),
+            "moved": partial(_some_of, known=tuple(question.name for question in questions)),
+            "golden": partial(_labels, known=classes),
+            "golden_before": partial(_labels, known=classes),
+            "created": text,
+            "manifest_sha256": digest,
+            "original": mapping,
+            "figures": mapping,
+        },
+    )
+    return Site(*(found[name] for name in Site._fields))
+
+
+def _labels(name: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(item in known for item in value):
+        raise ManifestError(f"{name}: found {value!r:.80}, expected a list of {', '.join(known)}")
+    return tuple(value)
+
+
+def _some_of(name: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    found = _labels(name, value, known)
+    if len(set(found)) < len(found):
+        raise ManifestError(f"{name}: found {value!r:.80}, expected each once")
+    return found
 
 
 def _question(name: str, value: Any, classes: tuple[str, ...]) -> Question:

@@ -75,6 +75,8 @@ class Manifest:
     required: ClassVar[tuple[str, ...]]
     precisions: ClassVar[tuple[str, ...]]
     keys: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Keys that need not be there."""
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Manifest:

@@ -179,7 +179,7 @@ def parse_manifest(data: bytes) -> Manifest:
     if task not in TASKS:
         raise ManifestError(f"task: found {task!r:.80}, expected {' or '.join(map(repr, TASKS))}; update sonoforge")
     kind = manifest_kind(task)
-    exact_keys("manifest", raw, (*_KEYS, *kind.keys))
+    exact_keys("manifest", raw, (*_KEYS, *kind.keys, *(key for key in kind.optional if key in raw)))
     for key in _HEADER:
         text(key, raw[key])
     return kind.parse(raw)

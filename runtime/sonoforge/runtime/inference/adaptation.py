@@ -127,26 +127,34 @@ def decide_all(equal: Floats, rules: Rules) -> Decided:
 
 def shares_by_counting(labels: Whole, classes: int) -> Floats:
     """Return the class shares (C,) of labelled scans; none is 0."""
-    counts: Floats = np.bincount(labels, minlength=classes) + UNSEEN
-    counts /= counts.sum()
-    return counts
+    counts = np.bincount(labels, minlength=classes).astype(float) + UNSEEN
+    shares: Floats = counts / counts.sum()
+    return shares
 
 
-def moved(threshold: float, scores: Floats, below: float) -> float:
-    """Move a threshold towards the one that a share ``below`` of a clinic's own scores (n,) lie under.
+def moved(threshold: float, own: float, count: int) -> float:
+    """Move a bundle's threshold towards a clinic's own, on logits; the own one counts n / (n + `PRIOR`).
 
-    On logits, the clinic's counts n / (n + `PRIOR`).  Its own is the order statistic with the finite-sample correction
-    of conformal prediction (Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92, 2013),
-    the smallest score where there are too few.  A threshold of 0, which leaves nothing out, stays.
+    A threshold of 0, which leaves nothing out, stays.
     """
-    count = len(scores)
-    if not count or threshold <= 0:
+    if threshold <= 0:
         return threshold
-    own = np.sort(scores)[max(int(np.floor(below * (count + 1) + 1e-9)) - 1, 0)]
     both = np.clip((threshold, own), _EDGE, 1 - _EDGE)
     logits = np.log(both / (1 - both))
     weight = count / (count + PRIOR)
     return float(1 / (1 + np.exp(-((1 - weight) * logits[0] + weight * logits[1]))))
+
+
+def _fit_set(threshold: float, scores: Floats, alpha: float) -> float:
+    """Move the threshold of a class by the probabilities (n,) of its own scans.
+
+    The clinic's own is the order statistic with the finite-sample correction (Vovk, Conditional validity of inductive
+    conformal predictors, Machine Learning 92, 2013), the smallest where there are too few.
+    """
+    if not len(scores):
+        return threshold
+    below = int(np.floor(alpha * (len(scores) + 1) + 1e-9)) - 1
+    return moved(threshold, float(np.sort(scores)[max(below, 0)]), len(scores))
 
 
 def fit_rules(equal: Floats, labels: Whole, start: Rules) -> Rules:
@@ -158,7 +166,7 @@ def fit_rules(equal: Floats, labels: Whole, start: Rules) -> Rules:
         start: What the bundle decides by.
     """
     classes = equal.shape[1]
-    thresholds = [moved(start.thresholds[c], equal[labels == c, c], start.alpha) for c in range(classes)]
+    thresholds = [_fit_set(start.thresholds[c], equal[labels == c, c], start.alpha) for c in range(classes)]
     return Rules(
         shares_by_counting(labels, classes),
         np.array(thresholds),
@@ -177,13 +185,11 @@ def can_move(labels: Whole, question: Asked) -> bool:
 def _fit_question(equal: Floats, labels: Whole, question: Asked) -> Asked:
     if not can_move(labels, question):
         return question
-    scores = scores_of(equal, question)[question.positive[labels]]
-    thresholds = [moved(*pair) for pair in _points(question, scores)]
-    return question._replace(thresholds=np.array(thresholds))
-
-
-def _points(question: Asked, scores: Floats) -> list[tuple[float, Floats, float]]:
-    return [(t, scores, 1 - aim) for aim, t in zip(question.aims.tolist(), question.thresholds.tolist(), strict=True)]
+    scores = np.sort(scores_of(equal, question)[question.positive[labels]])
+    # The largest threshold that a share ``aim`` of the positive scans reaches.
+    own = scores[np.floor((1 - question.aims) * len(scores) + 1e-9).astype(int)]
+    pairs = zip(question.thresholds.tolist(), own.tolist(), strict=True)
+    return question._replace(thresholds=np.array([moved(*pair, len(scores)) for pair in pairs]))
 
 
 def cross_fitted(equal: Floats, labels: Whole, groups: Whole, start: Rules) -> Decided:
@@ -272,11 +278,13 @@ def _interval(values: Floats) -> Interval:
 def more_scans(change: Interval, count: int) -> int | None:
     """Return how many more scans would narrow the interval enough to leave out 0, should the change stay what it is.
 
-    The width shrinks with the root of the number of scans.  0 where it is left out already; None where the change is 0.
+    The width shrinks with the root of the number of scans; in tens, upwards.  0 where it is left out already; None
+    where the change is 0.
     """
     if change.low > 0 or change.high < 0:
         return 0
     if change.value == 0:
         return None
     side = change.value - change.low if change.value > 0 else change.high - change.value
-    return max(1, int(np.ceil(count * (side / abs(change.value)) ** 2)) - count)
+    more = count * (side / abs(change.value)) ** 2 - count
+    return 10 * max(1, int(np.ceil(more / 10)))

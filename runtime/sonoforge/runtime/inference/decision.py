@@ -85,7 +85,8 @@ def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifes
     """Read the options ``--prevalence`` and ``--sensitivity``.
 
     Args:
-        prevalence: ``normal=.6,benign=.3,malignant=.1``, one of `PRESETS`, or empty for equal shares.
+        prevalence: ``normal=.6,benign=.3,malignant=.1``, one of `PRESETS`, or empty for those of the site
+            that the bundle was adapted to, else equal shares.
         sensitivity: One that the bundle has operating points for.
         manifest: The bundle's.
 
@@ -96,6 +97,8 @@ def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifes
     if aims and sensitivity not in aims:
         known = ", ".join(f"{aim:g}" for aim in aims)
         raise SonoforgeError(f"--sensitivity: found {sensitivity:g}, expected one of this bundle's: {known}")
+    if manifest.site and not prevalence:
+        return Clinic(manifest.site.prevalence, sensitivity)
     return Clinic(_read_shares(prevalence, manifest.classes), sensitivity)
 
 
@@ -187,12 +190,15 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
         here = "equally frequent classes; --prevalence for the shares of a clinic"
     else:
         here = ", ".join(f"{name} {share:.3g}" for name, share in shares.items())
+    if manifest.site and shares == manifest.site.prevalence:
+        here += f", as among {sum(manifest.site.scans.values())} labelled scans of this bundle's site"
     sentences = [f"Answers for {here}."]
     for question in manifest.questions:
         point = operating_point(question, clinic.sensitivity)
         among = "" if len(question.among) == len(manifest.classes) else f" (of {' or '.join(question.among)})"
+        where = "the site's" if manifest.site and question.name in manifest.site.moved else "held-out"
         sentences.append(
-            f"{question.name.capitalize()}{among}: asked at a sensitivity of {point.aim:.0%}; measured on held-out "
+            f"{question.name.capitalize()}{among}: asked at a sensitivity of {point.aim:.0%}; measured on {where} "
             f"scans {point.sensitivity:.0%}, specificity {point.specificity:.0%}."
         )
     return sentences

@@ -14,6 +14,7 @@ from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.decision import SENSITIVITY, Clinic, decide
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, run_in_subprocess, runs_code
@@ -92,6 +93,7 @@ def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checke
     ]
     if not labels_equal:
         problems.append("golden vectors: a label differs")
+    problems += _site_problems(bundle.manifest, outputs["probabilities"])
     tensors = bundle.manifest.preprocessing.normalise(golden["pixels"])
 
     def difference(name: str) -> float:
@@ -118,6 +120,18 @@ def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checke
         "provider": classifier.provider,
         "formats": formats,
     }
+
+
+def _site_problems(manifest: ClassifierManifest, probabilities: NDArray[np.float32]) -> list[str]:
+    """Compare how an adapted bundle decides on its golden images with what `adapt` recorded."""
+    if not manifest.site:
+        return []
+    clinic = Clinic(manifest.site.prevalence, next((q.points[0].aim for q in manifest.questions), SENSITIVITY))
+    rows = [dict(zip(manifest.classes, row, strict=True)) for row in probabilities.tolist()]
+    found = tuple(decide(row, manifest, clinic).label for row in rows)
+    return (
+        [] if found == manifest.site.golden else ["golden images: a label of the site differs; adapt the bundle again"]
+    )
 
 
 def _check_generator(bundle: Bundle[GeneratorManifest], trust: bool) -> Checked:

@@ -78,6 +78,33 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
 
 
 @dataclass(frozen=True)
+class AdaptConfig:
+    """Settings of ``sonoforge adapt``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge adapt --data ours/ --out our-bundle                folders ours/normal, ours/benign, ours/malignant
+sonoforge adapt bundle.zip --data ours.csv --out our-bundle  columns file, label and, of patients, group
+sonoforge classify scans/ --bundle our-bundle
+
+Twenty to eighty labelled scans, as they come in the clinic: class shares are counted, so leave none out and add none
+for balance.  Scans of one patient belong in one group; without groups each file counts as a patient, but for repeats.
+
+exit code: 0 the site bundle is written; 1 it would do harm, and nothing is written; 2 too few scans
+"""
+
+    bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
+    data: str = option(
+        "",
+        help="labelled scans of the clinic: a folder with one of each class, or a CSV of file, label and group",
+        metavar="PATH",
+    )
+    out: str = option("site-bundle", help="new folder for the site bundle", metavar="FOLDER")
+    sensitivity: float = sensitivity_option()
+    threads: int = option(1, help="threads per inference", limits=(1, 256))
+    workers: int = option(0, help="files to answer in parallel; 0: one per core, at most 8", limits=(0, 256))
+
+
+@dataclass(frozen=True)
 class QualityConfig:
     """Settings of ``sonoforge quality``."""
 

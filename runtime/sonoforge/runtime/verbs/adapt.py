@@ -1,0 +1,249 @@
+"""``sonoforge adapt``: fit what a bundle decides by to one clinic, on a few labelled scans of it, offline.
+
+Answers the scans with the bundle; counts class shares and moves the thresholds of sets and operating points towards the
+clinic's own (`inference.adaptation`); measures on each patient's scans what was fitted on all others; and writes a
+*site bundle*: the same files to the byte, and a manifest whose key ``site`` says what it was adapted to.
+
+JSON (``--json``):
+
+* ``bundle``, ``site_bundle``: the original and what was written, null where nothing was;
+* ``scans``: ``{class: number}``; ``groups``; ``unlabelled``: files without a class, which are not used;
+* ``failed``: entries of files that could not be answered;
+* ``prevalence``: ``{class: share}``; ``thresholds``: ``{class: [before, after]}``; ``points``: ``{question: [before,
+  after]}`` at the sensitivity asked for;
+* ``figures``: ``{figure: {"before", "after", "change": [value, low, high]}}``, by patient-wise cross-validation;
+* ``verdict``: ``better``, ``not told apart`` or ``worse``, by accuracy; ``more_scans``: roughly how many more would
+  tell, null where the accuracy does not change;
+* ``notice``.
+
+Exit code 0 when the bundle was written; 1 when the interval of the gain lies below 0, and nothing was written; 2 when
+there was nothing to fit on.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.images.inputs import Entry, expand, failure, printable
+from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.repeats import Fingerprint, Repeats
+from sonoforge.runtime.inference import adaptation
+from sonoforge.runtime.inference.adaptation import Compared, Floats, Whole
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.clips import answer_file
+from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
+from sonoforge.runtime.inference.site_bundle import in_rows, record_of, site_manifest, write_site_bundle
+from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.verbs.settings import AdaptConfig
+
+LEAST_SCANS, LEAST_GROUPS = 10, 5
+_UNLABELLED = "unlabelled"
+
+log = logging.getLogger(__name__)
+
+
+class Labelled(NamedTuple):
+    """A clinic's scans: class and group of each labelled file, and how many have no label."""
+
+    labels: dict[str, str]
+    groups: dict[str, str]
+    unlabelled: int
+
+
+def main(config: AdaptConfig) -> Outcome:
+    """Adapt a bundle; see the top of this module for the result and the exit code."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    if not config.data:
+        raise SonoforgeError("--data is missing: a folder with one of each class, or a CSV of file, label and group")
+    folder = Path(config.out)
+    if folder.exists():
+        raise SonoforgeError(f"--out: found {folder}, expected a new folder; name another or remove it")
+    classifier = Classifier(config.bundle or None, config.threads, sensitivity=config.sensitivity)
+    bundle = classifier.bundle
+    if bundle.manifest.site:
+        raise SonoforgeError(f"{bundle.path}: found a bundle adapted to a site, expected the original; adapt that one")
+    labelled = read_labelled(Path(config.data), bundle.classes)
+    workers = config.workers or workers_for(len(labelled.labels), config.threads)
+    (equal, labels, groups), failed = _answered(classifier, labelled, workers)
+    _check_enough(labels, groups, config.data)
+    start = adaptation.rules_of(bundle.manifest, classifier.clinic.prevalence)
+    crossed = adaptation.cross_fitted(equal, labels, groups, start)
+    before = adaptation.decide_all(equal, start)
+    compared = adaptation.compare(before, crossed, labels, groups, (start, config.sensitivity))
+    rules = adaptation.fit_rules(equal, labels, start)
+    change = compared["accuracy"].change
+    verdict = "worse" if change.high < 0 else "better" if change.low > 0 else "not told apart"
+    counts = {name: int((labels == i).sum()) for i, name in enumerate(bundle.classes)}
+    result: dict[str, Any] = {
+        "bundle": config.bundle or str(bundle.path),
+        "site_bundle": None if verdict == "worse" else str(folder),
+        "scans": counts,
+        "groups": len(np.unique(groups)),
+        "unlabelled": labelled.unlabelled,
+        "failed": failed,
+        "prevalence": dict(zip(bundle.classes, rules.prevalence.tolist(), strict=True)),
+        "thresholds": {
+            name: pair
+            for name, *pair in zip(bundle.classes, start.thresholds.tolist(), rules.thresholds.tolist(), strict=True)
+        },
+        "points": _points(start, rules, config.sensitivity),
+        "figures": record_of(compared),
+        "verdict": verdict,
+        "more_scans": adaptation.more_scans(change, len(labels)),
+        "notice": NOTICE,
+    }
+    _print(result, compared)
+    if verdict == "worse":
+        log.error("nothing was written: on these scans the bundle is better as it is")
+        return Outcome(result, exit_code=1)
+    manifest = site_manifest(bundle, rules, crossed, (equal, labels, groups), compared)
+    write_site_bundle(bundle, manifest, folder)
+    say("written: %s; the network's file is unchanged.  %s", folder, NOTICE)
+    return Outcome(result, f"sonoforge classify IMAGES --bundle '{folder}'")
+
+
+def read_labelled(data: Path, classes: tuple[str, ...]) -> Labelled:
+    """Read which file has which label: folders named after the classes, or a CSV file ``file,label[,group]``.
+
+    Raises:
+        SonoforgeError: It is neither, or names a class that the bundle does not have.
+    """
+    if data.is_dir():
+        return _read_folders(data, classes)
+    if data.is_file():
+        return _read_csv(data, classes)
+    raise SonoforgeError(
+        f"--data: found no {printable(str(data))}, expected a folder with one of each class, or a .csv"
+    )
+
+
+def _read_folders(data: Path, classes: tuple[str, ...]) -> Labelled:
+    labels: dict[str, str] = {}
+    unlabelled = len(_images(data, recursive=False))
+    for folder in sorted(item for item in data.iterdir() if item.is_dir() and not item.name.startswith(".")):
+        if folder.name == _UNLABELLED:
+            unlabelled += len(_images(folder, recursive=True))
+            continue
+        _check_class(f"--data: folder {printable(folder.name)}", folder.name, classes)
+        labels |= dict.fromkeys(_images(folder, recursive=True), folder.name)
+    return Labelled(labels, {}, unlabelled)
+
+
+def _images(folder: Path, recursive: bool) -> list[str]:
+    found = expand([str(folder)], recursive, generated=False)
+    return [file for file in found.files if file not in found.failures]
+
+
+def _read_csv(data: Path, classes: tuple[str, ...]) -> Labelled:
+    labels, groups, unlabelled = {}, {}, 0
+    try:
+        with data.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SonoforgeError(f"--data: {data}: cannot be read ({error}), expected CSV: file,label[,group]") from error
+    if not rows or not {"file", "label"} <= rows[0].keys():
+        raise SonoforgeError(f"--data: {data}: found no rows with file and label, expected CSV: file,label[,group]")
+    for number, row in enumerate(rows, start=2):
+        label, file = (row["label"] or "").strip(), str(data.parent / (row["file"] or "").strip())
+        if not label:
+            unlabelled += 1
+            continue
+        _check_class(f"--data: {data}: line {number}", label, classes)
+        if file in labels:
+            raise SonoforgeError(
+                f"--data: {data}: line {number}: found {printable(file)} again, expected each file once"
+            )
+        labels[file] = label
+        if (row.get("group") or "").strip():
+            groups[file] = str(row["group"]).strip()
+    return Labelled(labels, groups, unlabelled)
+
+
+def _check_class(where: str, name: str, classes: tuple[str, ...]) -> None:
+    if name not in classes:
+        known = ", ".join(classes)
+        raise SonoforgeError(f"{where}: found {printable(name)!r}, expected {known}{did_you_mean(name, classes)}")
+
+
+def _answered(
+    classifier: Classifier, labelled: Labelled, workers: int
+) -> tuple[tuple[Floats, Whole, Whole], list[Entry]]:
+    """Answer the labelled scans: their probabilities, classes and groups; and the entries of those that failed."""
+    prints: dict[str, Fingerprint] = {}
+
+    def answer(file: str) -> Entry:
+        try:
+            answered = answer_file(classifier, file, fingerprint=True)
+        except ImageError as error:
+            return failure(file, error.code, str(error))
+        if answered.result.fingerprint:
+            prints[file] = answered.result.fingerprint
+        return answered.entry
+
+    files, repeats, failed = list(labelled.labels), Repeats(), []
+    rows, labels, group_of = [], [], dict[str, str]()
+    with progress_bar("answering", len(files), silenced=True) as advance:
+        for number, entry in enumerate(answers_in_order(answer, lambda _: None, files, workers), start=1):
+            advance(number, None)
+            file = entry["file"]
+            if not entry["ok"]:
+                failed.append(entry)
+                log.warning("%s: not used: %s", printable(file), printable(entry["error"]["message"]))
+                continue
+            rows.append([entry["probabilities"][name] for name in classifier.bundle.classes])
+            labels.append(classifier.bundle.classes.index(labelled.labels[file]))
+            copied = [other for other in repeats.find(file, prints[file]).values() if other] if file in prints else []
+            group_of[file] = labelled.groups.get(file) or (group_of[copied[0]] if copied else f"file {file}")
+    groups = np.unique(np.array(list(group_of.values())), return_inverse=True)[1]
+    return (np.array(rows).reshape(len(rows), -1), np.array(labels, dtype=np.int64), groups.astype(np.int64)), failed
+
+
+def _check_enough(labels: Whole, groups: Whole, data: str) -> None:
+    scans, patients, kinds = len(labels), len(np.unique(groups)), len(np.unique(labels))
+    if scans < LEAST_SCANS or patients < LEAST_GROUPS or kinds < 2:
+        raise SonoforgeError(
+            f"--data: found {scans} labelled scans of {patients} patients and {kinds} classes in {printable(data)}, "
+            f"expected {LEAST_SCANS} of {LEAST_GROUPS} patients and two classes at least"
+        )
+
+
+def _points(start: adaptation.Rules, rules: adaptation.Rules, aim: float) -> dict[str, list[float]]:
+    found = {}
+    for one, other in zip(start.questions, rules.questions, strict=True):
+        at = int(np.argmin(np.abs(one.aims - aim)))
+        found[one.name] = [float(one.thresholds[at]), float(other.thresholds[at])]
+    return found
+
+
+def _print(result: dict[str, Any], compared: dict[str, Compared]) -> None:
+    counts = ", ".join(f"{count} {name}" for name, count in result["scans"].items())
+    total = sum(result["scans"].values())
+    say("%d labelled scans (%s) of %d patients", total, counts, result["groups"])
+    if result["unlabelled"]:
+        say(
+            "%d scans without a class are not used: labels tell the shares better than any estimate",
+            result["unlabelled"],
+        )
+    for name, *rest in in_rows(compared):
+        say("%-25s  %7s  %7s  %s", name, *rest)
+    say("Each patient's scans were answered by what was fitted on all the others'.")
+    worse = [name for name, one in compared.items() if one.change.high < 0 and name != "mean size of a set"]
+    if worse:
+        log.warning("worse than chance explains: %s", ", ".join(worse))
+    low, high = (100 * bound for bound in compared["accuracy"].change[1:])
+    more = result["more_scans"]
+    if result["verdict"] == "not told apart":
+        wanted = f"; about {more} more scans would tell, if the gain stays what it is" if more else ""
+        say("Right labels: between %+.0f and %+.0f points, so no gain is shown%s.", low, high, wanted)
+    else:
+        say("Right labels: between %+.0f and %+.0f points: %s.", low, high, result["verdict"])

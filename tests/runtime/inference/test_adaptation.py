@@ -1,0 +1,140 @@
+"""What is fitted to a clinic: against known shifts, the decisions of one scan at a time, and figures by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import bundle_factory as factory
+from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.inference import adaptation
+from sonoforge.runtime.inference.adaptation import Asked, Interval, Rules
+from sonoforge.runtime.inference.decision import Clinic, decide_equal
+
+Floats = NDArray[np.float64]
+EQUAL = np.full(3, 1 / 3)
+CENTRES = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 2.0]])
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> ClassifierManifest:
+    return open_bundle(factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")).manifest
+
+
+def rules(thresholds: float = 0.2, question: float = 0.3) -> Rules:
+    positive, among = np.array([False, True, True]), np.array([True, True, True])
+    asked = Asked("lesion", positive, among, np.array([0.9, 0.95]), np.array([question + 0.1, question]))
+    return Rules(EQUAL, np.full(3, thresholds), 0.1, (asked,))
+
+
+def clinic(shares: tuple[float, ...], count: int, seed: int, bias: float = 0.0) -> tuple[Floats, NDArray[np.int64]]:
+    """Scans of three Gaussian classes: probabilities by the densities, the first class's logit moved by a bias."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(3, size=count, p=shares)
+    x = CENTRES[labels] + rng.normal(size=(count, 2))
+    logits = -((x[:, None] - CENTRES) ** 2).sum(axis=2) / 2 + np.array([bias, 0, 0])
+    q = np.exp(logits)
+    return q / q.sum(axis=1, keepdims=True), labels
+
+
+def test_all_scans_are_decided_as_one_by_one(manifest: ClassifierManifest) -> None:
+    shares = {"normal": 0.6, "benign": 0.3, "malignant": 0.1}
+    equal = np.random.default_rng(0).dirichlet((0.6, 0.6, 0.6), size=200)
+    own = adaptation.rules_of(manifest, shares)
+    found = adaptation.decide_all(equal, own)
+    for i, row in enumerate(equal.tolist()):
+        said = decide_equal(dict(zip(manifest.classes, row, strict=True)), manifest, Clinic(shares, 0.95))
+        assert manifest.classes[found.labels[i]] == said.label
+        assert {name for name, inside in zip(manifest.classes, found.sets[i], strict=True) if inside} == set(said.set)
+        at = [point.aim for point in manifest.questions[0].points].index(0.95)
+        assert [bool(beyond[i, at]) for beyond in found.beyond] == [one.positive for one in said.findings.values()]
+
+
+def test_with_the_shares_counted_labels_are_right_as_often_as_bayes_rule_is() -> None:
+    shares = (0.8, 0.15, 0.05)
+    equal, labels = clinic(shares, 2000, seed=1)
+    fitted = adaptation.fit_rules(equal, labels, rules())
+    assert fitted.prevalence == pytest.approx(shares, abs=0.03)
+    others, truth = clinic(shares, 20_000, seed=2)
+    bayes = ((others * np.array(shares)).argmax(axis=1) == truth).mean()
+    assert (adaptation.decide_all(others, fitted).labels == truth).mean() == pytest.approx(bayes, abs=0.005)
+    assert bayes > (adaptation.decide_all(others, rules()).labels == truth).mean() + 0.05
+
+
+@pytest.mark.parametrize("bias", [-2.0, 0.0, 2.0])
+def test_with_many_scans_thresholds_hold_their_word_whatever_the_bias(bias: float) -> None:
+    equal, labels = clinic((0.4, 0.3, 0.3), 6000, seed=3, bias=bias)
+    fitted = adaptation.fit_rules(equal, labels, rules())
+    others, truth = clinic((0.1, 0.6, 0.3), 20_000, seed=4, bias=bias)
+    scores = others[:, 1] + others[:, 2]
+    reached = (scores[truth > 0][:, None] >= fitted.questions[0].thresholds).mean(axis=0)
+    assert reached == pytest.approx([0.9, 0.95], abs=0.015)
+    held = [(others[truth == c, c] >= fitted.thresholds[c]).mean() for c in range(3)]
+    assert held == pytest.approx([0.9] * 3, abs=0.015)
+
+
+def test_with_ten_scans_a_threshold_is_half_way_on_logits_and_without_any_it_stays() -> None:
+    assert adaptation.moved(0.5, 0.9, 10) == pytest.approx(0.75)  # odds of 1 and of 9: 3
+    assert adaptation.moved(0.3, 0.9, 0) == pytest.approx(0.3)
+    assert adaptation.moved(0.0, 0.9, 1000) == 0
+    equal, labels = clinic((1, 0, 0), 30, seed=5)
+    fitted = adaptation.fit_rules(equal, labels, rules())
+    assert fitted.thresholds[1:].tolist() == [0.2, 0.2]
+    assert fitted.questions[0].thresholds.tolist() == [0.4, 0.3]
+    assert (fitted.prevalence > 0).all() and fitted.prevalence.sum() == pytest.approx(1)
+
+
+def test_a_patients_own_labels_do_not_change_its_answers() -> None:
+    equal, labels = clinic((0.4, 0.4, 0.2), 60, seed=6)
+    groups = np.arange(60) // 3
+    found = adaptation.cross_fitted(equal, labels, groups, rules())
+    for patient in (0, 7, 19):
+        own = groups == patient
+        other = np.where(own, (labels + 1) % 3, labels)
+        again = adaptation.cross_fitted(equal, other, groups, rules())
+        assert (again.labels[own] == found.labels[own]).all() and (again.sets[own] == found.sets[own]).all()
+        assert (again.beyond[0][own] == found.beyond[0][own]).all()
+
+
+def test_figures_are_those_counted_by_hand() -> None:
+    equal = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2], [0.05, 0.05, 0.9]])
+    labels = np.array([0, 1, 1, 2])
+    found = adaptation.figures(adaptation.decide_all(equal, rules()), labels, rules(), 0.95, np.ones((1, 4)))
+    assert {name: value[0] for name, value in found.items()} == pytest.approx(
+        {
+            "accuracy": 3 / 4,
+            "balanced accuracy": (1 + 1 / 2 + 1) / 3,
+            "lesion: sensitivity": 1,
+            "lesion: specificity": 1,
+            "coverage of sets": 1,
+            "mean size of a set": (1 + 2 + 3 + 1) / 4,
+            "sets of one class": 2 / 4,
+        }
+    )
+
+
+def test_the_interval_of_a_change_is_that_of_the_normal_approximation_and_wider_for_whole_patients() -> None:
+    labels = np.zeros(400, dtype=np.int64)
+    right = np.random.default_rng(7).random((2, 100)) < np.array([[0.6], [0.8]])
+    before, after = (
+        adaptation.Decided(np.where(np.repeat(row, 4), 0, 1), np.eye(3, dtype=bool)[labels], ()) for row in right
+    )
+    asked = Rules(EQUAL, EQUAL, 0.1, ()), 0.95
+    change = np.repeat(right[1].astype(float) - right[0], 4)
+    widths = {}
+    for name, groups, units in (("scans", np.arange(400), change), ("patients", np.arange(400) // 4, change[::4])):
+        found = adaptation.compare(before, after, labels, groups, asked)["accuracy"].change
+        half = 1.96 * units.std() / np.sqrt(len(units))
+        assert found.value == pytest.approx(change.mean())
+        assert (found.low, found.high) == pytest.approx((change.mean() - half, change.mean() + half), abs=0.1 * half)
+        widths[name] = found.high - found.low
+    assert widths["patients"] == pytest.approx(2 * widths["scans"], rel=0.1)
+
+
+def test_scans_needed_grow_with_the_square_of_the_width() -> None:
+    assert adaptation.more_scans(Interval(0.1, -0.1, 0.3), 50) == 150
+    assert adaptation.more_scans(Interval(-0.1, -0.3, 0.1), 50) == 150
+    assert adaptation.more_scans(Interval(0.1, 0.01, 0.2), 50) == 0
+    assert adaptation.more_scans(Interval(0.0, -0.1, 0.1), 50) is None

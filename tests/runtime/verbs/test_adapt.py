@@ -1,0 +1,176 @@
+"""``sonoforge adapt``: a site bundle there and back, what it refuses, and what it says."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bundle_factory as factory
+from program import refused, sonoforge, succeed
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.inference.classifier import Classifier
+
+SCANS = 90
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> dict[str, dict[str, float]]:
+    """Scans, and the probabilities of equally frequent classes for each."""
+    folder, classifier, found = tmp_path_factory.mktemp("scans"), Classifier(bundle), {}
+    for i in range(SCANS):
+        path = folder / f"{i}.png"
+        Image.fromarray(factory.scan(i)).save(path)
+        found[str(path)] = classifier.classify(path).probabilities
+    return found
+
+
+def called(answered: dict[str, dict[str, float]]) -> dict[str, str]:
+    """The label of each scan where all classes are equally frequent."""
+    return {file: max(row, key=row.__getitem__) for file, row in answered.items()}
+
+
+def write_csv(path: Path, labels: dict[str, str], groups: dict[str, str] | None = None) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["file", "label", "group"])
+        rows.writerows([file, label, (groups or {}).get(file, "")] for file, label in labels.items())
+    return path
+
+
+@pytest.fixture(scope="module")
+def gained(answered: dict[str, dict[str, float]]) -> dict[str, str]:
+    """A clinic that counting shares helps: five scans in six are normal, and the network calls few of them that."""
+    said = called(answered)
+    assert list(said.values()).count("normal") < SCANS / 4
+    return {file: "normal" if i % 6 else label for i, (file, label) in enumerate(said.items())}
+
+
+def test_a_site_bundle_answers_as_was_measured_and_keeps_the_network(
+    bundle: Path, answered: dict[str, dict[str, float]], gained: dict[str, str], tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    said = succeed("adapt", bundle, "--data", write_csv(tmp_path / "ours.csv", gained), "--out", site).json
+    assert said["site_bundle"] == str(site) and sum(said["scans"].values()) == SCANS
+    before, after = open_bundle(bundle), open_bundle(site)
+    for name in before.manifest.files:
+        assert (site / name).read_bytes() == (bundle / name).read_bytes()
+    assert after.manifest.site
+    counts = {name: list(gained.values()).count(name) for name in factory.CLASSES}
+    assert after.manifest.site.scans == counts == said["scans"]
+    assert after.manifest.site.prevalence == pytest.approx(
+        {name: (count + 0.5) / (SCANS + 1.5) for name, count in counts.items()}
+    )
+    raw = after.manifest.raw["site"]
+    assert raw["manifest_sha256"] == before.manifest_sha256
+    assert raw["original"]["thresholds"] == before.manifest.raw["conformal"]["thresholds"]
+    accuracy = {
+        path: np.mean([Classifier(path).classify(file).label == gained[file] for file in gained])
+        for path in (bundle, site)
+    }
+    assert accuracy[bundle] == pytest.approx(said["figures"]["accuracy"]["before"][0], abs=1e-4)
+    assert accuracy[site] > accuracy[bundle] and said["verdict"] == "better"
+    assert sonoforge("verify", site).code == 0
+    one = next(iter(answered))
+    there = succeed("classify", one, "--bundle", site).json
+    assert there["clinic"]["prevalence"] == pytest.approx(said["prevalence"])
+    as_before = succeed("classify", one, "--bundle", site, "--prevalence", "normal=.34,benign=.33,malignant=.33").json
+    assert as_before["clinic"]["prevalence"]["normal"] == pytest.approx(0.34)
+    assert "original" in refused("adapt", site, "--data", tmp_path / "ours.csv", "--out", tmp_path / "again")
+
+
+def test_a_golden_label_that_differs_is_noticed(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    succeed("adapt", bundle, "--data", write_csv(tmp_path / "ours.csv", gained), "--out", site)
+
+    def other(manifest: dict[str, dict[str, list[str]]]) -> None:
+        golden = manifest["site"]["golden"]
+        golden[0] = next(name for name in factory.CLASSES if name != golden[0])
+
+    factory.edit_manifest(site, other)
+    done = sonoforge("verify", site, "--json")
+    assert done.code == 1 and any("site" in problem for problem in done.json["problems"])
+
+
+def test_nothing_is_written_where_it_would_do_harm(
+    bundle: Path, answered: dict[str, dict[str, float]], tmp_path: Path
+) -> None:
+    """All labels are as the bundle says, and the few of one class nearly were of the other: counting loses them."""
+    said = called(answered)
+    assert 4 <= list(said.values()).count("normal") <= SCANS / 10
+    done = sonoforge(
+        "adapt", bundle, "--data", write_csv(tmp_path / "a.csv", said), "--out", tmp_path / "site", "--json"
+    )
+    assert done.code == 1 and done.json["verdict"] == "worse" and done.json["site_bundle"] is None
+    assert done.json["figures"]["accuracy"]["change"][2] < 0
+    assert not (tmp_path / "site").exists()
+
+
+def test_class_folders_and_copies_and_scans_without_a_class(
+    bundle: Path, gained: dict[str, str], tmp_path: Path
+) -> None:
+    ours = tmp_path / "ours"
+    for name in (*factory.CLASSES, "unlabelled"):
+        (ours / name).mkdir(parents=True)
+    for number, (file, label) in enumerate(gained.items()):
+        (ours / label / f"{number}.png").write_bytes(Path(file).read_bytes())
+    (ours / "unlabelled" / "x.png").write_bytes(Path(file).read_bytes())
+    (ours / label / "copy.png").write_bytes(Path(file).read_bytes())
+    done = sonoforge("adapt", bundle, "--data", ours, "--out", tmp_path / "site", "--json")
+    assert done.code == 0, done.err
+    assert sum(done.json["scans"].values()) == SCANS + 1
+    assert done.json["groups"] == SCANS and done.json["unlabelled"] == 1
+    said = sonoforge("adapt", bundle, "--data", ours, "--out", tmp_path / "again")
+    assert "Research use, not a medical device" in said.out and "change, 95 % by patient" in said.out
+
+
+def test_scans_of_one_patient_count_as_one_group(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
+    groups = {file: f"patient {i // 3}" for i, file in enumerate(gained)}
+    data = write_csv(tmp_path / "a.csv", gained, groups)
+    assert succeed("adapt", bundle, "--data", data, "--out", tmp_path / "site").json["groups"] == SCANS // 3
+
+
+def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "site")
+    assert "--data is missing" in refused("adapt", bundle, *out)
+    assert "nowhere" in refused("adapt", bundle, "--data", tmp_path / "nowhere", *out)
+    few = write_csv(tmp_path / "few.csv", dict(list(gained.items())[:4]))
+    assert "expected 10" in refused("adapt", bundle, "--data", few, *out)
+    wrong = write_csv(tmp_path / "wrong.csv", dict.fromkeys(gained, "beningn"))
+    assert "benign" in refused("adapt", bundle, "--data", wrong, *out)
+    (tmp_path / "folders" / "bening").mkdir(parents=True)
+    assert "benign" in refused("adapt", bundle, "--data", tmp_path / "folders", *out)
+    headless = tmp_path / "headless.csv"
+    headless.write_text("a.png,benign\n", encoding="utf-8")
+    assert "file,label" in refused("adapt", bundle, "--data", headless, *out)
+    (tmp_path / "site").mkdir()
+    assert "new folder" in refused("adapt", bundle, "--data", few, *out)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("prevalence", {"normal": 0.5, "benign": 0.5, "malignant": 0.5}),
+        ("scans", {"normal": -1, "benign": 0, "malignant": 3}),
+        ("moved", ["cyst"]),
+        ("golden", ["cyst"]),
+        ("manifest_sha256", "x"),
+    ],
+)
+def test_a_site_that_makes_no_sense_is_refused(
+    bundle: Path, gained: dict[str, str], tmp_path: Path, key: str, value: object
+) -> None:
+    site = tmp_path / "site"
+    succeed("adapt", bundle, "--data", write_csv(tmp_path / "ours.csv", gained), "--out", site)
+    factory.edit_manifest(site, lambda manifest: manifest["site"].update({key: value}))
+    assert f"site.{key}" in refused("classify", tmp_path / "ours.csv", "--bundle", site)
+    assert json.loads((site / "manifest.json").read_text(encoding="utf-8"))["site"][key] == value
