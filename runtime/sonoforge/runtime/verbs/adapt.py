@@ -205,7 +205,11 @@ def _answered(
             copied = [other for other in repeats.find(file, prints[file]).values() if other] if file in prints else []
             group_of[file] = labelled.groups.get(file) or (group_of[copied[0]] if copied else f"file {file}")
     groups = np.unique(np.array(list(group_of.values())), return_inverse=True)[1]
-    return (np.array(rows).reshape(len(rows), -1), np.array(labels, dtype=np.int64), groups.astype(np.int64)), failed
+    return (
+        np.array(rows).reshape(len(rows), len(classifier.bundle.classes)),
+        np.array(labels, dtype=np.int64),
+        groups.astype(np.int64),
+    ), failed
 
 
 def _check_enough(labels: Whole, groups: Whole, data: str) -> None:
