@@ -46,7 +46,8 @@ class LeftOut:
             among = positive | np.array([one in rest for one in classes])
             questions.append(Asked(question, positive, among, np.array(decision.AIMS), np.array(points)))
         sets = decision.set_thresholds(part.labels[others], equal[others], pick(part.collections, others), ALPHA)
-        self.rules = Rules(np.full(len(classes), 1 / len(classes)), sets, ALPHA, tuple(questions))
+        even = np.full(len(classes), 1 / len(classes))
+        self.rules = Rules(even, sets, even, ALPHA, tuple(questions))
 
     def draw(self, count: int, seed: int) -> tuple[Whole, Whole]:
         """Draw so many scans of whole patients (the last of them in part), and return the other patients' scans."""
@@ -158,24 +159,23 @@ def hierarchical(equal: Floats, labels: Whole, start: Rules) -> Fitted:
     return apply
 
 
-def at_own_shares(equal: Floats, labels: Whole, start: Rules) -> Fitted:
+def least_ambiguous(equal: Floats, labels: Whole, start: Rules) -> Fitted:
     """Sets of least ambiguity (Sadinle, Lei, Wasserman, JASA 114, 2019): one threshold at the clinic's shares."""
-    shares = adaptation.shares_by_counting(labels, equal.shape[1])
-    here = decision.reweight(equal, np.ones(3), shares)
-    own = np.sort(here[np.arange(len(labels)), labels])
-    least = np.full(3, own[int(ALPHA * (len(own) + 1)) - 1])
-    rules = start._replace(prevalence=np.full(3, 1 / 3), thresholds=least, questions=())  # they are asked as before
-    return lambda others: (decision.reweight(others, np.ones(3), shares), rules)
+    fitted = adaptation.fit_rules(equal, labels, start)
+    here = adaptation.at_shares(equal, fitted.prevalence)[np.arange(len(labels)), labels]
+    least = np.sort(here)[int(ALPHA * (len(here) + 1)) - 1]
+    rules = fitted._replace(thresholds=np.full(3, least))
+    return lambda others: (others, rules)
 
 
 WAYS: dict[str, Callable[[Floats, Whole, Rules], Fitted]] = {
     "shares counted": counted,
-    "**shares counted, thresholds moved** (`adapt`)": adapted,
+    "**shares counted, sets and points fitted** (`adapt`)": adapted,
     "shares and offsets, ridge 3": offsets(3),
     "shares and offsets, ridge 10": offsets(10),
     "shares, offsets and a scale": offsets(10, 30),
     "shares; offset and slope of each question": hierarchical,
-    "shares counted, sets of least ambiguity": at_own_shares,
+    "as `adapt`, one threshold for all sets": least_ambiguous,
 }
 HEADING = (
     *("accuracy", "balanced accuracy", "lesion: sensitivity", "lesion: specificity", "malignant: sensitivity"),

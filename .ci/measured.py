@@ -279,8 +279,7 @@ def adapt() -> str:
         f"Labelled scans drawn by patient, {few_labels.DRAWS} draws: mean ± standard deviation over draws, on the "
         "collection's other patients. Thresholds of the default were set on the other collections; questions are asked "
         f"at a sensitivity of {few_labels.AIM:g}, sets are to hold {1 - few_labels.ALPHA:.0%} of each class. What was "
-        "chosen here: that `adapt` counts shares and moves thresholds, and the ten scans that a bundle's own threshold "
-        "counts for.\n",
+        "chosen here: what `adapt` fits, and the ten positive scans that a bundle's own operating point counts for.\n",
     ]
     heading = ["labelled scans", "fitted", *few_labels.HEADING]
     parts += [f"## {own.name} left out\n\n{table(heading, few_labels.rows_of(own))}" for own in collections]

@@ -79,6 +79,11 @@ def test_a_site_bundle_answers_as_was_measured_and_keeps_the_network(
     }
     assert accuracy[bundle] == pytest.approx(said["figures"]["accuracy"]["before"][0], abs=1e-4)
     assert accuracy[site] > accuracy[bundle] and said["verdict"] == "better"
+    here, thresholds = Classifier(site), after.manifest.thresholds
+    for file in list(gained)[:20]:  # sets do not depend on the prevalence asked for, but on the site's
+        own, other = here.classify(file), Classifier(site, prevalence="screening").classify(file)
+        fitting = {name for name, p in own.probabilities.items() if p >= thresholds[name]}
+        assert set(own.set) == fitting | {own.label} and set(other.set) == fitting | {other.label}
     assert sonoforge("verify", site).code == 0
     one = next(iter(answered))
     there = succeed("classify", one, "--bundle", site).json

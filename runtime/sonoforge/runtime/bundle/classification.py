@@ -164,7 +164,8 @@ class ClassifierManifest(Manifest):
     reference: dict[str, float]  # class shares that the ONNX ``probabilities`` take for granted; 1 in sum
     questions: tuple[Question, ...]  # asked behind the label; none where the classes are of another kind
     alpha: float  # error rate of the conformal sets, for each class; between 0 and 1
-    thresholds: dict[str, float]  # probability, of equally frequent classes, from which a class belongs to the set
+    # Probability from which a class belongs to the set: of equally frequent classes, or at the shares of `site`.
+    thresholds: dict[str, float]
     trust: TailLimits  # of the Mahalanobis distance from the training images
     checks: TrustChecks  # what else an answer is judged by
     quality: dict[str, Band]  # reference range of each image-quality metric of the network's view

@@ -20,7 +20,7 @@ Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 PRIOR = 10.0
-"""Scans of a class that the bundle's own threshold counts for."""
+"""Positive scans that the bundle's own operating point counts for."""
 UNSEEN = 0.5
 """Scans that each class is taken to have had beside those counted (Jeffreys' prior)."""
 LEAST_OF_A_KIND = 5
@@ -29,6 +29,7 @@ DRAWS = 2000
 """Bootstrap draws of whole groups behind an interval."""
 
 _EDGE = 1e-6  # nearest a threshold is taken to 0 or 1
+_ROUNDING = 1e-9
 
 
 class Asked(NamedTuple):
@@ -54,13 +55,15 @@ class Rules(NamedTuple):
 
     Attributes:
         prevalence: (C,) class shares; 1 in sum.
-        thresholds: (C,) probability from which a class belongs to the set.
+        thresholds: (C,) probability, at ``set_shares``, from which a class belongs to the set.
+        set_shares: (C,) class shares at which that is compared.
         alpha: Error rate of the sets, for each class.
         questions: Asked behind the label.
     """
 
     prevalence: Floats
     thresholds: Floats
+    set_shares: Floats
     alpha: float
     questions: tuple[Asked, ...]
 
@@ -104,6 +107,7 @@ def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> R
     return Rules(
         np.array([prevalence[name] for name in manifest.classes]),
         np.array([manifest.thresholds[name] for name in manifest.classes]),
+        np.full(len(manifest.classes), 1 / len(manifest.classes)),
         manifest.alpha,
         questions,
     )
@@ -116,10 +120,17 @@ def scores_of(equal: Floats, question: Asked) -> Floats:
     return found
 
 
+def at_shares(equal: Floats, shares: Floats) -> Floats:
+    """Return the probabilities (N, C) for class shares (C,), by Bayes' theorem."""
+    weighted = equal * shares
+    found: Floats = weighted / weighted.sum(axis=1, keepdims=True)
+    return found
+
+
 def decide_all(equal: Floats, rules: Rules) -> Decided:
     """Answer as `decision.decide_equal` does, for all scans (N, C) and all operating points."""
     labels = (equal * rules.prevalence).argmax(axis=1)
-    sets = equal >= rules.thresholds
+    sets = at_shares(equal, rules.set_shares) >= rules.thresholds
     sets[np.arange(len(equal)), labels] = True
     beyond = tuple(scores_of(equal, question)[:, None] >= question.thresholds for question in rules.questions)
     return Decided(labels, sets, beyond)
@@ -132,47 +143,56 @@ def shares_by_counting(labels: Whole, classes: int) -> Floats:
     return shares
 
 
-def moved(threshold: float, own: float, count: int) -> float:
-    """Move a bundle's threshold towards a clinic's own, on logits; the own one counts n / (n + `PRIOR`).
+def set_thresholds(here: Floats, labels: Whole, alpha: float) -> Floats:
+    """Return the probability (C,) from which each class belongs to the set.
 
-    A threshold of 0, which leaves nothing out, stays.
+    Of a class with enough scans for the level asked, the order statistic of its own with the finite-sample correction
+    (Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92, 2013).  Of one with fewer, the
+    smallest of its own, and no more than what all scans together give: of a class without any, that.
+
+    Args:
+        here: (N, C) probabilities at the clinic's shares, N > 0.
+        labels: (N,) classes.
+        alpha: Error rate.
     """
-    if threshold <= 0:
-        return threshold
-    both = np.clip((threshold, own), _EDGE, 1 - _EDGE)
-    logits = np.log(both / (1 - both))
-    weight = count / (count + PRIOR)
-    return float(1 / (1 + np.exp(-((1 - weight) * logits[0] + weight * logits[1]))))
+    together = _order_statistic(here[np.arange(len(labels)), labels], alpha)
+    thresholds = np.full(here.shape[1], together)
+    for c in np.unique(labels):
+        own = here[labels == c, c]
+        enough = alpha * (len(own) + 1) >= 1 - _ROUNDING
+        thresholds[c] = _order_statistic(own, alpha) if enough else min(together, own.min())
+    return thresholds
 
 
-def _fit_set(threshold: float, scores: Floats, alpha: float) -> float:
-    """Move the threshold of a class by the probabilities (n,) of its own scans.
-
-    The clinic's own is the order statistic with the finite-sample correction (Vovk, Conditional validity of inductive
-    conformal predictors, Machine Learning 92, 2013), the smallest where there are too few.
-    """
-    if not len(scores):
-        return threshold
-    below = int(np.floor(alpha * (len(scores) + 1) + 1e-9)) - 1
-    return moved(threshold, float(np.sort(scores)[max(below, 0)]), len(scores))
+def _order_statistic(values: Floats, alpha: float) -> float:
+    below = int(np.floor(alpha * (len(values) + 1) + _ROUNDING)) - 1
+    return float(np.sort(values)[max(below, 0)])
 
 
 def fit_rules(equal: Floats, labels: Whole, start: Rules) -> Rules:
     """Fit what a bundle decides by to a clinic.
 
     Args:
-        equal: (N, C) probabilities of equally frequent classes for labelled scans.
+        equal: (N, C) probabilities of equally frequent classes for labelled scans, N > 0.
         labels: (N,) their classes.
         start: What the bundle decides by.
     """
-    classes = equal.shape[1]
-    thresholds = [_fit_set(start.thresholds[c], equal[labels == c, c], start.alpha) for c in range(classes)]
+    shares = shares_by_counting(labels, equal.shape[1])
     return Rules(
-        shares_by_counting(labels, classes),
-        np.array(thresholds),
+        shares,
+        set_thresholds(at_shares(equal, shares), labels, start.alpha),
+        shares,
         start.alpha,
         tuple(_fit_question(equal, labels, question) for question in start.questions),
     )
+
+
+def moved(threshold: float, own: float, count: int) -> float:
+    """Move a bundle's threshold towards a clinic's own, on logits; the own one counts n / (n + `PRIOR`)."""
+    both = np.clip((threshold, own), _EDGE, 1 - _EDGE)
+    logits = np.log(both / (1 - both))
+    weight = count / (count + PRIOR)
+    return float(1 / (1 + np.exp(-((1 - weight) * logits[0] + weight * logits[1]))))
 
 
 def can_move(labels: Whole, question: Asked) -> bool:
@@ -187,7 +207,7 @@ def _fit_question(equal: Floats, labels: Whole, question: Asked) -> Asked:
         return question
     scores = np.sort(scores_of(equal, question)[question.positive[labels]])
     # The largest threshold that a share ``aim`` of the positive scans reaches.
-    own = scores[np.floor((1 - question.aims) * len(scores) + 1e-9).astype(int)]
+    own = scores[np.floor((1 - question.aims) * len(scores) + _ROUNDING).astype(int)]
     pairs = zip(question.thresholds.tolist(), own.tolist(), strict=True)
     return question._replace(thresholds=np.array([moved(*pair, len(scores)) for pair in pairs]))
 

@@ -170,9 +170,8 @@ def decide_equal(probabilities: Mapping[str, float], manifest: ClassifierManifes
     equal = dict.fromkeys(manifest.classes, 1.0)
     here = reweighted(probabilities, equal, clinic.prevalence)
     label = max(here, key=here.__getitem__)
-    fitting = tuple(
-        name for name in manifest.classes if name == label or probabilities[name] >= manifest.thresholds[name]
-    )
+    fits = reweighted(probabilities, equal, manifest.site.prevalence) if manifest.site else probabilities
+    fitting = tuple(name for name in manifest.classes if name == label or fits[name] >= manifest.thresholds[name])
     findings = {
         question.name: Finding(
             _among(here, question),

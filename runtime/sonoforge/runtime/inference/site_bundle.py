@@ -45,14 +45,14 @@ def site_manifest(
         _question(record, question, beyond, labels) if question.name in moved else record
         for record, question, beyond in zip(original["questions"], rules.questions, crossed.beyond, strict=True)
     ]
-    before = Rules(np.full(len(classes), 1 / len(classes)), rules.thresholds, rules.alpha, ())
+    equal = np.full(len(classes), 1 / len(classes))
     raw["site"] = {
         "prevalence": dict(zip(classes, rules.prevalence.tolist(), strict=True)),
         "scans": {name: int((labels == i).sum()) for i, name in enumerate(classes)},
         "groups": len(np.unique(groups)),
         "moved": moved,
-        "golden": golden_labels(bundle, rules),
-        "golden_before": golden_labels(bundle, before),
+        "golden": golden_labels(bundle, rules.prevalence),
+        "golden_before": golden_labels(bundle, equal),
         "created": datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds"),
         "manifest_sha256": bundle.manifest_sha256,
         "original": original,
@@ -61,10 +61,10 @@ def site_manifest(
     return raw
 
 
-def golden_labels(bundle: Bundle[ClassifierManifest], rules: Rules) -> list[str]:
-    """Return the label of each golden image."""
+def golden_labels(bundle: Bundle[ClassifierManifest], shares: Floats) -> list[str]:
+    """Return the label of each golden image at class shares (C,)."""
     reference = np.array([bundle.manifest.reference[name] for name in bundle.classes])
-    labels = (bundle.golden()["probabilities"] / reference * rules.prevalence).argmax(axis=1)
+    labels = (bundle.golden()["probabilities"] / reference * shares).argmax(axis=1)
     return [bundle.classes[label] for label in labels]
 
 

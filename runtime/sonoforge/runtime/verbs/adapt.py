@@ -1,6 +1,6 @@
 """``sonoforge adapt``: fit what a bundle decides by to one clinic, on a few labelled scans of it, offline.
 
-Answers the scans with the bundle; counts class shares and moves the thresholds of sets and operating points towards the
+Answers the scans with the bundle; counts class shares, fits sets at these, and moves operating points towards the
 clinic's own (`inference.adaptation`); measures on each patient's scans what was fitted on all others; and writes a
 *site bundle*: the same files to the byte, and a manifest whose key ``site`` says what it was adapted to.
 
@@ -9,7 +9,8 @@ JSON (``--json``):
 * ``bundle``, ``site_bundle``: the original and what was written, null where nothing was;
 * ``scans``: ``{class: number}``; ``groups``; ``unlabelled``: files without a class, which are not used;
 * ``failed``: entries of files that could not be answered;
-* ``prevalence``: ``{class: share}``; ``thresholds``: ``{class: [before, after]}``; ``points``: ``{question: [before,
+* ``prevalence``: ``{class: share}``; ``thresholds``: ``{class: [before, after]}``, of sets: before of
+  probabilities of equally frequent classes, after at the site's shares; ``points``: ``{question: [before,
   after]}`` at the sensitivity asked for;
 * ``figures``: ``{figure: {"before", "after", "change": [value, low, high]}}``, by patient-wise cross-validation;
 * ``verdict``: ``better``, ``not told apart`` or ``worse``, by accuracy; ``more_scans``: roughly how many more would
