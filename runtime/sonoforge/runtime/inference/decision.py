@@ -3,11 +3,13 @@
 A network answers for a clinic with the class shares that its training took for granted: the bundle's *reference*.
 Where those differ, Bayes' theorem gives the probabilities for another clinic, as long as each class looks the same in
 both (label shift; Saerens, Latinne, Decaestecker, Adjusting the outputs of a classifier to new a priori probabilities,
-Neural Computation 14(1), 2002, section 2).  Without a word about the clinic, all classes count as equally frequent.
+Neural Computation 14(1), 2002, section 2).  Without a word about the clinic, all classes count as equally frequent,
+or as frequent as at the site that the bundle was adapted to.
 
 Operating points and prediction sets compare how well a scan fits each class, so that neither depends on prevalence: a
 set holds a scan's class as often as it says *within each class*, however frequent the class is (Vovk, Conditional
-validity of inductive conformal predictors, Machine Learning 92, 2013).
+validity of inductive conformal predictors, Machine Learning 92, 2013).  The sets of a bundle that was
+adapted to a site (`adaptation`) compare probabilities at that site's shares, whichever prevalence is asked for.
 """
 
 from __future__ import annotations
