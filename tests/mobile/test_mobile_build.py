@@ -21,6 +21,7 @@ from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.quality_metrics import METRICS
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.decision import AtClinic
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_the_app_crops_and_abstains_as_the_bundle_says_or_as_it_is_told(tmp_path
     both = {"crop": "auto", "abstain": True, "told": "file=model.onnx; crop=auto; abstain=yes"}
     assert settings(plain) == neither
     assert settings(cropping) == both
-    assert settings(plain, crop="auto", abstain=True) == both
+    assert settings(plain, crop="auto", asked=AtClinic(abstain=True)) == both
     assert settings(cropping, crop="none") == {**both, "crop": "none", "told": both["told"].replace("auto", "none")}
 
 

@@ -46,11 +46,12 @@ function reweighted(probabilities, found, to) {
  *   Probabilities at the clinic's prevalence; the most probable class; it and the classes that cannot be ruled out; the
  *   answer to each of the bundle's questions.
  */
-export function decide(probabilities, { classes, decision, conformal }, { prevalence, sensitivity }) {
+export function decide(probabilities, { classes, decision, conformal, site }, { prevalence, sensitivity }) {
   const alike = Object.fromEntries(classes.map((name) => [name, 1]));
   const said = Object.fromEntries(classes.map((name, i) => [name, probabilities[i]]));
   const equal = reweighted(said, decision.reference, alike);
   const here = reweighted(equal, alike, prevalence);
+  const fits = site ? reweighted(equal, alike, site.prevalence) : equal; // its sets were fitted at its own shares
   const label = classes.reduce((best, name) => (here[name] > here[best] ? name : best));
   const answered = decision.questions.map((question) => {
     const { threshold } = operatingPoint(question, sensitivity);
@@ -59,7 +60,7 @@ export function decide(probabilities, { classes, decision, conformal }, { preval
   return {
     probabilities: here,
     label,
-    set: classes.filter((name) => name === label || equal[name] >= conformal.thresholds[name]),
+    set: classes.filter((name) => name === label || fits[name] >= conformal.thresholds[name]),
     findings: Object.fromEntries(answered),
   };
 }

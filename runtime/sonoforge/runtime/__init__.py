@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from sonoforge.runtime.explanations.overlay import draw as draw_overlay
     from sonoforge.runtime.images.limits import ImageError
     from sonoforge.runtime.inference.classifier import Classifier
+    from sonoforge.runtime.inference.decision import AtClinic
     from sonoforge.runtime.inference.generator import Generator
     from sonoforge.runtime.inference.result import Result
 
 __all__ = [
+    "AtClinic",
     "Bundle",
     "Classifier",
     "Generator",
@@ -31,6 +33,7 @@ __all__ = [
 
 # Module of each public name, and its name there; none for the module itself.
 _MODULES = {
+    "AtClinic": ("inference.decision", "AtClinic"),
     "Bundle": ("bundle.reader", "Bundle"),
     "Classifier": ("inference.classifier", "Classifier"),
     "Generator": ("inference.generator", "Generator"),

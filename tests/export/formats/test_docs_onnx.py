@@ -21,6 +21,7 @@ from sonoforge.export.formats.ort import to_ort
 from sonoforge.export.formats.preprocessing_graph import with_preprocessing
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.result import Result
 
 PREPROCESSING = open_bundle().manifest.preprocessing
@@ -88,7 +89,7 @@ def test_the_page_s_lines_answer_as_the_classifier_does(folder: Path, monkeypatc
     exec(compile(code, "onnx.md", "exec"), names)
     shares = "normal=.6,benign=.3,malignant=.1"
     prevalence = {"normal": 0.6, "benign": 0.3, "malignant": 0.1}
-    usual, told = Classifier(), Classifier(prevalence=shares, sensitivity=0.8)
+    usual, told = Classifier(), Classifier(asked=AtClinic(shares, 0.8))
     for seed in range(4):
         pixels = scan(seed, 300, 200)
         raw = usual.predict(PREPROCESSING.resize(Image.fromarray(pixels).convert("RGB"))[None])["probabilities"][

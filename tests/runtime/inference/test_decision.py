@@ -12,7 +12,7 @@ from program import refused, sonoforge, succeed
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.decision import PRESETS, answers_in_words, decide, read_clinic, reweighted
+from sonoforge.runtime.inference.decision import PRESETS, AtClinic, answers_in_words, decide, read_clinic, reweighted
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_command_answers_for_the_clinic_and_does_not_continue_a_file_of_anot
         "sensitivity": 0.9,
     }
     (entry,) = done.json["results"]
-    expected = Classifier(folder, prevalence="normal=.8,benign=.1,malignant=.1", sensitivity=0.9)
+    expected = Classifier(folder, asked=AtClinic("normal=.8,benign=.1,malignant=.1", 0.9))
     assert entry["probabilities"] == pytest.approx(expected.classify(tmp_path / "scan.png").probabilities)
     head, row = (line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines())
     cells = dict(zip(head, row, strict=True))

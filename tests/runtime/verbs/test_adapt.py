@@ -14,6 +14,7 @@ import bundle_factory as factory
 from program import refused, sonoforge, succeed
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.decision import AtClinic
 
 SCANS = 90
 
@@ -81,7 +82,7 @@ def test_a_site_bundle_answers_as_was_measured_and_keeps_the_network(
     assert accuracy[site] > accuracy[bundle] and said["verdict"] == "better"
     here, thresholds = Classifier(site), after.manifest.thresholds
     for file in list(gained)[:20]:  # sets do not depend on the prevalence asked for, but on the site's
-        own, other = here.classify(file), Classifier(site, prevalence="screening").classify(file)
+        own, other = here.classify(file), Classifier(site, asked=AtClinic("screening")).classify(file)
         fitting = {name for name, p in own.probabilities.items() if p >= thresholds[name]}
         assert set(own.set) == fitting | {own.label} and set(other.set) == fitting | {other.label}
     assert sonoforge("verify", site).code == 0

@@ -9,6 +9,7 @@ from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.decision import AtClinic
 
 
 class App(NamedTuple):
@@ -34,9 +35,7 @@ def open_app(app: AppSettings, path: str) -> App:
         bundle,
         file=app.file,
         crop=crop,
-        abstain=app.abstain,
-        prevalence=app.prevalence,
-        sensitivity=app.sensitivity,
+        asked=AtClinic(app.prevalence, app.sensitivity, app.abstain),
     )
     generator = open_bundle(app.generator, GeneratorManifest) if app.generator else None
     archive = Path(app.onnxruntime_web) if app.onnxruntime_web else None

@@ -87,8 +87,8 @@ class AnswerTable:
             log.error("%-*s  %s", self._widths[0], name, printable(message))
 
     def end(self) -> None:
-        """Say for which clinic the answers are."""
-        for sentence in self._about if self._begun else ():
+        """Say for which clinic the answers are, if there are any."""
+        for sentence in self._about if self._counts["ok"] else ():
             say("%s", sentence)
 
     def summary(self) -> dict[str, Any]:

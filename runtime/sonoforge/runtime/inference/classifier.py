@@ -24,7 +24,7 @@ from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.repeats import take_fingerprint
 from sonoforge.runtime.images.scan_kind import ScanKind, name_kind
 from sonoforge.runtime.inference import trust
-from sonoforge.runtime.inference.decision import SENSITIVITY, decide, read_clinic
+from sonoforge.runtime.inference.decision import AtClinic, decide, read_clinic
 from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.training_distance import mahalanobis_distances, neighbour_distances, read_references
@@ -67,10 +67,7 @@ class Classifier:
         file: str = ClassifierManifest.model,
         provider: str = CPU,
         crop: str | None = None,
-        abstain: bool = False,
-        *,
-        prevalence: str = "",
-        sensitivity: float = SENSITIVITY,
+        asked: AtClinic | None = None,
     ) -> None:
         """Open the bundle and load its model.
 
@@ -82,10 +79,7 @@ class Classifier:
                 and the limits of trust were set with ``model.onnx``; the gate of the export bounds the difference.
             provider: onnxruntime's execution provider.
             crop: Row of `preprocessing.CROPS`; None for what the bundle's training did.  Another one is warned of.
-            abstain: Abstain by the bundle's policy, which may do so unasked.
-            prevalence: Share of each class where the answers are used, ``normal=.6,benign=.3,malignant=.1``, or one of
-                `decision.PRESETS`; empty: all classes are equally frequent.
-            sensitivity: That the bundle's questions are asked at.
+            asked: Prevalence, sensitivity and abstention where the answers are used; None for the defaults.
 
         Raises:
             SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or there is no such
@@ -104,8 +98,9 @@ class Classifier:
             )
         self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
         self._reference, self._neighbours = read_references(self.bundle)
-        self.abstains = abstain or manifest.checks.policy.always
-        self.clinic = read_clinic(prevalence, sensitivity, manifest)
+        asked = asked or AtClinic()
+        self.abstains = asked.abstain or manifest.checks.policy.always
+        self.clinic = read_clinic(asked.prevalence, asked.sensitivity, manifest)
         self.file = file
         self.model = {**manifest.identity, "sha256": manifest.files[file].sha256}
 

@@ -83,6 +83,21 @@ class Clinic(NamedTuple):
         return self._asdict()
 
 
+class AtClinic(NamedTuple):
+    """What a clinic asks of a classifier.
+
+    Attributes:
+        prevalence: Share of each class among its scans, ``normal=.6,benign=.3,malignant=.1``, or one of `PRESETS`;
+            empty: what the bundle was adapted to, else all classes are equally frequent.
+        sensitivity: That the bundle's questions are asked at; one that it has operating points for.
+        abstain: Abstain by the bundle's policy, which may do so unasked.
+    """
+
+    prevalence: str = ""
+    sensitivity: float = SENSITIVITY
+    abstain: bool = False
+
+
 def read_clinic(prevalence: str, sensitivity: float, manifest: ClassifierManifest) -> Clinic:
     """Read the options ``--prevalence`` and ``--sensitivity``.
 

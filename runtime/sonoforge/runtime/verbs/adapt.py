@@ -42,6 +42,7 @@ from sonoforge.runtime.inference import adaptation
 from sonoforge.runtime.inference.adaptation import Compared, Floats, Whole
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.clips import answer_file
+from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.inference.site_bundle import in_rows, record_of, site_manifest, write_site_bundle
 from sonoforge.runtime.notice import NOTICE
@@ -69,7 +70,7 @@ def main(config: AdaptConfig) -> Outcome:
     folder = Path(config.out)
     if folder.exists():
         raise SonoforgeError(f"--out: found {folder}, expected a new folder; name another or remove it")
-    classifier = Classifier(config.bundle or None, config.threads, sensitivity=config.sensitivity)
+    classifier = Classifier(config.bundle or None, config.threads, asked=AtClinic(sensitivity=config.sensitivity))
     bundle = classifier.bundle
     if bundle.manifest.site:
         raise SonoforgeError(f"{bundle.path}: found a bundle adapted to a site, expected the original; adapt that one")

@@ -52,6 +52,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words, whole_files
 from sonoforge.runtime.inference import prevalence
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import ClassifyConfig
@@ -71,9 +72,7 @@ def main(config: ClassifyConfig) -> Outcome:
         config.file,
         config.provider,
         crop,
-        abstain=config.abstain,
-        prevalence=config.prevalence,
-        sensitivity=config.sensitivity,
+        AtClinic(config.prevalence, config.sensitivity, config.abstain),
     )
     found = expand(config.paths, config.recursive, generated=False)
     page = None
