@@ -13,7 +13,7 @@ from sonoforge.training.phantom.dataset import generate_phantom_set, write_phant
 
 FAST = ["--features", "pixels", "--repeats", "5", "--device", "cpu"]
 ONE = [*FAST, "--metrics", "kid", "--plots", "pca"]
-REAL, HELD_OUT, FAKES, COPIES = 44, 40, 24, 12
+REAL, HELD_OUT, FAKES, COPIES = 44, 44, 30, 18
 
 
 def evaluate(*arguments: object) -> dict[str, Any]:

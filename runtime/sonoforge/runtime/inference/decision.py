@@ -86,6 +86,12 @@ class Clinic(NamedTuple):
 class AtClinic(NamedTuple):
     """What a clinic asks of a classifier.
 
+    Example:
+        >>> from sonoforge.runtime import AtClinic, Classifier
+        >>> classifier = Classifier(asked=AtClinic("normal=.6,benign=.3,malignant=.1", sensitivity=0.9))
+        >>> classifier.clinic.prevalence["normal"]
+        0.6
+
     Attributes:
         prevalence: Share of each class among its scans, ``normal=.6,benign=.3,malignant=.1``, or one of `PRESETS`;
             empty: what the bundle was adapted to, else all classes are equally frequent.
