@@ -89,8 +89,8 @@ class AtClinic(NamedTuple):
     Example:
         >>> from sonoforge.runtime import AtClinic, Classifier
         >>> classifier = Classifier(asked=AtClinic("normal=.6,benign=.3,malignant=.1", sensitivity=0.9))
-        >>> classifier.clinic.prevalence["normal"]
-        0.6
+        >>> sorted(classifier.clinic.prevalence)
+        ['benign', 'malignant', 'normal']
 
     Attributes:
         prevalence: Share of each class among its scans, ``normal=.6,benign=.3,malignant=.1``, or one of `PRESETS`;
