@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from program import refused, succeed
 from scans import write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.external.collections import read_meanings
+from sonoforge.training.external.figures import Answers, at_own_shares
 
 CLASSES = ("normal", "benign", "malignant")
 
@@ -130,3 +132,18 @@ def test_meanings_come_in_the_order_of_the_classes() -> None:
     assert list(meanings.items()) == [("Normal", ("normal",)), ("lesion", ("benign", "malignant"))]
     with pytest.raises(SonoforgeError, match="'tumour' and 'Benign' both to mean benign"):
         read_meanings(("tumour=benign+malignant",), ("Benign", "tumour"), CLASSES)
+
+
+def test_calibration_is_judged_at_the_collection_s_own_shares() -> None:
+    """Answers that are right at equal shares and, by Bayes' theorem, at 9 to 1; merged classes add up first."""
+    given = Answers(
+        arm="bundle", protocol="single", seed=0, files=tuple("abcdefghij"), groups=np.arange(10),
+        folds=np.zeros(10, int),
+        labels=np.array([0] * 9 + [1]), probabilities=np.tile([0.5, 0.25, 0.25], (10, 1)), name="x",
+        sets=np.ones((10, 3), bool), causes=((),) * 10,
+    )  # fmt: skip
+    merged = np.array([[1.0, 0], [0, 1], [0, 1]])  # the second label means two classes: 2/3 of equal shares
+    odds = (0.5 / 0.5) * (0.9 / 0.1) * ((2 / 3) / (1 / 3))
+    assert at_own_shares(given, merged)[:, 0] == pytest.approx(odds / (1 + odds))
+    told = dataclasses.replace(given, prevalence=(0.9, 0.05, 0.05))
+    assert at_own_shares(told, merged)[:, 0] == pytest.approx(0.5), "the answers were for these shares already"

@@ -13,6 +13,7 @@ from sonoforge.runtime.inference.trust import Cause
 from sonoforge.training.external.collections import Meanings
 from sonoforge.training.statistics.calibration import brier_score, expected_calibration_errors
 from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity
+from sonoforge.training.statistics.decision import reweight
 from sonoforge.training.statistics.flagged import compare_flagged
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
@@ -31,6 +32,7 @@ class Answers(Predictions):
     name: str  # of the collection
     sets: NDArray[np.bool_]  # (N, C) the classes that cannot be ruled out
     causes: tuple[tuple[Cause, ...], ...]  # (N,) why not to use the answer
+    prevalence: tuple[float, ...] = ()  # (C,) class shares that the answers are for; none: equal ones
 
     def reordered(self, order: Labels) -> Self:
         """Return the answers to the images at these indices."""
@@ -43,7 +45,8 @@ class ExternalFigures(TypedDict):
 
     ``answers`` names the columns of ``confusion``: the labels, then the bundle's classes that no label means, which are
     never right here.  ``coverage`` is that of the bundle's prediction sets, by label.  ``sensitivity_at`` is by label;
-    each threshold was chosen on the other half of these images, by whole groups.
+    each threshold was chosen on the other half of these images, by whole groups.  ``ece`` and ``brier`` are of the
+    probabilities for the label shares of these images, which ``--prevalence`` would give.
     """
 
     name: str
@@ -107,6 +110,18 @@ class Validation(TypedDict):
     notice: str
 
 
+def at_own_shares(given: Answers, columns: Floats) -> Floats:
+    """Return the labels' probabilities (N, K) for the label shares of these images, which calibration is judged at.
+
+    Args:
+        given: The bundle's answers.
+        columns: (C, K) sums that give the labels' probabilities, see `collapse`.
+    """
+    found = np.array(given.prevalence or [1 / len(columns)] * len(columns)) @ columns
+    counts = np.bincount(given.labels, minlength=columns.shape[1])
+    return reweight(given.probabilities @ columns, found, np.maximum(counts, 0.5) / len(given.labels))
+
+
 def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> ExternalFigures:
     """Compute the figures of one collection.
 
@@ -117,6 +132,7 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
     """
     columns, names = collapse(meanings, classes)
     probabilities = given.probabilities @ columns
+    own = at_own_shares(given, columns)
     part = replace(given, probabilities=probabilities)
     labels, groups, right = part.labels, part.groups, part.predicted == part.labels
     counts = np.bincount(labels, minlength=len(meanings))
@@ -138,13 +154,13 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
             for name in classes_of_interest(names[: len(meanings)])
             if 0 < counts[names.index(name)] < len(labels)
         },
-        ece=group_bootstrap(expected_calibration_errors, labels, probabilities, groups),
-        brier=brier_score(labels, probabilities),
+        ece=group_bootstrap(expected_calibration_errors, labels, own, groups),
+        brier=brier_score(labels, own),
         coverage={names[i]: wilson_by_group(covered[labels == i], groups[labels == i]) for i in shown},
         mean_set_size=float(given.sets.sum(axis=1).mean()),
         flags=_flags(given, ~right),
         devices=[
-            describe_source(("device", name), part, np.array(given.devices) == name, names, (probabilities, covered))
+            describe_source(("device", name), part, np.array(given.devices) == name, names, (own, covered))
             for name in sorted(set(given.devices) - {""})
         ],
     )

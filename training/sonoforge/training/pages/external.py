@@ -16,7 +16,7 @@ from sklearn.metrics import roc_curve
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.external.collections import Meanings, name_meaning
-from sonoforge.training.external.figures import Answers, Collection, Robustness, Validation, collapse
+from sonoforge.training.external.figures import Answers, Collection, Robustness, Validation, at_own_shares, collapse
 from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.pages import blocks, charts
 from sonoforge.training.pages.embedding import embed
@@ -205,7 +205,8 @@ def _charts(figures: Collection, own: Answered) -> Iterator[blocks.Figure]:
     if curves:
         drawn = _draw_roc(curves, figures["name"])
         yield blocks.Figure("How well two classes are told apart", TEXTS["curves"], drawn)
-    bins = reliability(own.answers.labels, own.probabilities, own.answers.groups)
+    columns, _ = collapse(own.meanings, own.classes)
+    bins = reliability(own.answers.labels, at_own_shares(own.answers, columns), own.answers.groups)
     yield blocks.Figure(
         "Can the probability be believed?",
         TEXTS["reliability"].format(ece=blocks.area(figures["ece"]), brier=number(figures["brier"])),

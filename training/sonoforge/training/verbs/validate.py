@@ -133,6 +133,7 @@ def _answer(classifier: Classifier, cache: ImageCache, chosen: NDArray[np.int64]
         probabilities=np.array([[row.probabilities[name] for name in classes] for row in rows]),
         sets=np.array([[name in row.set for name in classes] for row in rows]),
         causes=tuple(row.trust.causes for row in rows),
+        prevalence=tuple(classifier.clinic.prevalence[name] for name in classes),
     )
 
 

@@ -24,7 +24,7 @@ def log_collection(figures: Collection) -> None:
             first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
             say("LEFT OUT: %d images %s: %s", len(left_out), why, first)
     accuracy, ece, size = share_text(figures["accuracy"]), interval_text(figures["ece"]), figures["mean_set_size"]
-    say("accuracy %s, ECE of the probabilities %s, %.2f classes in a set", accuracy, ece, size)
+    say("accuracy %s, ECE at these shares of labels %s, %.2f classes in a set", accuracy, ece, size)
     for table in (*label_tables(figures), *area_tables(figures), *flag_tables(figures)):
         say("%s", table_text(table))
     found = figures["robustness"]
