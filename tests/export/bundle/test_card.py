@@ -131,7 +131,8 @@ CHECKS = [
     Check(always, lambda f: f"Measured on the {f.judged} held-out images of the section above."),
     Check(always, lambda f: "Nothing of " + (
         "a fold was used for the answers to it: temperature, class shares and thresholds are those of the other folds."
-        if f.cross_validated else "one half of them was used for the answers to it: temperature, class shares and "
+        if (f.cross_validated or f.figures.get("folds", 1) > 1)
+        else "one half of them was used for the answers to it: temperature, class shares and "
         "thresholds are those of the other half.")),
     Check(always, lambda f: "The last two columns are told the class shares of the row's own images."),
     Check(always, lambda f: r"`--abstain` withholds labels less probable than [01]\.\d+: chosen on these images so "
