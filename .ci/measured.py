@@ -265,7 +265,7 @@ def decisions() -> str:
             "Nothing of a collection was used for its row but its class shares, where it says so.\n",
             table(heading, rows),
             "## The questions\n",
-            "Thresholds chosen on the other collections, each counting alike; all images together.\n",
+            "Thresholds chosen on the other collections, none counting more than 100 images; all images together.\n",
             table(["question", "asked at a sensitivity of", "sensitivity", "specificity"], asked),
         ]
     )

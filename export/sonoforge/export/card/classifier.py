@@ -85,20 +85,11 @@ def _decision(record: ModelRecord) -> list[str]:
     decision, measured = record.decision, record.evaluation["decision"]
     reference = ", ".join(f"{name} {share:.1%}" for name, share in decision["reference"].items())
     if len(measured) > 1 and record.evaluation["protocol"] == LEAVE_ONE_OUT:
-        apart = (
-            "Nothing of a collection was used for its own row: temperature, class shares and thresholds are those of "
-        )
-        apart += "the other collections."
+        apart, others = "a collection was used for its own row", "other collections"
     elif record.evaluation["folds"] > 1:
-        apart = (
-            "Nothing of a fold was used for the answers to it: temperature, class shares and thresholds are those of "
-        )
-        apart += "the other folds."
+        apart, others = "a fold was used for the answers to it", "other folds"
     else:
-        apart = (
-            "Nothing of one half of them was used for the answers to it: temperature, class shares and thresholds are "
-        )
-        apart += "those of the other half."
+        apart, others = "one half of them was used for the answers to it", "other half"
     lacking = [
         f"of {where}, which has no {name} images, {figures['called'][name]:.0%} are called {name}"
         for where, figures in measured.items()
@@ -122,8 +113,9 @@ def _decision(record: ModelRecord) -> list[str]:
         "itself takes these shares for granted, and its probabilities are divided by them: "
         f"{reference}. Class shares change probabilities and labels; prediction sets and questions hold within each "
         "class, however frequent it is.",
-        f"Measured on the {record.evaluation['images']} held-out images of the section above. {apart} The last two "
-        "columns are told the class shares of the row's own images.",
+        f"Measured on the {record.evaluation['images']} held-out images of the section above. Nothing of {apart}: "
+        f"temperature, class shares and thresholds are those of the {others}. The last two columns are told the class "
+        "shares of the row's own images.",
         _decision_table(record.classes, measured),
         f"`--abstain` withholds labels less probable than {policy['least_probability']:.3f}: chosen on these images so "
         f"that of those kept at most {policy['error']:.0%} are wrong, each class counting alike.",

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.inference.adaptation import at_shares
 from sonoforge.training.statistics.calibration import (
     cross_fitted_temperature,
     expected_calibration_error,
@@ -135,9 +136,7 @@ def reference_shares(labels: Labels, repeats: Floats) -> Floats:
 
 def reweight(probabilities: Floats, found: Floats, to: Floats) -> Floats:
     """Return probabilities (N, C) for other class shares (C,), by Bayes' theorem."""
-    weighted: Floats = probabilities * (to / found)
-    weighted /= weighted.sum(axis=1, keepdims=True)
-    return weighted
+    return at_shares(probabilities, to / found)
 
 
 def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
@@ -189,7 +188,7 @@ def threshold_for(aim: float, scores: Floats, weights: Floats) -> float:
 
 
 def choose_points(asked: Asked, collections: Sequence[str], parts: Labels) -> list[PointRecord]:
-    """Choose operating points on all images, each collection counting alike, and measure them fold by fold."""
+    """Choose operating points on all images, weighted by `collection_weights`, and measure them fold by fold."""
     positive, negative = asked.about & asked.positive, asked.about & ~asked.positive
 
     def choose(aim: float, chosen: NDArray[np.bool_]) -> float:
