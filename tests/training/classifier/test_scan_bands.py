@@ -11,7 +11,7 @@ from PIL import Image
 import bundle_factory as factory
 from sonoforge.runtime.images import quality_table, scan_metrics
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.crossval.final_model import scan_bands
+from sonoforge.training.crossval.final_model import quality_reference, scan_bands
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 
@@ -30,3 +30,15 @@ def test_the_bands_are_percentiles_of_the_files_own_pixels(tmp_path: Path) -> No
     for name, band in found["bands"].items():
         values = [scan_metrics.measure(one)[name] for one in levels]
         assert [band["low"], band["high"]] == pytest.approx(np.percentile(values, (5, 95)).tolist())
+
+
+@pytest.mark.parametrize(("side", "least"), [(300, 2 / 3 * 64), (50, 50), (40, 40)])
+def test_a_picture_has_few_pixels_below_what_the_network_reads_and_below_the_training_images(
+    tmp_path: Path, side: int, least: float
+) -> None:
+    for number in range(4):
+        folder = tmp_path / "data" / ("even", "odd")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(factory.scan(number, side + 20, side)).save(folder / f"{number}.png")
+    cache = open_cache(read_dataset(tmp_path / "data"), 64, folder=tmp_path / "cache")
+    assert quality_reference(cache, np.arange(4))[0]["resolution"]["low"] == pytest.approx(min(least, 2 / 3 * 64))

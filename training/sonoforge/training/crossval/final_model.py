@@ -67,6 +67,7 @@ from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
 _ASKED = 40  # images, as `LEAST_KNOWN` was measured with
 _MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
+_LEAST_SIDE = 2 / 3  # of the network's view: below it, enlarging changes one label in ten (``runtime/docs/quality.md``)
 
 
 class ScanBands(TypedDict):
@@ -182,13 +183,18 @@ def kind_of(cache: ImageCache, indices: NDArray[np.int64]) -> str:
 
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[dict[str, QualityRange], float]:
-    """1st and 99th percentile of every image-quality metric over the training images; their largest ``saturated``."""
+    """1st and 99th percentile of every image-quality metric over the training images; their largest ``saturated``.
+
+    The resolution is low only where it is also below `_LEAST_SIDE` of what the network reads: of pixels that the view
+    averages away, none is missed.
+    """
     sizes = cache.boxes[:, 2:] - cache.boxes[:, :2]
     rows = [image_quality.measure(cache.images[i], int(sizes[i][0]), int(sizes[i][1])) for i in indices]
     ranges = {}
     for name in rows[0]:
         low, high = np.percentile([row[name] for row in rows], (1, 99)).tolist()
         ranges[name] = QualityRange(low=low, high=high)
+    ranges["resolution"]["low"] = min(ranges["resolution"]["low"], _LEAST_SIDE * cache.images.shape[1])
     return ranges, max(row["saturated"] for row in rows)
 
 
