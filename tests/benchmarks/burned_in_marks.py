@@ -4,8 +4,9 @@
 
 DATA holds the folders BUSI, BUS-BRA and BrEaST.  First, marks are drawn into BrEaST's scans, which have none
 (Pawlowska et al. removed them): calipers round the lesion, a label, a body mark, half of them packed as JPEG.  Second,
-every scan is searched as it is; what is found in BrEaST is invented.  ``--sheet`` draws 40 scans of BUS-BRA with what
-was found, to look at.
+icons of several shapes, as high as a line of text or higher, are drawn into all scans of the three sets, every second
+one shrunk to 256 pixels.  Third, every scan is searched as it is; what is found in BrEaST is invented.  ``--sheet``
+draws 40 scans of BUS-BRA with what was found, to look at.
 """
 
 from __future__ import annotations
@@ -59,6 +60,28 @@ def planted(files: list[Path]) -> None:
     print(f"  {per_scan} scans ({per_scan / n:.3f}); labels {labels} ({labels / n:.3f}); body marks {body_marks}")
 
 
+def icons(folder: Path) -> None:
+    """Print what drawn body marks are called."""
+    called: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for number, file in enumerate(scans(folder)):
+        rng = np.random.default_rng(number)
+        picture = Image.open(file).convert("L")
+        if number % 2:
+            picture.thumbnail((256, 256))
+        low = number % 4 < 2
+        box = plant.icon(
+            picture, plant.ICONS[number % 6], int(rng.integers(18, 37) if low else rng.integers(37, 90)), rng
+        )
+        if rng.random() < 0.5:
+            picture = plant.as_jpeg(picture, int(rng.integers(80, 96)))
+        kinds = {mark.kind for mark in find_marks(picture).marks if _inside(mark.box, box)}
+        word = "text" if "text" in kinds else "body mark" if "body mark" in kinds else "other"
+        called["18 to 36 pixels high" if low else "37 to 89 pixels high"][word if kinds else "nothing"] += 1
+    for height, words in sorted(called.items()):
+        shares = ", ".join(f"{word} {count / words.total():.3f}" for word, count in words.most_common())
+        print(f"{folder.name}: icons {height}, {words.total()}: called {shares}")
+
+
 def _inside(found: plant.Box, true: plant.Box) -> bool:
     """Whether the middle of what was found lies in what was drawn."""
     x, y = (found[0] + found[2]) / 2, (found[1] + found[3]) / 2
@@ -103,6 +126,8 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
     planted([f for f in scans(arguments.data / "BrEaST") if f.parent.name != "normal"])
+    for name in ("BUSI", "BUS-BRA", "BrEaST"):
+        icons(arguments.data / name)
     for name in ("BrEaST", "BUSI"):
         as_they_are(arguments.data / name)
     found = as_they_are(arguments.data / "BUS-BRA")

@@ -88,6 +88,58 @@ def body_mark(scan: Image.Image, rng: np.random.Generator) -> Box:
     return left, top, left + side + 1, top + side + 1
 
 
+ICONS = ("circle", "cross", "rings", "tail", "pair", "chest")
+
+
+def icon(scan: Image.Image, shape: str, height: int, rng: np.random.Generator) -> Box:
+    """Draw a body mark of one of `ICONS` with the bar of the probe into a lower corner, at times smoothed.
+
+    Returns its box.
+    """
+    fine = 4 if rng.random() < 0.6 else 1
+    width = {"tail": int(1.25 * height), "pair": 2 * height, "chest": 2 * height}.get(shape, height)
+    layer = Image.new("L", ((width + 2) * fine, (height + 2) * fine))
+    draw, side, ink = ImageDraw.Draw(layer), height * fine, int(rng.integers(170, 256))
+    stroke = fine * (int(rng.integers(1, 3)) if height > 28 else 1)
+
+    def ring(x: float, y: float, radius: float) -> None:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=ink, width=stroke)
+
+    def line(*ends: float) -> None:
+        draw.line(tuple(fine + end * side for end in ends), fill=ink, width=stroke)
+
+    radius = side / 2
+    x, y = fine + radius + (side // 4 if shape == "tail" else 0), fine + radius
+    if shape == "chest":
+        for ends in ((0.2, 0, 0, 1), (1.8, 0, 2, 1), (0.2, 0, 1.8, 0)):
+            line(*ends)
+        for left in (0.2, 1.04):
+            arc = (fine + left * side, fine + 0.25 * side, fine + (left + 0.76) * side, fine + side - 1)
+            draw.arc(arc, 0, 180, fill=ink, width=stroke)
+    else:
+        for centre in (x, x + side) if shape == "pair" else (x,):
+            ring(centre, y, radius - 0.5)
+            if shape != "cross":
+                ring(centre, y, max(1.5 * fine, 0.09 * side))
+    if shape == "cross":
+        line(0, 0.5, 1, 0.5)
+        line(0.5, 0, 0.5, 1)
+    if shape == "rings":
+        ring(x, y, 0.6 * radius)
+    if shape == "tail":
+        line(0, 0, 0.35, 0.65)
+        line(0, 0, 0.65, 0.05)
+    away, turn, half = rng.uniform(0.3, 0.8) * radius, rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.25, 0.4) * radius
+    probe = (x + away * np.cos(turn[0]), y + away * np.sin(turn[0]))
+    bar = (half * np.cos(turn[1]), half * np.sin(turn[1]))
+    ends = (probe[0] - bar[0], probe[1] - bar[1], probe[0] + bar[0], probe[1] + bar[1])
+    draw.line(ends, fill=ink, width=max(stroke, 2 * fine))
+    layer = layer.reduce(fine)
+    left, top = 6 if rng.random() < 0.5 else scan.width - layer.width - 6, scan.height - layer.height - 6
+    scan.paste(ink, (left, top), layer.point([min(255, 255 * level // ink) for level in range(256)]))
+    return left, top, left + layer.width, top + layer.height
+
+
 def as_jpeg(scan: Image.Image, quality: int) -> Image.Image:
     """Pack and unpack."""
     stream = io.BytesIO()

@@ -9,7 +9,7 @@ import { findCrosses } from "./calipers.js";
 import { findColouredInk } from "./coloured_ink.js";
 import constants from "./constants.js";
 import { cropped, greyLevels, reducedTo } from "./grey.js";
-import { boxOf, isDotted, join } from "./ink.js";
+import { boxOf, isDotted, isOneDrawing, join } from "./ink.js";
 
 const { SENTENCE, LONGEST, MOST_STEPS, PLURAL } = constants.burned_in_marks;
 const {
@@ -97,12 +97,16 @@ function findLettering(levels, steps, calipers) {
 }
 
 /** What a group of steps is, null if nothing known; `alone`: no caliper is part of it. */
-function kindOf({ width, height, data }, steps, alone) {
-  const [left, top, right, bottom] = boxOf(steps, 2);
+function kindOf(levels, steps, alone) {
+  const { width, height, data } = levels;
+  const box = boxOf(steps, 2);
+  const [left, top, right, bottom] = box;
   const [wide, high] = [right - left, bottom - top];
   const filled = steps.length / (wide * high);
   const fewest = wide >= WIDER * high ? TEXT : LINES;
-  if (high >= LOWEST && high <= HIGHEST && wide >= NARROWEST && filled >= fewest) return "text";
+  if (high >= LOWEST && high <= HIGHEST && wide >= NARROWEST && filled >= fewest) {
+    return alone && isOneDrawing(levels, steps, box) ? "body mark" : "text";
+  }
   if (!alone) return null;
   const ink = Uint8Array.from(steps, ({ row, column }) => {
     const i = row * width + column;
@@ -110,9 +114,9 @@ function kindOf({ width, height, data }, steps, alone) {
   }).sort();
   const low = ink[Math.floor(ink.length / 4)];
   const bright = ink[Math.floor((ink.length * 9) / 10)];
-  if (low < BRIGHT || bright - low > EVEN) return null;
+  const even = low >= BRIGHT && bright - low <= EVEN;
   const [small, large] = [Math.min(wide, high), Math.max(wide, high)];
-  const drawn = large <= LARGEST_DRAWING * Math.max(width, height) && filled >= DRAWING;
-  if (small >= SMALLEST_DRAWING && drawn) return "body mark";
-  return isDotted(steps) ? "dotted line" : null;
+  const sized = small >= SMALLEST_DRAWING && large <= LARGEST_DRAWING * Math.max(width, height) && filled >= DRAWING;
+  if (sized && (even || isOneDrawing(levels, steps, box))) return "body mark";
+  return even && isDotted(steps) ? "dotted line" : null;
 }

@@ -2,9 +2,11 @@
 
 import constants from "./constants.js";
 import { connectedParts } from "./grey.js";
-import { mean, toEven } from "./numbers.js";
+import { mean, sum, toEven } from "./numbers.js";
 
-const { CELL, FEWEST, FEWEST_STEPS, STRAIGHT, SHORTEST_LINE, COVERED } = constants.lettering;
+const {
+  CELL, FEWEST, FEWEST_STEPS, STRAIGHT, SHORTEST_LINE, COVERED, ROUND, SPANS_WIDTH, SPANS_HEIGHT, MOST_INK,
+} = constants.lettering;
 
 /** @typedef {{row: number, column: number}} Step - A pixel of ink, or the left one of a sharp step. */
 /** @typedef {{kind: string, box: import("./grey.js").Box}} Drawn */
@@ -57,6 +59,31 @@ export function boxOf(steps, wide) {
     bottom = Math.max(bottom, row);
   }
   return [left, top, right + wide, bottom + 1];
+}
+
+/**
+ * @param {import("./grey.js").Levels} levels
+ * @param {Step[]} steps
+ * @param {import("./grey.js").Box} box - Of the steps.
+ * @returns {boolean} Whether thin strokes that hang together span it.
+ */
+export function isOneDrawing({ width, height, data }, steps, [left, top, right, bottom]) {
+  const twice = steps.map(({ row, column }) => data[row * width + column] + data[row * width + column + 1]);
+  const middle = twice.sort((a, b) => a - b)[steps.length >> 1] / 2;
+  const [x, y] = [Math.max(left - ROUND, 0), Math.max(top - ROUND, 0)];
+  const across = Math.min(right + ROUND, width) - x;
+  const ink = new Uint8Array(across * (Math.min(bottom + ROUND, height) - y)).map((_, i) =>
+    Number(data[(y + Math.floor(i / across)) * width + x + (i % across)] >= middle),
+  );
+  if (sum(ink) > MOST_INK * (right - left) * (bottom - top)) return false;
+  // A pixel further down, so that strokes hang together across corners and gaps of one row.
+  const joined = ink.map((on, i) => on || Number(i >= across && ink[i - across]));
+  return connectedParts(joined, across).some((part) => {
+    const columns = part.map((i) => i % across);
+    const rows = part.map((i) => Math.floor(i / across));
+    const span = (places) => Math.max(...places) - Math.min(...places);
+    return span(columns) >= SPANS_WIDTH * (right - left) && span(rows) >= SPANS_HEIGHT * (bottom - top);
+  });
 }
 
 /** Whether the steps lie on one straight line, long enough and with gaps. */

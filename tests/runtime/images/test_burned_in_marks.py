@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 import planted_marks as plant
 from places import SHARED
@@ -100,6 +100,25 @@ def test_a_body_mark_is_found() -> None:
     found = find_marks(picture).marks
     assert [mark.kind for mark in found] == ["body mark"]
     assert max(abs(a - b) for a, b in zip(found[0].box, box, strict=True)) <= 6
+
+
+@pytest.mark.parametrize("shape", plant.ICONS)
+def test_an_icon_as_small_as_a_line_of_text_is_a_body_mark(shape: str) -> None:
+    found = []
+    for seed in range(10):
+        picture = scan(seed)
+        plant.icon(picture, shape, 20 + seed, np.random.default_rng(seed))
+        found.append(find_marks(picture).summary)
+    assert found.count("1 body mark") >= 9, found
+
+
+@pytest.mark.parametrize("words", ["QO", "OO", "LT", "rt3", "GE", "10:00", "L LOQ", "I", "H", "MAMA DIR"])
+@pytest.mark.parametrize("size", [10, 14, 18, 26, 34])
+def test_short_words_of_round_and_of_straight_letters_are_no_body_marks(words: str, size: int) -> None:
+    picture = scan()
+    draw = ImageDraw.Draw(picture)
+    draw.text((60, 300), words, fill=240, font=ImageFont.load_default(size))
+    assert "body mark" not in find_marks(picture).counts
 
 
 def test_a_dotted_line_alone_is_found() -> None:

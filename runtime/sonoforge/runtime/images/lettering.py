@@ -4,7 +4,7 @@ A scan is blurred by its beam, so neighbouring pixels of tissue hardly ever diff
 (that text is where sharp steps are dense is the oldest way to find it: Wu, Manmatha, Riseman, *TextFinder*, IEEE TPAMI
 21(11), 1999; Jung, Kim, Jain, *Text information extraction in images and video: a survey*, Pattern Recognition 37(5),
 2004, section 3.2).  Steps between horizontal neighbours are collected in cells, cells are joined to groups, and a
-group is told by its shape, how densely it is filled, and whether its ink is of one level.
+group is told by its shape, how densely it is filled, whether its ink is of one level and hangs together.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ _TEXT, _LINES, _DRAWING = 0.05, 0.15, 0.03
 _EVEN, _BRIGHT = 40, 140
 # A body mark is at least so many pixels and at most this share of the picture's longer side.
 _SMALLEST_DRAWING, _LARGEST_DRAWING = 20, 0.34
+# One drawing: a part of it spans so much of the width and of the height, and its ink covers at most this share of the
+# box.  A body mark can be as high as a line of text, whose letters stand apart.
+_SPANS_WIDTH, _SPANS_HEIGHT, _MOST_INK = 2 / 3, 5 / 6, 1 / 3
+_ROUND = 1  # pixel round the box of the steps, which lie beside a stroke, and not at its upper and lower end
 # A dotted line: its steps lie this close to a straight line, in pixels, on at least this length, with gaps.
 _STRAIGHT, _SHORTEST_LINE, _COVERED = 2.0, 25, 0.8
 # Steps of the smallest mark: a letter of five rows has two in each.
@@ -96,11 +100,21 @@ def join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
     wide = full.copy()
     wide[:, 1:] |= full[:, :-1]
     wide[:, :-1] |= full[:, 1:]
-    # Every run of cells in a row has a number; numbers of runs that touch are made equal, the smallest wins.
-    begins = wide.copy()
-    begins[:, 1:] &= ~wide[:, :-1]
-    runs = np.cumsum(begins.ravel()).reshape(down, across)
-    touching = wide[:-1] & wide[1:]
+    numbers = _numbered(wide)
+    counted = np.flatnonzero(full.ravel()[cells])
+    labels = numbers.ravel()[cells[counted]]
+    order = np.argsort(labels, kind="stable")
+    parts = np.split(counted[order], np.flatnonzero(np.diff(labels[order])) + 1)
+    return [part for part in parts if len(part) >= _FEWEST_STEPS]
+
+
+def _numbered(on: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number the parts of a mask (H, W) that are connected by sides; what is off has numbers without a meaning."""
+    # Every run in a row has a number; numbers of runs that touch are made equal, the smallest wins.
+    begins = on.copy()
+    begins[:, 1:] &= ~on[:, :-1]
+    runs = np.cumsum(begins.ravel()).reshape(on.shape)
+    touching = on[:-1] & on[1:]
     upper, lower = runs[:-1][touching], runs[1:][touching]
     number = np.arange(int(runs[-1, -1]) + 1) if runs.size else np.zeros(1, np.intp)
     while (number[upper] != number[lower]).any():
@@ -108,11 +122,7 @@ def join(steps: Steps, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
         np.minimum.at(number, upper, smallest)
         np.minimum.at(number, lower, smallest)
         number = number[number]
-    counted = np.flatnonzero(full.ravel()[cells])
-    labels = number[runs.ravel()[cells[counted]]]
-    order = np.argsort(labels, kind="stable")
-    parts = np.split(counted[order], np.flatnonzero(np.diff(labels[order])) + 1)
-    return [part for part in parts if len(part) >= _FEWEST_STEPS]
+    return np.asarray(number[runs])
 
 
 def _box(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> _Box:
@@ -126,17 +136,41 @@ def _kind(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np
     filled = len(rows) / (width * height)
     fewest = _TEXT if width >= WIDER * height else _LINES
     if LOWEST <= height <= HIGHEST and width >= _NARROWEST and filled >= fewest:
-        return "text"
+        return "body mark" if alone and _is_one_drawing(levels, rows, columns) else "text"
     if not alone:
         return None
     ink = np.sort(np.maximum(levels[rows, columns], levels[rows, columns + 1]))
     low, high = int(ink[len(ink) // 4]), int(ink[len(ink) * 9 // 10])
-    if low < _BRIGHT or high - low > _EVEN:
-        return None
+    even = low >= _BRIGHT and high - low <= _EVEN
     small, large = sorted((width, height))
-    if small >= _SMALLEST_DRAWING and large <= _LARGEST_DRAWING * max(levels.shape) and filled >= _DRAWING:
+    sized = small >= _SMALLEST_DRAWING and large <= _LARGEST_DRAWING * max(levels.shape) and filled >= _DRAWING
+    if sized and (even or _is_one_drawing(levels, rows, columns)):
         return "body mark"
-    return "dotted line" if is_dotted(rows, columns) else None
+    return "dotted line" if even and is_dotted(rows, columns) else None
+
+
+def _is_one_drawing(levels: NDArray[np.uint8], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
+    """Whether thin strokes that hang together span the box of the steps.
+
+    Ink is at least as bright as the middle of the median step.
+    """
+    left, top, right, bottom = _box(rows, columns)
+    middles = np.sort(
+        levels[rows, columns].astype(np.intp) + levels[rows, columns + 1]
+    )  # twice the middle of each step
+    around = slice(max(top - _ROUND, 0), bottom + _ROUND), slice(max(left - _ROUND, 0), right + _ROUND)
+    ink = 2 * levels[around].astype(np.intp) >= middles[len(middles) // 2]
+    if np.count_nonzero(ink) > _MOST_INK * (right - left) * (bottom - top):
+        return False
+    joined = ink.copy()  # a pixel further down, so that strokes hang together across corners and gaps of one row
+    joined[1:] |= ink[:-1]
+    numbers = _numbered(joined)
+    for number in np.unique(numbers[joined]):
+        own = joined & (numbers == number)
+        across, down = np.flatnonzero(own.any(axis=0)), np.flatnonzero(own.any(axis=1))
+        if np.ptp(across) >= _SPANS_WIDTH * (right - left) and np.ptp(down) >= _SPANS_HEIGHT * (bottom - top):
+            return True
+    return False
 
 
 def is_dotted(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> bool:
