@@ -25,7 +25,7 @@ const FORMULA = /^'*[=+\-@\t\r]/;
 
 /**
  * @param {Answer[]} answers
- * @param {string[]} header - `columns` of `app.json`; those of DICOM and clips stay empty.
+ * @param {string[]} header - `columns` of `app.json`; those of DICOM, clips and series stay empty.
  * @param {{model: string, settings: string}} origin - SHA-256 of the model file, and `settings` of `app.json`.
  */
 export function toCsv(answers, header, origin) {

@@ -38,7 +38,7 @@ def scans(tmp_path: Path) -> Path:
 
 def _entry(classifier: Classifier, path: Path) -> dict[str, Any]:
     try:
-        return classifier.classify(path).to_dict() | {"copy_of": None, "seems_copy_of": None}
+        return classifier.classify(path).to_dict() | {"copy_of": None, "seems_copy_of": None, "series": str(path)}
     except ImageError as error:
         return {"file": str(path), "ok": False, "error": {"code": error.code, "message": str(error)}}
 
@@ -58,7 +58,7 @@ def test_one_file(bundle: Path, scans: Path) -> None:
     assert list(answer) == ["results", "model", "provider", "clinic", "crop", "summary", "notice"]
     expected = Classifier(bundle).classify(scans / "a.PNG").to_dict()
     del expected["ms"], answer["results"][0]["ms"]
-    assert answer["results"] == [expected | {"copy_of": None, "seems_copy_of": None}]
+    assert answer["results"] == [expected | {"copy_of": None, "seems_copy_of": None, "series": str(scans / "a.PNG")}]
     assert answer["model"] == expected["model"]
     assert answer["summary"]["labels"][expected["label"]] == 1
     assert text == f"next: sonoforge verify '{bundle}'\n"

@@ -58,6 +58,25 @@ def test_a_repeat_is_named_in_every_form_of_the_answer(verb: str, workers: int, 
         assert done.json["summary"]["repeated"] == 2
 
 
+def test_frames_of_a_sweep_stand_together_on_the_page_and_in_the_table(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps"
+    folder.mkdir()
+    whole = [Image.fromarray(draw_scan(seed, 400)) for seed in range(3)]
+    for number, (seed, move) in enumerate([(0, 0), (0, 4), (1, 0), (2, 0), (2, 5), (2, 10)]):
+        whole[seed].crop((move, move, move + 320, move + 320)).save(folder / f"{number}.png")
+    table, page = tmp_path / "a.csv", tmp_path / "a.html"
+    done = sonoforge("classify", folder, "--bundle", bundle, "--csv", table, "--html", page, "--json")
+    series = [str(folder / f"{number}.png") for number in (0, 0, 2, 3, 3, 3)]
+    assert [entry["series"] for entry in done.json["results"]] == series
+    with table.open(newline="", encoding="utf-8") as file:
+        assert [row["series"] for row in csv.DictReader(file)] == series
+    sections = page.read_text(encoding="utf-8").split('<section class="series">')[1:]
+    shown = [{name for name in "012345" if f"{name}.png</p>" in part.split("</section>")[0]} for part in sections]
+    assert sorted(map(sorted, shown)) == [["0", "1"], ["3", "4", "5"]]
+    hidden = sonoforge("classify", folder, "--bundle", bundle, "--anonymous", "--json").json["results"]
+    assert [entry["series"] for entry in hidden] == [hidden[int(Path(name).stem)]["file"] for name in series]
+
+
 def test_pseudonyms_and_json_lines_name_the_repeat_too(bundle: Path, batch: Path) -> None:
     lines = batch.parent / "a.jsonl"
     done = sonoforge("classify", batch, "--bundle", bundle, "--jsonl", lines, "--anonymous", "--json")

@@ -254,7 +254,7 @@ def csv_format(manifest: ClassifierManifest) -> CsvFormat:
         "trust_reasons",
     )
     remarks = ("quality_flags", "kind", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags")
-    return CsvFormat([*answer, *METRICS, *remarks, "copy_of", "seems_copy_of"], _cells)
+    return CsvFormat([*answer, *METRICS, *remarks, "copy_of", "seems_copy_of", "series"], _cells)
 
 
 def _cells(result: Mapping[str, Any]) -> dict[str, str]:
@@ -278,7 +278,7 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
         "crop_box": _box((result["crop"] or {}).get("box")),
         "motion_per_frame": "" if motion["per_frame"] is None else repr(motion["per_frame"]),
         "motion_flags": "|".join(motion["flags"]),
-        **{name: defused(result[name] or "") for name in ("copy_of", "seems_copy_of")},
+        **{name: defused(result[name] or "") for name in ("copy_of", "seems_copy_of", "series")},
     }
 
 

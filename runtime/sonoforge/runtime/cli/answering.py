@@ -11,6 +11,7 @@ from sonoforge.runtime.atomic import prepare_folder, write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin
 from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.neighbouring_frames import Sweeps
 from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats
 from sonoforge.runtime.inference.clips import Answer, answer_file
 from sonoforge.runtime.notice import NOTICE
@@ -61,6 +62,7 @@ class Answering:
         self._seen = Counter[str]()
         self._input = b""
         self._repeats = None if alone else Repeats()
+        self._sweeps = Sweeps()
         self._fingerprints: dict[str, Fingerprint] = {}
         self._overlays: OverlayFolder | None = None
         if extras.overlay:
@@ -97,12 +99,16 @@ class Answering:
         return hide(entry, file, self._names[file])
 
     def mark_repeat(self, entry: Entry) -> None:
-        """Note in the entry of a file which earlier one shows the same picture; called in the order of the files."""
-        own = self._fingerprints.pop(entry["file"], None)
+        """Note in the entry of a file which earlier one shows the same picture, and which sweep it belongs to.
+
+        Called in the order of the files.
+        """
+        file = entry["file"]
+        own = self._fingerprints.pop(file, None)
         if self._repeats and own:
-            entry.update(self._repeats.find(entry["file"], own))
+            entry.update(self._repeats.find(file, own), series=self._sweeps.find(file, own))
         elif entry["ok"]:
-            entry.update(NOT_REPEATED)
+            entry.update(NOT_REPEATED, series=file)
 
     def _classified(self, file: str) -> Entry:
         try:

@@ -21,7 +21,8 @@ from sonoforge.runtime.images.quality_table import CLIP
 FASTEST = 1.5
 """Per cent of the shorter side from frame to frame; see "Motion within a clip" in ``runtime/docs/quality.md``."""
 
-_SIDE = 192  # pixels of the view's shorter side: three tiles
+SIDE = 192
+"""Pixels of the view's shorter side: three tiles."""
 _MOST_TILES_ALONG = 12  # of the longer side: a strip of any length costs no more than four squares
 _TILE = 64  # pixels; half of it is the farthest that a shift can be told
 _PEAK = 1.0  # standard deviation of the peak in pixels
@@ -131,7 +132,7 @@ def shift_between(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float 
         down = _place(row, surface[:, column])
         across = _place(column, surface[row])
         lengths.append(float(np.hypot(down, across)))
-    return 100 * float(np.median(lengths)) / _SIDE if 2 * len(lengths) >= len(first) else None
+    return 100 * float(np.median(lengths)) / SIDE if 2 * len(lengths) >= len(first) else None
 
 
 def _place(index: int, line: NDArray[Any]) -> float:
@@ -152,7 +153,7 @@ def _tiles(view: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _view(frame: Image.Image) -> NDArray[np.uint8]:
     """Return the middle of a frame in grey, its shorter side of 192 pixels."""
     width, height = frame.size
-    scale = _SIDE / min(width, height)
+    scale = SIDE / min(width, height)
     most = _MOST_TILES_ALONG * _TILE
     wide, high = min(most, round(width * scale)), min(most, round(height * scale))
     left, top = (width - wide / scale) / 2, (height - high / scale) / 2

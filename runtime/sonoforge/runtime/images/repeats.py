@@ -24,9 +24,10 @@ BUSI, BUS-BRA and BrEaST the most alike reach 0.57; a scan of BUSI and its chang
 NOT_REPEATED: dict[str, str | None] = {"copy_of": None, "seems_copy_of": None}
 """What `Repeats.find` says of a picture unlike all others."""
 
-_SIDE = 32
+SIDE = 32
+"""Cells of a picture's detail, in each direction."""
 _MOST = 10_000  # earlier pictures compared with: 41 MB
-_AND_ROUND = np.clip(np.arange(-1, _SIDE + 1), 0, _SIDE - 1)  # the cells of a line, its ends continued by one
+_AND_ROUND = np.clip(np.arange(-1, SIDE + 1), 0, SIDE - 1)  # the cells of a line, its ends continued by one
 _LEAST_SPREAD = 0.5  # of the detail, in grey levels: an empty picture is like every other
 
 
@@ -35,6 +36,7 @@ class Fingerprint(NamedTuple):
 
     digest: bytes  # SHA-256 of its size and grey levels
     detail: NDArray[np.float32]  # (1024,) float32 of length 1; all 0 for a picture without any
+    view: NDArray[np.uint8] | None  # (S, S) grey levels that the network sees; None for a picture of another kind
 
 
 def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) -> Fingerprint:
@@ -47,18 +49,21 @@ def take_fingerprint(levels: NDArray[np.uint8], view: NDArray[np.uint8] | None) 
     """
     digest = hashlib.sha256(f"({levels.shape[1]}, {levels.shape[0]})".encode())
     digest.update(np.ascontiguousarray(levels).data)
-    return Fingerprint(digest.digest(), np.zeros(_SIDE**2, np.float32) if view is None else _detail(view))
+    if view is None:
+        return Fingerprint(digest.digest(), np.zeros(SIDE**2, np.float32), None)
+    seen = grey_levels(view)
+    return Fingerprint(digest.digest(), _detail(seen), seen)
 
 
-def _detail(view: NDArray[np.uint8]) -> NDArray[np.float32]:
-    small = Image.fromarray(grey_levels(view)).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+def _detail(seen: NDArray[np.uint8]) -> NDArray[np.float32]:
+    small = Image.fromarray(seen).resize((SIDE, SIDE), Image.Resampling.BOX)
     cells = np.asarray(small, np.float32)
     wide = cells[_AND_ROUND[:, None], _AND_ROUND]
     rows = wide[:-2] + wide[1:-1] + wide[2:]
     detail = cells - (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
     detail = (detail - detail.mean()).ravel()
     length = float(np.linalg.norm(detail))
-    found = detail / length if length >= _LEAST_SPREAD * _SIDE else np.zeros_like(detail)
+    found = detail / length if length >= _LEAST_SPREAD * SIDE else np.zeros_like(detail)
     return np.asarray(found, np.float32)
 
 
@@ -76,7 +81,7 @@ class Repeats:
         self._files: list[str] = []
         self._next = 0
         self._first: dict[bytes, str] = {}
-        self._details = np.empty((_MOST, _SIDE**2), np.float32)  # pages of memory are taken as they are written
+        self._details = np.empty((_MOST, SIDE**2), np.float32)  # pages of memory are taken as they are written
 
     def find(self, file: str, own: Fingerprint) -> dict[str, str | None]:
         """Look for a picture among the earlier ones, and remember it.

@@ -46,8 +46,9 @@ def answers_in_order(
             with silent_libraries():
                 try:
                     for future in futures:
-                        finished.append(future.result())
-                        keep(finished[-1])
+                        entry = future.result()
+                        keep(entry)
+                        finished.append(entry)
                 except KeyboardInterrupt:
                     interrupted = True
             yield from finished

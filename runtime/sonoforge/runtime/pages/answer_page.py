@@ -27,6 +27,8 @@ _STYLE = """
 .card tbody th { white-space: nowrap; }
 .card td.share { width: 55%; }
 .card td.share span { display: block; height: .5rem; border-radius: 3px; background: var(--soft); }
+.series { grid-column: 1 / -1; border: 1px solid var(--line); border-radius: 6px; padding: 0 .9rem .9rem; }
+.series h2 { margin: .7rem 0 .2rem; padding: 0; border: 0; }
 .banner { border: 2px solid var(--no); border-radius: 6px; padding: .6rem .9rem; font-weight: 600; margin: 1.1rem 0;
   max-width: none; }
 """
@@ -116,7 +118,7 @@ class AnswerPage:
 {self._coverage:.0%}: one class is a clear answer, several are not. A scan unlike the training images gets no
 answer that may be used.{self._about_pictures()}</p>
 <p>{text(self._about)}</p>"""
-        body = f'<div class="cards">{"".join(map(self._card, cards))}</div>{_list(rows)}'
+        body = f'<div class="cards">{"".join(map(self._series, _by_series(cards)))}</div>{_list(rows)}'
         return page(f"Answers for {_counted(summary['files'], 'scan')}", _STYLE, head, body, "classify")
 
     def _about_pictures(self) -> str:
@@ -126,6 +128,17 @@ answer that may be used.{self._about_pictures()}</p>
                 "may bear a name in its pixels."
             )
         return " Beside each scan, colour shows where the evidence for the most probable class lies."
+
+    def _series(self, entries: Sequence[Mapping[str, Any]]) -> str:
+        """Return the cards of neighbouring frames under one heading, or the card of a scan alone."""
+        cards = "".join(map(self._card, entries))
+        if len(entries) == 1:
+            return cards
+        return (
+            f'<section class="series"><h2>{len(entries)} neighbouring frames</h2>'
+            "<p>They look alike but for some movement: most likely one sweep of one patient.</p>"
+            f'<div class="cards">{cards}</div></section>'
+        )
 
     def _card(self, entry: Mapping[str, Any]) -> str:
         judged, name = verdict(entry), str(entry["file"])
@@ -163,6 +176,14 @@ answer that may be used.{self._about_pictures()}</p>
         parts += [_note("Repeated", sentence) for sentence in repeats_in_words(entry)]
         parts += [_note("Not written", message) for message in entry.get("unwritten", ())]
         return "".join([*parts, "</article>"])
+
+
+def _by_series(entries: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Put neighbouring frames together, where the first of them stands."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        found.setdefault(entry.get("series", entry["file"]), []).append(entry)
+    return list(found.values())
 
 
 def _facts(entries: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:

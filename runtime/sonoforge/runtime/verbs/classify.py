@@ -3,7 +3,8 @@
 JSON (``--json``) is one object:
 
 * ``results``: one entry for each file in the order given, as `answer_file` documents it, and ``copy_of``, the first
-  file of this run with the same pixels, or ``seems_copy_of``, an earlier one that seems to show the same picture; with
+  file of this run with the same pixels, or ``seems_copy_of``, an earlier one that seems to show the same picture;
+  ``series``, the first file of the neighbouring frames that it seems to belong to, itself if there is none; with
   ``--overlay`` also ``overlay``, the path of its picture; with ``--sr`` and for DICOM ``sr``, the path of its report;
   where anything that was asked for beside an answer could not be written, ``unwritten``, the reasons.  For a file that
   cannot be used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
@@ -22,7 +23,7 @@ JSON (``--json``) is one object:
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by
 Ctrl-C, SIGTERM or kill loses none but those being worked on.  ``--resume`` answers the files that such a file lacks,
 each once; a file that has changed since is answered anew, and rows of another bundle, model file, crop or ``--abstain``
-are refused, by their column ``settings``.  Repeats are told of files of the same run alone.
+are refused, by their column ``settings``.  Repeats and series are told of files of the same run alone.
 
 With ``--watch`` each scan that appears in a folder is answered once, when its size no longer changes; Ctrl-C or SIGTERM
 ends it as a command that is done.
