@@ -282,5 +282,7 @@ def _add_bundle(folder: Path, results: dict[str, Any]) -> None:
         "intended_use": "Tests.",
         "training": {"count": results["split"]["images"]},
         "calibration": {"temperature": 1.25, "protocol": "fitted on out-of-fold predictions"},
+        "conformal": {"alpha": 0.1},
+        "evaluation": {"decision": {}},
     }
     write_json(folder / "bundle" / "manifest.json", manifest)

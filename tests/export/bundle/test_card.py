@@ -115,8 +115,8 @@ CHECKS = [
                               for own in f.figures["risk_coverage"]["targets"]) + " (95 % intervals by group).")),
     # what it answers
     Check(doubtful, lambda f: r"\*\*Not shown to be better than guessing\.\*\* " + re.escape(
-        f"Accuracy {share(f.figures['accuracy'])}; calling every image {most(f)} is right for "
-        f"{max(judged_by_class(f).values()) / f.judged:.1%}: a difference of ") + r"[+-]0\.\d+ \[.*\]\."),
+        f"Accuracy {share(f.figures['accuracy'])}; calling every image {most(f)} would be right for "
+        f"{max(judged_by_class(f).values()) / f.judged:.1%}, a difference of ") + r"[+−]\d+\.\d points \[.*\]\."),
     Check(doubtful, lambda f: re.escape(
         f"Macro-AUC {f.figures['macro_auc']['value']:.3f} [{f.figures['macro_auc']['low']:.3f}, "
         f"{f.figures['macro_auc']['high']:.3f}]; guessing has 0.5.")),
@@ -137,7 +137,7 @@ CHECKS = [
     Check(always, lambda f: "The last two columns are told the class shares of the row's own images."),
     Check(always, lambda f: r"`--abstain` withholds labels less probable than [01]\.\d+: chosen on these images so "
           r"that of those kept at most \d+% are wrong, each class counting alike\."),
-    Check(missed, lambda f: r"\*\*Warning\*\*: prediction sets hold .* images \(all images\), 90% promised\."),
+    Check(missed, lambda f: r"\*\*Prediction sets hold less than the 90% promised\.\*\* The set holds .* images\."),
     Check(lambda f: "malignant" in f.classes, lambda f: re.escape(
         "Questions behind the label, each asked at a sensitivity (`--sensitivity`), on the same images; thresholds are "
         "from the others, as above.")),

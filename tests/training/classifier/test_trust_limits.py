@@ -85,7 +85,7 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     looks = TrainingLooks(
         np.linspace(1, -1, ROWS), 0.04, rng.uniform(0.1, 0.5, 300), rng.uniform(0.1, 0.2, 300), "other"
     )
-    record = record_trust(judged, held_out, looks, np.ones(2))
+    record = record_trust(judged, held_out, looks, held_out.probabilities)
     _, checks = read_trust({"method": "ppca-mahalanobis", **record})  # the runtime's reader accepts it
     assert (near > checks.neighbours.threshold).mean() == pytest.approx(0.05, abs=2 / 400)
     assert record["median"] == np.median(distances)
@@ -96,7 +96,7 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     assert checks.white == 0.04
     assert checks.grain == pytest.approx(np.median(looks.grain) / 5)
     uneven = looks._replace(grain=rng.uniform(-0.1, 0.5, 300))  # of another kind of images: nothing to tell by
-    assert record_trust(judged, held_out, uneven, np.ones(2))["checks"]["grain"] is None
+    assert record_trust(judged, held_out, uneven, held_out.probabilities)["checks"]["grain"] is None
     assert checks.upright == tuple(looks.upright)
 
 
@@ -125,7 +125,9 @@ def test_images_without_a_top_are_never_called_upside_down() -> None:
     assert 0.3 < np.mean(np.array(judged.upright) < 0) < 0.7
     held_out = answers(100, rng)
     looks = TrainingLooks(fitted.upright, 0.04, rng.uniform(0.1, 0.5, 100), np.full(100, 0.01), "other")
-    _, checks = read_trust({"method": "ppca-mahalanobis", **record_trust(judged, held_out, looks, np.ones(2))})
+    _, checks = read_trust(
+        {"method": "ppca-mahalanobis", **record_trust(judged, held_out, looks, held_out.probabilities)}
+    )
     assert not np.any(upright_score(speckle, checks.upright) < 0)
     assert "upside down" not in {row["flag"] for row in describe_causes(held_out, judged)}
     kept = replace(judged, upright=[1.0] * 95 + [-1.0] * 5)

@@ -197,6 +197,24 @@ def test_the_first_screen_repeats_figures_of_the_tables(sealed: Written) -> None
     assert f"Lowest sensitivity: {worst[0]}" in head
 
 
+def test_prediction_sets_that_hold_less_than_promised_are_told_first(small: Written, tmp_path: Path) -> None:
+    run = copied(small.run, tmp_path)
+    path = run.folder / "bundle" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    held = {
+        "first": {"value": 0.8, "low": 0.7, "high": 0.87},
+        "second": {"value": 0.8, "low": 0.5, "high": 0.95},
+        "third": {"value": 0.95, "low": 0.9, "high": 0.98},
+    }
+    manifest["evaluation"]["decision"] = {"Somewhere": {"coverage": held}}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    text = written(run).page.text
+    head = text[: text.index("Images by class")]
+    assert "80.0% [70.0%, 87.0%] of the first images of Somewhere" in head
+    assert "second images" not in head and "third images" not in head
+    assert "promised" not in small.page.text[: small.page.text.index("Images by class")]
+
+
 def test_data_split_parity_and_time_are_printed_as_given(sealed: Written) -> None:
     run, page = sealed
     assert [row[:2] for row in page.table("Images by class")[1:]] == [

@@ -18,7 +18,7 @@ from sonoforge.training.pages.run.statements import RunFacts, describe_lessons, 
 from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
-from sonoforge.training.statistics.verdict import judge_guessing, missed_coverage
+from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing
 
 _SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
 
@@ -125,9 +125,9 @@ def _decision(record: ModelRecord) -> list[str]:
             f"Where a class is rare or missing, the default names it too often: {'; '.join(lacking)}. Give "
             "`--prevalence` there."
         )
-    missed = missed_coverage(measured, record.conformal["alpha"])
+    missed = judge_coverage(measured, record.conformal["alpha"])
     if missed:
-        paragraphs.append(f"**Warning**: {'; '.join(missed)}.")
+        paragraphs.append(f"**{missed.headline}.** {' '.join(missed.sentences)}")
     if aims:
         paragraphs += [
             "Questions behind the label, each asked at a sensitivity (`--sensitivity`), on the same images; thresholds "

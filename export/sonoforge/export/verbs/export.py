@@ -9,6 +9,7 @@ from sonoforge.export.bundle.folder import write_zip
 from sonoforge.export.bundle.generator import Extras, bundle_from_checkpoint
 from sonoforge.export.gate.tolerance import FormatRow
 from sonoforge.export.verbs.settings import ExportConfig
+from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.answer import say
@@ -16,7 +17,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, describe, find_checkpoint
-from sonoforge.training.statistics.verdict import judge_guessing
+from sonoforge.training.statistics.verdict import doubts
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +88,9 @@ def _report(folder: Path, target: Path | None, rows: list[FormatRow]) -> Outcome
     result: dict[str, Any] = {"bundle": str(folder), "parity": manifest.raw["parity"], "formats": rows}
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
     say("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
-    doubt = None if manifest.task == "generation" else judge_guessing(manifest.raw["evaluation"])
-    if doubt:
-        say("%s: %s", doubt.headline, " ".join(doubt.sentences))
+    if isinstance(manifest, ClassifierManifest):
+        for doubt in doubts(manifest.raw["evaluation"], manifest.alpha):
+            say("%s", doubt.line)
     if target is not None:
         write_zip(folder, target)
         result["zip"] = str(target)

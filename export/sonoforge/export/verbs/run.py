@@ -39,7 +39,7 @@ from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.pages.terminal.comparison import log_table
 from sonoforge.training.statistics.predictions import read_predictions
 from sonoforge.training.statistics.results import RunResults
-from sonoforge.training.statistics.verdict import judge_guessing
+from sonoforge.training.statistics.verdict import doubts, judge_guessing
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +77,13 @@ def main(config: RunConfig) -> Outcome:
         log_table(results)
         say("report: %s", folder / "report.html")
         say("bundle: %s   (research use, not a medical device)", folder / "bundle")
-        doubt = judge_guessing(results["arms"][config.final_arm])
-        if doubt:
-            say("%s: %s", doubt.headline, " ".join(doubt.sentences))
+        manifest = open_bundle(folder / "bundle").manifest
+        for doubt in doubts(manifest.raw["evaluation"], manifest.alpha):
+            say("%s", doubt.line)
     example = cache.dataset.file(cache.dataset.items[0].path)
     result = {"run": str(folder), "report": str(folder / "report.html"), "bundle": str(folder / "bundle"), **results}
-    return Outcome(result, "" if doubt else f"sonoforge classify '{example}' --bundle {folder / 'bundle'}")
+    guesses = judge_guessing(results["arms"][config.final_arm])
+    return Outcome(result, "" if guesses else f"sonoforge classify '{example}' --bundle {folder / 'bundle'}")
 
 
 def _work(

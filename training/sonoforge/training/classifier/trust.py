@@ -20,7 +20,7 @@ from sonoforge.runtime.inference.training_distance import (
     neighbour_distances,
 )
 from sonoforge.training.classifier.model_folder import TrustRecord
-from sonoforge.training.statistics.decision import choose_abstention, cross_fitted
+from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import FlagResult
@@ -178,14 +178,16 @@ def describe_causes(
 
 
 def record_trust(
-    judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks, repeats: NDArray[np.float64]
+    judged: HeldOutTrust, held_out: Predictions, looks: TrainingLooks, equal: NDArray[np.float64]
 ) -> TrustRecord:
-    """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`; `reference_shares`."""
+    """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
+
+    ``equal``: (N, C), what `decision.cross_fitted` makes of the held-out answers.
+    """
     median, threshold = tail_limits(np.array(judged.distances))
     # Networks of folds saw fewer images than the one that is shipped: the wider of their limits and its own.
     near, far = max(map(tail_limits, (np.array(judged.neighbours), looks.neighbours)), key=lambda pair: pair[1])
     labels, folds = held_out.labels, held_out.parts
-    equal = cross_fitted(held_out, repeats)
     flat = FLAT * float(np.median(looks.grain))
     has_flat_grain = flat > 0 and (looks.grain < flat).mean() <= _WITHOUT
     checks = {

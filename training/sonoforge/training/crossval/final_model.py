@@ -221,8 +221,8 @@ def record_model(
         colour,
     )
     repeats = _repeats(held_out.predictions.labels, trained, settings)
-    evaluation = _evaluate(held_out, classes, trained, provenance, repeats)
-    decided = decision.fit_decision(held_out.predictions, classes, repeats)
+    equal = decision.cross_fitted(held_out.predictions, repeats)
+    evaluation = _evaluate(held_out, classes, trained, provenance, equal)
     record = ModelRecord(
         name=provenance.name,
         version="1.0.0",
@@ -230,9 +230,9 @@ def record_model(
         shared_blocks=settings.frozen_blocks,
         mirror=settings.mirror,
         temperature=evaluation["temperature"],
-        decision=decided,
-        conformal=prediction_sets(held_out.predictions, repeats, evaluation["decision"], classes),
-        trust=record_trust(held_out.trust, held_out.predictions, looks, repeats),
+        decision=decision.fit_decision(held_out.predictions, classes, repeats, equal),
+        conformal=prediction_sets(held_out.predictions, equal, evaluation["decision"], classes),
+        trust=record_trust(held_out.trust, held_out.predictions, looks, equal),
         quality={
             **ranges,
             "scan": scan_bands(cache, indices, settings.preprocessing),
@@ -268,10 +268,12 @@ def _repeats(labels: NDArray[np.int64], trained: Trained, settings: ClassifierSe
 
 
 def prediction_sets(
-    held_out: Predictions, repeats: Floats, measured: Mapping[str, DecisionFigures], classes: Sequence[str]
+    held_out: Predictions, equal: Floats, measured: Mapping[str, DecisionFigures], classes: Sequence[str]
 ) -> ConformalRecord:
-    """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds."""
-    equal = decision.cross_fitted(held_out, repeats)
+    """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds.
+
+    ``equal``: (N, C), what `decision.cross_fitted` makes of the held-out answers.
+    """
     thresholds = decision.set_thresholds(held_out.labels, equal, held_out.collections, ALPHA)
     each = list(measured.values())
     covered = {name: [one["coverage"][name]["value"] for one in each if name in one["coverage"]] for name in classes}
@@ -328,7 +330,7 @@ def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
 
 
 def _evaluate(
-    held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance, repeats: Floats
+    held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance, equal: Floats
 ) -> EvaluationRecord:
     predictions = held_out.predictions
     return {
@@ -337,10 +339,10 @@ def _evaluate(
         "folds": len(np.unique(predictions.folds)),
         "budget": provenance.budget,
         "arm": predictions.arm,
-        "decision": decision.measure_decision(predictions, classes, repeats, ALPHA),
+        "decision": decision.measure_decision(predictions, classes, equal, ALPHA),
         "train_accuracy": trained.train_accuracy,
         "near_duplicates": held_out.near_duplicates,
         "generator_reads": held_out.generator_reads,
         "seed_accuracy": held_out.seed_accuracy,
-        "flags": describe_causes(predictions, held_out.trust, decision.cross_fitted(predictions, repeats)),
+        "flags": describe_causes(predictions, held_out.trust, equal),
     }

@@ -33,6 +33,8 @@ KEPT = 1 / 3
 MOST_ALIKE = 100
 """Images of a class from which on a collection counts as much as a larger one: a scanner that no collection is from is
 not likelier to be like the one with most images, and four images say little of theirs."""
+ALL_IMAGES = "all images"
+"""Name of the one collection of a set that names none."""
 QUESTIONS = {"lesion": ({"benign", "malignant"}, {"normal"}), "malignant": ({"malignant"}, {"benign"})}
 """Name, positive and negative classes of each question on breast ultrasound."""
 
@@ -212,9 +214,16 @@ def choose_points(asked: Asked, collections: Sequence[str], parts: Labels) -> li
     return points
 
 
-def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats) -> DecisionRecord:
-    """Set what a bundle decides by: the class shares of its training, and operating points on held-out answers."""
-    equal, questions = cross_fitted(part, repeats), []
+def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats, equal: Floats) -> DecisionRecord:
+    """Set what a bundle decides by: the class shares of its training, and operating points on held-out answers.
+
+    Args:
+        part: Held-out answers to N images.
+        classes: Their names.
+        repeats: (C,), see `reference_shares`.
+        equal: (N, C), what `cross_fitted` makes of the answers.
+    """
+    questions = []
     for name, (wanted, others) in QUESTIONS.items():
         asked = ask(part.labels, equal, classes, name)
         if asked and (asked.about & asked.positive).any() and (asked.about & ~asked.positive).any():
@@ -252,17 +261,20 @@ def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], al
 
 
 def measure_decision(
-    part: Predictions, classes: Sequence[str], repeats: Floats, alpha: float
+    part: Predictions, classes: Sequence[str], equal: Floats, alpha: float
 ) -> dict[str, DecisionFigures]:
-    """Measure the default, equally frequent classes, on each collection; one of no name is called ``all images``."""
-    labels, equal = part.labels, cross_fitted(part, repeats)
+    """Measure the default, equally frequent classes, on each collection; one of no name is `ALL_IMAGES`.
+
+    ``equal``: (N, C), what `cross_fitted` makes of the answers.
+    """
+    labels = part.labels
     inside = np.eye(len(classes), dtype=bool)[equal.argmax(axis=1)]
     for fold in np.unique(part.parts):
         test = part.parts == fold
         others = ~test if not test.all() else test
         sources = pick(part.collections, np.flatnonzero(others))
         inside[test] |= equal[test] >= set_thresholds(labels[others], equal[others], sources, alpha)
-    names = np.array(part.collections) if part.collections else np.full(len(labels), "all images")
+    names = np.array(part.collections) if part.collections else np.full(len(labels), ALL_IMAGES)
     return {
         str(name): _figures(
             part.reordered(np.flatnonzero(names == name)), classes, equal[names == name], inside[names == name]

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
-from sonoforge.training.statistics.decision import DecisionFigures
+from sonoforge.training.statistics.decision import ALL_IMAGES, DecisionFigures
 from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.results import (
     ArmFigures,
     ArmResult,
     ComparisonRow,
     Interval,
-    change_text,
     interval_text,
     share_text,
 )
@@ -24,6 +24,11 @@ class Verdict:
     level: str  # `yes`, `no` or `open`
     headline: str  # the answer in one line
     sentences: tuple[str, ...]  # its grounds and its limits
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self.headline}: {' '.join(self.sentences)}"
 
 
 def judge(comparison: ComparisonRow) -> str:
@@ -41,30 +46,46 @@ def judge_guessing(figures: ArmFigures) -> Verdict | None:
     guessing = figures.get("guessing")
     if guessing is None or guessing["better"]:
         return None
+    gain = guessing["gain"]
     return Verdict(
         "no",
         "Not shown to be better than guessing",
         (
-            f"Accuracy {share_text(figures['accuracy'])}; calling every image {guessing['label']} is right for "
-            f"{guessing['share']:.1%}: a difference of {change_text(guessing['gain'])}.",
+            f"Accuracy {share_text(figures['accuracy'])}; calling every image {guessing['label']} would be right for "
+            f"{guessing['share']:.1%}, a difference of {points(gain['value'])} points [{points(gain['low'])}, "
+            f"{points(gain['high'])}].",
             f"Macro-AUC {interval_text(figures['macro_auc'])}; guessing has 0.5.",
         ),
     )
 
 
-def missed_coverage(decision: Mapping[str, DecisionFigures], alpha: float) -> list[str]:
-    """Name each class and collection whose prediction sets hold fewer than promised, by more than chance explains.
+def judge_coverage(decision: Mapping[str, DecisionFigures], alpha: float) -> Verdict | None:
+    """Say which classes prediction sets hold less often than promised, by more than chance explains; None for none.
 
     Args:
         decision: Figures by collection, see `decision.measure_decision`.
         alpha: Error rate that was promised for each class.
     """
-    return [
-        f"prediction sets hold {share_text(covered)} of the {name} images ({where}), {1 - alpha:.0%} promised"
+    missed = tuple(
+        f"The set holds the class of {share_text(covered)} of the {name} images"
+        f"{'' if where == ALL_IMAGES else f' of {where}'}."
         for where, figures in decision.items()
         for name, covered in figures["coverage"].items()
         if covered["high"] < 1 - alpha
-    ]
+    )
+    return Verdict("no", f"Prediction sets hold less than the {1 - alpha:.0%} promised", missed) if missed else None
+
+
+def doubts(evaluation: Mapping[str, Any], alpha: float) -> list[Verdict]:
+    """Say what speaks against a classifier: what `judge_guessing` and `judge_coverage` find.
+
+    Args:
+        evaluation: ``evaluation`` of its model record or its bundle's manifest.
+        alpha: See `judge_coverage`.
+    """
+    figures = cast(ArmFigures, evaluation)
+    found = (judge_guessing(figures), judge_coverage(evaluation["decision"], alpha))
+    return [verdict for verdict in found if verdict is not None]
 
 
 def flipped(comparison: ComparisonRow) -> ComparisonRow:

@@ -29,6 +29,7 @@ from sonoforge.training.data.splits import make_plan
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.results import interval_text
+from sonoforge.training.statistics.verdict import doubts
 from sonoforge.training.verbs.settings.crossval import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ def main(config: TrainConfig) -> Outcome:
         run_folder.write_results(folder, results)
         accuracy, area = interval_text(record.evaluation["accuracy"]), record.evaluation["macro_auc"]["value"]
         say("%d held-out images: accuracy %s, macro-AUC %.3f", held_out, accuracy, area)
+        for doubt in doubts(record.evaluation, record.conformal["alpha"]):
+            say("%s", doubt.line)
     return Outcome({"run": str(folder), **results}, f"sonoforge export {folder}")
 
 

@@ -19,7 +19,15 @@ from sonoforge.training.pages.run.results import results_section
 from sonoforge.training.pages.run.training import generators_section, training
 from sonoforge.training.pages.run.whole_run import WholeRun, read_run
 from sonoforge.training.statistics.results import ComparisonRow, Interval, RunResults
-from sonoforge.training.statistics.verdict import Verdict, flipped, gan_comparison, judge_arm, judge_gan, judge_guessing
+from sonoforge.training.statistics.verdict import (
+    Verdict,
+    flipped,
+    gan_comparison,
+    judge_arm,
+    judge_coverage,
+    judge_gan,
+    judge_guessing,
+)
 from sonoforge.training.statistics.wording import (
     bracket,
     counted,
@@ -63,7 +71,7 @@ def report(run: WholeRun) -> Page:
         title=f"{run.results['data']}: evidence report",
         meta=f"sonoforge evidence report · {run.name}",
         heading=f"{run.results['data']}{simulated}: {named}",
-        summary=[_question(run), *_failed(run), *_guessing(run), *_answers(run), Facts(_facts(run))],
+        summary=[_question(run), *_failed(run), *_doubts(run), *_answers(run), Facts(_facts(run))],
         sections=[section for section in sections if section is not None],
         made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(
             run.environment["versions"].get("sonoforge") or "", code(run.name)
@@ -86,9 +94,12 @@ def _failed(run: WholeRun) -> list[Answer]:
     return [Answer("failed", "Do not use these results", headline, [Bullets(failed)], "Failed checks")]
 
 
-def _guessing(run: WholeRun) -> list[Answer]:
-    verdict = judge_guessing(run.arms[run.results["final_arm"]])
-    return [] if verdict is None else [_answer("Is the classifier of any use?", verdict, [])]
+def _doubts(run: WholeRun) -> list[Answer]:
+    """Say what speaks against the final model."""
+    guesses = judge_guessing(run.arms[run.results["final_arm"]])
+    misses = judge_coverage(run.manifest["evaluation"]["decision"], run.manifest["conformal"]["alpha"])
+    asked = (("Is the classifier of any use?", guesses), ("Do prediction sets hold what they promise?", misses))
+    return [_answer(question, verdict, []) for question, verdict in asked if verdict is not None]
 
 
 def _answers(run: WholeRun) -> list[Answer]:
