@@ -28,7 +28,9 @@ from page import (
     write_pictures,
 )
 from program import succeed
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.notice import GUESSES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -90,6 +92,8 @@ def compared(
         headings = page.locator(".card h3").all_text_contents()
         shown = page.locator(".card .questions").all_text_contents()
         about = page.locator("#clinic li").all_text_contents()
+        noted = page.locator(".card .notes").all_text_contents()
+    assert [GUESSES in text for text in noted] == [open_bundle(bundle).manifest.guesses] * len(drawn)
     expected = Expected(files, folder / "answers.csv", "--bundle", bundle, *settings)
     assert compare_json(results, expected.results) <= MOST_APART
     compare_csv(table, expected.csv)
@@ -144,6 +148,7 @@ def test_answers_are_for_the_clinic_of_the_build(
     """The page takes prevalence and sensitivity from the build, and answers as Python does with the same."""
     bundle, drawn = write_bundle(tmp_path / "bundle"), [scan(i, 200, 150) for i in range(30)]
     edit_manifest(bundle, lambda m: m["decision"]["questions"][0]["points"][0].update(threshold=0.8))
+    edit_manifest(bundle, lambda m: m["evaluation"].update(guessing={"better": False}))
     labels, sensitive = {}, {}
     for settings in ((), ("--prevalence", "normal=.9,benign=.05,malignant=.05", "--sensitivity", "0.9")):
         folder = tmp_path / str(len(settings))

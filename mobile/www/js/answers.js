@@ -14,6 +14,7 @@ import { $, className, element, percent, questionName, say, terms } from "./word
  * @typedef {object} Around - What cards need.
  * @property {number[][]} colours - Of the heat map.
  * @property {import("./decision.js").Question[]} questions - Of the bundle, in order.
+ * @property {boolean} guesses - Whether the bundle's own evaluation does not show it to be better than guessing.
  * @property {Function} remove
  * @property {Function} enlarge
  */
@@ -29,7 +30,7 @@ export class Answers {
   /** Whether there are answers that no file holds yet. */
   unsaved = false;
 
-  /** @param {() => Pick<Around, "colours" | "questions" | "enlarge">} around - What cards need. */
+  /** @param {() => Pick<Around, "colours" | "questions" | "guesses" | "enlarge">} around - What cards need. */
   constructor(around) {
     this.#around = around;
   }
@@ -95,7 +96,7 @@ export class Answers {
  * @param {Around} around
  * @returns {{element: HTMLLIElement, close: () => void}}
  */
-function makeCard(answer, { colours, questions, remove, enlarge }) {
+function makeCard(answer, { colours, questions, guesses, remove, enlarge }) {
   const template = document.getElementById("card-template");
   const card = template.content.cloneNode(true).querySelector("li");
   const part = (selector) => card.querySelector(selector);
@@ -121,7 +122,7 @@ function makeCard(answer, { colours, questions, remove, enlarge }) {
   part(".questions").append(...terms(questionsAnswered(result, questions)));
   part("caption").textContent = say("probabilities");
   part("tbody").append(...probabilityRows(result));
-  part(".notes").append(...notes(answer).map((text) => element("li", text)));
+  part(".notes").append(...notes(answer, guesses).map((text) => element("li", text)));
   part(".more dl").append(...terms(figures(result)));
   // Percentages of an answer that must not be used invite its use.
   if (look === "no") part(".more").append(part(".questions"), part("table"));
@@ -202,12 +203,13 @@ function probabilityRows({ probabilities }) {
 }
 
 /** What a reader must know besides, in sentences. */
-function notes({ result, copy_of: copy, seems_copy_of: alike }) {
+function notes({ result, copy_of: copy, seems_copy_of: alike }, guesses) {
   const { best, crop, label, marks, quality, trust } = result;
   const flags = inWords(quality.flags);
   const kinds = Object.keys(marks.counts).map((kind) => say(`mark ${kind}`));
   const causes = label === best ? [] : trust.causes.map((cause) => say(`cause ${cause}`));
   return [
+    ...(guesses ? [say("guesses")] : []),
     ...causes,
     ...(flags ? [`${say("quality")}: ${flags}.`] : []),
     ...(kinds.length ? [`${say("marks", { kinds: kinds.join(", ") })} ${say("marks note")}`] : []),

@@ -15,7 +15,12 @@ let state = "starting";
 let manifest = null;
 let settings = null;
 let checked = null;
-const answers = new Answers(() => ({ colours: settings.colours, questions: manifest.decision.questions, enlarge }));
+const answers = new Answers(() => ({
+  colours: settings.colours,
+  questions: manifest.decision.questions,
+  guesses: manifest.evaluation.guessing?.better === false,
+  enlarge,
+}));
 const queue = [];
 let total = 0;
 let done = 0;

@@ -18,6 +18,7 @@ import bundle_factory as factory
 from program import sonoforge
 from sonoforge.runtime import Classifier, ImageError
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.notice import GUESSES
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,17 @@ def classify(bundle: Path, *arguments: object) -> tuple[int, dict[str, Any], str
 
 def names(answer: dict[str, Any], folder: Path) -> list[str]:
     return [Path(result["file"]).relative_to(folder).as_posix() for result in answer["results"]]
+
+
+def test_a_classifier_that_may_be_guessing_is_called_that_beside_every_answer(scans: Path, tmp_path: Path) -> None:
+    said = {}
+    for better in (True, False, None):
+        own, page = factory.write_bundle(tmp_path / f"{better}"), tmp_path / f"{better}.html"
+        if better is not None:
+            factory.edit_manifest(own, lambda m, better=better: m["evaluation"].update(guessing={"better": better}))
+        done = sonoforge("classify", scans / "a.PNG", scans / "b (1).png", "--bundle", own, "--html", page)
+        said[better] = done.out.count(GUESSES), page.read_text(encoding="utf-8").count(GUESSES)
+    assert said == {True: (0, 0), None: (0, 0), False: (1, 3)}  # above the answers, and beside each
 
 
 def test_one_file(bundle: Path, scans: Path) -> None:

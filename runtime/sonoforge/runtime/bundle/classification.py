@@ -220,6 +220,12 @@ class ClassifierManifest(Manifest):
         )
 
     @property
+    def guesses(self) -> bool:
+        """Whether its own evaluation does not show it to be better than guessing."""
+        found = self.raw["evaluation"].get("guessing")
+        return isinstance(found, dict) and found.get("better") is False
+
+    @property
     def golden_arrays(self) -> dict[str, ArrayKind]:
         """``pixels`` (N, S, S, 3) uint8 and each output (N, ...) float32."""
         side = self.preprocessing.size

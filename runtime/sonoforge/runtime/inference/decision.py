@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.notice import GUESSES
 
 if TYPE_CHECKING:
     from sonoforge.runtime.bundle.classification import ClassifierManifest, OperatingPoint, Question
@@ -206,7 +207,7 @@ def decide_equal(probabilities: Mapping[str, float], manifest: ClassifierManifes
 
 
 def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
-    """Say for which clinic answers are, and what each question is asked at: one sentence each."""
+    """Say for which clinic answers are, what each question is asked at, and whether the bundle may be guessing."""
     shares = clinic.prevalence
     if len(set(shares.values())) == 1:
         here = "equally frequent classes; --prevalence for the shares of a clinic"
@@ -223,7 +224,7 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
             f"{question.name.capitalize()}{among}: asked at a sensitivity of {point.aim:.0%}; measured on {where} "
             f"scans {point.sensitivity:.0%}, specificity {point.specificity:.0%}."
         )
-    return sentences
+    return [*sentences, GUESSES] if manifest.guesses else sentences
 
 
 def yes_no(finding: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sonoforge.runtime import atomic
 from sonoforge.runtime.images.repeats import in_words as repeats_in_words
 from sonoforge.runtime.inference.decision import answers_in_words, in_words
-from sonoforge.runtime.notice import NOTICE, UNCERTAIN
+from sonoforge.runtime.notice import GUESSES, NOTICE, UNCERTAIN
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class AnswerPage:
         self.path = Path(path)
         manifest = classifier.bundle.manifest
         self._model, self._coverage, self._anonymous = classifier.model, 1 - manifest.alpha, anonymous
+        self._guesses = manifest.guesses
         self._about = " ".join(in_words(manifest, classifier.clinic))
         self._entries: list[tuple[tuple[int, float, str], Mapping[str, Any]]] = []
         self._pictures: dict[str, list[str]] = {}
@@ -161,6 +162,7 @@ answer that may be used.{self._about_pictures()}</p>
                 f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
             )
         parts.append("</tbody></table>")
+        parts += [_note("Careful", GUESSES)] * self._guesses
         parts += [_note(name.capitalize(), said) for name, said in answers_in_words(entry["findings"]).items()]
         trust = entry["trust"]
         parts.append(_note("Cannot be ruled out", ", ".join(entry["set"])))
