@@ -262,3 +262,28 @@ def test_a_folder_that_another_process_filled_meanwhile_stays_where_a_new_one_wa
     with atomic.replacing_folder(empty, new=True) as folder:
         (folder / "own").touch()
     assert (empty / "own").is_file()
+
+
+def test_json_for_a_reader_has_on_one_line_what_fits_there() -> None:
+    values = {
+        "a": [1, 2.5, None],
+        "row": {"before": 0.1, "change": [0.1, -0.2]},
+        "é": "ü" * 90,
+        "none": {},
+        "long": [1] * 60,
+    }
+    text = atomic.laid_out({**values, "entries": [values, "x" * 200]})
+    assert json.loads(text) == {**values, "entries": [values, "x" * 200]}
+    lines = text.splitlines()
+    assert lines[:4] == ["{", '  "a": [1, 2.5, null],', '  "row": {"before": 0.1, "change": [0.1, -0.2]},', lines[3]]
+    assert max(len(line) for line in lines if "x" * 200 not in line and "\\u00fc" not in line) <= 120
+    assert (
+        atomic.laid_out({"a": 1}) == '{\n  "a": 1\n}'
+        and atomic.laid_out([]) == "[]"
+        and atomic.laid_out("é") == '"\\u00e9"'
+    )
+    fits = [10 ** (120 - 2 - 2 - 1 - 1)]  # indented, in brackets, with a comma: 120
+    assert (
+        len(atomic.laid_out([fits, 0]).splitlines()[1]) == 120
+        and len(atomic.laid_out([[fits[0] * 10], 0]).splitlines()) > 4
+    )

@@ -3,6 +3,7 @@
 import { Answers } from "./answers.js";
 import { connect, startNetwork } from "./ask.js";
 import { operatingPoint } from "./decision.js";
+import { sum } from "./numbers.js";
 import { largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { connectAndroidApp, download, toCsv, toJson } from "./save.js";
 import { $, className, element, percent, questionName, say, terms } from "./words.js";
@@ -91,13 +92,17 @@ function describe() {
 /** For which clinic the answers are, and what each question is asked at, in sentences. */
 function aboutClinic() {
   const { prevalence, sensitivity } = settings.clinic;
+  const { site } = manifest;
   const written = manifest.classes.map((name) => `${className(name)} ${Number((100 * prevalence[name]).toPrecision(3))} %`);
   const equal = new Set(Object.values(prevalence)).size === 1;
   const asked = manifest.decision.questions.map((question) => {
     const { aim, sensitivity: found, specificity } = operatingPoint(question, sensitivity);
     const figures = { aim: percent(aim), sensitivity: percent(found), specificity: percent(specificity) };
-    return say("asked", { question: questionName(question.name), ...figures });
+    return say(site?.moved.includes(question.name) ? "asked site" : "asked", { question: questionName(question.name), ...figures });
   });
+  if (site && manifest.classes.every((name) => prevalence[name] === site.prevalence[name])) {
+    return [say("clinic site", { shares: written.join(", "), count: sum(Object.values(site.scans)) }), ...asked];
+  }
   return [equal ? say("clinic equal") : say("clinic shares", { shares: written.join(", ") }), ...asked];
 }
 

@@ -88,7 +88,7 @@ export function tailProbability(distance, { median, threshold }) {
  * @param {import("./bundle.js").Bundle} bundle
  */
 export function assess(evidence, classes, bundle) {
-  const { trust: limits } = bundle.manifest;
+  const { trust: limits, site } = bundle.manifest;
   const { checks } = limits;
   const distance = mahalanobis(evidence.embedding, bundle.reference);
   const neighbour = neighbourDistance(evidence.embedding, bundle.reference);
@@ -115,13 +115,22 @@ export function assess(evidence, classes, bundle) {
   if (neighbour > checks.neighbours.threshold) {
     unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
   }
-  if (unlike.length && !noScan) found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ")]);
+  const remark = [];
+  if (unlike.length && !noScan) {
+    const times = Math.max(distance / limits.threshold, neighbour / checks.neighbours.threshold);
+    const siteLimit = site ? `${times.toFixed(2)} times that, limit ${site.reach.toFixed(2)}` : "";
+    if (site && times <= site.reach) {
+      remark.push(`${CAUSES.UNLIKE_TRAINING}: ${unlike.join("; ")}; like this site's scans: ${siteLimit}`);
+    } else {
+      found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ") + (site ? `; unlike this site's scans: ${siteLimit}` : "")]);
+    }
+  }
   if (classes.length > 1) found.push([CAUSES.BETWEEN_CLASSES, classes.join(" or ")]);
   return {
     score: Math.min(...scores),
-    in_distribution: !unlike.length && !noScan,
+    in_distribution: !noScan && (!unlike.length || remark.length > 0),
     causes: found.map(([cause]) => cause),
-    reasons: found.map(([cause, why]) => `${cause}: ${why}`),
+    reasons: [...found.map(([cause, why]) => `${cause}: ${why}`), ...remark],
     distance,
     neighbour_distance: neighbour,
   };

@@ -18,6 +18,7 @@ from sonoforge.runtime import leftovers
 from sonoforge.runtime.errors import SonoforgeError
 
 _TRIAL_BYTES = 65536  # of a small picture
+_WIDTH = 120  # of a line of JSON
 
 
 @contextlib.contextmanager
@@ -189,6 +190,26 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any, indent: int = 2) -> None:
     """Write one strict JSON document, indented by so many spaces; see `plain` and `write_bytes`."""
     write_text(path, json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def laid_out(value: Any, indent: int = 0, room: int = _WIDTH) -> str:
+    """Return strict JSON of a `plain` value: each value inside it on one line where that fits, else indented by two.
+
+    Args:
+        value: The value.
+        indent: Spaces before the lines of what holds it; 0 for the document, which is never on one line.
+        room: Characters left for it on its line.
+    """
+    line = json.dumps(value, allow_nan=False)
+    if not isinstance(value, dict | list) or not value or (indent and len(line) <= room):
+        return line
+    inside = indent + 2
+    pairs = (
+        [(f"{json.dumps(key)}: ", value[key]) for key in value] if isinstance(value, dict) else [("", i) for i in value]
+    )
+    lines = [" " * inside + key + laid_out(item, inside, _WIDTH - inside - len(key) - 1) for key, item in pairs]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return start + "\n" + ",\n".join(lines) + f"\n{' ' * indent}{end}"
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of value

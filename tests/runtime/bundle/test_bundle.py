@@ -19,6 +19,7 @@ import bundle_factory as factory
 from sonoforge.runtime import Classifier, open_bundle
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError, parse_manifest
+from sonoforge.runtime.cli.answer_files import csv_format
 from sonoforge.runtime.errors import SonoforgeError
 
 
@@ -400,3 +401,15 @@ def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:
     manifest = parse_manifest(json.dumps(raw).encode())
     assert isinstance(manifest, ClassifierManifest)
     assert manifest.scan_bands == (9, {"coverage": (0.5, 1.0)})
+
+
+def test_no_question_is_called_as_a_column_of_csv(tmp_path: Path) -> None:
+    folder = factory.write_bundle(tmp_path / "b")
+    manifest = open_bundle(folder).manifest
+    columns = csv_format(manifest).columns
+    assert len(set(columns)) == len(columns)
+    for column in {*columns} - {one.name for one in manifest.questions}:
+        raw = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        question(raw, name=column)
+        with pytest.raises(SonoforgeError, match=rf"questions\[0\].name: found '{column}', a column of classify --csv"):
+            parse_manifest(json.dumps(raw).encode())

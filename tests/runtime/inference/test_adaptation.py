@@ -6,21 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import bundle_factory as factory
-from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference import adaptation
 from sonoforge.runtime.inference.adaptation import Asked, Interval, Rules
-from sonoforge.runtime.inference.decision import Clinic, decide_equal
 
 Floats = NDArray[np.float64]
 EQUAL = np.full(3, 1 / 3)
 CENTRES = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 2.0]])
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> ClassifierManifest:
-    return open_bundle(factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")).manifest
 
 
 def rules(thresholds: float = 0.2, question: float = 0.3) -> Rules:
@@ -37,19 +28,6 @@ def clinic(shares: tuple[float, ...], count: int, seed: int, bias: float = 0.0) 
     logits = -((x[:, None] - CENTRES) ** 2).sum(axis=2) / 2 + np.array([bias, 0, 0])
     q = np.exp(logits)
     return q / q.sum(axis=1, keepdims=True), labels
-
-
-def test_all_scans_are_decided_as_one_by_one(manifest: ClassifierManifest) -> None:
-    shares = {"normal": 0.6, "benign": 0.3, "malignant": 0.1}
-    equal = np.random.default_rng(0).dirichlet((0.6, 0.6, 0.6), size=200)
-    own = adaptation.rules_of(manifest, shares)
-    found = adaptation.decide_all(equal, own)
-    for i, row in enumerate(equal.tolist()):
-        said = decide_equal(dict(zip(manifest.classes, row, strict=True)), manifest, Clinic(shares, 0.95))
-        assert manifest.classes[found.labels[i]] == said.label
-        assert {name for name, inside in zip(manifest.classes, found.sets[i], strict=True) if inside} == set(said.set)
-        at = [point.aim for point in manifest.questions[0].points].index(0.95)
-        assert [bool(beyond[i, at]) for beyond in found.beyond] == [one.positive for one in said.findings.values()]
 
 
 def test_with_the_shares_counted_labels_are_right_as_often_as_bayes_rule_is() -> None:
@@ -155,6 +133,27 @@ def test_the_interval_of_a_change_is_that_of_the_normal_approximation_and_wider_
         assert (found.low, found.high) == pytest.approx((change.mean() - half, change.mean() + half), abs=0.1 * half)
         widths[name] = found.high - found.low
     assert widths["patients"] == pytest.approx(2 * widths["scans"], rel=0.1)
+
+
+@pytest.mark.parametrize(("patients", "each"), [(19, 1), (40, 3), (200, 1)])
+def test_of_a_further_patient_s_scans_one_in_twenty_lies_beyond_a_clinic_s_reach(patients: int, each: int) -> None:
+    """Over many clinics: scans of one patient lie alike, and the share beyond is .05 at most, and not far below."""
+    rng, beyond = np.random.default_rng(9), []
+    groups = np.repeat(np.arange(patients), each)
+    for _ in range(1500):
+        times = 1.1 + 0.1 * rng.random(patients + 1)[:, None] + 0.05 * rng.random((patients + 1, each))
+        reach = adaptation.measure_reach(times[:-1].ravel(), groups)
+        beyond.append((times[-1] > reach.limit).mean())
+    assert 0.05 - 1 / (patients + 1) - 0.015 <= np.mean(beyond) <= 0.05 + 0.015
+
+
+def test_a_reach_is_told_by_the_other_patients_and_is_never_below_the_training_s_nor_foreign() -> None:
+    groups = np.arange(10)
+    found = adaptation.measure_reach(np.array([1.3, *np.linspace(0.5, 1.1, 9)]), groups)
+    assert found == (1.3, 10, pytest.approx(0.3), pytest.approx(0.1))  # the farthest is beyond the other nine
+    assert adaptation.measure_reach(np.linspace(0.2, 0.9, 10), groups).limit == 1
+    assert adaptation.measure_reach(np.linspace(2, 3, 10), groups) == (1.5, 10, 1, 1)
+    assert adaptation.measure_reach(np.array([]), groups[:0]) == (1, 0, 0, 0)
 
 
 def test_scans_needed_grow_with_the_square_of_the_width() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import bundle_factory as factory
-from sonoforge.runtime.bundle.classification import ClassifierManifest, TailLimits
+from sonoforge.runtime.bundle.classification import ClassifierManifest, Site, TailLimits
 from sonoforge.runtime.bundle.reader import BundleError, open_bundle
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.training_distance import (
@@ -174,6 +174,27 @@ def test_it_abstains_for_what_lies_in_them_and_for_doubt(tmp_path: Path) -> None
     assert should_abstain(ordinary, 0.49, limits)
     assert should_abstain(turned, 1.0, limits)
     assert not should_abstain(ordinary.with_set(("benign", "malignant")), 0.6, limits)
+
+
+def test_a_scan_unlike_the_training_may_be_like_the_site_s(tmp_path: Path) -> None:
+    """Limits of the training are 40 and .4: at a reach of 1.25, those of the site are 50 and .5."""
+    original = manifest(tmp_path / "b")
+    site = replace(original, site=Site(dict.fromkeys(original.classes, 1 / 3), {}, 10, (), (), 1.25))
+    near, beyond = PLAIN._replace(distance=44.0, neighbour=0.48), PLAIN._replace(distance=44.0, neighbour=0.52)
+    assert assess(near, original).causes == assess(beyond, original).causes == (Cause.UNLIKE_TRAINING,)
+    found = assess(near, site)
+    assert not found.causes and found.in_distribution and not should_abstain(found, 1.0, site)
+    assert found.score == assess(near, original).score
+    between = found.with_set(("benign", "malignant")).with_set(("benign", "malignant"))
+    assert between.causes == (Cause.BETWEEN_CLASSES,)
+    (said,) = found.reasons
+    assert between.reasons[1:] == (said,) and found.with_set(("benign",)).reasons == (said,)
+    assert said.startswith(*assess(near, original).reasons) and "1.20 times" in said and "limit 1.25" in said
+    assert assess(beyond, site).causes == (Cause.UNLIKE_TRAINING,) and not assess(beyond, site).in_distribution
+    for foreign in (near._replace(distance=60.01), near._replace(grain=0.0), near._replace(colour=0.3)):
+        assert Cause.NOT_ULTRASOUND in assess(foreign, site).causes and not assess(foreign, site).in_distribution
+    assert assess(near._replace(upright=-1.0), site).causes == (Cause.POOR_SCAN,)
+    assert assess(PLAIN, site) == assess(PLAIN, original)
 
 
 def test_neighbour_distance_is_the_plain_mean_over_the_nearest() -> None:

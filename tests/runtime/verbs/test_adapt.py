@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from program import refused, sonoforge, succeed
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
+from sonoforge.runtime.inference.trust import Cause
 
 SCANS = 90
 
@@ -64,7 +68,7 @@ def test_a_site_bundle_answers_as_was_measured_and_keeps_the_network(
     assert said["site_bundle"] == str(site) and sum(said["scans"].values()) == SCANS
     before, after = open_bundle(bundle), open_bundle(site)
     for name in before.manifest.files:
-        assert (site / name).read_bytes() == (bundle / name).read_bytes()
+        assert ((site / name).read_bytes() == (bundle / name).read_bytes()) is (name != "MODEL_CARD.md")
     assert after.manifest.site
     counts = {name: list(gained.values()).count(name) for name in factory.CLASSES}
     assert after.manifest.site.scans == counts == said["scans"]
@@ -78,7 +82,7 @@ def test_a_site_bundle_answers_as_was_measured_and_keeps_the_network(
         path: np.mean([Classifier(path).classify(file).label == gained[file] for file in gained])
         for path in (bundle, site)
     }
-    assert accuracy[bundle] == pytest.approx(said["figures"]["accuracy"]["before"][0], abs=1e-4)
+    assert accuracy[bundle] == pytest.approx(said["figures"]["accuracy"]["before"], abs=1e-4)
     assert accuracy[site] > accuracy[bundle] and said["verdict"] == "better"
     here, thresholds = Classifier(site), after.manifest.thresholds
     for file in list(gained)[:20]:  # sets do not depend on the prevalence asked for, but on the site's
@@ -135,8 +139,67 @@ def test_class_folders_and_copies_and_scans_without_a_class(
     assert done.code == 0, done.err
     assert sum(done.json["scans"].values()) == SCANS + 1
     assert done.json["groups"] == SCANS and done.json["unlabelled"] == 1
+    assert len(done.out.splitlines()) <= 40
     said = sonoforge("adapt", bundle, "--data", ours, "--out", tmp_path / "again")
     assert "Research use, not a medical device" in said.out and "change, 95 % by patient" in said.out
+
+
+def test_the_card_says_what_was_adapted_on_which_scans(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    shutil.copytree(bundle, original)
+    factory.replace_file(
+        original, "MODEL_CARD.md", b"# A model\n\nFor tests.\n\n## Data\n\nNone.\n\n## Limits\n\nMany.\n"
+    )
+    site = tmp_path / "site"
+    groups = {file: f"patient {i // 3}" for i, file in enumerate(gained)}
+    said = succeed("adapt", original, "--data", write_csv(tmp_path / "a.csv", gained, groups), "--out", site).json
+    card = (site / "MODEL_CARD.md").read_text(encoding="utf-8")
+    first, section, *rest = card.split("\n## ")
+    assert first.strip() == "# A model\n\nFor tests." and [part.split("\n")[0] for part in rest] == ["Data", "Limits"]
+    assert section.startswith("Adapted to one site") and "not a medical device" in section
+    assert f"{SCANS} labelled scans" in section and f"{SCANS // 3} patients" in section
+    for name, row in said["figures"].items():
+        figures = [row["before"], row["after"], *row["change"]]
+        if None not in figures:
+            before, after, change, low, high = figures
+            assert f"| {name} | {before:.2f} | {after:.2f} | {change:+.2f} [{low:+.2f}, {high:+.2f}] |" in section
+    assert sonoforge("verify", site).code == 0
+
+
+def test_scans_with_and_without_a_class_tell_how_far_out_the_clinic_s_lie(
+    bundle: Path, gained: dict[str, str], tmp_path: Path
+) -> None:
+    """A third of the scans lies beyond the training's limit; of the same kind, half have no label."""
+    original = tmp_path / "original"
+    shutil.copytree(bundle, original)
+    own = Classifier(bundle)
+    distances = {file: own.classify(file).trust.distance for file in gained}
+    limit = float(np.quantile(list(distances.values()), 2 / 3))
+
+    def nearer(manifest: dict[str, Any]) -> None:
+        manifest["trust"] |= {"median": 0.5 * limit, "threshold": limit}
+        manifest["trust"]["checks"]["neighbours"]["threshold"] = 1e3
+
+    factory.edit_manifest(original, nearer)
+    labels = {file: label if i < SCANS // 2 else "" for i, (file, label) in enumerate(gained.items())}
+    data = write_csv(tmp_path / "ours.csv", labels)
+    said = succeed("adapt", original, "--data", data, "--out", tmp_path / "site").json
+    assert sum(said["scans"].values()) == said["unlabelled"] == SCANS // 2
+    fit = [file for file in gained if not {Cause.POOR_SCAN, Cause.NOT_ONE_SCAN} & set(own.classify(file).trust.causes)]
+    times = sorted(distances[file] / limit for file in fit)
+    expected = times[min(len(fit), math.ceil(0.95 * (len(fit) + 1))) - 1]
+    assert said["trust"] == {
+        "limit": pytest.approx(min(expected, 1.5)),
+        "scans": len(fit),
+        "before": pytest.approx(np.mean([time > 1 for time in times])),
+        "after": pytest.approx(0.05, abs=0.03),
+    }
+    unlike = {
+        path: [Cause.UNLIKE_TRAINING in Classifier(path).classify(file).trust.causes for file in fit]
+        for path in (original, tmp_path / "site")
+    }
+    assert np.mean(unlike[original]) == pytest.approx(said["trust"]["before"])
+    assert np.mean(unlike[tmp_path / "site"]) <= 0.05 < 0.2 < said["trust"]["before"]
 
 
 def test_scans_of_one_patient_count_as_one_group(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
@@ -171,6 +234,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict
         ("scans", {"normal": -1, "benign": 0, "malignant": 3}),
         ("moved", ["cyst"]),
         ("golden", ["cyst"]),
+        ("reach", 3.0),
         ("manifest_sha256", "x"),
     ],
 )

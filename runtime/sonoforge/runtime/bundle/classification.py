@@ -126,6 +126,10 @@ class Question(NamedTuple):
     points: tuple[OperatingPoint, ...]
 
 
+FARTHEST = 1.5
+"""Largest reach of a site: farther out lie more foreign pictures than scans of a clinic."""
+
+
 class Site(NamedTuple):
     """What a bundle was adapted to by ``sonoforge adapt``.
 
@@ -135,6 +139,7 @@ class Site(NamedTuple):
         groups: Patients, or other groups of scans, that they are of.
         moved: Questions whose operating points were moved, and measured, on these scans.
         golden: The label of each golden image, as the bundle decides.
+        reach: How many times as far out as the training's limits of trust its scans lie, 1..`FARTHEST`.
     """
 
     prevalence: dict[str, float]
@@ -142,6 +147,7 @@ class Site(NamedTuple):
     groups: int
     moved: tuple[str, ...]
     golden: tuple[str, ...]
+    reach: float
 
 
 class ScanBands(NamedTuple):
@@ -243,6 +249,14 @@ _MOST_GOLDEN = 32
 _MOST_IMAGES = 10**9
 _LARGEST_NUMBER = 1e6  # of a list
 _MOST_POINTS = 20
+_COLUMNS = frozenset(
+    (
+        *("file", "ok", "label", "set", "trust_score", "in_distribution", "trust_reasons", *METRICS, "quality_flags"),
+        *("kind", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags", "copy_of", "seems_copy_of"),
+        *("error_code", "error_message", "bytes", "modified_ns", "model_sha256", "settings"),
+    )
+)
+"""Of ``sonoforge classify --csv``, besides ``p_CLASS``, ``q_QUESTION`` and ``QUESTION``."""
 _ROUNDING = 1e-6
 
 
@@ -290,7 +304,7 @@ def _shares(name: str, value: Any, classes: tuple[str, ...]) -> dict[str, float]
 
 
 def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...]) -> Site:
-    """Read ``site``; its ``original``, ``figures`` and ``golden_before`` are records that no answer depends on."""
+    """Read ``site``; its ``original``, ``figures``, ``trust`` and ``golden_before`` are records of no answer."""
     count = partial(whole, low=0, high=_MOST_IMAGES)
     found = fields(
         "site",
@@ -302,6 +316,8 @@ def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...])
             "moved": partial(_some_of, known=tuple(question.name for question in questions)),
             "golden": partial(_labels, known=classes),
             "golden_before": partial(_labels, known=classes),
+            "reach": _reach,
+            "trust": mapping,
             "created": text,
             "manifest_sha256": digest,
             "original": mapping,
@@ -309,6 +325,13 @@ def _site(value: Any, classes: tuple[str, ...], questions: tuple[Question, ...])
         },
     )
     return Site(*(found[name] for name in Site._fields))
+
+
+def _reach(name: str, value: Any) -> float:
+    found = number(name, value)
+    if not 1 <= found <= FARTHEST:
+        raise ManifestError(f"{name}: found {found}, expected 1 to {FARTHEST}")
+    return found
 
 
 def _labels(name: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -327,6 +350,8 @@ def _some_of(name: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
 def _question(name: str, value: Any, classes: tuple[str, ...]) -> Question:
     found = fields(name, value, {"name": text, "positive": _names, "among": _names, "points": _points})
     question = Question(**found)
+    if question.name in _COLUMNS or question.name.startswith(("p_", "q_")):
+        raise ManifestError(f"{name}.name: found {question.name!r}, a column of classify --csv, expected another name")
     if not set(question.positive) < set(question.among) <= set(classes):
         raise ManifestError(
             f"{name}: found {question.positive!r:.80} among {question.among!r:.80}, expected a part of {classes!r:.80}"

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import importlib
 import io
-import json
 import logging
 import os
 import sys
@@ -105,9 +104,9 @@ def _help(words: Sequence[str], everything: bool) -> str:
 
 
 def _print_json(value: object) -> None:
-    from sonoforge.runtime.atomic import plain  # noqa: PLC0415 - numpy, which --help does not wait for
+    from sonoforge.runtime.atomic import laid_out, plain  # noqa: PLC0415 - numpy, which --help does not wait for
 
-    print(json.dumps(plain(value), indent=2, allow_nan=False))
+    print(laid_out(plain(value)))
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,7 +2,8 @@
 
 The network and its probabilities stay as they are.  Of what was tried on collections that a network had not seen
 (``training/docs/measured/adapt.md``), this is the simplest that was never worse than the default: class shares by
-counting, and thresholds that move from the bundle's to the clinic's as scans are added.
+counting, and thresholds that move from the bundle's to the clinic's as scans are added.  Scans of a clinic lie farther
+from the training images than its limits of trust allow for; how far, is measured on its own, and needs no labels.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.classification import FARTHEST, ClassifierManifest
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -25,6 +26,8 @@ UNSEEN = 0.5
 """Scans that each class is taken to have had beside those counted (Jeffreys' prior)."""
 LEAST_OF_A_KIND = 5
 """Scans on either side of a question from which on its operating points move."""
+OUTSIDE = 0.05
+"""Share of a further patient's scans that may lie beyond the clinic's reach, as beyond each limit of the training."""
 DRAWS = 2000
 """Bootstrap draws of whole groups behind an interval."""
 
@@ -48,6 +51,22 @@ class Asked(NamedTuple):
     among: Flags
     aims: Floats
     thresholds: Floats
+
+
+class Reach(NamedTuple):
+    """How far out a clinic's scans lie.
+
+    Attributes:
+        limit: How many times as far from the training images as its limits of trust, 1..`FARTHEST`.
+        scans: That it was measured on.
+        before: Share of these beyond the training's limits.
+        after: Share beyond the limit that the other patients' scans give.
+    """
+
+    limit: float
+    scans: int
+    before: float
+    after: float
 
 
 class Rules(NamedTuple):
@@ -93,7 +112,9 @@ class Compared(NamedTuple):
 
 
 def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> Rules:
-    """Return what a bundle decides by at these class shares."""
+    """Return what a bundle decides by at these class shares; its sets are those of the site it was adapted to."""
+    alike = dict.fromkeys(manifest.classes, 1 / len(manifest.classes))
+    sets_at = manifest.site.prevalence if manifest.site else alike
     questions = tuple(
         Asked(
             question.name,
@@ -107,16 +128,16 @@ def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> R
     return Rules(
         np.array([prevalence[name] for name in manifest.classes]),
         np.array([manifest.thresholds[name] for name in manifest.classes]),
-        np.full(len(manifest.classes), 1 / len(manifest.classes)),
+        np.array([sets_at[name] for name in manifest.classes]),
         manifest.alpha,
         questions,
     )
 
 
-def scores_of(equal: Floats, question: Asked) -> Floats:
-    """Return the score of a question (N,): the probability of its positive classes among those that it is about."""
-    whole = equal[:, question.among].sum(axis=1)
-    found: Floats = np.divide(equal[:, question.positive].sum(axis=1), whole, out=np.zeros(len(equal)), where=whole > 0)
+def scores_of(probabilities: Floats, positive: Flags, among: Flags) -> Floats:
+    """Return the probability (N,) of the positive classes (C,) among those that a question is about; 0 of none."""
+    whole = probabilities[:, among].sum(axis=1)
+    found: Floats = np.divide(probabilities[:, positive].sum(axis=1), whole, out=np.zeros(len(whole)), where=whole > 0)
     return found
 
 
@@ -128,11 +149,11 @@ def at_shares(equal: Floats, shares: Floats) -> Floats:
 
 
 def decide_all(equal: Floats, rules: Rules) -> Decided:
-    """Answer as `decision.decide_equal` does, for all scans (N, C) and all operating points."""
+    """Answer all scans (N, C), at all operating points."""
     labels = (equal * rules.prevalence).argmax(axis=1)
     sets = at_shares(equal, rules.set_shares) >= rules.thresholds
     sets[np.arange(len(equal)), labels] = True
-    beyond = tuple(scores_of(equal, question)[:, None] >= question.thresholds for question in rules.questions)
+    beyond = tuple(scores_of(equal, q.positive, q.among)[:, None] >= q.thresholds for q in rules.questions)
     return Decided(labels, sets, beyond)
 
 
@@ -205,7 +226,7 @@ def can_move(labels: Whole, question: Asked) -> bool:
 def _fit_question(equal: Floats, labels: Whole, question: Asked) -> Asked:
     if not can_move(labels, question):
         return question
-    scores = np.sort(scores_of(equal, question)[question.positive[labels]])
+    scores = np.sort(scores_of(equal, question.positive, question.among)[question.positive[labels]])
     # The largest threshold that a share ``aim`` of the positive scans reaches.
     own = scores[np.floor((1 - question.aims) * len(scores) + _ROUNDING).astype(int)]
     pairs = zip(question.thresholds.tolist(), own.tolist(), strict=True)
@@ -222,6 +243,32 @@ def cross_fitted(equal: Floats, labels: Whole, groups: Whole, start: Rules) -> D
         for all_of_them, these in zip(found.beyond, here.beyond, strict=True):
             all_of_them[own] = these
     return found
+
+
+def measure_reach(times: Floats, groups: Whole) -> Reach:
+    """Measure how far out the scans of G groups lie: ``times`` (N,) of `trust.how_far`, ``groups`` (N,); 1 of none."""
+    if not len(times):
+        return Reach(1.0, 0, 0.0, 0.0)
+    after = sum(
+        float((times[own] > _limit(times[~own], groups[~own])).sum())
+        for own in (groups == g for g in np.unique(groups))
+    )
+    return Reach(_limit(times, groups), len(times), float((times > 1).mean()), after / len(times))
+
+
+def _limit(times: Floats, groups: Whole) -> float:
+    """Return what a scan of a further group exceeds in `OUTSIDE` of all cases, 1..`FARTHEST`; the largest of too few.
+
+    Each group counts alike, one in G + 1 (Lee, Barber, Willett, Distribution-free inference with hierarchical data,
+    arXiv:2306.06342, 2023, section 3).
+    """
+    if not len(times):
+        return 1.0
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(times)
+    reached = np.cumsum(1 / sizes[group][order]) / (len(sizes) + 1)
+    place = min(int(np.searchsorted(reached, 1 - OUTSIDE - _ROUNDING)), len(times) - 1)
+    return float(np.clip(times[order][place], 1, FARTHEST))
 
 
 def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: Floats) -> dict[str, Floats]:

@@ -191,19 +191,26 @@ def decide(probabilities: Mapping[str, float], manifest: ClassifierManifest, cli
 
 def decide_equal(probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic) -> Decision:
     """Decide on probabilities for equally frequent classes."""
-    equal = dict.fromkeys(manifest.classes, 1.0)
-    here = reweighted(probabilities, equal, clinic.prevalence)
-    label = max(here, key=here.__getitem__)
-    fits = reweighted(probabilities, equal, manifest.site.prevalence) if manifest.site else probabilities
-    fitting = tuple(name for name in manifest.classes if name == label or fits[name] >= manifest.thresholds[name])
+    import numpy as np  # noqa: PLC0415 - --help does not wait for it
+
+    from sonoforge.runtime.inference import adaptation  # noqa: PLC0415 - nor for this
+
+    names, rules = manifest.classes, adaptation.rules_of(manifest, clinic.prevalence)
+    equal = np.array([[probabilities[name] for name in names]])
+    decided, here = adaptation.decide_all(equal, rules), adaptation.at_shares(equal, rules.prevalence)
     findings = {
         question.name: Finding(
-            _among(here, question),
-            _among(probabilities, question) >= operating_point(question, clinic.sensitivity).threshold,
+            float(adaptation.scores_of(here, question.positive, question.among)[0]),
+            bool(beyond[0, question.aims.tolist().index(clinic.sensitivity)]),
         )
-        for question in manifest.questions
+        for question, beyond in zip(rules.questions, decided.beyond, strict=True)
     }
-    return Decision(here, label, fitting, findings)
+    return Decision(
+        dict(zip(names, here[0].tolist(), strict=True)),
+        names[decided.labels[0]],
+        tuple(name for name, inside in zip(names, decided.sets[0], strict=True) if inside),
+        findings,
+    )
 
 
 def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
@@ -244,9 +251,3 @@ def answers_in_words(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, str
 def operating_point(question: Question, sensitivity: float) -> OperatingPoint:
     """Return the point of a question that was chosen for a sensitivity."""
     return next(point for point in question.points if point.aim == sensitivity)
-
-
-def _among(probabilities: Mapping[str, float], question: Question) -> float:
-    """Return the probability of the positive classes among those that the question is about; 0 where none fits."""
-    whole = sum(probabilities[name] for name in question.among)
-    return sum(probabilities[name] for name in question.positive) / whole if whole > 0 else 0.0

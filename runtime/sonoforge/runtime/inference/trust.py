@@ -46,9 +46,9 @@ class Trust:
         score: The smallest of the `tail_probability` of the neighbours' distance, of the other distance for what is
             no ultrasound scan, and 0.01 for a poor scan: 1 typical, 0 foreign.  Which class it is does not enter.
         in_distribution: Whether the scan is of the kind that the network was trained on: neither no ultrasound scan
-            nor unlike the training scans.
+            nor unlike the training scans; or like those of the site that the bundle was adapted to.
         causes: Why not to use the answer, in the order of `Cause`; empty when trusted.
-        reasons: One line for each cause.
+        reasons: One line for each cause; last, if so, that the scan is unlike the training scans and like the site's.
         distance: Mahalanobis distance from the training images, 0 or more.
         neighbour_distance: Mean distance from the nearest training images, see `training_distance`.
     """
@@ -62,10 +62,12 @@ class Trust:
 
     def with_set(self, classes: Sequence[str]) -> Trust:
         """Assess also by the classes that cannot be ruled out: one is a clear answer."""
-        kept = [pair for pair in zip(self.causes, self.reasons, strict=True) if pair[0] is not Cause.BETWEEN_CLASSES]
+        pairs, remark = zip(self.causes, self.reasons, strict=False), self.reasons[len(self.causes) :]
+        kept = [pair for pair in pairs if pair[0] is not Cause.BETWEEN_CLASSES]
         if len(classes) > 1:
             kept.append((Cause.BETWEEN_CLASSES, f"{Cause.BETWEEN_CLASSES.value}: {' or '.join(classes)}"))
-        return replace(self, causes=tuple(c for c, _ in kept), reasons=tuple(reason for _, reason in kept))
+        reasons = (*(reason for _, reason in kept), *remark)
+        return replace(self, causes=tuple(c for c, _ in kept), reasons=reasons)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON; causes by their phrase."""
@@ -105,6 +107,11 @@ def tail_probability(distance: float, limits: TailLimits) -> float:
     return 0.5 ** math.exp(exponent) if exponent < 700 else 0.0
 
 
+def how_far(distance: float, neighbour: float, manifest: ClassifierManifest) -> float:
+    """Return how many times as far as their limits the two distances lie from the training images, the larger."""
+    return max(distance / manifest.trust.threshold, neighbour / manifest.checks.neighbours.threshold)
+
+
 def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     """Assess one image, all but its set of classes (`Trust.with_set`)."""
     checks, limits, distance = manifest.checks, manifest.trust, evidence.distance
@@ -131,13 +138,20 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     scores.append(tail_probability(evidence.neighbour, checks.neighbours))
     if evidence.neighbour > checks.neighbours.threshold:
         unlike.append(f"{evidence.neighbour:.3f} from the nearest, {_within(checks.neighbours, 3)}")
+    remark: tuple[str, ...] = ()
     if unlike and not no_scan:
-        found.append((Cause.UNLIKE_TRAINING, f"{Cause.UNLIKE_TRAINING.value}: {'; '.join(unlike)}"))
+        said = f"{Cause.UNLIKE_TRAINING.value}: {'; '.join(unlike)}"
+        times, site = how_far(distance, evidence.neighbour, manifest), manifest.site
+        if site and times <= site.reach:
+            remark = (f"{said}; like this site's scans: {times:.2f} times that, limit {site.reach:.2f}",)
+        else:
+            beyond = f"; unlike this site's scans: {times:.2f} times that, limit {site.reach:.2f}" if site else ""
+            found.append((Cause.UNLIKE_TRAINING, said + beyond))
     return Trust(
         score=min(scores),
-        in_distribution=not unlike and not no_scan,
+        in_distribution=not no_scan and (not unlike or bool(remark)),
         causes=tuple(cause for cause, _ in found),
-        reasons=tuple(reason for _, reason in found),
+        reasons=(*(reason for _, reason in found), *remark),
         distance=distance,
         neighbour_distance=evidence.neighbour,
     )

@@ -1,17 +1,20 @@
 """``sonoforge adapt``: fit what a bundle decides by to one clinic, on a few labelled scans of it, offline.
 
 Answers the scans with the bundle; counts class shares, fits sets at these, and moves operating points towards the
-clinic's own (`inference.adaptation`); measures on each patient's scans what was fitted on all others; and writes a
-*site bundle*: the same files to the byte, and a manifest whose key ``site`` says what it was adapted to.
+clinic's own (`inference.adaptation`); measures how far out its scans lie, with a label or without; tells on each
+patient's scans what was fitted on all others; and writes a *site bundle*: the same network, and a manifest and a card
+that say what it was adapted to.
 
 JSON (``--json``):
 
 * ``bundle``, ``site_bundle``: the original and what was written, null where nothing was;
-* ``scans``: ``{class: number}``; ``groups``; ``unlabelled``: files without a class, which are not used;
+* ``scans``: ``{class: number}``; ``groups``; ``unlabelled``: scans without a class, which ``trust`` alone uses;
 * ``failed``: entries of files that could not be answered;
 * ``prevalence``: ``{class: share}``; ``thresholds``: ``{class: [before, after]}``, of sets: before of
   probabilities of equally frequent classes, after at the site's shares; ``points``: ``{question: [before,
   after]}`` at the sensitivity asked for;
+* ``trust``: ``{"limit", "scans", "before", "after"}``: how many times as far out as the training's limits a scan is
+  like the site's, and the share of scans called unlike before and after, see `adaptation.Reach`;
 * ``figures``: ``{figure: {"before", "after", "change": [value, low, high]}}``, by patient-wise cross-validation;
 * ``verdict``: ``better``, ``not told apart`` or ``worse``, by accuracy; ``more_scans``: roughly how many more would
   tell, null where the accuracy does not change;
@@ -39,27 +42,58 @@ from sonoforge.runtime.images.inputs import Entry, expand, failure, printable
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import Fingerprint, Repeats
 from sonoforge.runtime.inference import adaptation
-from sonoforge.runtime.inference.adaptation import Compared, Floats, Whole
+from sonoforge.runtime.inference.adaptation import Floats, Whole
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
-from sonoforge.runtime.inference.site_bundle import in_rows, record_of, site_manifest, write_site_bundle
+from sonoforge.runtime.inference.site_bundle import (
+    Fitted,
+    in_rows,
+    reach_in_words,
+    record_of,
+    site_manifest,
+    write_site_bundle,
+)
+from sonoforge.runtime.inference.trust import Cause, how_far
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import AdaptConfig
 
 LEAST_SCANS, LEAST_GROUPS = 10, 5
 _UNLABELLED = "unlabelled"
+_NOT_MEASURED = {Cause.NOT_ULTRASOUND.value, Cause.NOT_ONE_SCAN.value, Cause.POOR_SCAN.value}
+"""Of a scan that does not show how far out the clinic's scans lie."""
 
 log = logging.getLogger(__name__)
 
 
-class Labelled(NamedTuple):
-    """A clinic's scans: class and group of each labelled file, and how many have no label."""
+class Scans(NamedTuple):
+    """A clinic's files: the class of each, empty of one without a label, and the group of those that have one."""
 
     labels: dict[str, str]
     groups: dict[str, str]
+
+
+class Answered(NamedTuple):
+    """What the bundle says of a clinic's scans.
+
+    Attributes:
+        equal: (N, C) probabilities of equally frequent classes for the labelled scans.
+        labels: (N,) classes.
+        groups: (N,) patients.
+        unlabelled: Scans without a class.
+        times: (M,) `trust.how_far` of all scans that are fit to be measured.
+        patients: (M,) of these.
+        failed: Entries of the files that were not answered.
+    """
+
+    equal: Floats
+    labels: Whole
+    groups: Whole
     unlabelled: int
+    times: Floats
+    patients: Whole
+    failed: list[Entry]
 
 
 def main(config: AdaptConfig) -> Outcome:
@@ -74,15 +108,18 @@ def main(config: AdaptConfig) -> Outcome:
     bundle = classifier.bundle
     if bundle.manifest.site:
         raise SonoforgeError(f"{bundle.path}: found a bundle adapted to a site, expected the original; adapt that one")
-    labelled = read_labelled(Path(config.data), bundle.classes)
-    workers = config.workers or workers_for(len(labelled.labels), config.threads)
-    (equal, labels, groups), failed = _answered(classifier, labelled, workers)
+    scans = read_scans(Path(config.data), bundle.classes)
+    workers = config.workers or workers_for(len(scans.labels), config.threads)
+    answered = _answered(classifier, scans, workers)
+    equal, labels, groups = answered[:3]
     _check_enough(labels, groups, config.data)
     start = adaptation.rules_of(bundle.manifest, classifier.clinic.prevalence)
     crossed = adaptation.cross_fitted(equal, labels, groups, start)
     before = adaptation.decide_all(equal, start)
     compared = adaptation.compare(before, crossed, labels, groups, (start, config.sensitivity))
     rules = adaptation.fit_rules(equal, labels, start)
+    reach = adaptation.measure_reach(answered.times, answered.patients)
+    fitted = Fitted(rules, crossed, compared, config.sensitivity, reach)
     change = compared["accuracy"].change
     verdict = "worse" if change.high < 0 else "better" if change.low > 0 else "not told apart"
     counts = {name: int((labels == i).sum()) for i, name in enumerate(bundle.classes)}
@@ -91,31 +128,36 @@ def main(config: AdaptConfig) -> Outcome:
         "site_bundle": None if verdict == "worse" else str(folder),
         "scans": counts,
         "groups": len(np.unique(groups)),
-        "unlabelled": labelled.unlabelled,
-        "failed": failed,
+        "unlabelled": answered.unlabelled,
+        "failed": answered.failed,
         "prevalence": dict(zip(bundle.classes, rules.prevalence.tolist(), strict=True)),
         "thresholds": {
             name: pair
             for name, *pair in zip(bundle.classes, start.thresholds.tolist(), rules.thresholds.tolist(), strict=True)
         },
         "points": _points(start, rules, config.sensitivity),
-        "figures": record_of(compared),
+        "trust": reach._asdict(),
+        "figures": {
+            name: {"before": row["before"][0], "after": row["after"][0], "change": row["change"]}
+            for name, row in record_of(compared).items()
+        },
         "verdict": verdict,
         "more_scans": adaptation.more_scans(change, len(labels)),
         "notice": NOTICE,
     }
-    _print(result, compared)
+    _print(result, fitted)
     if verdict == "worse":
         log.error("nothing was written: on these scans the bundle is better as it is")
         return Outcome(result, exit_code=1)
-    manifest = site_manifest(bundle, rules, crossed, (equal, labels, groups), compared)
-    write_site_bundle(bundle, manifest, folder)
+    write_site_bundle(bundle, site_manifest(bundle, fitted, labels, groups), fitted, folder)
     say("written: %s; the network's file is unchanged.  %s", folder, NOTICE)
     return Outcome(result, f"sonoforge classify IMAGES --bundle '{folder}'")
 
 
-def read_labelled(data: Path, classes: tuple[str, ...]) -> Labelled:
+def read_scans(data: Path, classes: tuple[str, ...]) -> Scans:
     """Read which file has which label: folders named after the classes, or a CSV file ``file,label[,group]``.
+
+    Without one are a folder's own files, those in its folder ``unlabelled``, and rows that name none.
 
     Raises:
         SonoforgeError: It is neither, or names a class that the bundle does not have.
@@ -129,16 +171,13 @@ def read_labelled(data: Path, classes: tuple[str, ...]) -> Labelled:
     )
 
 
-def _read_folders(data: Path, classes: tuple[str, ...]) -> Labelled:
-    labels: dict[str, str] = {}
-    unlabelled = len(_images(data, recursive=False))
+def _read_folders(data: Path, classes: tuple[str, ...]) -> Scans:
+    labels = dict.fromkeys(_images(data, recursive=False), "")
     for folder in sorted(item for item in data.iterdir() if item.is_dir() and not item.name.startswith(".")):
-        if folder.name == _UNLABELLED:
-            unlabelled += len(_images(folder, recursive=True))
-            continue
-        _check_class(f"--data: folder {printable(folder.name)}", folder.name, classes)
-        labels |= dict.fromkeys(_images(folder, recursive=True), folder.name)
-    return Labelled(labels, {}, unlabelled)
+        name = "" if folder.name == _UNLABELLED else folder.name
+        _check_class(f"--data: folder {printable(folder.name)}", name, classes)
+        labels |= dict.fromkeys(_images(folder, recursive=True), name)
+    return Scans(labels, {})
 
 
 def _images(folder: Path, recursive: bool) -> list[str]:
@@ -146,8 +185,8 @@ def _images(folder: Path, recursive: bool) -> list[str]:
     return [file for file in found.files if file not in found.failures]
 
 
-def _read_csv(data: Path, classes: tuple[str, ...]) -> Labelled:
-    labels, groups, unlabelled = {}, {}, 0
+def _read_csv(data: Path, classes: tuple[str, ...]) -> Scans:
+    labels, groups = {}, {}
     try:
         with data.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
@@ -157,9 +196,6 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> Labelled:
         raise SonoforgeError(f"--data: {data}: found no rows with file and label, expected CSV: file,label[,group]")
     for number, row in enumerate(rows, start=2):
         label, file = (row["label"] or "").strip(), str(data.parent / (row["file"] or "").strip())
-        if not label:
-            unlabelled += 1
-            continue
         _check_class(f"--data: {data}: line {number}", label, classes)
         if file in labels:
             raise SonoforgeError(
@@ -168,19 +204,17 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> Labelled:
         labels[file] = label
         if (row.get("group") or "").strip():
             groups[file] = str(row["group"]).strip()
-    return Labelled(labels, groups, unlabelled)
+    return Scans(labels, groups)
 
 
 def _check_class(where: str, name: str, classes: tuple[str, ...]) -> None:
-    if name not in classes:
+    if name and name not in classes:
         known = ", ".join(classes)
         raise SonoforgeError(f"{where}: found {printable(name)!r}, expected {known}{did_you_mean(name, classes)}")
 
 
-def _answered(
-    classifier: Classifier, labelled: Labelled, workers: int
-) -> tuple[tuple[Floats, Whole, Whole], list[Entry]]:
-    """Answer the labelled scans: their probabilities, classes and groups; and the entries of those that failed."""
+def _answered(classifier: Classifier, scans: Scans, workers: int) -> Answered:
+    """Answer the scans."""
     prints: dict[str, Fingerprint] = {}
 
     def answer(file: str) -> Entry:
@@ -192,8 +226,8 @@ def _answered(
             prints[file] = answered.result.fingerprint
         return answered.entry
 
-    files, repeats, failed = list(labelled.labels), Repeats(), []
-    rows, labels, group_of = [], [], dict[str, str]()
+    files, repeats, failed = list(scans.labels), Repeats(), []
+    group_of, answered = dict[str, str](), list[Entry]()
     with progress_bar("answering", len(files), silenced=True) as advance:
         for number, entry in enumerate(answers_in_order(answer, lambda _: None, files, workers), start=1):
             advance(number, None)
@@ -202,16 +236,24 @@ def _answered(
                 failed.append(entry)
                 log.warning("%s: not used: %s", printable(file), printable(entry["error"]["message"]))
                 continue
-            rows.append([entry["probabilities"][name] for name in classifier.bundle.classes])
-            labels.append(classifier.bundle.classes.index(labelled.labels[file]))
+            answered.append(entry)
             copied = [other for other in repeats.find(file, prints[file]).values() if other] if file in prints else []
-            group_of[file] = labelled.groups.get(file) or (group_of[copied[0]] if copied else f"file {file}")
-    groups = np.unique(np.array(list(group_of.values())), return_inverse=True)[1]
-    return (
-        np.array(rows).reshape(len(rows), len(classifier.bundle.classes)),
-        np.array(labels, dtype=np.int64),
-        groups.astype(np.int64),
-    ), failed
+            group_of[file] = scans.groups.get(file) or (group_of[copied[0]] if copied else f"file {file}")
+    classes, manifest = classifier.bundle.classes, classifier.bundle.manifest
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(group_of.values()))}
+    number_of = {file: numbers[name] for file, name in group_of.items()}
+    labelled = [entry for entry in answered if scans.labels[entry["file"]]]
+    fit = [entry for entry in answered if not _NOT_MEASURED & set(entry["trust"]["causes"])]
+    times = [how_far(e["trust"]["distance"], e["trust"]["neighbour_distance"], manifest) for e in fit]
+    return Answered(
+        np.array([[e["probabilities"][c] for c in classes] for e in labelled]).reshape(len(labelled), len(classes)),
+        np.array([classes.index(scans.labels[entry["file"]]) for entry in labelled], dtype=np.int64),
+        np.array([number_of[entry["file"]] for entry in labelled], dtype=np.int64),
+        len(answered) - len(labelled),
+        np.array(times),
+        np.array([number_of[entry["file"]] for entry in fit], dtype=np.int64),
+        failed,
+    )
 
 
 def _check_enough(labels: Whole, groups: Whole, data: str) -> None:
@@ -231,22 +273,19 @@ def _points(start: adaptation.Rules, rules: adaptation.Rules, aim: float) -> dic
     return found
 
 
-def _print(result: dict[str, Any], compared: dict[str, Compared]) -> None:
+def _print(result: dict[str, Any], fitted: Fitted) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in result["scans"].items())
     total = sum(result["scans"].values())
-    say("%d labelled scans (%s) of %d patients", total, counts, result["groups"])
-    if result["unlabelled"]:
-        say(
-            "%d scans without a class are not used: labels tell the shares better than any estimate",
-            result["unlabelled"],
-        )
-    for name, *rest in in_rows(compared):
+    without = f", and {result['unlabelled']} without a class" if result["unlabelled"] else ""
+    say("%d labelled scans (%s) of %d patients%s", total, counts, result["groups"], without)
+    for name, *rest in in_rows(fitted.compared):
         say("%-25s  %7s  %7s  %s", name, *rest)
     say("Each patient's scans were answered by what was fitted on all the others'.")
-    worse = [name for name, one in compared.items() if one.change.high < 0 and name != "mean size of a set"]
+    say("%s", reach_in_words(fitted.reach))
+    worse = [name for name, one in fitted.compared.items() if one.change.high < 0 and name != "mean size of a set"]
     if worse:
         log.warning("worse than chance explains: %s", ", ".join(worse))
-    low, high = (100 * bound for bound in compared["accuracy"].change[1:])
+    low, high = (100 * bound for bound in fitted.compared["accuracy"].change[1:])
     more = result["more_scans"]
     if result["verdict"] == "not told apart":
         wanted = f"; about {more} more scans would tell, if the gain stays what it is" if more else ""

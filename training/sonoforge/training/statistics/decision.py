@@ -12,7 +12,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.inference.adaptation import at_shares
+from sonoforge.runtime.inference.adaptation import at_shares, scores_of
 from sonoforge.training.statistics.calibration import (
     cross_fitted_temperature,
     expected_calibration_error,
@@ -176,9 +176,7 @@ def ask(labels: Labels, equal: Floats, classes: Sequence[str], name: str) -> Ask
         return None
     positive = np.array([one in wanted for one in classes])
     about = positive | np.array([one in others for one in classes])
-    whole = equal[:, about].sum(axis=1)
-    scores = np.divide(equal[:, positive].sum(axis=1), whole, out=np.zeros(len(whole)), where=whole > 0)
-    return Asked(about[labels], positive[labels], scores)
+    return Asked(about[labels], positive[labels], scores_of(equal, positive, about))
 
 
 def threshold_for(aim: float, scores: Floats, weights: Floats) -> float:
