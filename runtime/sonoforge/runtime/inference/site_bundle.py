@@ -132,7 +132,7 @@ def site_card(card: str, site: Mapping[str, Any], fitted: Fitted) -> str:
         "## Adapted to one site",
         f"**Answers are for scans of this site.** Class shares, prediction sets and operating points were fitted by "
         f"`sonoforge adapt` on {sum(site['scans'].values())} labelled scans ({scans}) of {site['groups']} patients "
-        f"there, {site['created']}. The network's file is that of the original, whose manifest has the SHA-256 "
+        f"there, {site['created'][:10]}. The network's file is that of the original, whose manifest has the SHA-256 "
         f"{site['manifest_sha256'][:16]}; the sections below are about the original and its images.",
         f"- Class shares, unless `--prevalence` names others: {shares}.\n"
         f"- Operating points moved: {', '.join(site['moved']) or 'none, for want of scans'}.\n"
@@ -149,9 +149,11 @@ def reach_in_words(reach: Reach) -> str:
     """Say how many of a site's scans were, and are, called unlike the training scans."""
     if not reach.scans:
         return "No scan was fit to measure how far the site's lie from the training scans."
+    said = f"{reach.before:.0%} of {reach.scans} scans are unlike the training scans"
+    if reach.limit == 1:
+        return f"{said}: its limits of trust stay."
     return (
-        f"Unlike the training scans: {reach.before:.0%} of {reach.scans} scans; unlike the site's, too: "
-        f"{reach.after:.0%}, by the other patients' limit. Such scans are called like the site's up to "
+        f"{said}, {reach.after:.0%} unlike the other patients' scans, too: as like the site's counts what lies up to "
         f"{reach.limit:.2f} times as far out as the training's limits."
     )
 
