@@ -107,6 +107,11 @@ def compared(
         point = next(point for point in question["points"] if point["aim"] == clinic["sensitivity"])
         figures = [f"{100 * point[name]:.0f} %" for name in ("aim", "sensitivity", "specificity")]
         assert re.findall(r"\d+ %", sentence) == figures
+    site = open_bundle(bundle).manifest.site
+    assert ["own site" in sentence for sentence in about[1:]] == [
+        bool(site) and question["name"] in site.moved for question in factory.DECISION["questions"]
+    ]
+    assert ("among its 12 labelled scans" in about[0]) is bool(site)
     labels = [result["label"] for result in results]
     assert labels.count("uncertain") == sum("Uncertain" in heading for heading in headings)
     return results
@@ -160,6 +165,26 @@ def test_answers_are_for_the_clinic_of_the_build(
     usual, told = labels
     assert labels[told].count("normal") > labels[usual].count("normal")
     assert sensitive[told] < sensitive[usual]
+
+
+@pytest.mark.usefixtures("app")
+def test_a_site_bundle_answers_for_its_site_as_by_python(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundle = limited_bundle(tmp_path / "bundle")
+    edit_manifest(bundle, lambda m: m["trust"]["checks"].update(foreign=1e6))
+    site = {
+        "prevalence": {"normal": 0.6, "benign": 0.3, "malignant": 0.1},
+        "scans": {"normal": 7, "benign": 4, "malignant": 1},
+        **{"groups": 12, "moved": ["lesion"], "golden": [], "golden_before": [], "reach": 1.05, "trust": {}},
+        **{"created": "now", "manifest_sha256": "0" * 64, "original": {}, "figures": {}},
+    }
+    edit_manifest(bundle, lambda m: m.update(site=site))
+    results = compared(bundle, (), [scan(i, 200, 150) for i in range(40, 64)], browser, tmp_path)
+    said = [" ".join(result["trust"]["reasons"]) for result in results]
+    assert any("; like this site's scans" in text for text in said)
+    assert any("; unlike this site's scans" in text for text in said)
 
 
 @pytest.mark.usefixtures("app")
