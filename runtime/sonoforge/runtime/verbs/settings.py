@@ -88,6 +88,7 @@ sonoforge classify scans/ --bundle our-bundle
 
 Twenty to eighty labelled scans, as they come in the clinic: class shares are counted, so leave none out and add none
 for balance.  Scans of one patient belong in one group; without groups each file counts as a patient, but for repeats.
+Scans without a label, in a folder unlabelled or with an empty label, help to tell how far out the clinic's scans lie.
 
 exit code: 0 the site bundle is written; 1 it would do harm, and nothing is written; 2 too few scans
 """
