@@ -7,7 +7,7 @@ import { mean } from "./numbers.js";
 import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
-const { POOR_FLAGS, BEYOND, NOT_ONE, BREAST_ULTRASOUND } = constants.trust;
+const { POOR_FLAGS, BEYOND, SILENT, NOT_ONE, BREAST_ULTRASOUND } = constants.trust;
 const { NEIGHBOURS } = constants.training_distance;
 
 /** @typedef {ReturnType<typeof assess>} Trust - As Python's; `score`: 1 typical, 0 foreign. */
@@ -118,11 +118,12 @@ export function assess(evidence, classes, bundle) {
   const remark = [];
   if (unlike.length && !noScan) {
     const times = Math.max(distance / limits.threshold, neighbour / checks.neighbours.threshold);
-    const siteLimit = site ? `${times.toFixed(2)} times that, limit ${site.reach.toFixed(2)}` : "";
-    if (site && times <= site.reach) {
-      remark.push(`${CAUSES.UNLIKE_TRAINING}: ${unlike.join("; ")}; like this site's scans: ${siteLimit}`);
+    const siteLimit = site ? `this site's scans: ${times.toFixed(2)} times that, limit ${site.reach.toFixed(2)}` : "";
+    if (site && times <= site.reach && hasEcho(evidence.pixels, checks)) {
+      remark.push(`${CAUSES.UNLIKE_TRAINING}: ${unlike.join("; ")}; like ${siteLimit}`);
     } else {
-      found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ") + (site ? `; unlike this site's scans: ${siteLimit}` : "")]);
+      if (site && times > site.reach) unlike.push(`unlike ${siteLimit}`);
+      found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ")]);
     }
   }
   if (classes.length > 1) found.push([CAUSES.BETWEEN_CLASSES, classes.join(" or ")]);
@@ -159,6 +160,11 @@ function whyColoured(pixels, { colour: limit }) {
   return share > limit
     ? `, and ${Math.round(100 * share)}% of it is coloured, of scans ${Math.round(100 * limit)}% at most`
     : "";
+}
+
+/** Whether speckle lies in all of an image, as far as its kind has any. */
+function hasEcho(pixels, { grain }) {
+  return (grain === null || flatness(pixels) >= grain) && darkColumns(pixels) <= SILENT;
 }
 
 /** What is wrong with the scan itself. */

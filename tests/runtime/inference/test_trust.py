@@ -190,6 +190,9 @@ def test_a_scan_unlike_the_training_may_be_like_the_site_s(tmp_path: Path) -> No
     (said,) = found.reasons
     assert between.reasons[1:] == (said,) and found.with_set(("benign",)).reasons == (said,)
     assert said.startswith(*assess(near, original).reasons) and "1.20 times" in said and "limit 1.25" in said
+    for silent in (near._replace(dark=0.26), near._replace(distance=39.0, grain=0.0)):
+        assert assess(silent, site) == assess(silent, original)
+        assert assess(silent, site).causes == (Cause.UNLIKE_TRAINING,)
     assert assess(beyond, site).causes == (Cause.UNLIKE_TRAINING,) and not assess(beyond, site).in_distribution
     for foreign in (near._replace(distance=60.01), near._replace(grain=0.0), near._replace(colour=0.3)):
         assert Cause.NOT_ULTRASOUND in assess(foreign, site).causes and not assess(foreign, site).in_distribution

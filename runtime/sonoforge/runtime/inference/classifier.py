@@ -222,16 +222,18 @@ class Classifier:
         kind: ScanKind,
     ) -> trust.Evidence:
         """Measure what one image (S, S, 3), or (S, S) of a grey one, with embedding (1, D), is judged by."""
-        distance, checks = float(mahalanobis_distances(embedding, self._reference)[0]), self.bundle.manifest.checks
-        far = distance > self.bundle.manifest.trust.threshold  # nearer images are not judged by their grain
+        manifest = self.bundle.manifest
+        distance = float(mahalanobis_distances(embedding, self._reference)[0])
+        neighbour = float(neighbour_distances(embedding, self._neighbours)[0])
+        far = trust.how_far(distance, neighbour, manifest) > 1  # nearer images are not judged by their grain
         pixels = view.reshape(1, *view.shape[:2], -1)
         colours = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
         return trust.Evidence(
             distance,
             grain=float(scan_checks.flatness(colours)[0]) if far else None,
             white=quality.metrics["saturated"],
-            neighbour=float(neighbour_distances(embedding, self._neighbours)[0]),
-            upright=float(scan_checks.upright_score(pixels, checks.upright)[0]),
+            neighbour=neighbour,
+            upright=float(scan_checks.upright_score(pixels, manifest.checks.upright)[0]),
             dark=float(scan_checks.dark_columns(pixels)[0]),
             flags=quality.flags,
             colour=float(scan_checks.coloured_share(colours)[0]),

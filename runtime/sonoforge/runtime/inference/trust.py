@@ -22,6 +22,10 @@ POOR_FLAGS = ("sharpness_low", "contrast_low")
 _BEYOND = 0.01
 """Share of the training images that a limit of quality or pose leaves outside: bounds the score of a poor scan."""
 
+SILENT = 0.25
+"""Largest share of dark columns of a scan that counts as like a site's: 99 % of BUSI, BUS-BRA and BrEaST lie below, and
+far out lie the scans that half lost contact."""
+
 LEAST_KNOWN = 0.3
 """Smallest share of a set in distribution for its kind to be called known: of 40 images each, the shipped bundle has
 none of mammograms and fundus photographs there, 0.13 of cells, 0.70 of simulated scans, and 0.90 or more of its
@@ -88,7 +92,7 @@ class Evidence(NamedTuple):
     upright: float  # `scan_checks.upright_score`
     dark: float  # `scan_checks.dark_columns`
     white: float  # ``saturated`` of the image quality
-    grain: float | None  # `scan_checks.flatness`; None within the distance's threshold, where it is not asked for
+    grain: float | None  # `scan_checks.flatness`; None within both distances' thresholds, where it is not asked for
     flags: tuple[str, ...]  # of the image quality
     colour: float  # `scan_checks.coloured_share`
     kind: ScanKind = "B-mode"
@@ -142,11 +146,12 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     if unlike and not no_scan:
         said = f"{Cause.UNLIKE_TRAINING.value}: {'; '.join(unlike)}"
         times, site = how_far(distance, evidence.neighbour, manifest), manifest.site
-        if site and times <= site.reach:
+        if site and times <= site.reach and _has_echo(evidence, manifest):
             remark = (f"{said}; like this site's scans: {times:.2f} times that, limit {site.reach:.2f}",)
         else:
-            beyond = f"; unlike this site's scans: {times:.2f} times that, limit {site.reach:.2f}" if site else ""
-            found.append((Cause.UNLIKE_TRAINING, said + beyond))
+            if site and times > site.reach:
+                said += f"; unlike this site's scans: {times:.2f} times that, limit {site.reach:.2f}"
+            found.append((Cause.UNLIKE_TRAINING, said))
     return Trust(
         score=min(scores),
         in_distribution=not no_scan and (not unlike or bool(remark)),
@@ -178,6 +183,13 @@ def _coloured(evidence: Evidence, manifest: ClassifierManifest) -> str:
     if evidence.colour <= limit:
         return ""
     return f", and {evidence.colour:.0%} of it is coloured, of scans {limit:.0%} at most"
+
+
+def _has_echo(evidence: Evidence, manifest: ClassifierManifest) -> bool:
+    """Whether speckle lies in all of an image, as far as its kind has any."""
+    least = manifest.checks.grain
+    speckle = least is None or (evidence.grain is not None and evidence.grain >= least)
+    return speckle and evidence.dark <= SILENT
 
 
 def _faults(evidence: Evidence, manifest: ClassifierManifest) -> list[str]:
