@@ -199,6 +199,7 @@ CHANGED = {
     "The recipe, each row with one change": "recipe-parts.csv.gz",
     "The recipe before it, each row with one change": "ingredients.csv.gz",
 }
+FIRST_WEIGHTS = {"BUSI": "first-weights-busi.csv.gz"}
 FIGURES = (
     *(("AUC malignant against benign", name) for name in COLLECTIONS),
     ("AUC normal against the rest", "BUSI"),
@@ -315,6 +316,9 @@ def other_scanners() -> str:
         "## Answers averaged, on BUSI\n",
         table(["answers averaged", "networks a scan", "accuracy", "macro-AUC"], map(averaged, AVERAGED)),
         *(f"## {title}\n\n{answers(file)}\n{changed(file)}" for title, file in CHANGED.items()),
+        "## First weights of a small set\n",
+        answers(*FIRST_WEIGHTS.values()),
+        first_weights(),
         "## Disturbed scans\n",
         disturbed(),
     ]
@@ -374,6 +378,26 @@ def changed(file: str) -> str:
         rows.append([f"`{arm}`", *cells])
     heading = ["arm", *(f"AUC malignant / benign: {name}" for name in COLLECTIONS)]
     return table([*heading, "AUC normal / the rest: BUSI"], rows)
+
+
+def first_weights() -> str:
+    heading = ["fine-tuned on"]
+    for figure in ("accuracy", "macro-AUC"):
+        heading += [f"{figure}: from ImageNet", "from the others' network", "change"]
+    rows = []
+    for name, file in FIRST_WEIGHTS.items():
+        for size in sorted({int(row["arm"].partition("-")[2]) for row in read(ANSWERS / file)}):
+            names = [f"imagenet-{size}", f"ultrasound-{size}"]
+            before, after = (
+                {own["figure"]: own for own in figures if not own["collection"]}
+                for figures in changes(file, names).values()
+            )
+            row = [f"{size} of {name}"]
+            for figure in ("accuracy", "macro-AUC"):
+                both = [f"{found[figure]['value']['value']:.3f}" for found in (before, after)]
+                row += [*both, change(after[figure]["change"])]
+            rows.append(row)
+    return table(heading, rows)
 
 
 def disturbed() -> str:

@@ -26,7 +26,8 @@ from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.images.scan_checks import flatness
 from sonoforge.runtime.inference.trust import tail_probability
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.network import answer, load_backbone
+from sonoforge.training.classifier.initial_weights import load_backbone
+from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.trust import (

@@ -11,7 +11,7 @@ import torch
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.augmentation import augment
-from sonoforge.training.classifier.network import Backbone
+from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.scan_views import (
     balanced_frequencies,
     collections_of,

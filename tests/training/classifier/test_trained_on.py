@@ -16,6 +16,8 @@ from program import sonoforge
 from scans import write_set
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import GateError
+from sonoforge.training.classifier import initial_weights
+from sonoforge.training.classifier.initial_weights import choose_weights
 from sonoforge.training.classifier.trained_on import collection_names, find_seen, refuse_seen, write_signatures
 from sonoforge.training.crossval.budget_choice import count_chosen_on
 from sonoforge.training.data.cache import open_cache
@@ -142,4 +144,23 @@ def test_equal_pixels_are_seen_where_there_is_nothing_to_recognise(
         return stored
 
     monkeypatch.setattr(Bundle, "arrays", with_ours)
-    assert [seen.why for seen in find_seen(bundle, cache)] == ["the same pixels"]
+    assert [seen.why for seen in find_seen(bundle, cache)] == ["training image 1 of BUSI (normal), the same pixels"]
+
+
+def test_weights_that_nobody_names_are_the_shipped_ones_where_they_know_the_kind_and_none_of_the_images(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = open_cache(read_dataset(phantoms), 224, tmp_path)
+    for kind, expected in (("breast ultrasound", "shipped"), ("other", "imagenet")):
+        monkeypatch.setattr(initial_weights, "kind_of", lambda _, kind=kind: kind)
+        assert choose_weights(None, cache) == expected
+        assert choose_weights("none", cache) == "none"
+
+
+def test_weights_that_nobody_names_are_imagenets_where_the_shipped_network_has_seen_an_image(
+    shared: Path, tmp_path: Path
+) -> None:
+    for number, folder in enumerate(("a", "a", "b", "b"), 1):
+        (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+        busi(shared, number).save(tmp_path / "set" / folder / f"{number}.png")
+    assert choose_weights(None, open_cache(read_dataset(tmp_path / "set"), 224, tmp_path)) == "imagenet"

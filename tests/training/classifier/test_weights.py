@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +17,10 @@ from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.torchvision_import import import_torchvision
-from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.classifier.network import apply_backbone, load_backbone
+from sonoforge.training.classifier.initial_weights import apply_backbone, load_backbone, weights_digest
+from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 
@@ -84,3 +88,36 @@ def test_shipped_backbone_computes_what_the_bundle_does_in_one_look() -> None:
         both = (images, images.flip(3)) if shipped.mirror else (images,)
         expected = torch.stack([net.features(views).mean((2, 3)) for views in both]).mean(0)
     assert np.abs(run_torch(shipped, images.numpy())["embedding"] - expected.numpy()).max() < 1e-3
+
+
+def test_of_shipped_weights_the_last_layer_is_taken_for_the_same_classes_alone() -> None:
+    own = replace(NO_IMAGES, dataset=replace(NO_IMAGES.dataset, classes=open_bundle(None).classes))
+    net, fresh = mobilenet_v2(3), mobilenet_v2(3).classifier[1].weight
+    apply_backbone(net, load_backbone("shipped", own))
+    shipped = read_network(open_bundle(None))
+    assert torch.equal(net.classifier[1].weight, shipped.linears[0].weight)
+    assert not torch.equal(net.classifier[1].weight, fresh)
+    other = load_backbone("shipped", NO_IMAGES)
+    assert {key.partition(".")[0] for key in other.state} == {"features"}
+
+
+def test_a_small_set_is_shown_until_there_are_enough_steps() -> None:
+    quick = ClassifierSettings(epochs=5, batch=32)
+    for count in (10, 25, 37, 100, 700):
+        settings = quick.for_images(count)
+        steps = max(1, count // min(32, count)) * settings.epochs
+        assert steps >= quick.least_steps and (settings.epochs == 5 or steps - steps // settings.epochs < 60)
+    assert quick.for_images(700).epochs == 5  # enough as they are
+    assert ClassifierOptions(epochs=2).settings().for_images(10).epochs == 2  # what is asked for is done
+
+
+def test_a_bundle_of_ones_own_gives_its_weights_and_an_ensembles_is_refused(tmp_path: Path) -> None:
+    own = shutil.copytree(SHIPPED, tmp_path / "own")
+    shipped, copied = load_backbone("shipped", NO_IMAGES), load_backbone(str(own), NO_IMAGES)
+    assert copied.digest == shipped.digest == weights_digest(str(own))
+    assert all(torch.equal(value, copied.state[key]) for key, value in shipped.state.items())
+    manifest = json.loads((own / "manifest.json").read_text())
+    del manifest["files"]["batch-norm.npz"]
+    (own / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SonoforgeError, match="found an ensemble, expected a bundle of one network"):
+        load_backbone(str(own), NO_IMAGES)

@@ -69,7 +69,7 @@ def main(config: RunConfig) -> Outcome:
     with run_folder.working_in(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
-            check_finished(folder, settings)
+            check_finished(folder, settings, cache)
             results = cast(RunResults, run_folder.read_results(folder))
         else:
             results = _work(folder, config, settings, source, cache, seconds)

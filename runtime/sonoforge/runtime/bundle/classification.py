@@ -56,8 +56,8 @@ class Policy(NamedTuple):
     least_probability: float  # of the most probable class, for the label to be kept
 
 
-BREAST_ULTRASOUND = "breast ultrasound"
-KINDS = (BREAST_ULTRASOUND, "other")
+BREAST_ULTRASOUND, OTHER = "breast ultrasound", "other"
+KINDS = (BREAST_ULTRASOUND, OTHER)
 """Kinds of training images; burned-in marks, pictures that seem to be given twice and pictures that are not one plain
 scan were measured on the first alone, and are looked for in images of that kind alone."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from sonoforge.models.blocks import OUTLINE_BLOCK
@@ -21,6 +22,7 @@ class ClassifierSettings:
 
     frozen_blocks: int = 11  # leading blocks (of 19) kept at their initial weights; 0 trains the whole network
     epochs: int = 8  # passes over the training images
+    least_steps: int = 60  # of all epochs together; a small set is shown more often until there are as many
     optimiser: str = "adamw"  # row of `fine_tuning.OPTIMISERS`
     schedule: str = "one-cycle"  # of the learning rate: `one-cycle` (Smith & Topin 2019) or `constant`
     learning_rate: float = 1e-3  # peak of `one-cycle`
@@ -56,6 +58,11 @@ class ClassifierSettings:
         """Side of each of two passes in pixels; None where there is but one."""
         return self.image_size if self.zoomed_second_pass else None
 
+    def for_images(self, count: int) -> ClassifierSettings:
+        """Return the settings for so many training images: with as many epochs as give `least_steps`."""
+        steps = max(1, count // min(self.batch, count))
+        return dataclasses.replace(self, epochs=max(self.epochs, math.ceil(self.least_steps / steps)))
+
     @property
     def cached_blocks(self) -> int:
         """Leading blocks whose maps are computed once an image and variant: the frozen ones, unless views differ."""
@@ -79,6 +86,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
     "thesis": ClassifierSettings(
         frozen_blocks=0,
         epochs=20,
+        least_steps=0,
         optimiser="adam",
         schedule="constant",
         learning_rate=1e-3,
@@ -125,9 +133,14 @@ class ClassifierOptions:
     )
     weights: str | None = option(
         None,
-        help="initial weights: imagenet, shipped, none or a .safetensors file (default: imagenet; phantom: shipped)",
+        help="initial weights: imagenet, shipped, none, a bundle or a .safetensors file (default: shipped, for breast "
+        "ultrasound that the shipped network was not trained on, and for phantom; else imagenet)",
     )
-    epochs: int | None = option(None, help="epochs of the classifier, in place of the budget's", limits=(1, None))
+    epochs: int | None = option(
+        None,
+        help="epochs of the classifier, in place of the budget's, which are more where a small set gives few steps",
+        limits=(1, None),
+    )
     frozen_blocks: int | None = option(
         None, help="number of blocks, of 19, kept at their initial weights", limits=(0, 18)
     )
@@ -192,6 +205,8 @@ class ClassifierOptions:
         """
         own = {field.name: getattr(self, field.name, None) for field in dataclasses.fields(ClassifierSettings)}
         given = {name: value for name, value in own.items() if value is not None}
+        if self.epochs is not None:
+            given["least_steps"] = 0
         settings = dataclasses.replace(BUDGETS[self.budget], **given)
         for name in ("lesion_crops", "outlines"):
             if getattr(settings, name) and settings.heads != "hierarchical":

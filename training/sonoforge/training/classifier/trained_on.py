@@ -80,20 +80,26 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
     """
     stored, names = bundle.arrays(SIGNATURES, _ORIGINS), bundle.manifest.raw["training"]["collections"]
     collections = [names[place] for place in stored["collections"]]  # of each training image
-    hashes = dict(zip((bytes(row).hex() for row in stored["hashes"]), collections, strict=True))
-    known = [(index, hashes.get(digest[:HASH_PREFIX])) for index, digest in enumerate(cache.hashes)]
-    found = {index: Seen(index, "the same pixels", name) for index, name in known if name is not None}
-    matches = recognise_once(
-        cache.store,
-        lambda: Signatures(**bundle.arrays(SIGNATURES, _ARRAYS)),
-        [bundle.manifest.files[SIGNATURES].sha256],
-        cache.pictures,
-        cache.hashes,
-    )
-    for match in matches:
-        name, label = collections[match.first], bundle.classes[stored["labels"][match.first]]
-        which = f"training image {collections[: match.first + 1].count(name)} of {name} ({label})"
-        found[match.second] = Seen(match.second, ", ".join([which, *_changes(match)]), name)
+
+    def seen(image: int, first: int, *how: str) -> Seen:
+        name, label = collections[first], bundle.classes[stored["labels"][first]]
+        which = f"training image {collections[: first + 1].count(name)} of {name} ({label})"
+        return Seen(image, ", ".join([which, *how]), name)
+
+    places = {bytes(row).hex(): place for place, row in enumerate(stored["hashes"])}
+    same = {image: places.get(digest[:HASH_PREFIX]) for image, digest in enumerate(cache.hashes)}
+    found = {image: seen(image, place, "the same pixels") for image, place in same.items() if place is not None}
+    others = [image for image, place in same.items() if place is None]
+    if others:
+        matches = recognise_once(
+            cache.store,
+            lambda: Signatures(**bundle.arrays(SIGNATURES, _ARRAYS)),
+            [bundle.manifest.files[SIGNATURES].sha256],
+            [cache.pictures[image] for image in others],
+            [cache.hashes[image] for image in others],
+        )
+        for match in matches:
+            found[others[match.second]] = seen(others[match.second], match.first, *_changes(match))
     return [found[image] for image in sorted(found)]
 
 
@@ -103,7 +109,7 @@ def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
     if seen:
         named = name_some((f"{cache.dataset.items[one.image].path} ~ {one.why}" for one in seen), "; ")
         raise GateError(
-            f"weights: the shipped backbone was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
+            f"weights: the bundle's network was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
             f"versions of them, so any figure on them would be leaked ({named}); use imagenet or a file"
         )
 

@@ -1,7 +1,7 @@
 """The training of one classifier: all networks of the ensemble, on real images and on what is added to them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,8 @@ from sonoforge.training.classifier.fine_tuning import (
     pixel_inputs,
     taught_by,
 )
+from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.network import (
-    Backbone,
     Watched,
     all_features,
     answer,
@@ -77,8 +77,9 @@ def train_classifier(
     ``features`` are cached maps (V, N, C, H, W) of the real images; without them, they are computed where blocks are
     frozen.  Each member has a checkpoint of its own, see `fine_tuning.fit`.
     """
-    settings, seed, device, watched = job.settings, job.seed, job.device, job.watched
     labels = images.labels if added is None else np.concatenate([images.labels, added.labels])
+    job = replace(job, settings=job.settings.for_images(count_learned(images, added, job)))
+    settings, seed, device, watched = job.settings, job.seed, job.device, job.watched
     members = [
         build_network(len(images.classes), job.backbone, derive_seed(seed, "classifier head", member), device)
         for member in range(settings.ensemble_size)
@@ -124,6 +125,11 @@ def train_classifier(
         trust=fit_trust(images.pixels, answers.embeddings[: len(images)]),
         added=counts,
     )
+
+
+def count_learned(images: LabelledImages, added: LabelledImages | None, job: ClassifierJob) -> int:
+    """Return how many images an epoch shows."""
+    return (len(images) if job.real else 0) + (0 if added is None else len(added))
 
 
 def image_weights(

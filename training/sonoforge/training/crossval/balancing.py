@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.classifier.network import Backbone, answer, pixel_views
+from sonoforge.training.classifier.initial_weights import Backbone
+from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.copies.generated import (

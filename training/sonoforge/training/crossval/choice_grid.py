@@ -45,8 +45,9 @@ class Choosing:
 
 
 def of_classifier(values: Values) -> Values:
-    """Return those values that are of the classifier's settings."""
-    return {name: value for name, value in values.items() if name != DOSE}
+    """Return those values that are of the classifier's settings; chosen epochs are neither more nor fewer."""
+    exact = {"least_steps": 0} if "epochs" in values else {}
+    return {name: value for name, value in values.items() if name != DOSE} | exact
 
 
 def with_dose(arm: Arm, values: Values) -> Arm:

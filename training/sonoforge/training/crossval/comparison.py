@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.training import remote_runs, run_folder
-from sonoforge.training.classifier.network import Backbone, load_backbone
+from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, load_backbone
 from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.crossval.arms import find_arm
@@ -76,7 +76,7 @@ def compare_once(
     """Run a comparison in its run folder, or read what an earlier call finished there."""
     check_images(folder, cache)
     if run_folder.is_finished(folder):
-        check_finished(folder, settings)
+        check_finished(folder, settings, cache)
         return cast(ComparisonResults, run_folder.read_results(folder))
     results = compare(folder, source, cache, settings).results
     run_folder.write_results(folder, results)
@@ -137,7 +137,7 @@ def _plan(
 ) -> _Planned:
     """Load the initial weights, deal the folds and list what is to be trained."""
     nothing = Backbone({}, "none: nothing is fine-tuned", "")
-    backbone = load_backbone(settings.weights, cache) if settings.fine_tuned else nothing
+    backbone = load_backbone(choose_weights(settings.weights, cache), cache) if settings.fine_tuned else nothing
     log.info("initial weights: %s", backbone.source)
     digests = digests_of_arms(settings, backbone.digest)
     views = find_second_views(cache)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.atomic import write_json
-from sonoforge.runtime.bundle.classification import KINDS
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
@@ -21,7 +20,6 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
-from sonoforge.runtime.inference.trust import LEAST_KNOWN
 from sonoforge.training.classifier.fine_tuning import EpochRow
 from sonoforge.training.classifier.model_folder import (
     HASH_PREFIX,
@@ -35,7 +33,7 @@ from sonoforge.training.classifier.model_folder import (
 )
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.trained_on import collection_names, write_signatures
-from sonoforge.training.classifier.training import ClassifierJob, Trained, train_classifier
+from sonoforge.training.classifier.training import ClassifierJob, Trained, count_learned, train_classifier
 from sonoforge.training.classifier.trust import (
     HeldOutTrust,
     TrainingLooks,
@@ -56,7 +54,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.metrics.spaces import known_share
+from sonoforge.training.metrics.spaces import kind_of
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
@@ -65,7 +63,6 @@ from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 
-_ASKED = 40  # images, as `LEAST_KNOWN` was measured with
 _MOST = 256  # images: the 5th percentile then rests on 13, and a training waits some seconds
 _LEAST_SIDE = 2 / 3  # of the network's view: below it, enlarging changes one label in ten (``runtime/docs/quality.md``)
 
@@ -162,9 +159,10 @@ def train_final(
     """Train an arm on all the given images, continuing from ``folder`` if it was interrupted."""
     generators = GeneratorJob(generator, job.seed, str(job.device), folder / "gan")
     added = balance(arm, images, generators, lambda: train_scorer(images, job))
+    epochs = job.settings.for_images(count_learned(images, added, job)).epochs
     with (
         deterministic_kernels(job.device),
-        progress_bar("final model", job.settings.epochs) as advance,
+        progress_bar("final model", epochs) as advance,
     ):
 
         def on_epoch(row: EpochRow) -> None:
@@ -173,13 +171,6 @@ def train_final(
         features = None if maps is None else maps.to(job.device)
         checkpoint = folder / "checkpoint.pt"
         return train_classifier(images, added, job, features=features, checkpoint=checkpoint, on_epoch=on_epoch)
-
-
-def kind_of(cache: ImageCache, indices: NDArray[np.int64]) -> str:
-    """Return the kind of the training images: breast ultrasound where the shipped bundle knows enough of them."""
-    chosen = indices[evenly_spaced(len(indices), _ASKED)]
-    known = known_share([cache.images[i] for i in chosen])
-    return KINDS[0] if known >= LEAST_KNOWN else KINDS[1]
 
 
 def quality_reference(cache: ImageCache, indices: NDArray[np.int64]) -> tuple[dict[str, QualityRange], float]:
@@ -217,7 +208,7 @@ def record_model(
         white,
         grain,
         left_out_distances(trained.trust.neighbours),
-        kind_of(cache, indices),
+        kind_of(cache.images[indices]),
         colour,
     )
     repeats = _repeats(held_out.predictions.labels, trained, settings)
@@ -309,7 +300,7 @@ def _describe_training(
         arm=held_out.arm,
         title=arm.title,
         budget=provenance.budget,
-        epochs=settings.epochs,
+        epochs=len(trained.history),
         frozen_blocks=settings.frozen_blocks,
         ensemble_size=settings.ensemble_size,
         teachers=settings.teachers,

@@ -18,7 +18,7 @@ from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.network import Backbone, weights_digest
+from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, weights_digest
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust import HeldOutTrust
 from sonoforge.training.comparators.networks import load_networks
@@ -42,7 +42,7 @@ class MadeFrom:
     """All that determines a classifier of an arm, beside the fold."""
 
     plan: str  # `SplitPlan.digest`: the images, their classes, groups and folds, and the seed
-    weights: str  # `network.Backbone.digest` of the initial weights
+    weights: str  # `initial_weights.Backbone.digest` of the initial weights
     # `classifier` or `comparator`, `generator` where the arm has one, `arm` where it has a dose or a share, and
     # `choosing` where settings are chosen by inner folds; as JSON has them.
     settings: Mapping[str, Any]
@@ -282,7 +282,7 @@ def keep_plan(path: Path, plan: SplitPlan) -> None:
 
 
 def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, str]:
-    """Return `network.Backbone.digest` of what each arm starts from: of a comparator, those of its networks.
+    """Return `initial_weights.Backbone.digest` of what each arm starts from: of a comparator, those of its networks.
 
     Raises:
         SonoforgeError: Weights that are not to be had, or not of these networks.
@@ -313,13 +313,15 @@ def origins(
     }
 
 
-def check_finished(folder: Path, settings: ComparisonSettings) -> None:
+def check_finished(folder: Path, settings: ComparisonSettings, cache: ImageCache) -> None:
     """Refuse to return a finished comparison that this call would make from something else.
 
     Raises:
         SonoforgeError: Its folds were made with other settings, weights or plans, or do not say with which.
     """
-    digests = digests_of_arms(settings, weights_digest(settings.weights) if settings.fine_tuned else "")
+    digests = digests_of_arms(
+        settings, weights_digest(choose_weights(settings.weights, cache)) if settings.fine_tuned else ""
+    )
     plans = [read_plan(plan_path(folder, seed, settings.seeds[0])) for seed in settings.seeds]
     expected = origins(plans, settings, digests)
     for plan in plans:

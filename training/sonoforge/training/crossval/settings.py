@@ -48,7 +48,7 @@ class ComparisonSettings:
     folds: int | None  # None: as many as the protocol has
     seeds: tuple[int, ...]  # the whole comparison is repeated with each; the first is described in full
     budget: str  # name of the budget that the settings come from, for the tables
-    weights: str  # initial weights, see `network.load_backbone`
+    weights: str | None  # initial weights, see `initial_weights.choose_weights`
     classifier: ClassifierSettings  # settings shared by the arms
     generator: GanSettings  # settings shared by the generators
     device: str
@@ -92,7 +92,7 @@ def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
         folds=config.folds,
         seeds=tuple(range(config.seed, config.seed + config.seeds)),
         budget=config.classifier.budget,
-        weights=config.classifier.weights or "imagenet",
+        weights=config.classifier.weights,
         classifier=dataclasses.replace(classifier, test_curves=classifier.test_curves or config.test_curves),
         generator=generator,
         device=config.device,
@@ -129,8 +129,8 @@ def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
 def _fill_defaults(config: Config) -> Config:
     """Fill in what depends on the data; the budget fills in the rest."""
     phantom, quick = config.data == PHANTOM, config.classifier.budget == "quick"
-    weights = "shipped" if phantom else "imagenet"
-    classifier = _filled(config.classifier, {"weights": weights} | (PHANTOM_CLASSIFIER if phantom and quick else {}))
+    own = ({"weights": "shipped"} if phantom else {}) | (PHANTOM_CLASSIFIER if phantom and quick else {})
+    classifier = _filled(config.classifier, own)
     generator = config.generator
     if phantom and quick and not given_lengths(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)

@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, OTHER
 from sonoforge.runtime.cli.progress import Advance
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import as_picture
@@ -288,6 +289,12 @@ def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
         "weights file), inception (the published one), bundle:PATH (a bundle of your own), pixels (no network), or "
         "bundle all the same"
     )
+
+
+def kind_of(images: Pixels) -> str:
+    """Return the kind of images (N, S, S, C): breast ultrasound where the shipped bundle knows enough of them."""
+    known = known_share([images[index] for index in evenly_spaced(len(images), SAMPLED)])
+    return BREAST_ULTRASOUND if known >= trust.LEAST_KNOWN else OTHER
 
 
 def known_share(images: Sequence[Pixels]) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.training import run_folder
-from sonoforge.training.classifier.network import answer, load_backbone, pixel_views, weights_digest
+from sonoforge.training.classifier.initial_weights import choose_weights, load_backbone, weights_digest
+from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.training import ClassifierJob, Trained
 from sonoforge.training.classifier.trust import assess_held_out
 from sonoforge.training.crossval.arms import check_arms, file_stem, final_name, find_arm, settings_of_arm
@@ -48,7 +49,7 @@ def main(config: TrainConfig) -> Outcome:
         Path(config.out), f"train-{file_stem(config.arm)}-{cache.dataset.name}", flatten(config), resume=config.resume
     )
     generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
-    weights = config.classifier.weights or ("shipped" if config.data == PHANTOM else "imagenet")
+    weights = choose_weights(config.classifier.weights or ("shipped" if config.data == PHANTOM else None), cache)
     with run_folder.working_in(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):

@@ -1,0 +1,171 @@
+"""Where a classifier's weights start from: ImageNet, a bundle's network, a file, or random numbers.
+
+They are always reported, never silently replaced.  ``imagenet``: torchvision's own (downloaded once, or from torch's
+download folder); ``shipped``, or a bundle of one's own: its network, with the last layer where the classes are the
+same, refused where it has seen an image (`trained_on`); ``none``: random; else a ``.safetensors`` file with
+torchvision's key names.
+
+Where the user names none, it is the network that knows this kind of image and has seen none of them, if there is one:
+what that is worth is in ``docs/measured/other-scanners.md``.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sonoforge.models.mobilenetv2 import load_folded, mobilenet_v2, restore_batch_norm
+from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
+from sonoforge.runtime.bundle.manifest import ArrayKind
+from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, open_bundle
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.metrics.spaces import kind_of
+from sonoforge.training.pretrained import DIGEST, check_tensors, download_weights, read_weights
+
+log = logging.getLogger(__name__)
+
+_IMAGENET = "MobileNet_V2_Weights.IMAGENET1K_V1"
+_FEW = 100  # scans, up to which a network of other collections is not better fine-tuned than adapted, see above
+_STATISTICS, _BATCH_NORM = "batch-norm.npz", dict.fromkeys(("means", "variances"), ArrayKind(np.float32, ("N",)))
+_CHOICES = "expected imagenet, shipped, none, a bundle or a .safetensors file"
+
+
+class Backbone(NamedTuple):
+    """Initial weights.
+
+    Attributes:
+        state: By torchvision's names: ``features.*`` and, of a network with these classes, ``classifier.*``.
+        source: One line that says where they come from.
+        digest: See `weights_digest`.
+    """
+
+    state: dict[str, Tensor]
+    source: str
+    digest: str
+
+
+def choose_weights(choice: str | None, cache: ImageCache) -> str:
+    """Return the initial weights that the user named, or those that suit the images; the reason is logged.
+
+    Of images that are not breast ultrasound, 32 are looked at; of others all are compared with the shipped network's
+    training images, about 45 core-milliseconds each the first time.
+    """
+    if choice:
+        return choice
+    if kind_of(cache.images) != BREAST_ULTRASOUND:
+        log.info("initial weights: imagenet; the shipped network does not know this kind of image")
+        return "imagenet"
+    from sonoforge.training.classifier.trained_on import find_seen  # noqa: PLC0415 - needs OpenCV
+
+    bundle = open_bundle(None)
+    seen = find_seen(bundle, cache)
+    if seen:
+        log.info("initial weights: imagenet; the shipped network was trained on %d of these images", len(seen))
+        return "imagenet"
+    log.info("initial weights: shipped; it was trained on breast ultrasound, on none of these images")
+    if len(cache.hashes) < _FEW and cache.dataset.classes == bundle.classes:
+        log.info("with fewer than %d labelled scans, sonoforge adapt decides as well, in seconds", _FEW)
+    return "shipped"
+
+
+def load_backbone(choice: str, cache: ImageCache) -> Backbone:
+    """Open the initial weights that the user chose; a bundle is refused where it has seen an image of the data set.
+
+    Raises:
+        SonoforgeError: Nothing to download from, an unreadable file or bundle, or keys that do not fit.
+        GateError: The bundle's network was trained on images of this data set.
+    """
+    if choice == "none":
+        log.warning("weights: none; the network starts from random numbers, expect a far lower accuracy")
+        return Backbone({}, "random initialisation (--weights none)", "")
+    if choice == "imagenet":
+        otherwise = (
+            "give weights: a .safetensors file with torchvision's key names, or none to start from random numbers"
+        )
+        weights = download_weights(_IMAGENET, otherwise)
+        return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)
+    if (bundle := _bundle(choice)) is not None:
+        return _network_of(bundle, cache)
+    weights = read_weights(Path(choice), _CHOICES)
+    digest = f"sha256 {weights.digest}"
+    return Backbone(_features_only(weights.state, choice), f"{Path(choice).name} ({digest})", digest)
+
+
+def weights_digest(choice: str) -> str:
+    """Return what tells the weights of a choice from all others: a hash of their file, or the name of published ones.
+
+    Raises:
+        SonoforgeError: An unreadable file.
+    """
+    if choice == "none":
+        return ""
+    if choice == "imagenet":
+        return _IMAGENET
+    if (bundle := _bundle(choice)) is not None:
+        return _digest_of(bundle)
+    return f"sha256 {read_weights(Path(choice), _CHOICES).digest}"
+
+
+def _features_only(state: dict[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Keep the backbone's tensors, after a check of names and shapes."""
+    expected = {key: value for key, value in mobilenet_v2(1).state_dict().items() if key.startswith("features.")}
+    kept = {key: value for key, value in state.items() if key.startswith("features.")}
+    check_tensors(kept, expected, f"{where}: not a torchvision MobileNetV2", "expected torchvision's key names")
+    return {key: kept[key] for key in expected}
+
+
+def _bundle(choice: str) -> Bundle[ClassifierManifest] | None:
+    """Open the classifier's bundle that was named; None where it is the name of something else."""
+    if choice == "shipped":
+        return open_bundle(None)
+    return open_bundle(choice) if Path(choice).is_dir() or choice.endswith(".zip") else None
+
+
+def _digest_of(bundle: Bundle[ClassifierManifest]) -> str:
+    return f"sha256 {bundle.manifest.files['model.onnx'].sha256[:DIGEST]}"
+
+
+def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> Backbone:
+    import onnx  # noqa: PLC0415 - heavy, needed for this choice only
+    from onnx import numpy_helper  # noqa: PLC0415
+
+    from sonoforge.training.classifier.trained_on import refuse_seen  # noqa: PLC0415 - needs OpenCV
+
+    if _STATISTICS not in bundle.manifest.files:
+        raise SonoforgeError(
+            f"weights: {bundle.path}: found an ensemble, expected a bundle of one network; train it with "
+            "--ensemble-size 1"
+        )
+    refuse_seen(bundle, cache)
+    graph = onnx.load_model_from_string(bundle.read("model.onnx")).graph
+    tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
+    convolutions = {node.input[1]: node.input[2] for node in graph.node if node.op_type == "Conv" and node.input[2:]}
+    net = mobilenet_v2(1)
+    # A network with a zoomed second pass runs each of its convolutions twice, and one of its outline between them.
+    own = [names for names in convolutions.items() if not names[0].startswith("outlines.")]
+    load_folded(net, [(tensors[weight], tensors[bias]) for weight, bias in own])
+    # Those of its own training: the images at hand are test images, too.
+    statistics = bundle.arrays(_STATISTICS, _BATCH_NORM)
+    restore_batch_norm(net, torch.from_numpy(statistics["means"]), torch.from_numpy(statistics["variances"]))
+    state = {key: value for key, value in net.state_dict().items() if key.startswith("features.")}
+    data = bundle.manifest.raw["training"]["data"]
+    which = "shipped bundle" if bundle.path == SHIPPED else f"bundle {bundle.path.name}:"
+    source = f"{which} {bundle.manifest.name} {bundle.manifest.version} (trained on {data})"
+    if bundle.classes == cache.dataset.classes:
+        last = next(node for node in graph.node if node.op_type == "Gemm")
+        state |= {"classifier.1.weight": tensors[last.input[1]], "classifier.1.bias": tensors[last.input[2]]}
+    return Backbone(state, source, _digest_of(bundle))
+
+
+def apply_backbone(net: Any, backbone: Backbone) -> None:
+    """Load initial weights into a torchvision ``MobileNetV2``; what they do not name stays as it is."""
+    if backbone.state:
+        missing, unexpected = net.load_state_dict(backbone.state, strict=False)
+        if unexpected or any(key.startswith("features.") for key in missing):
+            raise SonoforgeError(
+                f"weights from {backbone.source} do not fit MobileNetV2: {[*missing, *unexpected][:3]}"
+            )
