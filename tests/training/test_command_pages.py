@@ -36,5 +36,6 @@ def test_every_command_is_understood(command: str) -> None:
         key = flag.removeprefix("--").replace("-", "_")
         if flag.startswith("--") and not value.startswith("--"):
             found = settings[ALIASES.get(key, key)]
-            given = found if isinstance(found, list) else [f"{found:g}" if isinstance(found, float) else str(found)]
+            listed = found if isinstance(found, list) else [found]
+            given = [f"{one:g}" if isinstance(one, float) else str(one) for one in listed]
             assert value in given or value == ",".join(given)

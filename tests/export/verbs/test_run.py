@@ -84,7 +84,7 @@ def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol
     demonstration = resolve(run.RunConfig())[0]
     assert (demonstration.folds, demonstration.classifier.weights, demonstration.generator.steps) == (5, "shipped", 60)
     real = resolve(run.RunConfig(data=("BUSI",)))[0]
-    assert (real.folds, real.classifier.weights) == (10, "imagenet")
+    assert (real.folds, real.classifier.weights) == (10, None)
     assert (real.classifier.epochs, real.generator.steps) == (None, None)
 
 

@@ -29,7 +29,9 @@ from sonoforge.training.pretrained import DIGEST, check_tensors, download_weight
 log = logging.getLogger(__name__)
 
 _IMAGENET = "MobileNet_V2_Weights.IMAGENET1K_V1"
-_FEW = 100  # scans, up to which a network of other collections is not better fine-tuned than adapted, see above
+# Images up to which a network of other collections decides as well adapted as fine-tuned, and from which on it is no
+# better start than ImageNet; the figures: see above.
+_FEW, _MANY = 100, 500
 _STATISTICS, _BATCH_NORM = "batch-norm.npz", dict.fromkeys(("means", "variances"), ArrayKind(np.float32, ("N",)))
 _CHOICES = "expected imagenet, shipped, none, a bundle or a .safetensors file"
 
@@ -51,11 +53,14 @@ class Backbone(NamedTuple):
 def choose_weights(choice: str | None, cache: ImageCache) -> str:
     """Return the initial weights that the user named, or those that suit the images; the reason is logged.
 
-    Of images that are not breast ultrasound, 32 are looked at; of others all are compared with the shipped network's
+    Of images of another kind some are looked at; those of breast ultrasound are compared with the shipped network's
     training images, about 45 core-milliseconds each the first time.
     """
     if choice:
         return choice
+    if len(cache.hashes) >= _MANY:
+        log.info("initial weights: imagenet; with %d images or more the shipped ones are no better", _MANY)
+        return "imagenet"
     if kind_of(cache.images) != BREAST_ULTRASOUND:
         log.info("initial weights: imagenet; the shipped network does not know this kind of image")
         return "imagenet"

@@ -133,8 +133,8 @@ class ClassifierOptions:
     )
     weights: str | None = option(
         None,
-        help="initial weights: imagenet, shipped, none, a bundle or a .safetensors file (default: shipped, for breast "
-        "ultrasound that the shipped network was not trained on, and for phantom; else imagenet)",
+        help="initial weights: imagenet, shipped, none, a bundle or a .safetensors file (default: shipped, for "
+        "phantom and for fewer than 500 scans of breasts that the shipped network was not trained on; else imagenet)",
     )
     epochs: int | None = option(
         None,

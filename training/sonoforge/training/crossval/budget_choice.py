@@ -27,7 +27,7 @@ CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",), "collec
 SEEDS = {"quick": (0,)}
 """Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""
 # The arm `weighted` sets the first; what is only looked at changes no figure.
-_NO_CHOICE = ("class_weights", "test_curves")
+_NO_CHOICE = ("class_weights", "test_curves", "least_steps")
 
 
 def count_chosen_on(budget: str, cache: ImageCache) -> int:

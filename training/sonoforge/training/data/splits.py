@@ -132,7 +132,11 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
         images, count = int((labels == label).sum()), len(np.unique(units[labels == label]))
         if count < folds:
             different = "" if count == images else f" in {count} groups"
-            remedy = f"use {count} folds or fewer" if count >= 2 else "add images that are not of one group"
+            remedy = (
+                f"use {count} folds or fewer (train: --holdout {1 / count:.2g})"
+                if count >= 2
+                else "add images that are not of one group"
+            )
             raise SonoforgeError(
                 f"{dataset.root}: class {name}: found {images} images{different}, expected at least one group for each "
                 f"of {folds} folds; {remedy}"

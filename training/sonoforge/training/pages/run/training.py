@@ -41,11 +41,11 @@ def _by_epoch(run: WholeRun) -> list[blocks.Block]:
         for own in list(run.arms.values())[:_WATCHED]
         if (drawn := charts.train_and_test(own, "accuracy", "accuracy"))
     ]
-    frozen = classifier["frozen_blocks"]
+    frozen, least = classifier["frozen_blocks"], classifier["least_steps"]
     settings = TEXTS["classifier"].format(
         weights=results["weights"],
         budget=results["budget"],
-        epochs=counted(classifier["epochs"], "epoch"),
+        epochs=counted(classifier["epochs"], "epoch") + (f" ({least} steps at least)" if least else ""),
         frozen=f"the first {frozen} of 19 blocks frozen" if frozen else "all blocks trained",
         batch=classifier["batch"],
         optimiser=statements.describe_optimiser(classifier),
