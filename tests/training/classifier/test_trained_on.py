@@ -148,9 +148,10 @@ def test_equal_pixels_are_seen_where_there_is_nothing_to_recognise(
 
 
 def test_weights_that_nobody_names_are_the_shipped_ones_where_they_know_the_kind_and_none_of_the_images(
-    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = open_cache(read_dataset(phantoms), 224, tmp_path)
+    write_phantom_set(tmp_path / "scans", 9, 6)
+    cache = open_cache(read_dataset(tmp_path / "scans"), 224, tmp_path)
     for kind, expected in (("breast ultrasound", "shipped"), ("other", "imagenet")):
         monkeypatch.setattr(initial_weights, "kind_of", lambda _, kind=kind: kind)
         assert choose_weights(None, cache) == expected
