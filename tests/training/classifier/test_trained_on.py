@@ -153,7 +153,7 @@ def test_weights_that_nobody_names_are_the_shipped_ones_where_they_know_the_kind
     write_phantom_set(tmp_path / "scans", 9, 6)
     cache = open_cache(read_dataset(tmp_path / "scans"), 224, tmp_path)
     for kind, expected in (("breast ultrasound", "shipped"), ("other", "imagenet")):
-        monkeypatch.setattr(initial_weights, "kind_of", lambda _, kind=kind: kind)
+        monkeypatch.setattr(initial_weights, "kind_of", lambda *_, kind=kind: kind)
         assert choose_weights(None, cache) == expected
         assert choose_weights("none", cache) == "none"
 

@@ -61,7 +61,7 @@ def choose_weights(choice: str | None, cache: ImageCache) -> str:
     if len(cache.hashes) >= _MANY:
         log.info("initial weights: imagenet; with %d images or more the shipped ones are no better", _MANY)
         return "imagenet"
-    if kind_of(cache.images) != BREAST_ULTRASOUND:
+    if kind_of(cache.images, np.arange(len(cache.hashes))) != BREAST_ULTRASOUND:
         log.info("initial weights: imagenet; the shipped network does not know this kind of image")
         return "imagenet"
     from sonoforge.training.classifier.trained_on import find_seen  # noqa: PLC0415 - needs OpenCV

@@ -208,7 +208,7 @@ def record_model(
         white,
         grain,
         left_out_distances(trained.trust.neighbours),
-        kind_of(cache.images[indices]),
+        kind_of(cache.images, indices),
         colour,
     )
     repeats = _repeats(held_out.predictions.labels, trained, settings)

@@ -291,9 +291,12 @@ def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
     )
 
 
-def kind_of(images: Pixels) -> str:
-    """Return the kind of images (N, S, S, C): breast ultrasound where the shipped bundle knows enough of them."""
-    known = known_share([images[index] for index in evenly_spaced(len(images), SAMPLED)])
+def kind_of(images: Pixels, among: NDArray[np.int64]) -> str:
+    """Return the kind of those images (N, S, S, C) that are at these indices.
+
+    It is breast ultrasound where the shipped bundle knows enough of some of them.
+    """
+    known = known_share([images[index] for index in among[evenly_spaced(len(among), SAMPLED)]])
     return BREAST_ULTRASOUND if known >= trust.LEAST_KNOWN else OTHER
 
 
