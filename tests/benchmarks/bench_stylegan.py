@@ -5,6 +5,10 @@
 median of all steps of all rounds, in processor time, so that other work on the machine weighs little) and the peak
 memory beyond that of the networks themselves, each measured in a process of its own; and both ratios, fast by slow.
 The plain networks are those of `tests/support/stylegan_reference.py`.  The rounds take turns.
+
+With ``--gpu``, seconds a kimg and GPU memory of whole trainings of StyleGAN2 and StyleGAN3-T in the engine, with
+regularisation, augmentation and averaging, in each precision and compiled, of ``--steps`` steps after as many that do
+not count.
 """
 
 from __future__ import annotations
@@ -15,9 +19,11 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.functional import softplus
 
@@ -27,6 +33,10 @@ import stylegan_reference as reference
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.stylegan2 import Generator
+from sonoforge.training.gan.batches.training_set import make_training_set
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training import prepare
 
 MIB = 1024  # of the kibibytes that Linux counts in
 
@@ -65,12 +75,43 @@ def measure(path: str, size: int, batch: int, base: int, most: int, steps: int) 
     return {"seconds": seconds[1:], "mib": peak - start}
 
 
+def train_on_gpu(size: int, batch: int, steps: int) -> None:
+    """Print what a thousand images cost in each recipe and precision."""
+    rng = np.random.default_rng(0)
+    images = make_training_set(rng.integers(0, 256, (256, size, size, 1), np.uint8), None, ("any",), size)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {size}x{size}, batch {batch}, preset small-data")
+    for recipe in ("stylegan2", "stylegan3-t"):
+        for precision, compiled in (("fp32", False), ("bf16", False), ("fp16", False), ("bf16", True)):
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            settings = GanSettings(
+                recipe=recipe,
+                preset="small-data",
+                image_size=size,
+                batch=batch,
+                steps=2 * steps,
+                tick_steps=steps,
+                precision=precision,
+                compile=compiled,
+            )
+            with tempfile.TemporaryDirectory() as folder:
+                train_gan(prepare(settings, images, "cuda"), Path(folder))
+                row = json.loads((Path(folder) / "stats.jsonl").read_text().splitlines()[-1])
+            seconds = 1000 / batch * row["seconds_per_step"]
+            how = f"{precision}{', compiled' if compiled else ''}"
+            print(f"  {recipe}, {how}: {seconds:.1f} s/kimg, {row['memory_gib']:.1f} GiB", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     for name, value in (("size", 64), ("batch", 8), ("base", 16384), ("most", 512), ("steps", 3), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--path", choices=("fast", "slow"), help="measure one of the two, in this process")
+    parser.add_argument("--gpu", action="store_true", help="measure whole trainings on a GPU")
     options = parser.parse_args()
+    if options.gpu:
+        train_on_gpu(options.size, options.batch, options.steps)
+        return
     numbers = (options.size, options.batch, options.base, options.most, options.steps)
     if options.path:
         print(json.dumps(measure(options.path, *numbers)))
