@@ -29,6 +29,7 @@ from __future__ import annotations
 import csv
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,10 +110,12 @@ def main(config: AdaptConfig) -> Outcome:
     if bundle.manifest.site:
         raise SonoforgeError(f"{bundle.path}: found a bundle adapted to a site, expected the original; adapt that one")
     scans = read_scans(Path(config.data), bundle.classes)
+    named = {file: label for file, label in scans.labels.items() if label}
+    _check_enough(list(named.values()), [scans.groups.get(file, file) for file in named], config.data)
     workers = config.workers or workers_for(len(scans.labels), config.threads)
     answered = _answered(classifier, scans, workers)
     equal, labels, groups = answered[:3]
-    _check_enough(labels, groups, config.data)
+    _check_enough(labels.tolist(), groups.tolist(), config.data)
     start = adaptation.rules_of(bundle.manifest, classifier.clinic.prevalence)
     crossed = adaptation.cross_fitted(equal, labels, groups, start)
     before = adaptation.decide_all(equal, start)
@@ -256,8 +259,9 @@ def _answered(classifier: Classifier, scans: Scans, workers: int) -> Answered:
     )
 
 
-def _check_enough(labels: Whole, groups: Whole, data: str) -> None:
-    scans, patients, kinds = len(labels), len(np.unique(groups)), len(np.unique(labels))
+def _check_enough(labels: Sequence[Any], groups: Sequence[Any], data: str) -> None:
+    """Refuse too few labelled scans: first as they are named, then those that could be answered, by patient."""
+    scans, patients, kinds = len(labels), len(set(groups)), len(set(labels))
     if scans < LEAST_SCANS or patients < LEAST_GROUPS or kinds < 2:
         raise SonoforgeError(
             f"--data: found {scans} labelled scans of {patients} patients and {kinds} classes in {printable(data)}, "
