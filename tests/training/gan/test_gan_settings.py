@@ -20,10 +20,12 @@ from sonoforge.training.gan.training import Pretrained
 
 
 def test_published_budgets_of_the_thesis() -> None:
-    malignant = make_plan(GanSettings(class_name="malignant"), 210)
-    assert (malignant.batch, malignant.steps, malignant.image_size) == (150, 4200 * 210 // 150, 224)
-    normal = make_plan(GanSettings(class_name="normal"), 133)
-    assert (normal.batch, normal.steps) == (100, 2500 * 133 // 100)
+    """Figure 7 of the thesis trains one batch an epoch; the preset reads epochs as passes over the images."""
+    for name, images, epochs, batch in (("malignant", 210, 4200, 150), ("normal", 133, 2500, 100)):
+        plan = make_plan(GanSettings(class_name=name), images)
+        assert (plan.batch, plan.steps, plan.image_size) == (batch, epochs, 224)
+        passes = make_plan(GanSettings(class_name=name, preset="passes"), images)
+        assert (passes.batch, passes.steps) == (batch, epochs * images // batch)
     recipe = compose(GanSettings(class_name="malignant"))
     assert {recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate} == {0.001}
     assert make_plan(GanSettings(epochs=2, batch=8), 21).steps == 6  # 42 images in batches of 8

@@ -192,7 +192,7 @@ def test_the_table_of_recipes_gives_the_published_numbers() -> None:
     table = succeed("gan", "recipes")
     row = table.json["recipes"]["dcgan-thesis"]
     assert (row["generator_optimiser"], row["latent_size"]) == (["adam", 0.001, [0.5, 0.999]], 100)
-    assert row["class_budgets"] == {"malignant": [4200, 150, "epochs"], "normal": [2500, 100, "epochs"]}
+    assert row["class_budgets"] == {"malignant": [4200, 150, "iterations"], "normal": [2500, 100, "iterations"]}
     assert all(name in table.said for name in ("dcgan-thesis", "wgan-gp", "began", "dgan-wp-tl-bce"))
     assert (quiet := sonoforge("gan", "recipes", "--quiet")).err == "" and quiet.out == table.said
     explained = succeed("gan", "recipes", "wgan-gp")

@@ -78,11 +78,11 @@ BUDGETS: dict[str, ClassifierSettings] = {
     # Every block and the thesis's 20 epochs (more over-fitted there), with smoothing, averaging, flips and one-cycle,
     # which it does not name.
     "full": ClassifierSettings(frozen_blocks=0, epochs=20, learning_rate=5e-4, ema_decay=0.99),
-    # As the MSc thesis trains MobileNetV2 (S. H., Middlesex University, 2024): ImageNet weights, every block, 20
-    # epochs, whole images resized to 224 x 224, and nothing else.  It is silent on optimiser, learning
-    # rate and batch: Adam with its authors' default rate (Kingma & Ba, ICLR 2015, algorithm 1), which is also
-    # PyTorch's, and the default batch of Bengio, "Practical recommendations for gradient-based training of deep
-    # architectures", 2012, section 3.1.  Neither was chosen by results.
+    # As the MSc thesis trains MobileNetV2 (S. H., Middlesex University, 2024): ImageNet weights, 20 epochs (section 4),
+    # whole images resized to 224 x 224 (3.1), and nothing else.  Which blocks train is ambiguous there (2.2); here
+    # every one.  It is silent on optimiser, learning rate and batch: Adam with its authors' default rate (Kingma & Ba,
+    # ICLR 2015, algorithm 1), which is also PyTorch's, and the default batch of Bengio, "Practical recommendations for
+    # gradient-based training of deep architectures", 2012, section 3.1.  Neither was chosen by results.
     "thesis": ClassifierSettings(
         frozen_blocks=0,
         epochs=20,

@@ -18,7 +18,7 @@ ROUNDING = 0.005
 
 
 class PublishedRow(NamedTuple):
-    """One published result on BUSI; sensitivity and specificity in the order normal, benign, malignant."""
+    """One published result on BUSI; figures of classes in the order normal, benign, malignant."""
 
     name: str
     source: str
@@ -26,24 +26,28 @@ class PublishedRow(NamedTuple):
     accuracy: float
     protocol: str = ""  # of ours, that deals the images so: `thesis`, `single`; empty where the paper does not say
     sensitivity: Sequence[float] | None = None
-    specificity: Sequence[float] | None = None
+    specificity: Sequence[float] | None = None  # of its table
+    specificity_in_text: Sequence[float] | None = None  # where its text gives others
     train_accuracy: float | None = None
-    confusion: Sequence[int] | None = None  # right answers and all answers in a published confusion matrix
+    confusion: Sequence[Sequence[int]] | None = None  # test images by true class (rows) and answer (columns)
 
     @property
     def by_sensitivity(self) -> Interval | None:
         """Accuracy by its confusion matrix, else by its sensitivities on all of BUSI."""
         if self.confusion:
-            share = self.confusion[0] / self.confusion[1]
+            share = sum(row[place] for place, row in enumerate(self.confusion)) / sum(self.tested)
             return Interval(value=share, low=share, high=share)
         return accuracy_by_sensitivity(self.sensitivity, BUSI_COUNTS) if self.sensitivity else None
 
     @property
     def by_specificity(self) -> Interval | None:
-        """Accuracy by its specificities, where it was tested on all of BUSI."""
-        if self.confusion or not self.specificity:
-            return None  # nobody states how many test images of each class there were
-        return accuracy_by_specificity(self.specificity, BUSI_COUNTS)
+        """Accuracy by the specificities of its table."""
+        return accuracy_by_specificity(self.specificity, self.tested) if self.specificity else None
+
+    @property
+    def tested(self) -> Sequence[int]:
+        """Number of test images of each class."""
+        return [sum(row) for row in self.confusion] if self.confusion else BUSI_COUNTS
 
     @property
     def contradiction(self) -> str:
@@ -52,12 +56,16 @@ class PublishedRow(NamedTuple):
         if implied is None or implied["low"] <= self.accuracy <= implied["high"]:
             return ""
         if self.confusion:
-            right, answers = self.confusion
+            answers = sum(self.tested)
+            right = round(answers * implied["value"])
             because = f"its confusion matrix has {right} right answers of {answers}: {100 * implied['value']:.1f} %"
         else:
             because = f"its sensitivities give {_range(implied)}" + (
                 f", its specificities {_range(others)}" if others else ""
             )
+        if self.specificity_in_text:
+            of_text = _range(accuracy_by_specificity(self.specificity_in_text, self.tested))
+            because += f", and those of its text, which are not the table's, {of_text}"
         return f"{self.name}: the paper states {100 * self.accuracy:.1f} %, but {because}"
 
 

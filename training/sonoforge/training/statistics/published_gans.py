@@ -1,7 +1,7 @@
 """Figures that papers claim of GANs on few medical images, beside ours: claims under other protocols, no targets.
 
-Feature networks, numbers of generated images, which images FID compares and the scale of SWD are not known to us, nor
-which of the tables 1 to 3 holds which figure of the StyleGANs, so that no row is comparable with one of ours.
+No paper gives the number of generated images, which images FID compares or the scale of SWD, so that no row is
+comparable with one of ours.  Figures are as printed: ``tests/golden/papers``.
 """
 
 import json
@@ -19,7 +19,7 @@ class PublishedGan(NamedTuple):
     network: str
     source: str
     fid: float
-    table: str = ""  # of the source; empty where that is not known
+    table: str = ""  # of the source; empty where it stands in the text
     epoch: int | None = None  # when it was measured
     kid: float | None = None
     swd: float | None = None
@@ -79,16 +79,16 @@ SEGMENTATION_SOURCE = "Thakur and Thakur, six GANs on three modalities"
 
 
 class PublishedSegmentation(NamedTuple):
-    """FID of a GAN, and the Dice of a U-Net trained on its images alone; how its pairs were made is not known to us."""
+    """FID of a GAN, and the Dice of a U-Net trained on its images; section 4.3 does not say how pairs were made."""
 
     data: str  # `ACDC`, `SLiver07` or `IDRiD`
     recipe: str  # of ours, that stands for the paper's network; empty: real images
-    dice: float  # of real images of ACDC as the text implies, about .95: the table has none
+    dice: float
     fid: float | None = None
 
 
 PUBLISHED_SEGMENTATION = [PublishedSegmentation(**row) for row in _CLAIMED["segmentation"]]
-"""The table; its StyleGAN, of progressive growing and path length, stands beside ``stylegan2``."""
+"""Table 4, whose cell of real images of ACDC is N/A; its StyleGAN, of 2019 (table 2), stands beside ``stylegan2``."""
 
 
 def published_for(data: str) -> list[PublishedSegmentation]:

@@ -137,11 +137,11 @@ TINY = 1e-12  # for feature maps that are 0 everywhere
 def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channels: int) -> Tensor:
     """Mean squared distance between the pretrained feature maps of generated and real images, pair by pair.
 
-    From DGAN-WP-TL (Ryspayeva and Salykova 2025, on its loss functions), which adds lambda times a perceptual loss on
-    the features of a VGG network to the generator's loss: lambda in {0.5, 3, 5, 7, 10}, 5 the best.  Of the paper we
-    know the abstract alone, which names neither layers nor distance.  Ours are those of Johnson 2016 ("Perceptual
-    Losses for Real-Time Style Transfer and Super-Resolution"), equation 2: for one layer and one pair the squared
-    Euclidean distance divided by C'H'W'; here the mean over pairs, then over layers.
+    From DGAN-WP-TL (Ryspayeva and Salykova 2025, on its loss functions), which weights a perceptual loss by lambda in
+    {0.5, 3, 5, 7, 10}, 5 the best.  Of the paper we know the abstract, which names neither network nor layers nor
+    distance, and the references, from which we infer an ImageNet VGG.  Layers and distance are those of Johnson 2016
+    ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), equation 2: for one layer and one pair the
+    squared Euclidean distance divided by C'H'W'; here the mean over pairs, then over layers.
 
     Images are paired by position in the batch, that is, at random.  The expectation over such pairs is the squared
     distance to the *mean* feature map of the real images, plus a constant: the term pulls every image towards the

@@ -1,0 +1,177 @@
+"""Every figure of a paper that code or documents quote, against what was copied from the papers by hand."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from papers import printed
+from places import CHECKOUT
+from sonoforge.training.data.datasets import BUSI_CLASSES
+from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.statistics.published import BUSI_COUNTS, PUBLISHED
+from sonoforge.training.statistics.published_gans import (
+    GPU_GB,
+    IMAGES,
+    PAPERS,
+    PUBLISHED_SEGMENTATION,
+    PublishedGan,
+)
+from sonoforge.training.verbs.settings.gan import GanCompareConfig
+
+THESIS, STYLEGAN, LOSSES, SIX = map(printed, ("thesis", "stylegan", "dgan-wp-tl", "six-gans"))
+ROWS = {row.name.split(" (")[0]: row for row in PUBLISHED}
+FIGURES = [name for name, kind in PublishedGan.__annotations__.items() if "float" in str(kind)]
+NETWORKS = {"": "Real data", "dcgan": "DCGAN", "lsgan": "LSGAN", "wgan": "WGAN", "biggan": "BigGAN", "spade": "SPADE"}
+NETWORKS |= {"stylegan1": "StyleGAN", "stylegan2": "StyleGAN"}
+
+
+def told(row: PublishedGan) -> dict[str, float]:
+    """The figures that a row of ours has."""
+    return {name: getattr(row, name) for name in FIGURES if getattr(row, name) is not None}
+
+
+def figures(columns: dict[str, str]) -> dict[str, float]:
+    return {name: float(value) for name, value in columns.items() if name in FIGURES}
+
+
+@pytest.mark.parametrize("system", THESIS["1"])
+def test_systems_of_the_thesis_have_the_figures_of_its_table_1(system: str) -> None:
+    row, columns = ROWS[system], {name: float(value) for name, value in THESIS["1"][system].items()}
+    assert row.sensitivity is not None and row.specificity is not None and row.train_accuracy is not None
+    for name, sensitivity, specificity in zip(BUSI_CLASSES, row.sensitivity, row.specificity, strict=True):
+        assert (sensitivity, specificity) == (columns[f"sensitivity, {name}"], columns[f"specificity, {name}"])
+    assert 100 * row.accuracy == pytest.approx(columns["accuracy, test"])
+    assert 100 * row.train_accuracy == pytest.approx(columns["accuracy, train"])
+
+
+def test_what_the_thesis_says_beside_its_table_1() -> None:
+    in_text = THESIS["section 4"]["System 2"]
+    assert ROWS["System 2"].specificity_in_text == [float(in_text[f"specificity, {name}"]) for name in BUSI_CLASSES]
+    again = THESIS["section 3.3"]["Existing app, made again"]
+    assert 100 * ROWS["Existing app, made again"].accuracy == pytest.approx(float(again["accuracy, test"]))
+    for name, columns in THESIS["section 2.1"].items():
+        assert 100 * ROWS[name].accuracy == pytest.approx(float(columns["accuracy, test"]))
+    matrix = [
+        [int(THESIS["figure 12c"][f"predicted {answer}"][f"actual {name}"]) for answer in BUSI_CLASSES]
+        for name in BUSI_CLASSES
+    ]
+    assert ROWS["Existing app"].confusion == matrix
+    images = THESIS["section 3.1"]["images"]
+    assert list(BUSI_COUNTS) == [int(images[name]) for name in BUSI_CLASSES]
+    made = THESIS["section 3.4"]["generated"]
+    lacks = {name: max(BUSI_COUNTS) - count for name, count in zip(BUSI_CLASSES, BUSI_COUNTS, strict=True)}
+    assert {name: int(count) for name, count in made.items()} == {name: lack for name, lack in lacks.items() if lack}
+
+
+def test_the_thesiss_generators_are_trained_as_printed() -> None:
+    recipe, section = RECIPES["dcgan-thesis"], THESIS["section 3.4"]
+    for name in ("malignant", "normal"):
+        own = recipe.budget_for(name)
+        assert (own.length, own.batch) == (int(section[name]["epochs"]), int(section[name]["batch"]))
+    assert recipe.generator_optimiser == recipe.discriminator_optimiser
+    assert recipe.generator_optimiser.learning_rate == float(section["both networks"]["learning rate"])
+    assert recipe.latent_size == int(section["generator"]["noise"])
+    assert recipe.image_size == int(THESIS["section 3.1"]["images"]["side"])
+
+
+def test_stylegans_as_they_train_have_the_figures_of_tables_1_to_3() -> None:
+    rows = PAPERS["stylegan"].rows
+    assert len(rows) == len(STYLEGAN["1"]) + len(STYLEGAN["2"])
+    for row in rows:
+        when = f"{row.network}, epoch {row.epoch}"
+        quality = figures(STYLEGAN["1" if row.data == "BUSI" else "2"][when])
+        costs = figures(STYLEGAN["3"][f"{row.data}, {row.network}"] | STYLEGAN["3"][f"{row.data}, {when}"])
+        own = told(row)
+        assert own.items() <= {**quality, **costs}.items(), row
+        assert quality.items() <= own.items(), row
+        assert all(number in row.table for number in ("1" if row.data == "BUSI" else "2", *"3" * ("hours" in own)))
+
+
+def test_others_beside_the_stylegans_have_the_figures_of_tables_4_and_5() -> None:
+    for row in PAPERS["stylegan"].others:
+        number = row.table.removeprefix("table ")
+        if not number:  # quoted from the paper on loss functions
+            assert told(row) == figures(LOSSES["abstract"]["WGAN-GP, lambda 5"])
+            continue
+        columns = STYLEGAN[number][row.network]
+        assert (row.data, told(row)) == (columns["data"], figures(columns))
+        if row.epoch is not None:
+            assert row.epoch == int(STYLEGAN["introduction"][row.network]["epochs"])
+
+
+def test_the_stylegans_were_trained_as_the_paper_says() -> None:
+    said = STYLEGAN["methodology"]["training"]
+    assert {name: str(count) for name, count in IMAGES.items()} == {name: said[f"images, {name}"] for name in IMAGES}
+    assert int(said["GPU memory, GB"]) == GPU_GB
+    for name in ("stylegan2", "stylegan3-t"):
+        recipe = RECIPES[name]
+        assert recipe.generator_optimiser == recipe.discriminator_optimiser
+        assert recipe.generator_optimiser.betas == (float(said["beta1"]), float(said["beta2"]))
+        assert recipe.generator_optimiser.learning_rate == float(said["learning rate"])
+        assert (recipe.budget.length, recipe.budget.batch) == (int(said["epochs"]), int(said["batch"]))
+        assert recipe.image_size == int(said["side, BUSI"])
+    assert [float(share) * int(said["epochs"]) for share in GanCompareConfig().milestones] == [100, 500, 1000]
+
+
+def test_the_loss_functions_have_the_figures_of_the_abstract() -> None:
+    (row,) = PAPERS["dgan-wp-tl"].rows
+    assert told(row) == figures(LOSSES["abstract"]["WGAN-GP, lambda 5"])
+    assert (
+        str(RECIPES["dgan-wp-tl-wgangp"].perceptual_weight) in LOSSES["abstract"]["perceptual loss"]["lambda"].split()
+    )
+
+
+def test_the_six_gans_have_the_figures_of_table_4_and_no_others() -> None:
+    ours = {
+        (NETWORKS[row.recipe], f"{what}, {row.data}"): getattr(row, what)
+        for row in PUBLISHED_SEGMENTATION
+        for what in ("fid", "dice")
+        if getattr(row, what) is not None
+    }
+    theirs = {
+        (network, column): float(value) for network, columns in SIX["4"].items() for column, value in columns.items()
+    }
+    assert ours == theirs
+
+
+GENERATED, TRAINED = THESIS["section 3.4"]["generated"], THESIS["section 3.4"]
+APP, AGAIN = THESIS["1"]["Existing app"], THESIS["section 3.3"]["Existing app, made again"]
+BEST, MAMMOGRAMS = LOSSES["abstract"]["WGAN-GP, lambda 5"], STYLEGAN["5"]["DGAN-WP-TL"]
+MADE = (GENERATED["malignant"], GENERATED["normal"])
+BATCHES = tuple(TRAINED[name][what] for name in ("malignant", "normal") for what in ("epochs", "batch"))
+# Where documents quote a paper: the page, the sentence around its figures, and these figures.
+QUOTED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("evidence.md", r"once on all images \((\d+) epochs malignant, (\d+) normal", BATCHES[::2]),
+    ("evidence.md", r"and (\d+) malignant and (\d+) normal images of them", MADE),
+    ("evidence.md", r"Made again by the thesis \(section 3\.3\), it has (\d+) %", (AGAIN["accuracy, test"],)),
+    ("papers.md", r"(\d+) epochs, one batch of (\d+) each .*? (\d+) epochs, one batch of (\d+) each", BATCHES),
+    ("papers.md", r"\| (\d+) malignant and (\d+) normal, in the training part", MADE),
+    ("papers.md", r"([\d.]+) % are stated; .* it has (\d+) %", (APP["accuracy, test"], AGAIN["accuracy, test"])),
+    ("papers.md", r"Eroglu et al\. 2021; ([\d.]+) %", (THESIS["section 2.1"]["Hybrid mRMR + SVM"]["accuracy, test"],)),
+    ("generators.md", r"KID ([\d.]+), FID ([\d.]+), LPIPS ([\d.]+), MS-SSIM ([\d.]+)\.", tuple(BEST.values())),
+    ("generators.md", r"KID ([\d.]+) and FID ([\d.]+) on CBIS-DDSM", (MAMMOGRAMS["kid"], MAMMOGRAMS["fid"])),
+)
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence", "figures"), QUOTED, ids=[f"{page}-{n}" for n, (page, *_) in enumerate(QUOTED)]
+)
+def test_documents_quote_what_is_printed(page: str, sentence: str, figures: tuple[str, ...]) -> None:
+    text = " ".join((CHECKOUT / "training" / "docs" / page).read_text(encoding="utf-8").split())
+    found = re.search(sentence, text)
+    assert found and [float(figure) for figure in found.groups()] == [float(figure) for figure in figures]
+
+
+@pytest.mark.parametrize("system", ["System 1", "System 2"])
+def test_the_readme_quotes_table_1(system: str) -> None:
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    (line,) = (line for line in readme.splitlines() if line.startswith(f"| {ROWS[system].name}, "))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    columns = THESIS["1"][system]
+    for cell, figure in zip(cells[4:6], ("sensitivity", "specificity"), strict=True):
+        assert [int(part) for part in cell.split(" / ")] == [
+            round(100 * float(columns[f"{figure}, {name}"])) for name in BUSI_CLASSES
+        ]
+    assert float(cells[2].split(",")[0]) == round(float(columns["accuracy, test"]) / 100, 3)
