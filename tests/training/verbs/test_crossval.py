@@ -244,7 +244,7 @@ def test_flags_win_over_the_budget() -> None:
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
-    small = [*SMALL, "--arms", "gan", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol", "thesis"]
+    small = [*SMALL, "--arms", "gan,duplicates", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol", "thesis"]
     small += ["--gan-masks", *(word for name, value in told.items() for word in (f"--gan-{name}", value))]
     done = succeed("crossval", *small, "--out", tmp_path)
     run = Path(done.json["run"])
@@ -253,6 +253,10 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     plan = json.loads((run / "splits.json").read_text())
     fold = json.loads((run / "folds" / "gan-seed0-fold00.json").read_text())
     assert len(fold["reads"]["generator malignant"]) == sum(label == 2 for label in plan["labels"])
+    # And every training fold gets what the whole set lacks, as the thesis's 227 + 304 images; so does its placebo.
+    lacks = np.bincount(plan["labels"]).max() - np.bincount(plan["labels"])
+    for arm in ("gan", "duplicates"):
+        assert done.json["arms"][arm]["generated_per_fold"] == [lacks.sum()] * 2
     recorded = json.loads((run / "gan" / "seed0-all" / "malignant" / "results.json").read_text())["settings"]
     expected = told | {"masks": True, "image_size": 32, "steps": 6, "batch": 4}
     for settings in (recorded, done.json["gan"]):

@@ -181,6 +181,7 @@ class GeneratorRuns:
     """All trainings of one class's generator."""
 
     name: str
+    folder: Path  # of the first training
     curves: list[list[dict[str, float]]]  # rows of `stats.jsonl` of each training
     # `plan` of each training's `results.json` that was found: steps, batch, learning_rate.
     plans: list[dict[str, float]]
@@ -206,7 +207,7 @@ def read_generators(folder: Path, classes: Sequence[str]) -> list[GeneratorRuns]
     """Read the statistics of all generators under ``gan/``, in the order of the classes."""
     found: dict[str, GeneratorRuns] = {}
     for path in sorted((folder / "gan").glob("seed*-*/*/stats.jsonl")):
-        runs = found.setdefault(path.parent.name, GeneratorRuns(path.parent.name, [], [], []))
+        runs = found.setdefault(path.parent.name, GeneratorRuns(path.parent.name, path.parent, [], [], []))
         rows = []
         for line in path.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(json.JSONDecodeError):  # a line cut short by a kill

@@ -152,12 +152,13 @@ def _added_images(
 ) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
     """Make the images that the arm adds to the training fold, and note what their generators read."""
     arm, job = task.own_arm, generator_job(task)
-    if arm.fill in ("", "duplicates"):
-        return balance(
-            arm, LabelledImages.of_set(cache, task.training), dataclasses.replace(job, seed=task.seed), make_scorer
-        ), {}
+    if not arm.fill:
+        return None, {}
     seen = seen_by_generators(task)
     images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
+    if arm.fill == "duplicates":  # as many as the generators' images, for which these are the placebo
+        real = LabelledImages.of_set(cache, task.training)
+        return balance(arm, real, dataclasses.replace(job, seed=task.seed), make_scorer, lacking=images), {}
     reads: dict[str, Sequence[str]] = {}
     for label in classes_with_generators(arm, images.counts.tolist()):
         name, own = generator_name(images.classes[label], job.settings), seen[images.labels == label]
