@@ -12,7 +12,7 @@ from sonoforge.training.crossval.comparison import compare_once
 from sonoforge.training.crossval.settings import image_source, resolve
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
-from sonoforge.training.pages.terminal.comparison import log_figures, log_table
+from sonoforge.training.pages.terminal.comparison import log_figures, log_systems, log_table
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs.settings.crossval import CrossvalConfig, LeakageConfig
@@ -41,6 +41,7 @@ def _print_again(config: CrossvalConfig) -> Outcome:
     parts, classes = read_again(config)
     evaluation = evaluate(parts, classes)
     log_figures(classes, evaluation)
+    log_systems(classes, evaluation["arms"])
     return Outcome({"classes": list(classes), **evaluation})
 
 

@@ -1,5 +1,6 @@
 """What ``crossval`` and ``run`` print of a comparison: the tables of its page, and why they may be too good."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say
@@ -7,21 +8,24 @@ from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
 from sonoforge.training.crossval.budget_choice import CHOSEN_ON, describe_seeds
 from sonoforge.training.crossval.choice_grid import name_values
-from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
 from sonoforge.training.pages.blocks import Table
 from sonoforge.training.pages.run import tables
 from sonoforge.training.pages.terminal.tables import plain_table, table_text
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
-from sonoforge.training.statistics.published import validated_like
+from sonoforge.training.statistics.published import PublishedRow, validated_like
 from sonoforge.training.statistics.results import (
     ArmResult,
     ChoiceResult,
     ComparisonResults,
+    EvaluatedArm,
     Evaluation,
     LearningCurve,
-    SplitResult,
 )
-from sonoforge.training.statistics.wording import is_number, listed, why_not_detectable
+from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
+
+_COLUMNS = 10  # classes of a confusion matrix that is printed
+_SYSTEMS = 6  # side by side
 
 
 def log_table(results: ComparisonResults) -> None:
@@ -29,8 +33,11 @@ def log_table(results: ComparisonResults) -> None:
     log_figures(results["classes"], results, results["arms"])
     if "choice" in results:
         _log_choices(results["choice"])
-    for line in (*_published(results["split"]), *_warnings(results)):
+    for line in _warnings(results):
         say("%s", line)
+    split = results["split"]
+    published = validated_like(split["protocol"]) if is_busi(split["fingerprint"]) else []
+    log_systems(results["classes"], results["arms"], results["arms"], published)
 
 
 def log_figures(
@@ -85,14 +92,60 @@ def _log_never_right(results: ComparisonResults | Evaluation) -> None:
     )  # fmt: skip
 
 
-def _published(split: SplitResult) -> Iterator[str]:
-    """Name what papers claim under the same protocol, where the images are BUSI's, all of them."""
-    if not is_busi(split["fingerprint"]):
-        return
-    for row in validated_like(split["protocol"]):
-        implied = row.by_sensitivity
-        own = f", {implied['value']:.3f} by its own other figures" if implied and row.contradiction else ""
-        yield f"published: {row.name} ({row.source}; {row.validation}): accuracy {row.accuracy:.3f} stated{own}"
+def log_systems(
+    classes: Sequence[str],
+    arms: Mapping[str, EvaluatedArm],
+    trained: Mapping[str, ArmResult] | None = None,
+    published: Sequence[PublishedRow] = (),
+) -> None:
+    """Print confusion matrices, then the arms' figures of each class beside published ones, a line a figure.
+
+    As figure 12 and table 1 of the MSc thesis (S. H., Middlesex University, 2024) show them.
+
+    Args:
+        classes: Their names.
+        arms: The figures.
+        trained: The same arms where their accuracy on training images is known.
+        published: Rows on the same images, dealt in the same way.
+    """
+    matrices = {row.name: row.confusion for row in published if row.confusion}
+    matrices |= {title_of(arm): own["confusion"] for arm, own in arms.items()}
+    if len(classes) <= _COLUMNS:
+        for title, matrix in matrices.items():
+            rows = [[name, *map(str, counts)] for name, counts in zip(classes, matrix, strict=True)]
+            say("")
+            say("Confusion matrix of %s", title)
+            say("%s", plain_table(["true \\ answer", *classes], rows, range(1, len(classes) + 1)))
+    systems = [(f"{row.name.split(' (')[0]}, claimed", _claimed_lines(row)) for row in published]
+    systems += [(arm, _own_lines(own, (trained or {}).get(arm))) for arm, own in arms.items()]
+    names = [f"{figure}: {name}" for figure in ("sensitivity", "specificity") for name in classes]
+    names += ["accuracy: training", "accuracy: test", "test, by its other figures"]
+    for first in range(0, len(systems), _SYSTEMS):
+        some = systems[first : first + _SYSTEMS]
+        say("")
+        claims = " and ".join(sorted({row.source for row in published}))
+        said = "Sensitivity and specificity of each class, accuracy on training and test images"
+        say("%s%s", said, f"; claims of {claims}, under their own protocols" if claims else "")
+        rows = [[name, *line] for name, *line in zip(names, *(lines for _, lines in some), strict=True)]
+        say("%s", plain_table(["", *(title for title, _ in some)], rows, range(1, len(some) + 1)))
+
+
+def _own_lines(own: EvaluatedArm, trained: ArmResult | None) -> list[str]:
+    figures = itertools.chain(own["sensitivity"].values(), own["specificity"].values())
+    trained_accuracy = share(trained["train_accuracy"]) if trained else "-"
+    return [*(share(figure["value"]) for figure in figures), trained_accuracy, share(own["accuracy"]["value"]), "same"]
+
+
+def _claimed_lines(row: PublishedRow) -> list[str]:
+    """Return the figures as they are printed there, in percent."""
+    missing = [None] * len(BUSI_CLASSES)
+    figures = [*(row.sensitivity or missing), *(row.specificity or missing), row.train_accuracy, row.accuracy]
+    implied = row.by_sensitivity
+    said = "-"
+    if implied:
+        ends = [points(implied[end], sign="") for end in ("low", "high")]
+        said = share(implied["value"]) + (f" {bracket(*ends)}" if ends[0] != ends[1] else "")
+    return [*("-" if figure is None else f"{100 * figure:.7g} %" for figure in figures), said]
 
 
 def _warnings(results: ComparisonResults) -> Iterator[str]:
