@@ -13,13 +13,13 @@ from PIL import Image
 
 from gan_trainings import MEASURED, StopAt, assert_same_tensors, draw_scans, read_rows, train_measured
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.pixels import to_pixels
+from sonoforge.training.data.pixels import to_pixels, write_grid
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import hold_out
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.generator import draw_latents, generate, load_generator
 from sonoforge.training.gan.progress import ticks
-from sonoforge.training.gan.progress.curves import draw_curves
+from sonoforge.training.gan.progress.curves import draw_curves, write_over_time
 from sonoforge.training.gan.progress.ticks import stalled
 from sonoforge.training.metrics.spaces import open_space
 
@@ -171,7 +171,21 @@ def test_results_say_which_checkpoint_is_the_best_and_why(tmp_path: Path) -> Non
         assert picture.format == "PNG"
 
 
-# The picture.
+# The pictures.
+
+
+def test_samples_stand_below_real_images_at_the_moments_of_the_thesiss_figure_14(tmp_path: Path) -> None:
+    """Of 4200 steps in ticks of 84: those next to 500, 1500 and 3500, and the last; each sheet has its own grey."""
+    grey = {84 * tick: 4 * tick for tick in range(1, 51)}
+    for step, level in grey.items():
+        write_grid(np.full((64, 16, 16, 1), level, np.uint8), tmp_path / f"step-{step:08d}.png")
+    write_grid(np.full((9, 32, 32, 1), 201, np.uint8), tmp_path / "real.png")
+    write_over_time(tmp_path / "out.png", tmp_path, [{"step": step} for step in grey], 32)
+    with Image.open(tmp_path / "out.png") as picture:
+        rows = np.asarray(picture)[..., 0].reshape(5, -1, picture.width)
+    assert picture.width == 8 * 32
+    expected = [[grey[step]] * 8 for step in (504, 1512, 3528, 4200)]
+    assert rows[:, -16, 16::32].tolist() == [[201] * 3 + [255] * 5, *expected], "a column of three real ones"
 
 
 def test_the_curves_show_what_was_measured() -> None:

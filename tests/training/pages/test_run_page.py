@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import metrics
 
 from axe import axe_script
@@ -192,7 +194,7 @@ def test_the_first_screen_repeats_figures_of_the_tables(sealed: Written) -> None
     assert share(accuracy["value"]).replace("\u00a0", " ") in head
     assert "research use, not a medical device" in head.lower()
     assert "small CPU budget: 64 px, 120 steps of 32 images" in head
-    assert "4200 epochs, batches of 150 for malignant" in head
+    assert "4200 iterations, batches of 150 for malignant" in head
     worst = min(run.results["arms"]["real"]["sensitivity"].items(), key=lambda item: item[1]["value"])
     assert f"Lowest sensitivity: {worst[0]}" in head
 
@@ -255,6 +257,10 @@ def test_published_rows_are_called_claims_and_stand_beside_busi_alone(
     assert system1[3:] == ["93.4 %", "90.0 % [89.5, 90.5]", "98.7 %", "93 / 96", "89 / 95", "90 / 95"]
     assert "3 of these papers' rows contradict themselves" in page.text
     assert "Existing app: the paper states 87.5 %, but its confusion matrix has 130 right answers of 156" in page.text
+    matrix = page.table("Existing app, claim of Addala 2023, 156 images")
+    printed = ([14, 2, 9], [1, 77, 12], [0, 2, 39])
+    shares = [[f"{count}{100 * count / sum(row):.1f} %" for count in row] for row in printed]
+    assert [row[1:] for row in matrix[1:]] == shares, "each count above its share"
     assert "claims of the papers" in page.text and "Published models trained on BUSI alone" in page.text
     ours = run.results["arms"]["real"]
     cells = [f"{100 * ours[k][c]['value']:.0f}" for c in rows[0][6:] for k in ("sensitivity", "specificity")]
@@ -543,3 +549,24 @@ def test_a_single_split_with_curves_of_its_test_images_says_what_was_tested_and_
     assert page.table("Test images of each fold by class")[1][-2] == str(tested)
     mean = page.table("Spread over folds")[1][1]
     assert mean == share(figures["accuracy"]["value"]).replace("\xa0", " ")  # of one fold, without a deviation
+
+
+def test_the_thesiss_figures_have_their_counterparts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures 12 (matrices), 13 (the epochs of all folds in a row) and 14 (generated images as they were trained)."""
+    run = make_run(tmp_path, protocol="thesis")
+    monkeypatch.setattr(datasets, "BUSI_FINGERPRINT", run.cache.fingerprint)
+    for row in (row for fold in run.results["arms"]["real"]["learning_curves"] for row in fold):
+        row |= {"test_accuracy": 0.5 + 0.1 * row["epoch"], "test_loss": 1 / row["epoch"]}
+    drawn = Image.fromarray(np.full((200, 300), 90, np.uint8))
+    for name in ("normal", "malignant"):
+        drawn.save(tmp_path / "gan" / "seed0-fold00" / name / "samples-over-time.png")
+    path = write_report(*run)
+    page = Page(path.read_text(encoding="utf-8"))
+    check_page(page)
+    assert "Counterpart of figure 12" in page.text and "Counterpart of figure 13" in page.text
+    charts = path.read_text(encoding="utf-8").split("<svg")
+    (watched,) = [chart for chart in charts if 'aria-label="accuracy by epoch' in chart]
+    ticks = [int(number) for number in re.findall(r">(\d+)</text>", watched)]
+    assert "one fold after the other" in watched and 10 <= max(ticks) <= 12, "four folds of three epochs"
+    pictured = {attributes["alt"] for attributes in page.attributes("img")}
+    assert {f"Generated images of class {name} over time" for name in ("normal", "malignant")} <= pictured

@@ -21,7 +21,7 @@ from sonoforge.training.gan.batches.training_set import read_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import PRECISIONS
 from sonoforge.training.gan.pace import LENGTH, steps_in
-from sonoforge.training.gan.progress.curves import PICTURE
+from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE
 from sonoforge.training.gan.settings import given_lengths
 from sonoforge.training.gan.training import prepare
 from sonoforge.training.verbs.settings.gan import GanTrainConfig
@@ -73,7 +73,7 @@ def main(config: GanTrainConfig) -> Outcome:
         )
     finished = run_folder.is_finished(folder)
     best = gan_checkpoint.best_checkpoint(folder / "checkpoints")
-    say("samples: %s", folder / "samples")
+    say("samples: %s   over time: %s", folder / "samples", folder / OVER_TIME)
     if settings.measured:
         say("curves: %s   best checkpoint: %s", folder / PICTURE, best.name if best else "none")
     result: dict[str, Any] = {"run": str(folder), "finished": finished, "checkpoint": str(checkpoint)}

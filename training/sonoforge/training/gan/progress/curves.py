@@ -1,6 +1,7 @@
-"""``metrics.png``: how distances, diversity and losses went, and which checkpoint is the best."""
+"""The pictures of a training: ``metrics.png``, how its figures went, and ``samples-over-time.png``, what it drew."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,17 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 
-PICTURE = "metrics.png"
+PICTURE, OVER_TIME = "metrics.png", "samples-over-time.png"
+_MOMENTS = (500 / 4200, 1500 / 4200, 3500 / 4200, 1.0)
+"""Shares of a training at which samples are shown: figure 14 of the MSc thesis (S. H., Middlesex University, 2024)."""
+_SHOWN = 8  # images in a row, as many as a sheet of generated images has rows and columns
+_SMALLEST, _LARGEST, _CAPTION = 32, 160, 14  # pixels, sides of images in it and height of a line of text
 
 Row = Mapping[str, Any]
 
@@ -43,6 +50,10 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
             if axis.get_legend_handles_labels()[0]:
                 axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
         axes[-1].set_xlabel("thousands of real images shown")
+        pace = rows[-1]["step"] / rows[-1]["kimg"]  # generator updates; of a recipe with one batch an epoch, epochs
+        axes[0].secondary_xaxis("top", functions=(lambda kimg: kimg * pace, lambda step: step / pace)).set_xlabel(
+            "step"
+        )
         return figure
 
 
@@ -80,4 +91,34 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None) -> None
     """Write `draw_curves` as a PNG."""
     stream = io.BytesIO()
     draw_curves(rows, best_step).savefig(stream, format="png", dpi=150)
+    write_bytes(path, stream.getvalue())
+
+
+def write_over_time(path: Path, samples: Path, rows: Sequence[Row], real_side: int) -> None:
+    """Write real images, and below them what the same latents gave at four moments of a training, as a PNG.
+
+    Args:
+        path: Of the picture.
+        samples: Folder with the sheets of the ticks, ``step-00000120.png``, and of real images, ``real.png``.
+        rows: Of the ticks.
+        real_side: Of a real image in its sheet, in pixels.
+    """
+    last = rows[-1]["step"]
+    steps = [min((row["step"] for row in rows), key=lambda step: abs(step - share * last)) for share in _MOMENTS]
+    names = {"real images": "real.png"} | {f"generated at step {step}": f"step-{step:08d}.png" for step in steps}
+    shown = min(max(real_side, _SMALLEST), _LARGEST)
+    picture = Image.new("RGB", (shown * _SHOWN, (shown + _CAPTION) * len(names)), "white")
+    draw = ImageDraw.Draw(picture)
+    for place, (name, file) in enumerate(names.items()):
+        top = place * (shown + _CAPTION)
+        draw.text((2, top + 1), name, fill="black")
+        with Image.open(samples / file) as sheet:
+            side = real_side if file == "real.png" else sheet.width // _SHOWN  # smaller while networks grow
+            for number in range(min(_SHOWN, sheet.height // side)):  # the first of each row: all classes have some
+                own = sheet.crop((0, number * side, side, (number + 1) * side)).convert("RGB").resize((shown, shown))
+                picture.paste(own, (number * shown, top + _CAPTION))
+    stream = io.BytesIO()
+    about = PngInfo()
+    about.add_text("Description", json.dumps({"synthetic": True}))
+    picture.save(stream, "PNG", pnginfo=about)
     write_bytes(path, stream.getvalue())

@@ -27,7 +27,7 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.distributed import any_process, reduce_mean
-from sonoforge.training.gan.progress.curves import PICTURE, write_curves
+from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE, write_curves, write_over_time
 from sonoforge.training.gan.progress.ticks import (
     GRID,
     MetricReference,
@@ -58,8 +58,8 @@ class Recorder:
 
     Writes into the folder: ``stats.jsonl`` (one object a tick), ``samples/`` (a grid of the same 64 latents a tick,
     ``latest.png``, and ``real.png``; with masks ``latest_mask.png``), ``images.json`` (the content hash of each image
-    file), ``tensorboard/``, ``checkpoints/``, with metrics ``metrics.png``, and at the end ``results.json``.  Only the
-    main process writes.
+    file), ``tensorboard/``, ``checkpoints/``, and at the end ``samples-over-time.png``, with metrics ``metrics.png``,
+    and ``results.json``.  Only the main process writes.
     """
 
     def __init__(
@@ -266,6 +266,9 @@ class Recorder:
             about = gan_checkpoint.describe(best) if best else None
             if self._metric_reference is not None:
                 write_curves(self._folder / PICTURE, self._rows, about.step if about else None)
+            if self._rows:
+                side = self._training.originals.pixels.shape[1]
+                write_over_time(self._folder / OVER_TIME, self._folder / "samples", self._rows, side)
             if self.stalled or not interrupted:
                 run_folder.write_results(self._folder, self._results(about))
         return self._checkpoint

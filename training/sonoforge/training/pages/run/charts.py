@@ -127,10 +127,10 @@ def learning_curves(arms: Mapping[str, ArmResult], name: str, y_label: str) -> M
 
 
 @styled
-def train_and_test(figures: ArmResult, name: str, y_label: str) -> Markup:
+def train_and_test(figures: ArmResult, name: str, y_label: str, *, in_turn: bool = False) -> Markup:
     """Draw one statistic of an arm by epoch, of its training images and of the held-out folds; empty if not measured.
 
-    Thin lines are folds, thick ones their mean.
+    Thin lines are folds, thick ones their mean; ``in_turn``, each fold stands beside the one before.
     """
     folds = [fold for fold in figures["learning_curves"] if fold and f"test_{name}" in fold[-1]]
     if not folds:
@@ -138,9 +138,16 @@ def train_and_test(figures: ArmResult, name: str, y_label: str) -> Markup:
     figure, axes = new_chart(290)
     said = []
     for series, (key, label) in enumerate(((name, "training"), (f"test_{name}", "test"))):
-        mean = _draw_runs(axes, folds, ("epoch", key), series, label)
-        said.append(f"{label} {mean[-1]:.3f} at the end")
+        if in_turn:
+            up = [row[key] for fold in folds for row in fold]
+            axes.plot(range(1, len(up) + 1), up, color=colour(series), linewidth=1.4, label=label)
+            end = column_means([row[key] for row in fold] for fold in folds)[-1]
+        else:
+            end = _draw_runs(axes, folds, ("epoch", key), series, label)[-1]
+        said.append(f"{label} {end:.3f} at the end")
     _label_epochs(axes, name, y_label)
+    if in_turn:
+        axes.set_xlabel("epoch, one fold after the other")
     figure.legend(loc="outside lower left", ncols=2)
     return svg(figure, f"{y_label} by epoch, {figures['title']}: {'; '.join(said)}")
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from sonoforge.training import run_folder
 from sonoforge.training.data.datasets import BUSI_CLASSES
 from sonoforge.training.pages import blocks
+from sonoforge.training.pages.run.results import confusion_table
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
 from sonoforge.training.statistics.results import Interval
@@ -42,7 +43,13 @@ def published(run: WholeRun) -> blocks.Section | None:
     )
     title = "Published figures beside ours"
     table = blocks.Table(title, head, [*map(_published, PUBLISHED), *ours], TEXTS["published"], words=(1, 2))
-    return blocks.Section("published", title, [blocks.Text(TEXTS["claims"]), table, *_contradicted()])
+    matrices = [
+        confusion_table(f"{row.name}, claim of {row.source}", row.confusion, BUSI_CLASSES)
+        for row in PUBLISHED
+        if row.confusion
+    ]
+    content = [blocks.Text(TEXTS["claims"]), table, blocks.Grid(matrices), *_contradicted()]
+    return blocks.Section("published", title, content)
 
 
 def _published(row: PublishedRow) -> tuple[str | blocks.Cell, ...]:

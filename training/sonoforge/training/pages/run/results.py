@@ -105,25 +105,27 @@ def _confusion(run: WholeRun) -> list[blocks.Block]:
         if few
         else "columns are numbered like the rows, empty cells are zero, and the tint shows the share of the row"
     )
-    said = TEXTS["confusion"].format(how=how)
-    matrices = [_matrix(own, run.classes, few=few) for own in run.arms.values()]
+    said = TEXTS["confusion"].format(how=how, thesis=" Counterpart of figure 12 of the MSc thesis." if run.busi else "")
+    matrices = [confusion_table(own["title"], own["confusion"], run.classes) for own in run.arms.values()]
     shown = [blocks.Grid(matrices)] if few else matrices
     return [blocks.Heading("Confusion matrices"), blocks.Text(said, "note-text"), *shown]
 
 
-def _matrix(own: ArmResult, classes: Sequence[str], *, few: bool) -> blocks.Table:
+def confusion_table(system: str, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> blocks.Table:
+    """Show the images of each true class (rows) by answer (columns), of a system."""
+    few = len(classes) <= _COLUMNS
     heads = classes if few else [blocks.Cell(place, title=name) for place, name in enumerate(classes, 1)]
     rows = []
-    for place, (name, counts) in enumerate(zip(classes, own["confusion"], strict=True)):
+    for place, (name, counts) in enumerate(zip(classes, confusion, strict=True)):
         head = name if few else blocks.Cell(f"{place + 1} {name}", title=name)
         rows.append(
             [head, *(_count(count, sum(counts), right=column == place, few=few) for column, count in enumerate(counts))]
         )
-    title = f"{own['title']}, {counted(own['images'], 'image')}"
+    title = f"{system}, {counted(sum(map(sum, confusion)), 'image')}"
     kind = "confusion" if few else "confusion many"
     every = range(len(classes) + 1)
     return blocks.Table(
-        f"Confusion matrix of {own['title']}",
+        f"Confusion matrix of {system}",
         ["true \\ answer", *heads],
         rows,
         title,

@@ -6,6 +6,7 @@ from pathlib import Path
 from sonoforge.training.crossval.choice_grid import name_grid
 from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
+from sonoforge.training.gan.progress.curves import OVER_TIME
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.charts import reliability_diagram
 from sonoforge.training.pages.embedding import embed
@@ -36,10 +37,11 @@ def training(run: WholeRun) -> blocks.Section:
 def _by_epoch(run: WholeRun) -> list[blocks.Block]:
     results, classifier, nested = run.results, run.results["classifier"], run.results.get("choice")
     loss = charts.learning_curves(run.arms, "loss", "training loss")
+    in_turn = run.facts.protocol == "thesis"  # as its figure 13
     watched = [
-        (own["title"], drawn, charts.train_and_test(own, "loss", "loss"))
+        (own["title"], drawn, charts.train_and_test(own, "loss", "loss", in_turn=in_turn))
         for own in list(run.arms.values())[:_WATCHED]
-        if (drawn := charts.train_and_test(own, "accuracy", "accuracy"))
+        if (drawn := charts.train_and_test(own, "accuracy", "accuracy", in_turn=in_turn))
     ]
     frozen, least = classifier["frozen_blocks"], classifier["least_steps"]
     settings = TEXTS["classifier"].format(
@@ -66,7 +68,7 @@ def _by_epoch(run: WholeRun) -> list[blocks.Block]:
         thesis = " Counterpart of figure 13 of the MSc thesis." if run.busi else ""
         said = TEXTS["by_epoch"].format(smoothed=smoothed, thesis=thesis)
         figures = [
-            blocks.Figure(f"{what} by epoch", f": {title}. {_THIN.capitalize()}.", chart)
+            blocks.Figure(f"{what} by epoch", f": {title}. {'' if in_turn else f'{_THIN.capitalize()}.'}", chart)
             for title, accuracy, test_loss in watched
             for what, chart in (("Accuracy", accuracy), ("Loss", test_loss))
         ]
@@ -118,7 +120,7 @@ def generators_section(run: WholeRun) -> blocks.Section | None:
             place=run.facts.said["generators"],
         )
         content.append(blocks.Text(said))
-    content += _samples(run, sampled)
+    content += [*_samples(run, sampled), *_over_time(run)]
     return blocks.Section("generator", "Generators", content + (_trainings(run.generators) if run.generators else []))
 
 
@@ -139,6 +141,19 @@ def _samples(run: WholeRun, sampled: Sequence[str]) -> list[blocks.Block]:
         rest = TEXTS["unshown_samples"].format(classes=listed(sampled[_SAMPLED_CLASSES:], 12))
         content.append(blocks.Text(rest, "note-text"))
     return content
+
+
+def _over_time(run: WholeRun) -> list[blocks.Block]:
+    """Show what the first training of each class's generator drew as it went."""
+    found = [(own.name, own.folder / OVER_TIME) for own in run.generators]
+    shown = [(name, path) for name, path in found if path.is_file()][:_SAMPLED_CLASSES]
+    if not shown:
+        return []
+    pictures = [
+        blocks.Figure(name, TEXTS["over_time"], embed(path, _GRID, f"Generated images of class {name} over time"))
+        for name, path in shown
+    ]
+    return [blocks.Heading("What the generators drew as they were trained"), blocks.Grid(pictures)]
 
 
 def _sheet(folder: Path, kind: str, name: str) -> Path:
