@@ -16,8 +16,8 @@ Adversarial Networks", ICLR 2016):
 * batch normalisation of the dense layer over its 256 channels, not over its 200 704 single values:
   section 3 normalises by channel everywhere.
 
-Generalised: any image size that is a multiple of 8 (the thesis: 224), any number of channels (the thesis:
-3), and classes (the thesis trains one pair of networks for each class).
+Generalised: any image size that is a multiple of 8 (the thesis: 224), any number of channels (the thesis
+does not say), and classes (the thesis trains one pair of networks for each class).
 """
 
 from torch import nn

@@ -25,8 +25,8 @@ GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
     "quick": {"image_size": 64, "steps": 120, "batch": 32},
     "full": {},  # the recipe's own
     "collections": {},
-    # As published: the recipe's own size, epochs and batches, and in RGB, as the thesis draws its networks; the recipe
-    # alone leaves grey images grey.
+    # As published: the recipe's own size, epochs and batches; and in RGB, as the classifier reads images (section 3.3
+    # of the thesis); the recipe alone leaves grey images grey.
     "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
 }
 

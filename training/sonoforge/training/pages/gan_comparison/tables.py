@@ -126,9 +126,9 @@ def _about_claims(paper: Paper | None) -> list[str]:
     if paper is None:
         return []
     own = (
-        f"Rows marked *claim* are published ({paper.rows[0].source}; {paper.images}). Their feature network and number "
-        "of generated images are not known to us, so no row of theirs is comparable with one of ours, and none is a "
-        "target."
+        f"Rows marked *claim* are published ({paper.rows[0].source}; {paper.images}). Of how many generated images and "
+        "against which real ones, the paper does not say, so no row of theirs is comparable with one of ours, and none "
+        "is a target."
     )
     return [" ".join([own, *paper.unknown])]
 

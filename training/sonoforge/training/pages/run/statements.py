@@ -9,7 +9,7 @@ from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.data.split_plan import SEALED
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.pages.said import fill_in, read_said
 from sonoforge.training.statistics.wording import counted, listed, spread
@@ -181,4 +181,8 @@ def is_published_budget(settings: GanSettings) -> bool:
     """Whether nothing that costs time was set below what the recipe publishes."""
     own = (settings.steps, settings.epochs, settings.kimg, settings.batch, settings.learning_rate)
     recipe = RECIPES.get(settings.recipe)
-    return set(own) == {None} and settings.image_size in (None, recipe.image_size if recipe else None)
+    return (
+        set(own) == {None}
+        and settings.preset == PUBLISHED
+        and settings.image_size in (None, recipe.image_size if recipe else None)
+    )
