@@ -256,7 +256,8 @@ def test_published_rows_are_called_claims_and_stand_beside_busi_alone(
     system1 = next(row for row in rows if row[0].startswith("System 1"))
     assert system1[3:] == ["93.4 %", "90.0 % [89.5, 90.5]", "98.7 %", "93 / 96", "89 / 95", "90 / 95"]
     assert "3 of these papers' rows contradict themselves" in page.text
-    assert "Existing app: the paper states 87.5 %, but its confusion matrix has 130 right answers of 156" in page.text
+    said = "Existing app: the paper states 87.5 %, but its confusion matrix (figure 12c of the thesis) has 130 right"
+    assert f"{said} answers of 156" in page.text
     matrix = page.table("Existing app, claim of Addala 2023, 156 images")
     printed = ([14, 2, 9], [1, 77, 12], [0, 2, 39])
     shares = [[f"{count}{100 * count / sum(row):.1f} %" for count in row] for row in printed]

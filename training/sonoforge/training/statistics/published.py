@@ -58,14 +58,15 @@ class PublishedRow(NamedTuple):
         if self.confusion:
             answers = sum(self.tested)
             right = round(answers * implied["value"])
-            because = f"its confusion matrix has {right} right answers of {answers}: {100 * implied['value']:.1f} %"
+            because = f"its confusion matrix (figure 12c of the thesis) has {right} right answers of {answers}"
+            because += f": {100 * implied['value']:.1f} %"
         else:
-            because = f"its sensitivities give {_range(implied)}" + (
+            because = f"its sensitivities (table 1) give {_range(implied)}" + (
                 f", its specificities {_range(others)}" if others else ""
             )
         if self.specificity_in_text:
             of_text = _range(accuracy_by_specificity(self.specificity_in_text, self.tested))
-            because += f", and those of its text, which are not the table's, {of_text}"
+            because += f", and those of its text (section 4), which are not the table's, {of_text}"
         return f"{self.name}: the paper states {100 * self.accuracy:.1f} %, but {because}"
 
 
