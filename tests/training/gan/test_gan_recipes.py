@@ -99,6 +99,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     },
     "projected of one class with masks": {"recipe": "projected", "class_name": "benign", "masks": True},
     "stylegan2 judged by features": {"recipe": "stylegan2", "preset": "projected", "class_name": "benign"},
+    "stylegan3 judged by features": {"recipe": "stylegan3-t", "preset": "projected", "class_name": "benign"},
     "masks of two structures": {"recipe": "dcgan", "masks": True, "augmentation": "diffaugment"},
     "biggan of one class": {"recipe": "biggan", "class_name": "benign", "preset": "small-data"},
     "auxiliary": {"recipe": "dcgan", "conditioning": "auxiliary", "schedule": "linear-decay"},
@@ -122,6 +123,7 @@ SLOW = (
         "projected of one class with masks",
         "biggan of one class",
         "stylegan2 judged by features",
+        "stylegan3 judged by features",
         "spade with an encoder",
     ),
 )
