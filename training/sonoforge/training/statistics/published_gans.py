@@ -15,16 +15,19 @@ _CLAIMED = json.loads(Path(__file__).with_name("published_gans.json").read_text(
 class PublishedGan(NamedTuple):
     """One published result; None is what the paper does not give there."""
 
-    data: str  # `BUSI` or `CBIS-DDSM`, malignant images of both; `Zenodo 7890874`, its breast cytology
+    # `BUSI` or `CBIS-DDSM`, malignant images of both; other mammograms; `Zenodo 7890874`, its breast cytology.
+    data: str
     network: str
     source: str
     fid: float
     table: str = ""  # of the source; empty where it stands in the text
     epoch: int | None = None  # when it was measured
     kid: float | None = None
+    kid_spread: float | None = None  # printed after ±
     swd: float | None = None
+    seconds_per_epoch: float | None = None
     seconds_per_kimg: float | None = None
-    hours: float | None = None
+    hours: float | None = None  # up to then
     inception_score: float | None = None
     ms_ssim: float | None = None  # between generated images
     lpips_pairs: float | None = None  # the same
@@ -88,7 +91,7 @@ class PublishedSegmentation(NamedTuple):
 
 
 PUBLISHED_SEGMENTATION = [PublishedSegmentation(**row) for row in _CLAIMED["segmentation"]]
-"""Table 4, whose cell of real images of ACDC is N/A; its StyleGAN, of 2019 (table 2), stands beside ``stylegan2``."""
+"""Table 4, whose cell of real images of ACDC is N/A; its StyleGAN, of 2019 (table 2), stands beside ``stylegan1``."""
 
 
 def published_for(data: str) -> list[PublishedSegmentation]:

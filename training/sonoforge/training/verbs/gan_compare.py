@@ -117,6 +117,7 @@ def main(config: GanCompareConfig) -> Outcome:
                 figures += [{"recipe": training.name, "step": step, **metric} for metric in measured["metrics"]]
                 _write_tables(folder, [item.row for item in shown], figures, paper)
             pictures.write_curves(folder / pictures.CURVES, [item.row for item in shown])
+            pictures.write_epochs(folder / pictures.EPOCHS, [item.row for item in shown])
             pictures.write_samples(folder / pictures.SAMPLES, shown, trainings[0].real.pixels)
             pictures.write_pca(folder / pictures.PCA, shown)
         rows = [item.row for item in shown]
@@ -126,8 +127,8 @@ def main(config: GanCompareConfig) -> Outcome:
         say("lowest KID %.4f: %s, %s%s", best["kid"], best["recipe"], tables.when(best), chosen)
         beside = ", published rows beside" if paper else ""
         say("tables%s: %s   as CSV: %s", beside, folder / tables.TABLES, folder / tables.TABLE)
-        say("quality over time: %s   samples: %s", folder / pictures.CURVES, folder / pictures.SAMPLES)
-        say("principal components: %s", folder / pictures.PCA)
+        say("quality over time: %s   over epochs: %s", folder / pictures.CURVES, folder / pictures.EPOCHS)
+        say("samples: %s   principal components: %s", folder / pictures.SAMPLES, folder / pictures.PCA)
     result = {"rows": rows, "claims": tables.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
     following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
@@ -144,9 +145,10 @@ def _show_again(config: GanCompareConfig) -> Outcome:
     folder = run_folder.open_run(Path(config.out), f"gan-compare-{rows[0]['data']}-again".lower(), {}, resume=False)
     _write_tables(folder, rows, [], None)
     pictures.write_curves(folder / pictures.CURVES, rows)
+    pictures.write_epochs(folder / pictures.EPOCHS, rows)
     say("%s", tables.describe_rows(rows))
     say("tables: %s   as CSV: %s", folder / tables.TABLES, folder / tables.TABLE)
-    say("quality over time: %s", folder / pictures.CURVES)
+    say("quality over time: %s   over epochs: %s", folder / pictures.CURVES, folder / pictures.EPOCHS)
     run_folder.write_results(folder, {"rows": rows})
     return Outcome({"run": str(folder), "rows": rows})
 
@@ -294,6 +296,8 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
         if name in first:
             one = first[name]
             found |= {name: one["value"], f"{name}_floor": one["floor"], f"{name}_ratio": one["ratio"]}
+    if first["kid"]["standard_error"] is not None:
+        found[tables.SPREAD] = first["kid"]["standard_error"]
     return {
         "data": training.setup.originals.name,
         "recipe": training.name,

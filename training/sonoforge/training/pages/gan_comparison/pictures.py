@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +16,14 @@ from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.own_images import Milestone
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.pages.charts import MARKERS, SERIES
-from sonoforge.training.pages.gan_comparison.tables import Row, when
+from sonoforge.training.pages.gan_comparison.tables import SPREAD, Row, when
 from sonoforge.training.statistics.wording import figure, share
 
 SHOWN = 8  # samples of each training
 SAMPLES = "samples-over-time.png"
 PCA = "pca.png"
 CURVES = "quality-over-time.png"
+EPOCHS = "quality-over-epochs.png"
 _APART = 3.0  # lengths of trainings, from which on the curves' minutes are on a logarithmic axis
 _POINT = 6.0  # area of a point of the PCA picture, points squared
 _styled = mpl.rc_context({"font.size": 8})
@@ -41,14 +42,8 @@ def write_curves(path: Path, rows: Sequence[Row]) -> None:
     """Draw each recipe's KID, as a multiple of what real images score among themselves, over minutes of training."""
     canvas = Figure(figsize=(7, 4.2), layout="constrained")
     axis = canvas.add_subplot()
-    for number, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
-        own = [row for row in rows if row["recipe"] == recipe]
-        # Eighteen recipes before a line comes again, 36 before one comes again with the same marker.
-        cycle, place = divmod(number, len(SERIES))
-        style: dict[str, Any] = {"color": SERIES[place], "marker": MARKERS[(place + cycle) % len(MARKERS)]}
-        line = ("-", "--", ":")[cycle % 3]
-        minutes, ratios = [60 * row["hours"] for row in own], [row["kid_ratio"] for row in own]
-        axis.plot(minutes, ratios, line, label=recipe, markersize=4, **style)
+    for own, style in _by_recipe(rows):
+        axis.plot([60 * row["hours"] for row in own], [row["kid_ratio"] for row in own], **style)
     axis.axhline(1, color="0.4", linewidth=0.8)
     axis.annotate(
         "cannot be told from real images",
@@ -68,13 +63,47 @@ def write_curves(path: Path, rows: Sequence[Row]) -> None:
     axis.set_xlabel(f"minutes of training ({rows[0]['device']})")
     axis.set_ylabel("KID / KID of real images (log)")
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    one = rows[0]
+    _save(canvas, path, _describe(rows[0], "KID"))
+
+
+@_styled
+def write_epochs(path: Path, rows: Sequence[Row]) -> None:
+    """Draw each recipe's KID, with its standard error, and FID over epochs (Ryspayeva and Salykova 2025, figure 1)."""
+    canvas = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = canvas.subplots(1, 2, sharex=True)
+    for own, style in _by_recipe(rows):
+        epochs = [row["epoch"] for row in own]
+        spread = [row.get(SPREAD, 0.0) for row in own]
+        panels[0].errorbar(epochs, [row["kid"] for row in own], spread, capsize=2, **style)
+        panels[1].plot(epochs, [row["fid"] for row in own], **style)
+    for axis, name in zip(panels, ("KID", "FID"), strict=True):
+        axis.set(xlabel="epochs", ylabel=name, xlim=(0, None), ylim=(0, None))
+    canvas.legend(*panels[1].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    _save(canvas, path, _describe(rows[0], "KID and FID"))
+
+
+def _by_recipe(rows: Sequence[Row]) -> Iterator[tuple[list[Row], dict[str, Any]]]:
+    """Yield each recipe's rows, and how its line is drawn: no two of the first 18 alike, nor of 36 with markers."""
+    for number, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
+        cycle, place = divmod(number, len(SERIES))
+        yield (
+            [row for row in rows if row["recipe"] == recipe],
+            {
+                "label": recipe,
+                "color": SERIES[place],
+                "marker": MARKERS[(place + cycle) % len(MARKERS)],
+                "linestyle": ("-", "--", ":")[cycle % 3],
+                "markersize": 4,
+            },
+        )
+
+
+def _describe(one: Row, figures: str) -> str:
     against = "held-out" if one["reference"] != "training" else "training"
-    _save(
-        canvas,
-        path,
-        f"{one['data']}, {one['images']} images at {one['image_size']} x {one['image_size']}; KID in "
-        f"{one['features']} against {one['real']} {against} images",
+    side = f"{one['image_size']} x {one['image_size']}"
+    return (
+        f"{one['data']}, {one['images']} images at {side}; {figures} in {one['features']} against {one['real']} "
+        f"{against} images"
     )
 
 

@@ -20,6 +20,7 @@ TABLES = "tables.md"
 FIGURES = {"fid": "FID", "kid": "KID", "laplacian_swd": "SWD x 1000", "inception_score": "IS"}
 FIGURES_OF_PAIRS = {"ms_ssim": "MS-SSIM of pairs", "lpips_pairs": "LPIPS of pairs"}
 """Figures that are measured where they are asked for."""
+SPREAD = "kid_spread"  # of ours the standard error of KID, of a claim what is printed after ±
 COSTS = ("seconds_per_kimg", "hours", "memory_gib")
 COLUMNS = (
     *("data", "recipe", "milestone", "epoch", "step", "kimg"),
@@ -40,7 +41,9 @@ _KINDS: dict[str, type] = {
     **{"source": str, "run": str, "collapsed": bool},
 }
 """What a cell is read as; any other as a float."""
-_FOUND = frozenset(f"{name}{part}" for name in (*FIGURES, *FIGURES_OF_PAIRS) for part in ("", "_floor", "_ratio"))
+_FOUND = {f"{name}{part}" for name in (*FIGURES, *FIGURES_OF_PAIRS) for part in ("", "_floor", "_ratio")} | {SPREAD}
+
+_COSTS = ("s/epoch", "s/kimg", "hours")
 
 HOW_TO_READ = read_said("gan_comparison/how_to_read.yaml")
 Row = dict[str, Any]
@@ -48,10 +51,11 @@ Row = dict[str, Any]
 
 
 def columns_of(known: Collection[str]) -> tuple[str, ...]:
-    """Return the columns of a table with these cells: those of `FIGURES_OF_PAIRS` only where they are among them."""
-    pairs = [f"{name}{part}" for name in FIGURES_OF_PAIRS if name in known for part in ("", "_floor", "_ratio")]
+    """Return the columns of a table with these cells: of `FIGURES_OF_PAIRS` and `SPREAD` those that are among them."""
+    added = [f"{name}{part}" for name in FIGURES_OF_PAIRS if name in known for part in ("", "_floor", "_ratio")]
+    added += [SPREAD] if SPREAD in known else []
     after = COLUMNS.index("n")
-    return (*COLUMNS[:after], *pairs, *COLUMNS[after:])
+    return (*COLUMNS[:after], *added, *COLUMNS[after:])
 
 
 def _figures_in(rows: Sequence[Row]) -> dict[str, str]:
@@ -63,7 +67,7 @@ def claimed_rows(paper: Paper | None) -> list[Row]:
     return [
         {
             **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
-            **{"laplacian_swd": row.swd, "inception_score": row.inception_score},
+            **{SPREAD: row.kid_spread, "laplacian_swd": row.swd, "inception_score": row.inception_score},
             **{"ms_ssim": row.ms_ssim, "lpips_pairs": row.lpips_pairs},
             **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
             **{"reference": CLAIM, "source": ", ".join(filter(None, (row.source, row.table))), "run": "not run here"},
@@ -77,7 +81,7 @@ def describe_rows(rows: Sequence[Row]) -> str:
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
     table.add_column("recipe", min_width=max(len(row["recipe"]) for row in rows))
     shown = _figures_in(rows)
-    for heading in ("share of training", *shown.values(), "s/kimg", "hours", "GiB"):
+    for heading in ("share of training", *shown.values(), *_COSTS, "GiB"):
         table.add_column(heading)
     for row in rows:
         table.add_row(row["recipe"], when(row), *_figures(row, shown), *_costs(row))
@@ -89,14 +93,14 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
     shown = _figures_in(rows)
     during = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in rows]
     ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
-    costs = [[OURS, row["data"], row["recipe"], row["device"], when(row), *_costs(row)] for row in ends.values()]
+    costs = [[OURS, row["data"], row["recipe"], row["device"], when(row), *_costs(row)] for row in rows]
     for claim in paper.rows if paper else ():
         if claim.epoch is not None:
             during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim, shown)])
         if claim.hours is not None:
-            pace = [figure(claim.seconds_per_kimg) if claim.seconds_per_kimg else "-", f"{claim.hours}"]
+            took = [str(value or "-") for value in (claim.seconds_per_epoch, claim.seconds_per_kimg, claim.hours)]
             memory = f"about {GPU_GB} GB" if claim.epoch else "-"
-            costs.append(["claim", claim.data, claim.network, "GPU", _claimed_when(claim), *pace, memory])
+            costs.append(["claim", claim.data, claim.network, "GPU", _claimed_when(claim), *took, memory])
     others = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in ends.values()]
     for claim in _last_claims(paper):
         others.append(["claim", claim.data, claim.network, _claimed_when(claim), *_claimed_figures(claim, shown)])
@@ -109,7 +113,7 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
         f"## During training{titles[0]}",
         _markdown(headings, during),
         f"## Time and memory{titles[1]}",
-        _markdown(["", "data", "network", "device", "up to", "s/kimg", "hours", "memory, GiB"], costs),
+        _markdown(["", "data", "network", "device", "up to", *_COSTS, "memory, GiB"], costs),
         *([f"## Beside other GANs{titles[2]}", _markdown(headings, others)] if paper else []),
     ]
     return "\n\n".join(sections) + "\n"
@@ -119,7 +123,7 @@ def _last_claims(paper: Paper | None) -> list[PublishedGan]:
     """Return the published rows of the ends of trainings."""
     if paper is None:
         return []
-    return [*[row for row in paper.rows if row.hours is not None or row.epoch is None], *paper.others]
+    return [*{(row.data, row.network): row for row in paper.rows}.values(), *paper.others]
 
 
 def _about_claims(paper: Paper | None) -> list[str]:
@@ -146,8 +150,10 @@ def when(row: Row) -> str:
 def _figures(row: Row, shown: Collection[str]) -> list[str]:
     cells = []
     for name in shown:
-        ratio = row.get(f"{name}_ratio")
-        cells.append((figure(row[name]) + (f" ({times(ratio)})" if ratio is not None else "")) if name in row else "-")
+        ratio, spread = row.get(f"{name}_ratio"), row.get(SPREAD) if name == "kid" else None
+        parts = [figure(row[name])] if name in row else ["-"]
+        parts += [] if spread is None else [f"± {figure(spread)}"]
+        cells.append(" ".join([*parts, *([] if ratio is None else [f"({times(ratio)})"])]))
     return cells
 
 
@@ -158,12 +164,17 @@ def _claimed_when(row: PublishedGan) -> str:
 def _claimed_figures(row: PublishedGan, shown: Collection[str]) -> list[str]:
     # As printed there: two decimals, and four in the tables of other GANs.
     named = {"laplacian_swd": "swd"}
-    values = [getattr(row, named.get(name, name)) for name in shown]
-    return ["-" if value is None else f"{value:.{2 if round(value, 2) == value else 4}f}" for value in values]
+    values = {name: getattr(row, named.get(name, name)) for name in shown}
+    spread = "" if row.kid_spread is None else f" ± {row.kid_spread:.2f}"
+    return [
+        "-" if value is None else f"{value:.{2 if round(value, 2) == value else 4}f}{spread if name == 'kid' else ''}"
+        for name, value in values.items()
+    ]
 
 
 def _costs(row: Row) -> list[str]:
-    return ["-" if row[name] is None else figure(row[name]) for name in COSTS]
+    an_epoch = row["kimg"] / row["epoch"] * row["seconds_per_kimg"]
+    return [figure(an_epoch), *("-" if row[name] is None else figure(row[name]) for name in COSTS)]
 
 
 def _how_to_read(rows: Sequence[Row]) -> list[str]:
