@@ -9,7 +9,11 @@ import pytest
 from papers import printed
 from places import CHECKOUT
 from sonoforge.training.data.datasets import BUSI_CLASSES
+from sonoforge.training.gan.networks import Samples, generator_options, outline_networks
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.gan.settings import compose
+from sonoforge.training.segmentation.options import SIX as ALL_SIX
 from sonoforge.training.statistics.published import BUSI_COUNTS, PUBLISHED
 from sonoforge.training.statistics.published_gans import (
     GPU_GB,
@@ -18,13 +22,14 @@ from sonoforge.training.statistics.published_gans import (
     PUBLISHED_SEGMENTATION,
     PublishedGan,
 )
+from sonoforge.training.verbs.segment import BUDGETS
 from sonoforge.training.verbs.settings.gan import GanCompareConfig
 
 THESIS, STYLEGAN, LOSSES, SIX = map(printed, ("thesis", "stylegan", "dgan-wp-tl", "six-gans"))
 ROWS = {row.name.split(" (")[0]: row for row in PUBLISHED}
 FIGURES = [name for name, kind in PublishedGan.__annotations__.items() if "float" in str(kind)]
 NETWORKS = {"": "Real data", "dcgan": "DCGAN", "lsgan": "LSGAN", "wgan": "WGAN", "biggan": "BigGAN", "spade": "SPADE"}
-NETWORKS |= {"stylegan1": "StyleGAN", "stylegan2": "StyleGAN"}
+NETWORKS |= {"stylegan1": "StyleGAN"}
 
 
 def told(row: PublishedGan) -> dict[str, float]:
@@ -137,6 +142,28 @@ def test_the_six_gans_have_the_figures_of_table_4_and_no_others() -> None:
         (network, column): float(value) for network, columns in SIX["4"].items() for column, value in columns.items()
     }
     assert ours == theirs
+
+
+@pytest.mark.parametrize("network", ["StyleGAN", "BigGAN"])
+def test_the_six_gans_at_full_budget_have_the_sizes_of_section_5_1(network: str) -> None:
+    said = SIX["section 5.1"][network]
+    (name,) = (name for name in ALL_SIX["full"] if NETWORKS[name.partition(":")[0]] == network)
+    recipe, _, preset = name.partition(":")
+    composed = compose(GanSettings(recipe=recipe, preset=preset, class_name="one"))
+    assert composed.image_size == int(said["side"])
+    options = generator_options(composed, Samples(composed.image_size, 1, 2, 0), 4)
+    count = sum(weights.numel() for weights in outline_networks(composed, options)[0].parameters()) / 1e6
+    # 30 million are StyleGAN2's at this size; StyleGAN's generator has 26.2 million (Karras et al. 2019, section 2).
+    assert count == pytest.approx({"StyleGAN": 26.2, "BigGAN": float(said["million parameters"])}[network], abs=0.5)
+    assert BUDGETS["full"]["generator"]["epochs"] == float(SIX["section 4.3"]["training"]["epochs"])
+
+
+def test_all_six_gans_are_those_of_table_4() -> None:
+    for names in ALL_SIX.values():
+        assert [NETWORKS[name.partition(":")[0]] for name in names] == [
+            name for name in SIX["4"] if name != "Real data"
+        ]
+    assert all(RECIPES[name.partition(":")[0]].growing for name in ALL_SIX["full"] if "stylegan" in name), "section 4.3"
 
 
 GENERATED, TRAINED = THESIS["section 3.4"]["generated"], THESIS["section 3.4"]

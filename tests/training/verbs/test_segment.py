@@ -157,6 +157,25 @@ def test_a_patient_on_both_sides_is_refused_before_anything_is_trained(run: Run,
     assert not (tmp_path / "runs").exists()
 
 
+def test_at_full_budget_each_gan_has_its_own_size_and_what_was_tuned_for_it(run: Run, tmp_path: Path) -> None:
+    tuned = tmp_path / "tuned"
+    tuned.mkdir()
+    (tuned / "config.yaml").write_text("preset: few-cores\n")
+    best = {"trial": 3, "kid": 0.1, "kimg": 9.0, "learning-rate": 0.0005, "batch": 4, "norm": None}
+    (tuned / "results.json").write_text(json.dumps({"studies": {"dcgan": {"best": best}}}))
+    command = [*run.command, "--arms", "generated", "--steps", "1", "--gan-kimg", "0.008", "--budget", "full"]
+    command += ["--tuned", tuned, "--out", tmp_path / "runs"]
+    assert "with dcgan:few-cores, expected recipes of this run" in refused(*command)
+    done = succeed(*command, "--recipes", "dcgan:few-cores,lsgan")
+    assert "dcgan:few-cores 0.008 thousand images, batches of 4 at 64 x 64, base width 4, tuned" in done.said
+    assert re.search("lsgan 0.008 thousand images, batches of 8 at 64 x 64, base width 4; tuned: chosen on", done.said)
+    folder = Path(done.json["run"]) / "heart volumes" / "gan" / "seed0-fold00"
+    own = json.loads((folder / "dcgan_few-cores" / "results.json").read_text())["settings"]
+    assert (own["learning_rate"], own["batch"], own["image_size"]) == (0.0005, 4, 64)
+    with np.load(folder / "dcgan_few-cores" / "pairs.npz") as pairs:
+        assert pairs["images"].shape[1:3] == pairs["maps"].shape[1:] == (int(SIDE), int(SIDE))
+
+
 @pytest.mark.slow
 def test_spade_draws_into_maps_that_another_generator_made(run: Run, tmp_path: Path) -> None:
     command = [*run.command, "--arms", "generated", "--steps", "1", "--maps", "dcgan", "--gan-kimg", "0.016"]

@@ -21,6 +21,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.search import trial
+from sonoforge.training.search.results import best_settings
 from sonoforge.training.search.settings import trial_settings
 from sonoforge.training.search.trial import Source, open_source, prepare_trial
 
@@ -80,6 +81,10 @@ def test_a_killed_search_resumes_without_doing_a_trial_twice(killed: tuple[Path,
     begun = Counter(line.rpartition("rates ")[2] for line in log.splitlines() if " training dcgan on " in line)
     assert sum(begun.values()) == TRIALS + 1 or len(before) > 3, "only the trial that was under way was begun again"
     assert log.count("continuing from") == sum(begun.values()) - TRIALS
+    (best,) = best_settings(run).values()
+    lowest = min((row for row in rows(run) if row["state"] == "complete"), key=lambda row: float(row["kid"]))
+    assert best.keys() >= {"width", "batch", "learning-rate"}
+    assert {name: str(value) for name, value in best.items()} == {name: lowest[name] for name in best}
 
 
 @pytest.mark.slow

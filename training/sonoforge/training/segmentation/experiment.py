@@ -16,25 +16,30 @@ from sonoforge.training.data.pixels import choose_channels, prepare_images
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
-from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.settings import compose, given_lengths
+from sonoforge.training.search.space import with_values
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
 from sonoforge.training.segmentation.options import Arm, Experiment, find_arm
 from sonoforge.training.segmentation.pairs import Pairs
 
 REAL, PERTURBED = "real", "perturbed"
 """The maps that a generator which draws into maps is given: those of its training fold, as they are or distorted."""
-QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan2": 8.0, "biggan": 5.0, "spade": 4.0}
+QUICK_KIMG = {"dcgan": 30.0, "lsgan": 30.0, "wgan": 30.0, "stylegan1": 8.0, "biggan": 5.0, "spade": 4.0}
 """Thousands of images that budget quick shows to each network: two to five minutes of a core at 64 x 64 pixels."""
 _OTHER_KIMG = 10.0  # of a recipe that is not among these
 
 
 def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
-    """Return the settings of one recipe's training."""
+    """Return the settings of one recipe's training, with those that `tune` found for it, and with its image size."""
     name, _, preset = recipe.partition(":")
     own = dataclasses.replace(experiment.generator, recipe=name, preset=preset or PUBLISHED, masks=True)
-    if experiment.budget != "quick" or any(length is not None for length in (own.epochs, own.steps, own.kimg)):
-        return own
-    return dataclasses.replace(own, kimg=QUICK_KIMG.get(name, _OTHER_KIMG))
+    if experiment.budget == "quick":
+        own = dataclasses.replace(own, image_size=experiment.image_size)
+        if not given_lengths(own):
+            own = dataclasses.replace(own, kimg=QUICK_KIMG.get(name, _OTHER_KIMG))
+    composed = compose(own)
+    own = with_values(own, composed, experiment.tuned_settings.get(recipe, {}))
+    return dataclasses.replace(own, image_size=own.image_size or composed.image_size)
 
 
 def durations(experiment: Experiment) -> str:
@@ -44,9 +49,13 @@ def durations(experiment: Experiment) -> str:
         own = settings_of(experiment, recipe)
         lengths = {"epochs": own.epochs, "thousand images": own.kimg, "steps": own.steps}
         length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
-        said.append(f"{recipe} {length}, batches of {own.batch or compose(own).budget.batch}")
-    width = experiment.generator.width
-    return "; ".join(said) + ("" if width is None else f"; base width {width}")
+        found = "" if own.width is None else f", base width {own.width}"
+        found += ", tuned" if recipe in experiment.tuned_settings else ""
+        batch = own.batch or compose(own).budget.batch
+        said.append(f"{recipe} {length}, batches of {batch} at {own.image_size} x {own.image_size}{found}")
+    if experiment.tuned_settings:
+        said.append("tuned: chosen on the images of that run, optimistic where patients tested here are among them")
+    return "; ".join(said)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,13 @@ from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import join_masks, make_training_set
-from sonoforge.training.gan.generator import CPU_BATCH, draw_latents, load_generator, sample, structures_drawn_into
+from sonoforge.training.gan.generator import (
+    CPU_BATCH,
+    draw_latents,
+    load_generator,
+    sample_batches,
+    structures_drawn_into,
+)
 from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
 from sonoforge.training.metrics.spaces import Space
@@ -53,6 +59,7 @@ from sonoforge.training.segmentation.pairs import (
     sheet_name,
     to_label_maps,
     to_levels,
+    to_side,
     write_sheet,
 )
 
@@ -84,18 +91,19 @@ class GeneratorFigures(TypedDict):
 def _prepare(task: FoldTask, images: LabelledSet, train: NDArray[np.int64]) -> Training:
     """Return the training of the task's recipe on its pairs of image and masks."""
     settings = settings_of(task.experiment, task.recipe)
-    structures = len(images.structures)
-    pairs = take_pairs(images, train, image_channels(images, task))
-    name = (images.name,)
-    size, channels = images.cache.size, str(pairs.images.shape[3])
-    training_set = make_training_set(pairs.images, None, name, size, channels)
+    structures, channels = len(images.structures), image_channels(images, task)
+    size = settings.image_size or images.cache.size
+    if size != images.cache.size:
+        preprocessing = dataclasses.replace(task.source.preprocessing, size=size)
+        images = open_labelled_set(task.source._replace(preprocessing=preprocessing))
+    pairs, name = take_pairs(images, train, channels), (images.name,)
+    training_set = make_training_set(pairs.images, None, name, size, str(channels))
     levels = to_levels(pairs.maps, structures).transpose(0, 3, 1, 2)
     training_set = dataclasses.replace(
         training_set, pixels=join_masks(training_set.pixels, levels), structures=images.structures, name=images.name
     )
-    settings = dataclasses.replace(
-        settings, class_name=images.name, image_size=size, seed=task.derived_seed(f"generator {task.recipe}")
-    )
+    seed = task.derived_seed(f"generator {task.recipe}")
+    settings = dataclasses.replace(settings, class_name=images.name, image_size=size, seed=seed)
     if settings.batch is not None and settings.batch > len(pairs):
         log.info("%s: batch %d lowered to its %d pairs", task.name, settings.batch, len(pairs))
         settings = dataclasses.replace(settings, batch=len(pairs))
@@ -149,14 +157,18 @@ def read_pairs(task: FoldTask) -> Pairs:
 
 
 def draw_pairs(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], count: int) -> Pairs:
-    """Draw pairs from the fold's generator; their maps are cleaned, see `pairs.clean_maps`."""
+    """Draw pairs from the fold's generator, of the set's image size; their maps are cleaned, see `pairs.clean_maps`."""
     folder, seed = generator_folder(task), task.derived_seed("pairs")
     generator = load_generator(folder, str(find_device(task.experiment.device)))
     channels = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(folder)).image_channels
     if structures_drawn_into(generator):
         maps = _choose_maps(task, images, train, count)
-        return Pairs(draw_into(generator, to_levels(maps, len(images.structures)), channels, seed), maps)
-    own, levels = split_masks(sample(generator, count, seed), channels)
+        drawn_into = to_levels(maps, len(images.structures))
+        side = settings_of(task.experiment, task.recipe).image_size or images.cache.size
+        drawn = draw_into(generator, to_side(drawn_into, side), channels, seed)
+        return Pairs(to_side(drawn, images.cache.size), maps)
+    batches = [to_side(batch, images.cache.size) for batch in sample_batches(generator, count, seed)]
+    own, levels = split_masks(np.concatenate(batches), channels)
     assert levels is not None  # noqa: S101 - every generator of an experiment is trained with masks
     return Pairs(own, clean_maps(to_label_maps(levels)))
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from sonoforge.runtime.cli.options import group, option
+from sonoforge.runtime.cli.options import group, option, repeated_option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import ParallelOptions
+from sonoforge.training.search.space import Values
 
 ALL = "all"
-SIX = (
-    *("dcgan", "lsgan", "wgan"),
-    *("stylegan2:small-data", "biggan:small-data", "spade:small-data"),
-)
-"""The six of Thakur and Thakur, those with rows for small sets by these."""
+_FIRST = ("dcgan", "lsgan", "wgan")
+SIX = {
+    "quick": (*_FIRST, "stylegan1:small-data", "biggan:small-data", "spade:small-data"),
+    "full": (*_FIRST, "stylegan1:six-gans", "biggan:six-gans", "spade:small-data"),
+}
+"""The six of Thakur and Thakur by budget: by their rows for small sets, or of the sizes that section 5.1 gives."""
 FORMS = (
     "real: real pairs as they are; augmented: real pairs, distorted at random, the placebo; generated: as many "
     "generated pairs alone; both: real and generated; both:2: two generated for each real one; both-augmented: both, "
@@ -66,7 +69,8 @@ class Experiment(ParallelOptions):
 
     recipes: tuple[str, ...] = option(
         ("dcgan", "spade:small-data"),
-        help="comma-separated recipes, each NAME or NAME:PRESET; all: " + ",".join(SIX) + "; none: no generator",
+        help="comma-separated recipes, each NAME or NAME:PRESET; none: no generator; all: "
+        + "; at budget full: ".join(map(",".join, SIX.values())),
     )
     arms: tuple[str, ...] = option(
         ("real", "augmented", "generated", "both"),
@@ -82,16 +86,23 @@ class Experiment(ParallelOptions):
         help="quick: minutes; full: days\n"
         "quick tests one fold: 64 x 64 pixels, 300 steps of each U-Net, 4 to 30 thousand images shown to each "
         "GAN, so that all take about as long, in batches of 16 at base width 16; full has 128 x 128 "
-        "pixels, 3000 steps, 200 epochs, and the recipe's own batch and width",
+        "pixels, 3000 steps, 200 epochs, and each recipe's own batch, width and image size, its pairs resized",
         choices=("quick", "full"),
     )
     image_size: int | None = option(
         None,
-        help="height and width of images and maps in pixels: 32, 64, 128, 256",
+        help="height and width of the U-Net's images and maps in pixels: 32, 64, 128, 256",
         limits=(32, 512),
         aliases=("size",),
     )
     unet: UnetSettings = group(UnetSettings(), title="each U-Net")
+    tuned: tuple[str, ...] = repeated_option(
+        (),
+        help="run of sonoforge tune: each recipe is trained with the settings of its best trial there; tuned with the "
+        "preset that is asked for here",
+        metavar="RUN",
+    )
+    tuned_settings: Mapping[str, Values] = field(default_factory=dict)  # what these runs found, by recipe
     # One generator for all of a set's images, with their masks.
     generator: GanSettings = group(
         GanSettings(),

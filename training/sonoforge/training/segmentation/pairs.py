@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch.nn.functional import interpolate
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.images.synthetic import cut_structures, png_bytes
@@ -46,6 +48,17 @@ def to_label_maps(levels: Pixels) -> NDArray[np.uint8]:
 def to_levels(maps: NDArray[np.uint8], structures: int) -> Pixels:
     """Turn label maps (N, S, S) into levels (N, S, S, K) of 0 and 255."""
     return np.where(maps[..., None] == np.arange(1, structures + 1), 255, 0).astype(np.uint8)
+
+
+def to_side(pixels: Pixels, side: int) -> Pixels:
+    """Resize images or levels (N, S, S, C) uint8 to another side, linearly and antialiased."""
+    if pixels.shape[1] == side:
+        return pixels
+    resized = [
+        interpolate(torch.from_numpy(own).permute(2, 0, 1)[None].float(), (side, side), mode="bilinear", antialias=True)
+        for own in pixels
+    ]
+    return torch.cat(resized).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
 def clean_maps(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -28,6 +28,8 @@ from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.metrics.spaces import choose_space
 from sonoforge.training.pages.segmentation import REPORT, write_report
 from sonoforge.training.pages.terminal.segmentation import describe_sets
+from sonoforge.training.search.results import best_settings
+from sonoforge.training.search.space import Values
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     PlannedSet,
@@ -127,7 +129,7 @@ def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
     Raises:
         SonoforgeError: No arm, an arm or recipe twice, arms without a generator to draw from, or the reverse.
     """
-    recipes = tuple(name for given in config.recipes for name in (SIX if given == ALL else (given,)))
+    recipes = tuple(name for given in config.recipes for name in (SIX[config.budget] if given == ALL else (given,)))
     recipes = () if recipes == ("none",) else recipes
     for flag, names in (("--arms", config.arms), ("--recipes", recipes)):
         if len(set(names)) < len(names):
@@ -147,10 +149,30 @@ def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
     return dataclasses.replace(
         config,
         recipes=recipes,
+        tuned_settings=_read_tuned(config.tuned, recipes),
         generator=fill_budget(config.generator, budget["generator"]),
         image_size=config.image_size or budget["image_size"],
         unet=dataclasses.replace(config.unet, steps=config.unet.steps or budget["steps"]),
     )
+
+
+def _read_tuned(runs: Sequence[str], recipes: Sequence[str]) -> dict[str, Values]:
+    """Return the best settings of those recipes that the runs of `tune` searched.
+
+    Raises:
+        SonoforgeError: A run searched none of the recipes, or two the same one.
+    """
+    found: dict[str, Values] = {}
+    for run in runs:
+        own = {name: values for name, values in best_settings(Path(run)).items() if name in recipes}
+        if not own or set(own) & set(found):
+            tuned = ", ".join(best_settings(Path(run)))
+            raise SonoforgeError(
+                f"--tuned: found {run} with {tuned}, expected recipes of this run ({', '.join(recipes)}), each once; "
+                "tune them with the same --preset"
+            )
+        found |= own
+    return found
 
 
 def _plan(config: SegmentConfig, data: str) -> PlannedSet:

@@ -92,6 +92,7 @@ sonoforge segment                                      two GANs on simulated les
 sonoforge segment --data ACDC --data IDRiD --data BUS-BRA --recipes all      six GANs on three modalities, reduced
 sonoforge segment --data ACDC --arms real,augmented --image-size 128 --steps 1500     a U-Net on real images alone
 sonoforge segment --data ACDC --recipes all --budget full --device cuda      as long as published; days
+sonoforge segment --data ACDC --recipes dcgan,wgan --tuned RUN       each with its best settings of a run of tune
 sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data --maps wgan      SPADE draws into WGAN's maps
 sonoforge segment --data IDRiD --recipes all           its authors' 54 training and 27 test images
 sonoforge segment --data ACDC --recipes all --jobs 2 --resume        go on; what is finished is kept
