@@ -81,10 +81,10 @@ def describe_rows(rows: Sequence[Row]) -> str:
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
     table.add_column("recipe", min_width=max(len(row["recipe"]) for row in rows))
     shown = _figures_in(rows)
-    for heading in ("share of training", *shown.values(), *_COSTS, "GiB"):
+    for heading in ("share of training", *shown.values(), *_COSTS[1:], "GiB"):
         table.add_column(heading)
     for row in rows:
-        table.add_row(row["recipe"], when(row), *_figures(row, shown), *_costs(row))
+        table.add_row(row["recipe"], when(row), *_figures(row, shown), *_costs(row)[1:])
     return "\n".join([as_text(table), *_how_to_read(rows)])
 
 
