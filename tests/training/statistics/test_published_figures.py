@@ -171,6 +171,11 @@ APP, AGAIN = THESIS["1"]["Existing app"], THESIS["section 3.3"]["Existing app, m
 BEST, MAMMOGRAMS = LOSSES["abstract"]["WGAN-GP, lambda 5"], STYLEGAN["5"]["DGAN-WP-TL"]
 MADE = (GENERATED["malignant"], GENERATED["normal"])
 BATCHES = tuple(TRAINED[name][what] for name in ("malignant", "normal") for what in ("epochs", "batch"))
+REAL, DCGAN = (float(SIX["4"][network]["dice, IDRiD"]) for network in ("Real data", "DCGAN"))
+LOST = (SIX["section 5.2"]["lag behind real data, at most"]["dice"], f"{REAL - DCGAN:.2f}")
+SIZES = [
+    SIX["section 5.1"][network][what] for network in ("BigGAN", "StyleGAN") for what in ("side", "million parameters")
+]
 # Where documents quote a paper: the page, the sentence around its figures, and these figures.
 QUOTED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("evidence.md", r"once on all images \((\d+) epochs malignant, (\d+) normal", BATCHES[::2]),
@@ -181,6 +186,8 @@ QUOTED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("papers.md", r"([\d.]+) % are stated; .* it has (\d+) %", (APP["accuracy, test"], AGAIN["accuracy, test"])),
     ("papers.md", r"Eroglu et al\. 2021; ([\d.]+) %", (THESIS["section 2.1"]["Hybrid mRMR + SVM"]["accuracy, test"],)),
     ("generators.md", r"KID ([\d.]+), FID ([\d.]+), LPIPS ([\d.]+), MS-SSIM ([\d.]+)\.", tuple(BEST.values())),
+    ("segmentation.md", r"at most ([\d.]+) \(DCGAN on IDRiD; section 5\.2\), where the table has ([\d.]+)\.", LOST),
+    ("segmentation.md", r"(\d+) x 64 .*? (\d+) million .*? (\d+) x 1024 .*? The (\d+) million", tuple(SIZES)),
     ("generators.md", r"KID ([\d.]+) and FID ([\d.]+) on CBIS-DDSM", (MAMMOGRAMS["kid"], MAMMOGRAMS["fid"])),
 )
 
