@@ -15,7 +15,7 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.pooled import read_collections
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SplitPlan, read_plan, save_plan
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, OFFICIAL, SplitPlan, read_plan, save_plan
 from sonoforge.training.data.splits import make_plan
 
 FOLDS = 4
@@ -71,7 +71,7 @@ def test_a_single_split_tests_a_fifth_of_each_class_and_seeds_repeat_it(cache: I
     save_plan(tmp_path / "splits.json", untested_in_folds)
     with pytest.raises(SonoforgeError, match="is in fold -1, expected 0 to 0"):
         read_plan(tmp_path / "splits.json")
-    for protocol, folds in (("single", 5), ("sealed", 1), ("thesis", 0)):
+    for protocol, folds in (("single", 5), ("official", 2), ("sealed", 1), ("thesis", 0)):
         with pytest.raises(SonoforgeError, match=f"found {folds} under {protocol}"):
             make_plan(cache, protocol, folds)
 
@@ -80,6 +80,25 @@ def test_a_single_split_tests_a_fifth_of_each_class_and_seeds_repeat_it(cache: I
 def test_a_single_split_of_busi_tests_as_many_images_as_the_existing_app(shared: Path, tmp_path: Path) -> None:
     cache = open_cache(read_dataset(shared / "data" / "BUSI"), 32, tmp_path)
     assert len(make_plan(cache, "single", 1).tested) == 156  # figure 12c of the MSc thesis
+
+
+def test_the_published_split_of_a_set_is_tested_as_one_fold_wherever_it_is_written(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set", {"benign": 6, "malignant": 4})
+    names = [item.path for item in read_dataset(root).items]
+    tested = set(names[::3])
+    with pytest.raises(SonoforgeError, match=r"found nothing in the column split.*expected train and test"):
+        make_plan(opened(root), OFFICIAL)
+    for table in ("metadata.csv", "groups.csv"):
+        lines = [f"{name},{name},{'test' if name in tested else 'train'}\n" for name in names]
+        (root / table).write_text("file,group,split\n" + "".join(lines))
+        plan = make_plan(opened(root), OFFICIAL)
+        assert {plan.files[index] for index in plan.test(0)} == tested and plan.folds == 1
+        assert {plan.files[index] for index in plan.train(0)} == set(names) - tested
+        (root / table).unlink()
+    lines = [f"{name},{'test' if name.startswith('benign') else 'train'}\n" for name in names]
+    (root / "metadata.csv").write_text("file,split\n" + "".join(lines))
+    with pytest.raises(SonoforgeError, match="class benign: found images of the published split's test part alone"):
+        make_plan(opened(root), OFFICIAL)
 
 
 def test_sealed_folds_never_split_copies_patients_or_chains_of_both(cache: ImageCache) -> None:

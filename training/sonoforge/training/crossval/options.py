@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sonoforge.runtime.cli.options import group, option
 from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, OFFICIAL
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import ParallelOptions
 
@@ -19,8 +19,9 @@ class ComparisonConfig(ParallelOptions):
     protocol: str = option(
         "sealed",
         help="sealed: no leakage; leave-one-collection-out: test each collection with models trained on the others; "
-        "thesis: plain folds, as published; single: one plain 80/20 split",
-        choices=("sealed", LEAVE_ONE_OUT, "thesis", "single"),
+        "official: the split published with the data, by the column split of groups.csv or metadata.csv; thesis: plain "
+        "folds, as published; single: one plain 80/20 split",
+        choices=("sealed", LEAVE_ONE_OUT, OFFICIAL, "thesis", "single"),
     )
     arms: tuple[str, ...] = option(("real", "gan"), help="what to train on; the first arm is the baseline\n" + FORMS)
     real_shares: tuple[float, ...] = option(
@@ -30,7 +31,8 @@ class ComparisonConfig(ParallelOptions):
     )
     folds: int | None = option(
         None,
-        help="number of folds (default: 10; phantom: 5; single: 1; leave-one-collection-out: one per collection)",
+        help="number of folds (default: 10; phantom: 5; official, single: 1; leave-one-collection-out: one per "
+        "collection)",
         limits=(1, 100),
     )
     seed: int = option(0, help="random seed of the split and the training", limits=(0, None))

@@ -12,7 +12,7 @@ from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose,
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, ONE_SPLIT
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
@@ -134,7 +134,8 @@ def _fill_defaults(config: Config) -> Config:
     generator = config.generator
     if phantom and quick and not given_lengths(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
-    default = {"single": 1, LEAVE_ONE_OUT: None}.get(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
+    own_folds = {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: None}
+    default = own_folds.get(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
     return dataclasses.replace(config, folds=config.folds or default, classifier=classifier, generator=generator)
 
 
@@ -149,10 +150,11 @@ def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
         raise SonoforgeError(
             f"--folds: found {config.folds} under --protocol {LEAVE_ONE_OUT}, which has one per collection"
         )
-    if config.folds and (config.folds == 1) != (config.protocol == "single"):
+    if config.folds and (config.folds == 1) != (config.protocol in ONE_SPLIT):
         raise SonoforgeError(
-            f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under single (one split), "
-            "at least 2 under sealed and thesis; leave it out, or repeat the split with --seeds"
+            f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under "
+            f"{' and '.join(ONE_SPLIT)} (one split), at least 2 under sealed and thesis; leave it out, or repeat the "
+            "split with --seeds"
         )
 
 

@@ -9,8 +9,9 @@ name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png
 * Anything else: one folder for each class, images at any depth below it.
 
 ``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
-because they show one patient; the sealed protocol never splits a group.  ``metadata.csv`` there, if it has columns
-``file`` and ``device``, says which scanner made each image.  Several such folders as one set: see `pooled`.
+because they show one patient; the sealed protocol never splits a group.  Two more columns, of ``groups.csv`` or of
+``metadata.csv`` there: ``device``, the scanner that made each image, and ``split``, the published split, ``train`` or
+``test``.  Several such folders as one set: see `pooled`.
 """
 
 import csv
@@ -54,6 +55,7 @@ class Item:
     group: str | None = None  # what ties it to other images (a patient), or None where that is unknown
     masks: tuple[str, ...] = ()  # relative paths of its masks, in order
     device: str = ""  # the scanner that made it, where that is known
+    split: str = ""  # the part of the published split that it is in, `train` or `test`, where there is one
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
     else:
         classes = tuple(sorted((f.name for f in subfolders(root)), key=natural_order))
     _check_classes(root, classes, fewest_classes)
-    groups, devices = read_groups(root), _read_devices(root)
+    groups, devices, splits = read_groups(root), _read_column(root, "device"), _read_column(root, "split")
     items: list[Item] = []
     for label, class_name in enumerate(classes):
         found = (file.relative_to(root) for file in (root / class_name).rglob("*"))
@@ -154,7 +156,8 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
                 "expected a class; put each mask beside its image as NAME_mask.png, or move the folder away"
             )
         items += [
-            Item(image, label, groups.get(image), tuple(masks[image]), devices.get(image, "")) for image in images
+            Item(image, label, groups.get(image), tuple(masks[image]), devices.get(image, ""), splits.get(image, ""))
+            for image in images
         ]
     _check_groups(root, groups, items)
     folder = root.resolve().name
@@ -264,15 +267,14 @@ def read_groups(root: Path) -> dict[str, str | None]:
     return groups
 
 
-def _read_devices(root: Path) -> dict[str, str]:
-    """Read the scanner of each path from ``metadata.csv``, if that says so."""
-    path = root / "metadata.csv"
-    if not path.exists():
-        return {}
-    rows, columns = read_table(path)
-    if not {"file", "device"} <= set(columns):
-        return {}
-    return {path_in(row["file"]): (row["device"] or "").strip() for row in rows}
+def _read_column(root: Path, column: str) -> dict[str, str]:
+    """Read a fact of each path from ``groups.csv`` or else ``metadata.csv``, if one of them has the column."""
+    for path in (root / "groups.csv", root / "metadata.csv"):
+        if path.exists():
+            rows, columns = read_table(path)
+            if {"file", column} <= set(columns):
+                return {path_in(row["file"]): (row[column] or "").strip() for row in rows}
+    return {}
 
 
 def path_in(cell: str | None) -> str:

@@ -18,13 +18,15 @@ from sonoforge.training.data.changed_images import name_some
 
 LEAVE_ONE_OUT = "leave-one-collection-out"
 OFFICIAL = "official"
-"""One fold: the test images that a set's authors chose, see `segmentation.labelled_set.plan_folds`."""
-PROTOCOLS = ("sealed", "plain", "thesis", "single", LEAVE_ONE_OUT)
+"""One fold: the test images that a set's authors chose."""
+ONE_SPLIT = ("single", OFFICIAL)
+"""The protocols with one fold, whose other images are trained on and never tested."""
+PROTOCOLS = ("sealed", "plain", "thesis", "single", LEAVE_ONE_OUT, OFFICIAL)
 """Those that `splits.make_plan` deals."""
 SEALED = ("sealed", LEAVE_ONE_OUT, OFFICIAL)
 """The protocols under which no training sees anything of its test images."""
 UNTESTED = -1
-"""The fold of an image that is trained on and never tested, under ``single`` and ``official``."""
+"""The fold of an image that is trained on and never tested, under `ONE_SPLIT`."""
 LEFT_OUT = -2
 """The fold of an image that nothing of the plan may read: of an inner split, the test images of its outer fold."""
 FILE = "splits.json"
@@ -72,7 +74,7 @@ class SplitPlan:
 
     @property
     def tested(self) -> NDArray[np.int64]:
-        """Return the indices of the images that some fold tests: all, but under ``single`` or of an inner split."""
+        """Return the indices of the images that some fold tests: all, but under `ONE_SPLIT` or of an inner split."""
         return np.flatnonzero(np.array(self.fold_of) >= 0)
 
     @property
@@ -122,7 +124,7 @@ def read_plan(path: Path) -> SplitPlan:
     twice = [file for file, count in Counter(plan.files).items() if count > 1]
     if twice:
         raise SonoforgeError(f"{path}: lists {twice[0]} twice, expected every file once; {remedy}")
-    least = UNTESTED if plan.protocol in ("single", OFFICIAL) else 0
+    least = UNTESTED if plan.protocol in ONE_SPLIT else 0
     for file, fold in zip(plan.files, plan.fold_of, strict=True):
         if not isinstance(fold, int) or not least <= fold < plan.folds:
             raise SonoforgeError(f"{path}: {file} is in fold {fold}, expected {least} to {plan.folds - 1}; {remedy}")

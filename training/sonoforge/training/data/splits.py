@@ -15,10 +15,12 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.near_duplicates import join_groups, join_scans
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, PROTOCOLS, UNTESTED, SplitPlan
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, OFFICIAL, ONE_SPLIT, PROTOCOLS, UNTESTED, SplitPlan
 
 log = logging.getLogger(__name__)
 
+TRAINED, TESTED = "train", "test"
+"""What `Item.split` may say."""
 FOLDS = 10
 """Where no number is given."""
 _FEW = 10  # images of a class, to learn it from
@@ -29,7 +31,7 @@ TEST_SHARE = 0.2
 def make_plan(
     cache: ImageCache, protocol: str, folds: int | None = None, seed: int = 0, together: Sequence[tuple[int, int]] = ()
 ) -> SplitPlan:
-    """Split the images into folds, at least two (by default 10); under ``single`` into one that is tested and the rest.
+    """Split the images into folds, at least two (by default 10); under `ONE_SPLIT` into one tested part and the rest.
 
     ``sealed``: stratified group k-fold; a group is the union of near-duplicate clusters, equal contents, the
     groups given with the data, and the pairs of images ``together``.  ``thesis``: plain stratified k-fold, which
@@ -39,10 +41,11 @@ def make_plan(
     kept, like ``thesis``, for figures that were published so.
     ``leave-one-collection-out``: one fold for each collection, tested by models that saw only the others, and no image
     of a group that has one in the test collection.
+    ``official``: the published split, see `Item.split`; what it divides of a group, `guard` refuses.
 
     Raises:
-        SonoforgeError: An unknown protocol, a class with fewer groups (images) than folds, or a single collection to
-            be left out.
+        SonoforgeError: An unknown protocol, a class with fewer groups (images) than folds, a single collection to
+            be left out, or no published split.
     """
     if protocol not in PROTOCOLS:
         raise SonoforgeError(f"protocol: found {protocol!r}, expected {' or '.join(PROTOCOLS)}")
@@ -52,8 +55,9 @@ def make_plan(
             "--data for each"
         )
     folds = count_folds(cache.dataset, protocol, folds)
-    if (folds == 1) != (protocol == "single") or folds < 1:
-        raise SonoforgeError(f"folds: found {folds} under {protocol}, expected 1 under single, at least 2 otherwise")
+    if (folds == 1) != (protocol in ONE_SPLIT) or folds < 1:
+        one = " and ".join(ONE_SPLIT)
+        raise SonoforgeError(f"folds: found {folds} under {protocol}, expected 1 under {one}, at least 2 otherwise")
     labels = cache.dataset.labels
     groups = scan_groups(cache, together)
     fold_of = np.full(len(labels), UNTESTED, np.int64)
@@ -63,6 +67,9 @@ def make_plan(
             raise SonoforgeError(f"folds: found {folds} under {protocol}, expected one for each of {len(names)}")
         fold_of = np.array([names.index(name) for name in cache.dataset.sources])
         _warn_of_lost_classes(cache.dataset, fold_of)
+    elif protocol == OFFICIAL:
+        _check_published(cache.dataset)
+        fold_of = np.array([0 if item.split == TESTED else UNTESTED for item in cache.dataset.items])
     else:
         units = groups if protocol == "sealed" else None
         _check_enough(cache.dataset, np.arange(len(labels)) if units is None else units, max(2, folds))
@@ -90,7 +97,7 @@ def assigned_plan(
 
 def count_folds(dataset: Dataset, protocol: str, folds: int | None) -> int:
     """Return the number of folds, or the one that a protocol has where none is given."""
-    default = {"single": 1, LEAVE_ONE_OUT: len(dataset.collections)}.get(protocol, FOLDS)
+    default = {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: len(dataset.collections)}.get(protocol, FOLDS)
     return default if folds is None else folds
 
 
@@ -114,6 +121,27 @@ def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> 
     links = [*zip(range(len(groups)), first[groups].tolist(), strict=True), *together]
     one, other = np.array(links, dtype=np.int64).T
     return join_groups(len(groups), one, other)
+
+
+def has_published_split(dataset: Dataset) -> bool:
+    """Whether every image is in the training or the test part of a published split, and neither is empty."""
+    return {item.split for item in dataset.items} == {TRAINED, TESTED}
+
+
+def _check_published(dataset: Dataset) -> None:
+    if not has_published_split(dataset):
+        found = ", ".join(sorted({item.split or "nothing" for item in dataset.items}))
+        raise SonoforgeError(
+            f"{dataset.root}: found {found} in the column split of groups.csv or metadata.csv, expected {TRAINED} and "
+            f"{TESTED} alone; use --protocol sealed"
+        )
+    for label, name in enumerate(dataset.classes):
+        parts = {item.split for item in dataset.items if item.label == label}
+        if parts != {TRAINED, TESTED}:
+            raise SonoforgeError(
+                f"{dataset.root}: class {name}: found images of the published split's {parts.pop()} part alone, "
+                "expected some in both; use --protocol sealed"
+            )
 
 
 def _warn_of_lost_classes(dataset: Dataset, fold_of: NDArray[np.int64]) -> None:

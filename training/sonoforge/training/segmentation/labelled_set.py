@@ -13,14 +13,12 @@ from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import path_in, read_table
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import check_disjoint, read_structures
-from sonoforge.training.data.split_plan import OFFICIAL, UNTESTED, SplitPlan
-from sonoforge.training.data.splits import assigned_plan, make_plan, scan_groups
+from sonoforge.training.data.split_plan import OFFICIAL, SplitPlan
+from sonoforge.training.data.splits import has_published_split, make_plan
 from sonoforge.training.segmentation.pairs import to_label_maps
 
-VOLUME, SPLIT, SPACING = "volume", "split", ("mm_y", "mm_x")
+VOLUME, SPACING = "volume", ("mm_y", "mm_x")
 """Columns of ``groups.csv``, see `collections.volumes.COLUMNS`."""
-TRAINED, TESTED = "train", "test"
-"""What the column ``split`` may say."""
 
 
 class Case(NamedTuple):
@@ -41,7 +39,6 @@ class LabelledSet:
     maps: NDArray[np.uint8]  # (N, S, S) uint8: 0 is the background, k the k-th structure
     structures: tuple[str, ...]  # names of the K structures
     cases: tuple[Case, ...]
-    splits: tuple[str, ...]  # (N,) `train`, `test` or empty: the published split
 
 
 @functools.lru_cache(maxsize=4)
@@ -63,7 +60,6 @@ def open_labelled_set(source: ImageSource) -> LabelledSet:
         maps,
         cache.dataset.structures,
         tuple(_list_cases(cache, facts)),
-        tuple(row.get(SPLIT, "") for row in facts),
     )
 
 
@@ -116,24 +112,14 @@ def plan_folds(images: LabelledSet, protocol: str, folds: int, seed: int) -> Spl
 
     Args:
         images: The set.
-        protocol: ``sealed``: folds of whole patients; near-duplicates count as one patient.  ``official``: one fold
-            by the column ``split`` of ``groups.csv``, which says ``train`` or ``test``.  ``auto``: official where that
-            column has both, else sealed.
+        protocol: ``sealed``: folds of whole patients; near-duplicates count as one patient.  ``official``: one fold,
+            of the published split's test images.  ``auto``: official where there is such a split, else sealed.
         folds: Number of folds of ``sealed``.
         seed: Of the folds.
 
     Raises:
         SonoforgeError: Too few patients for the folds, or no published split.
     """
-    cache = images.cache
-    published = set(images.splits) == {TRAINED, TESTED}
-    if protocol == "sealed" or (protocol == "auto" and not published):
-        return make_plan(cache, "sealed", folds, seed)
-    if not published:
-        found = ", ".join(sorted({split or "nothing" for split in images.splits}))
-        raise SonoforgeError(
-            f"{cache.dataset.root}: found {found} in the column {SPLIT} of groups.csv, expected {TRAINED} and {TESTED} "
-            "alone; use --protocol sealed"
-        )
-    fold_of = np.array([0 if split == TESTED else UNTESTED for split in images.splits])
-    return assigned_plan(cache, OFFICIAL, seed, scan_groups(cache), fold_of)
+    if protocol == "auto":
+        protocol = OFFICIAL if has_published_split(images.cache.dataset) else "sealed"
+    return make_plan(images.cache, protocol, None if protocol == OFFICIAL else folds, seed)

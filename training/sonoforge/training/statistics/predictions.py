@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import csv_text, defused, undefused
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.split_plan import ONE_SPLIT
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
@@ -170,10 +171,10 @@ def _check(path: Path, part: Predictions) -> None:
         raise SonoforgeError(f"{what}: found an image twice, expected each once")
     if not ((part.probabilities >= 0) & (part.probabilities <= 1)).all():
         raise SonoforgeError(f"{what}: found a probability that is not within 0 and 1")
-    if (len(np.unique(part.folds)) == 1) != (part.protocol == "single"):
+    if (len(np.unique(part.folds)) == 1) != (part.protocol in ONE_SPLIT):
         raise SonoforgeError(
-            f"{what}: found {len(np.unique(part.folds))} folds under {part.protocol}, expected one under single and "
-            "several otherwise, as crossval writes them"
+            f"{what}: found {len(np.unique(part.folds))} folds under {part.protocol}, expected one under "
+            f"{' and '.join(ONE_SPLIT)} and several otherwise, as crossval writes them"
         )
     if len(np.unique(part.parts)) < 2:
         raise SonoforgeError(f"{what}: found one group of images, expected at least two to calibrate each other")

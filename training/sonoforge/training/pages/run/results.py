@@ -7,6 +7,7 @@ from markupsafe import Markup
 from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.crossval.budget_choice import chosen_seeds, describe_choice
 from sonoforge.training.crossval.choice_grid import choosing_of, name_grid, name_values
+from sonoforge.training.data.split_plan import ONE_SPLIT
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.clusters import wrong_cards
 from sonoforge.training.pages.run import charts, statements
@@ -71,7 +72,7 @@ def _origin(run: WholeRun) -> blocks.Text:
         list(run.plans),
         choosing_of(results),
     )
-    single = run.facts.protocol == "single"
+    single = run.facts.protocol in ONE_SPLIT
     said = TEXTS["origin"].format(
         test_images="test images of one split" if single else "test folds, pooled over the cross-validation",
         seeds=", first seed (further seeds below)" if len(run.plans) > 1 else "",
@@ -290,7 +291,7 @@ def _limits(run: WholeRun) -> Iterator[str]:
             "label: no model can be right on all of them."
         )
     part = f"{facts.folds - 1} of {facts.folds} folds"
-    if facts.protocol == "single":
+    if facts.protocol in ONE_SPLIT:
         part = f"{facts.images - facts.tested} of {facts.images} images"
     untested = " and has no test set of its own" * (count == facts.images)
     yield (

@@ -110,7 +110,7 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
     protocol: str = option(
         "auto",
         help="sealed: folds of whole patients; official: the split published by the data set's authors; auto: "
-        "official if groups.csv has one (column split), else sealed",
+        "official if there is one (column split of groups.csv or metadata.csv), else sealed",
         choices=("auto", "sealed", "official"),
     )
     folds: int = option(5, help="number of sealed folds", limits=(2, 100))
