@@ -245,7 +245,7 @@ function verdict(result) {
   const classes = set.map(className);
   if (label !== best) return { look: "no", heading: say("uncertain"), advice: say("uncertain advice") };
   if (!trust.in_distribution) {
-    const why = trust.causes.includes(CAUSES.NOT_ULTRASOUND) ? "no scan advice" : "do not use advice";
+    const why = trust.causes.includes(CAUSES.OTHER_KIND) ? "no scan advice" : "do not use advice";
     return { look: "no", heading: say("do not use"), advice: say(why) };
   }
   if (set.length > 1) {

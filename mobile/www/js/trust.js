@@ -101,7 +101,7 @@ export function assess(evidence, classes, bundle) {
   if (coloured) scores.push(BEYOND);
   const found = [];
   const faults = scanFaults(evidence, checks);
-  if (noScan) found.push([CAUSES.NOT_ULTRASOUND, far + noScan]);
+  if (noScan) found.push([CAUSES.OTHER_KIND, far + noScan]);
   if (checks.kind === BREAST_ULTRASOUND && evidence.kind in NOT_ONE && !noScan) {
     found.push([CAUSES.NOT_ONE_SCAN, NOT_ONE[evidence.kind]]);
     scores.push(BEYOND);
@@ -139,7 +139,7 @@ export function assess(evidence, classes, bundle) {
 
 /** Whether a picture is of the kind that marks and seeming copies were measured on. */
 export const isBreastUltrasound = ({ causes }, { trust: { checks } }) =>
-  checks.kind === BREAST_ULTRASOUND && !causes.includes(CAUSES.NOT_ULTRASOUND);
+  checks.kind === BREAST_ULTRASOUND && !causes.includes(CAUSES.OTHER_KIND);
 
 /** What besides its distance shows that an image is no ultrasound scan; empty where nothing does. */
 function whyNoScan(pixels, distance, { threshold, checks }) {

@@ -27,7 +27,7 @@ def share_flagged(classifier: Classifier, files: list[Path]) -> float:
 def share_abstained(classifier: Classifier, files: list[Path]) -> float:
     answers = [classifier.classify(file).trust.causes for file in files]
     return float(
-        np.mean([bool({Cause.NOT_ULTRASOUND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING} & set(own)) for own in answers])
+        np.mean([bool({Cause.OTHER_KIND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING} & set(own)) for own in answers])
     )
 
 

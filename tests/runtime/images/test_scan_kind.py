@@ -94,4 +94,4 @@ def test_the_answer_names_the_kind_and_is_not_trusted_for_it() -> None:
     ):
         result = classifier.classify(picture)
         assert result.kind == result.to_dict()["kind"] == kind
-        assert {Cause.NOT_ONE_SCAN, Cause.NOT_ULTRASOUND} & set(result.trust.causes)
+        assert {Cause.NOT_ONE_SCAN, Cause.OTHER_KIND} & set(result.trust.causes)

@@ -118,10 +118,10 @@ def test_each_cause_is_told_apart_with_its_figures(tmp_path: Path) -> None:
         "at the limits": (),
         "farther": (Cause.UNLIKE_TRAINING,),
         "no neighbour": (Cause.UNLIKE_TRAINING,),
-        "foreign": (Cause.NOT_ULTRASOUND,),
-        "deep grain": (Cause.NOT_ULTRASOUND,),
+        "foreign": (Cause.OTHER_KIND,),
+        "deep grain": (Cause.OTHER_KIND,),
         "flat grain": (Cause.UNLIKE_TRAINING,),
-        "coloured": (Cause.NOT_ULTRASOUND,),
+        "coloured": (Cause.OTHER_KIND,),
         "turned": (Cause.POOR_SCAN,),
         "white": (Cause.POOR_SCAN,),
         "lifted": (Cause.POOR_SCAN,),
@@ -195,7 +195,7 @@ def test_a_scan_unlike_the_training_may_be_like_the_site_s(tmp_path: Path) -> No
         assert assess(silent, site).causes == (Cause.UNLIKE_TRAINING,)
     assert assess(beyond, site).causes == (Cause.UNLIKE_TRAINING,) and not assess(beyond, site).in_distribution
     for foreign in (near._replace(distance=60.01), near._replace(grain=0.0), near._replace(colour=0.3)):
-        assert Cause.NOT_ULTRASOUND in assess(foreign, site).causes and not assess(foreign, site).in_distribution
+        assert Cause.OTHER_KIND in assess(foreign, site).causes and not assess(foreign, site).in_distribution
     assert assess(near._replace(upright=-1.0), site).causes == (Cause.POOR_SCAN,)
     assert assess(PLAIN, site) == assess(PLAIN, original)
 

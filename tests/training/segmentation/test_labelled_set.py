@@ -51,6 +51,15 @@ def test_the_slices_of_a_volume_are_one_case_with_its_millimetres(folder: Path, 
     assert not images.maps[::4].any() and images.maps[1].any()
 
 
+def test_volumes_may_stand_in_metadata_csv(folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    shutil.move(moved / "groups.csv", moved / "metadata.csv")
+    before, now = opened(folder, tmp_path / "a"), opened(moved, tmp_path / "b")
+    assert [case.name for case in now.cases] == [case.name for case in before.cases]
+    assert [case.images.tolist() for case in now.cases] == [case.images.tolist() for case in before.cases]
+
+
 def test_maps_are_those_of_the_mask_files(folder: Path, tmp_path: Path) -> None:
     images = opened(folder, tmp_path)
     disc, ring = (

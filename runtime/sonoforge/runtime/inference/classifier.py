@@ -184,7 +184,7 @@ class Classifier:
         marks = find_marks(decoded, area.box if area else None)
         kind = name_kind(grey_levels(view), overlay=marks.overlay)
         judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest).with_set(said.set)
-        alike = manifest.checks.kind == BREAST_ULTRASOUND and trust.Cause.NOT_ULTRASOUND not in judged.causes
+        alike = manifest.checks.kind == BREAST_ULTRASOUND and trust.Cause.OTHER_KIND not in judged.causes
         if not alike:
             marks = Marks(())  # on pictures of other kinds it was not measured what is found
         abstained = self.abstains and trust.should_abstain(judged, said.probabilities[said.label], manifest)

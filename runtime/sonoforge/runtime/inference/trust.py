@@ -35,7 +35,7 @@ collections."""
 class Cause(Enum):
     """Why an answer must not be used as it stands."""
 
-    NOT_ULTRASOUND = "not an ultrasound scan"
+    OTHER_KIND = "another kind of image"
     NOT_ONE_SCAN = "not one plain B-mode scan"
     POOR_SCAN = "poor scan"
     UNLIKE_TRAINING = "unlike the training scans"
@@ -131,7 +131,7 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     if coloured:
         scores.append(_BEYOND)
     if no_scan:
-        found.append((Cause.NOT_ULTRASOUND, f"{Cause.NOT_ULTRASOUND.value}: {far}{no_scan}"))
+        found.append((Cause.OTHER_KIND, f"{Cause.OTHER_KIND.value}: {far}{no_scan}"))
     if checks.kind == BREAST_ULTRASOUND and evidence.kind in _NOT_ONE and not no_scan:
         found.append((Cause.NOT_ONE_SCAN, f"{Cause.NOT_ONE_SCAN.value}: {_NOT_ONE[evidence.kind]}"))
         scores.append(_BEYOND)

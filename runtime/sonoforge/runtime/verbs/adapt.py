@@ -62,7 +62,7 @@ from sonoforge.runtime.verbs.settings import AdaptConfig
 
 LEAST_SCANS, LEAST_GROUPS = 10, 5
 _UNLABELLED = "unlabelled"
-_NOT_MEASURED = {Cause.NOT_ULTRASOUND.value, Cause.NOT_ONE_SCAN.value, Cause.POOR_SCAN.value}
+_NOT_MEASURED = {Cause.OTHER_KIND.value, Cause.NOT_ONE_SCAN.value, Cause.POOR_SCAN.value}
 """Of a scan that does not show how far out the clinic's scans lie."""
 
 log = logging.getLogger(__name__)

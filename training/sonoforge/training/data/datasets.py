@@ -140,7 +140,7 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
     else:
         classes = tuple(sorted((f.name for f in subfolders(root)), key=natural_order))
     _check_classes(root, classes, fewest_classes)
-    groups, devices, splits = read_groups(root), _read_column(root, "device"), _read_column(root, "split")
+    groups, devices, splits = read_groups(root), read_column(root, "device"), read_column(root, "split")
     items: list[Item] = []
     for label, class_name in enumerate(classes):
         found = (file.relative_to(root) for file in (root / class_name).rglob("*"))
@@ -267,7 +267,7 @@ def read_groups(root: Path) -> dict[str, str | None]:
     return groups
 
 
-def _read_column(root: Path, column: str) -> dict[str, str]:
+def read_column(root: Path, column: str) -> dict[str, str]:
     """Read a fact of each path from ``groups.csv`` or else ``metadata.csv``, if one of them has the column."""
     for path in (root / "groups.csv", root / "metadata.csv"):
         if path.exists():

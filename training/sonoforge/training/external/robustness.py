@@ -139,7 +139,7 @@ def _image(levels: Levels) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
 
 
-FOREIGN = (Cause.NOT_ULTRASOUND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING)
+FOREIGN = (Cause.OTHER_KIND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING)
 """Causes that speak of the scan, not of an answer between two classes."""
 
 

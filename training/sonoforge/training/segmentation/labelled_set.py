@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.datasets import path_in, read_table
+from sonoforge.training.data.datasets import read_column
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.split_plan import OFFICIAL, SplitPlan
@@ -18,7 +18,7 @@ from sonoforge.training.data.splits import has_published_split, make_plan
 from sonoforge.training.segmentation.pairs import to_label_maps
 
 VOLUME, SPACING = "volume", ("mm_y", "mm_x")
-"""Columns of ``groups.csv``, see `collections.volumes.COLUMNS`."""
+"""Columns of ``groups.csv`` or ``metadata.csv``, see `collections.volumes.COLUMNS`."""
 
 
 class Case(NamedTuple):
@@ -64,17 +64,14 @@ def open_labelled_set(source: ImageSource) -> LabelledSet:
 
 
 def _read_facts(cache: ImageCache) -> list[dict[str, str]]:
-    """Read what ``groups.csv`` says of each image beside its group; nothing where there is none."""
+    """Read the volume and the spacing of each image; nothing where they are not known."""
     dataset = cache.dataset
-    roots = dataset.collections or {"": dataset.root}
-    known: dict[str, dict[str, str]] = {}
-    for name, root in roots.items():
-        table = root / "groups.csv"
-        if table.exists():
-            for row in read_table(table)[0]:
-                path = path_in(row["file"])
-                known[f"{name}/{path}" if name else path] = {key: (value or "").strip() for key, value in row.items()}
-    return [known.get(item.path, {}) for item in dataset.items]
+    known: dict[str, dict[str, str]] = {item.path: {} for item in dataset.items}
+    for name, root in (dataset.collections or {"": dataset.root}).items():
+        for column in (VOLUME, *SPACING):
+            for path, value in read_column(root, column).items():
+                known.setdefault(f"{name}/{path}" if name else path, {})[column] = value
+    return [known[item.path] for item in dataset.items]
 
 
 def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:
