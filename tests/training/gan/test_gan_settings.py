@@ -132,6 +132,7 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "stylegan2", "activation": "elu"}, r"'elu' with the stylegan2 networks, .* any \(dcgan-thesis, "),
         ({"recipe": "began", "activation": "elu"}, "found 'elu' with the began networks"),
         ({"recipe": "progan", "activation": "relu"}, "found 'relu' with the progan networks"),
+        ({"recipe": "ga-gan", "norm": "batch"}, r"'batch' with the ga-gan networks, .* any \(dcgan-thesis, dcgan\)"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:

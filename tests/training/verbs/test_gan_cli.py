@@ -200,7 +200,7 @@ def test_the_table_of_recipes_gives_the_published_numbers() -> None:
     assert "Gulrajani" in explained.said
 
 
-def test_ga_gan_is_explained_with_its_codes_and_what_is_uncertain_of_them() -> None:
+def test_ga_gan_is_explained_with_its_codes_and_where_they_are_from() -> None:
     explained = succeed("gan", "recipes", "ga-gan")
     said = " ".join(explained.said.split())
     assert "100 000 iterations, batch 128" in said and "epochs, batch 128" not in said

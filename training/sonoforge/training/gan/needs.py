@@ -25,7 +25,16 @@ class Need(NamedTuple):
     remedy: str
 
 
-_FREE = ", ".join(name for name, own in ARCHITECTURES.items() if own.free_hidden)
+def _free(option: str) -> Need:
+    """Of an option of the hidden layers: that the networks take it."""
+    taking = ", ".join(name for name, own in ARCHITECTURES.items() if option in own.free_hidden)
+    return Need(
+        lambda recipe, _: option in ARCHITECTURES[recipe.architecture].free_hidden,
+        "the {recipe.architecture} networks",
+        "networks that do not fix their own",
+        f"leave it out, or choose a recipe with networks that take any ({taking})",
+    )
+
 
 NEEDS: dict[str, Need] = {
     "reconstruction errors": Need(
@@ -71,12 +80,8 @@ NEEDS: dict[str, Need] = {
         "one to see images through",
         "give features: a .safetensors file, squeezenet1_1, mobilenet_v2 or vgg16",
     ),
-    "free hidden layers": Need(
-        lambda recipe, _: ARCHITECTURES[recipe.architecture].free_hidden,
-        "the {recipe.architecture} networks",
-        "networks that do not fix their own",
-        f"leave it out, or choose a recipe with networks that take any ({_FREE})",
-    ),
+    "free activation": _free("activation"),
+    "free norm": _free("norm"),
     "cells": Need(
         lambda recipe, _: ARCHITECTURES[recipe.architecture].cells,
         "the {recipe.architecture} networks",
@@ -99,8 +104,8 @@ NEEDS: dict[str, Need] = {
 # Of options, where they are given.
 OPTION_NEEDS = {
     "kept_maps": "label maps",
-    "activation": "free hidden layers",
-    "norm": "free hidden layers",
+    "activation": "free activation",
+    "norm": "free norm",
     "generator_cell": "cells",
     "discriminator_cell": "cells",
     "beta1": "adam",

@@ -29,7 +29,7 @@ class Architecture(NamedTuple):
     width_options: Callable[[int], dict[str, int]] = lambda width: {"width": width}
     # Images in one forward pass, to the options of the generator that depend on it.
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
-    free_hidden: bool = False  # whether either network takes another `activation` or `norm` than its paper's
+    free_hidden: tuple[str, ...] = ()  # of `activation` and `norm`: of which both networks take another than published
     reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
     cells: bool = False  # whether either network has a `cell`, which is a code
     projected: bool = False  # whether the discriminator sees images through a frozen feature network
@@ -76,13 +76,15 @@ _RESIDUAL = _from(Discriminator, ResidualSettings)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "dcgan-thesis": Architecture(
-        dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_hidden=True
+        dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_hidden=("activation", "norm")
     ),
-    "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, dcgan.initialise, free_hidden=True),
+    "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, dcgan.initialise, free_hidden=("activation", "norm")),
     "began": Architecture(
         began.Generator, began.Discriminator, began.initialise, reconstruction=True, needs=("reconstruction loss",)
     ),
-    "ga-gan": Architecture(ga_gan.Generator, ga_gan.Discriminator, draw_weights, cells=True),
+    "ga-gan": Architecture(
+        ga_gan.Generator, ga_gan.Discriminator, draw_weights, cells=True, free_hidden=("activation",)
+    ),
     "biggan": Architecture(biggan.Generator, biggan.Discriminator, draw_weights),
     "spade": Architecture(_from(spade.Generator, spade.GeneratorSettings), spade.Discriminator, spade.initialise),
     "projected": Architecture(

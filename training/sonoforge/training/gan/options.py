@@ -58,7 +58,7 @@ class GanSettings:
     latent_size: int | None = option(None, help="dimension of the latent vector", limits=(1, 65536))
     activation: str | None = option(
         None,
-        help="activation of the hidden layers of both networks; DCGAN-like recipes only",
+        help="activation of the hidden layers of both networks; DCGAN-like recipes and ga-gan only",
         choices=ACTIVATION_NAMES,
     )
     norm: str | None = option(

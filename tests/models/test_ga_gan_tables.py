@@ -1,0 +1,215 @@
+"""GA-GAN as Berezsky and Liashchynskyi 2024 print it: tables 1 to 4, row by row, against the networks themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_pairs import count_weights, on_meta
+from papers import printed
+from sonoforge.models.ga_gan.codes import PUBLISHED
+from sonoforge.models.ga_gan.networks import Discriminator, Generator
+from sonoforge.models.layers import SelfAttention
+
+TABLES = printed("ga-gan")
+STRUCTURE = {"generator": "1", "discriminator": "3"}
+CELL = {"generator": "2, cell", "discriminator": "4, cell"}
+LATENT, CLASSES = 128, 4
+SKIP, ZERO, SEPARABLE, AVERAGE, CONVOLUTIONS = 6, 5, 4, 8, {1: 1, 3: 2, 5: 3}  # digits; of convolutions by kernel
+
+
+class Row(NamedTuple):
+    label: str  # such as L11, which table 1 has twice
+    what: str
+    kernels: list[int]
+    channels: int  # of the input, where they are printed
+    shape: tuple[int, ...]  # height, width, channels
+
+
+def rows(table: str) -> Iterator[Row]:
+    for name, columns in TABLES[table].items():
+        label, what = name.split(": ", 1)
+        params = columns.get("params", "")
+        channels = re.search(r"Input channels = (\d+)", params)
+        shape = tuple(int(side) for side in re.findall(r"\d+", columns.get("output shape", "")))
+        kernels = [int(kernel) for kernel in re.findall(r"Kernel = (\d)", params)]
+        yield Row(label, what, kernels, int(channels[1]) if channels else 0, shape)
+
+
+def edges(network: str) -> dict[tuple[int, int], int]:
+    """The digit of each edge that the table of the cell prints; L0 is the first node."""
+    found: dict[tuple[int, int], int] = {}
+    for row in list(rows(CELL[network]))[1:]:
+        node, given = int(row.label[1]), []
+        for summand in row.what.split(" + "):
+            source = re.search(r"L(\d)", summand)
+            if re.fullmatch(r"L\d", summand):
+                digit = SKIP
+            elif "AvgPool" in summand:
+                digit = AVERAGE
+            else:
+                digit = SEPARABLE if len(row.kernels) == 2 else CONVOLUTIONS[row.kernels[0]]
+            given.append((int(source[1]) if source else None, digit))
+        for source_node, digit in given:
+            taken = {other for other, _ in given}
+            # An input that is not printed: the first node whose edge to this one has no other operation.
+            own = min(set(range(node)) - taken) if source_node is None else source_node
+            assert (own, node) not in found
+            found[own, node] = digit
+    return found
+
+
+def cell_weights(network: str, width: int) -> int:
+    """Weights and biases of the printed layers, and scale and shift of each batch normalisation."""
+    convolutions = {digit: kernel**2 * width**2 + width for kernel, digit in CONVOLUTIONS.items()}
+    weights = {**convolutions, SEPARABLE: 9 * width + width + width**2 + width}
+    return sum(weights[digit] + 2 * width for digit in edges(network).values() if digit in weights)
+
+
+def expected_weights(network: str, row: Row, before: tuple[int, ...]) -> int:
+    """Of a row's layer, whose input has the shape of the row before."""
+    inputs, outputs = before[-1], row.shape[-1]
+    if "CELL" in row.what:
+        return cell_weights(network, outputs)
+    if row.what == "Self Attention":  # not printed: Zhang et al. 2019, queries and keys of an eighth, values of a half
+        return 2 * (outputs * outputs // 8) + 2 * (outputs * outputs // 2) + 1
+    if row.what == "Upsample":  # table 2: what the gate halves has twice as many channels; scale and shift of a class
+        return 9 * inputs * 2 * outputs + 2 * outputs + 2 * CLASSES * 2 * outputs
+    if row.what == "Downsample":  # table 4: C x 2 after the first convolution, of four pixels each before the second
+        assert TABLES["4, downsample"]["L2: Convolution"]["output shape"].endswith("(Cx2)")
+        assert outputs == 2 * inputs
+        return 9 * inputs * outputs + outputs + 4 * outputs * outputs + outputs
+    if row.what.startswith("Linear"):
+        return inputs + 1
+    if row.what.startswith("Sum(Multiply"):
+        return CLASSES * 1024
+    return row.kernels[0] ** 2 * inputs * outputs + outputs
+
+
+def layers(network: str, own: nn.Module) -> Iterator[tuple[Row, nn.Module]]:
+    """Each row that is a layer or a sum, with the module that is, or ends with, it."""
+    parts: dict[str, Iterator[nn.Module]] = {"CELL": iter(own.cells)}
+    if network == "generator":
+        parts |= {"Transposed Conv": iter([own.first]), "Upsample": iter(own.ups), "Convolution": iter(own.last)}
+    else:
+        parts |= {"Conv +": iter([own.first]), "Downsample": iter(own.downs)}
+        parts |= {"Linear": iter([own.head.score]), "Sum(Multiply": iter([own.head.class_rows])}
+    cell = own
+    for row in rows(STRUCTURE[network]):
+        kind = next((name for name in parts if row.what.startswith(name)), None)
+        if kind == "CELL":
+            cell = next(parts[kind])
+            assert cell.nodes == int(TABLES[STRUCTURE[network]][f"{row.label}: {row.what}"]["params"][-1])
+            yield row, cell.edges
+        elif row.what == "Self Attention":
+            yield row, cell.attention
+        elif kind:
+            yield row, next(parts[kind])
+        elif re.fullmatch(r"L\d+( \+ L\d+)+", row.what) and len(row.shape) == 3:
+            yield row, cell
+    assert all(next(part, None) is None for part in parts.values()), "the network has no layer that is not printed"
+
+
+def build(network: str, width: int) -> nn.Module:
+    if network == "generator":
+        return Generator(64, 3, LATENT, CLASSES, width)
+    return Discriminator(64, 3, CLASSES, "projection", width)
+
+
+def run(network: str, own: nn.Module, device: str) -> None:
+    """One pass of two samples with their classes."""
+    labels = torch.zeros(2, dtype=torch.int64, device=device)
+    shape = (2, LATENT) if network == "generator" else (2, 3, 64, 64)
+    with torch.no_grad():
+        own(torch.randn(shape, device=device), labels)
+
+
+@pytest.mark.parametrize("network", STRUCTURE)
+def test_the_found_code_is_the_cell_of_its_table(network: str) -> None:
+    found = edges(network)
+    nodes = 1 + max(node for _, node in found)
+    groups = ["".join(str(found.get((node, later), ZERO)) for later in range(node + 1, nodes)) for node in range(nodes)]
+    code = PUBLISHED[network]["found"]
+    assert (code.nodes, code.edges) == (nodes, tuple(tuple(map(int, group)) for group in groups[:-1]))
+    attended = [row.what for row in rows(STRUCTURE[network]) if "CELL" in row.what or row.what == "Self Attention"]
+    cells = [
+        sum("CELL" in other for other in attended[:place]) for place, what in enumerate(attended) if "CELL" not in what
+    ]
+    assert code.attention == tuple(cells)
+
+
+@pytest.mark.parametrize(("network", "millions"), [("generator", 102), ("discriminator", 15)])
+def test_layers_have_the_printed_shapes_and_channels_and_the_weights_that_follow(network: str, millions: int) -> None:
+    own = on_meta(lambda: build(network, 64))
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+
+    def note(module: nn.Module, inputs: object, output: Tensor) -> None:
+        if isinstance(output, Tensor):
+            shapes[module] = (*output.shape[2:], output.shape[1])
+
+    for module in own.modules():
+        module.register_forward_hook(note)
+    run(network, own, "meta")
+    first = next(rows(STRUCTURE[network])).shape
+    before, total = first, 0
+    for row, layer in layers(network, own):
+        if row.shape != (1, 1) and layer in shapes:
+            assert shapes[layer] == row.shape, row
+        if row.what == "Self Attention":
+            assert isinstance(layer, SelfAttention)
+            # Table 3 prints 64 for L8, whose map it prints with 128.
+            assert row.channels == (64 if (network, row.label) == ("discriminator", "L8") else row.shape[-1])
+        if " + L" not in row.what:
+            expected = expected_weights(network, row, before)
+            assert count_weights(layer) == expected, row
+            total += expected
+        before = row.shape if row.shape != (1, 1) else before
+    assert count_weights(own) == total and round(total / 1e6) == millions
+
+
+def cell_value(network: str, layers: nn.Module, maps: Tensor) -> Tensor:
+    """The last sum of the cell's table, by the cell's own layers."""
+    nodes = [maps]
+    while (node := len(nodes)) <= max(later for _, later in edges(network)):
+        into = [source for source, later in edges(network) if later == node]
+        names = {name[:3]: layer for name, layer in dict(layers).items()}
+        nodes.append(sum(names[f"{source + 1}-{node + 1}"](nodes[source]) for source in into))
+    return nodes[-1]
+
+
+@pytest.mark.parametrize("network", STRUCTURE)
+def test_blocks_cells_and_attention_are_summed_as_printed(network: str) -> None:
+    """L11 = L8 + L10 + L9: what came in, what attention adds to the cell's output, and that."""
+    torch.manual_seed(0)
+    own = build(network, 2).eval()
+    for module in own.modules():
+        if isinstance(module, SelfAttention):
+            nn.init.constant_(module.strength, 0.7)
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen[module] = (inputs[0], output)
+
+    for cell in own.cells:
+        cell.register_forward_hook(note)
+        cell.attention.register_forward_hook(note)
+    run(network, own, "cpu")
+    values: dict[str, Tensor] = {}
+    sums, block = 0, ""
+    for row, layer in layers(network, own):
+        if "CELL" in row.what:
+            cell = next(one for one in own.cells if one.edges is layer)
+            values[block], values[row.label] = seen[cell][0], cell_value(network, layer, seen[cell][0])
+        elif row.what == "Self Attention":
+            values[row.label] = seen[layer][1] - seen[layer][0]
+            assert float(values[row.label].abs().max()) > 1e-3
+        elif " + " in row.what and "Conv" not in row.what:
+            torch.testing.assert_close(seen[layer][1], sum(values[label] for label in row.what.split(" + ")))
+            sums += 1
+        block = row.label
+    assert sums == 4
