@@ -26,7 +26,10 @@ from sonoforge.training.gan.batches.training_set import (
     TrainingSet,
     check_enough_images,
     expand,
+    expand_classes,
 )
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training import Pretrained, prepare
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)
 SIZE = 32
@@ -228,6 +231,33 @@ def test_expansion_depends_on_seed_image_and_copy_alone() -> None:
     few = dataclasses.replace(images, pixels=images.pixels[:2], labels=None)
     assert np.array_equal(expand(few, 2, AffineRanges(), seed=1).pixels[2:], seven.pixels[6:8])
     assert not np.array_equal(expand(images, 2, AffineRanges(), seed=2).pixels[6:], seven.pixels[6:12])
+
+
+def test_each_class_is_expanded_to_the_same_number_and_copies_stay_with_their_scan() -> None:
+    """Of 4 and 2 images, 7 of each class: copies as even as they can be, drawn as in any expansion."""
+    images = dataclasses.replace(draw_masked_discs(), labels=np.array([0, 0, 0, 1, 1, 0]), groups=np.arange(6) // 2)
+    seven = expand_classes(images, 7, AffineRanges(), seed=1)
+    assert seven.labels is not None and seven.groups is not None
+    assert np.array_equal(seven.pixels[:6], images.pixels)
+    assert list(np.bincount(seven.labels)) == [7, 7]
+    assert list(seven.labels[6:]) == [0, 0, 0, 1, 1, 1, 1, 1], "first copies of five, since one class lacks but three"
+    assert list(seven.groups[6:]) == [0, 0, 1, 1, 2, 1, 2, 1]
+    first = expand(images, 2, AffineRanges(), seed=1).pixels[6:]
+    assert np.array_equal(seven.pixels[6:11], first[:5])
+    assert len({image.tobytes() for image in seven.pixels}) == 14
+    same = expand_classes(images, 3, AffineRanges(), seed=1)
+    assert same.labels is not None and list(np.bincount(same.labels)) == [4, 3], "a larger class stays as it is"
+
+
+def test_what_is_expanded_before_is_divided_by_scan_and_measured_against() -> None:
+    images = dataclasses.replace(draw_masked_discs(), groups=np.arange(6))
+    settings = GanSettings(recipe="dcgan", conditioning="projection", image_size=32, batch=4, expand_to=30, masks=True)
+    training = prepare(dataclasses.replace(settings, held_out=0.33), images, "cpu", Pretrained())
+    assert training.held_out is not None
+    held, kept = training.held_out.pixels, training.images.pixels
+    assert (len(held), len(kept)) == (20, 40)
+    assert sum(np.array_equal(image, original) for image in held for original in images.pixels) == 2, "two whole scans"
+    assert len(prepare(settings, images, "cpu", Pretrained()).originals) == 60, "all of which it is measured against"
 
 
 def test_a_mask_moves_with_its_image() -> None:

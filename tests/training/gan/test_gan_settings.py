@@ -53,6 +53,11 @@ def test_the_cells_of_either_network_are_chosen_by_code_or_name() -> None:
             compose(GanSettings(recipe="lsgan", **{option: "found"}))
 
 
+def test_cells_take_another_activation() -> None:
+    own = compose(GanSettings(recipe="ga-gan", activation="leaky-relu"))
+    assert own.generator["activation"] == own.discriminator["activation"] == "leaky-relu"
+
+
 def test_a_bad_code_is_refused_in_one_line_before_a_run_folder_is_made(tmp_path: Path) -> None:
     with pytest.raises(
         SonoforgeError, match=r"discriminator_cell: found '\{3, 19-6\}' with '1' at character 5"

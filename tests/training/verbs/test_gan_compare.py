@@ -21,6 +21,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
 from sonoforge.training.pages.gan_comparison.tables import markdown_tables
 from sonoforge.training.statistics.published_gans import (
@@ -31,6 +32,7 @@ from sonoforge.training.statistics.published_gans import (
     find_paper,
 )
 from sonoforge.training.statistics.wording import figure
+from sonoforge.training.verbs.gan_compare import _of_classes
 
 SMALL = ["--image-size", "32", "--batch", "4", "--width", "8", "--steps", "10", "--tick-steps", "2", "--device", "cpu"]
 SMALL += ["--metric-features", "pixels", "--repeats", "5", "--class-name", "malignant"]
@@ -205,7 +207,7 @@ def test_a_comparison_refuses_bad_settings_in_one_line(
 
 @pytest.mark.slow
 def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures: Path, tmp_path: Path) -> None:
-    """The comparison of Berezsky and Liashchynskyi 2024, with its published rows beside ours."""
+    """The comparison of Berezsky and Liashchynskyi 2024: GA-GAN alone is told the class (section 6)."""
     command = ["gan", "compare", "--data", pictures, *SMALL, "--class-name", "", "--recipes", "began,ga-gan"]
     command += ["--steps", "3", "--tick-steps", "3", "--milestones", "1", "--expand", "2", "--count", "9"]
     command += ["--width", "2", "--generator-cell", "{3, 22-6, []}"]
@@ -214,12 +216,9 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     checkpoints = {
         name: gan_checkpoint.list_checkpoints(run / name / "checkpoints")[-1] for name in ("began", "ga-gan")
     }
-    for path in checkpoints.values():
-        assert gan_checkpoint.describe(path).classes == ["benign", "malignant"]
-    assert [gan_checkpoint.describe(path).composition["conditioning"] for path in checkpoints.values()] == [
-        "concatenation",
-        "projection",
-    ]
+    about = [gan_checkpoint.describe(path) for path in checkpoints.values()]
+    assert [(own.classes, own.class_name) for own in about] == [([], "all"), (["benign", "malignant"], "")]
+    assert [own.composition["conditioning"] for own in about] == ["none", "projection"]
     cells = [gan_checkpoint.describe(path).composition["generator"].get("cell") for path in checkpoints.values()]
     assert cells == [None, "{3, 22-6, []}"], "began has none"
     rows = _ours(run)
@@ -228,7 +227,7 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     text = (run / "tables.md").read_text()
     assert text == markdown_tables(done["rows"], PAPERS["ga-gan"])
     assert "48 images at 32 x 32, 2 for each by affine distortion, batches of 4;" in text
-    assert "draws all 2 classes" in text and "by concatenation (began), projection (ga-gan)" in text
+    assert "draws all 2 classes; conditioning: none (began), projection (ga-gan)" in text
     assert "is shown 0.0120 thousand real images, the same budget for all" in text, "3 steps of 4"
     longer = [dict(row, kimg=row["kimg"] * (1 + number)) for number, row in enumerate(done["rows"])]
     alone = markdown_tables(longer, None)
@@ -240,6 +239,13 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
     assert "IS (Inception Score) is measured in the feature space inception alone" in text
     assert "StyleGAN" not in text
+
+
+def test_a_conditioning_that_is_given_is_of_every_recipe_that_can_take_it() -> None:
+    given = GanSettings(conditioning="projection")
+    found = {name: _of_classes(dataclasses.replace(given, recipe=name)).conditioning for name in ("dcgan", "began")}
+    assert found == {"dcgan": "projection", "began": "concatenation"}
+    assert _of_classes(GanSettings(recipe="dcgan", class_name="benign")).class_name == "benign"
 
 
 @pytest.fixture(scope="module")

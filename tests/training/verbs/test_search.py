@@ -154,6 +154,23 @@ def test_fresh_weights_are_nobody_s(pictures: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_as_published_classes_are_expanded_and_nothing_is_held_out(pictures: Path, tmp_path: Path) -> None:
+    """In another feature space than Inception, with another activation and fewer and smaller trainings."""
+    options = ["--preset", "paper", "--stages", "generator", "--population", "2", "--children", "0", "--sample", "1"]
+    options += ["--activation", "leaky-relu", "--expand-to", "90", "--jobs", "1", *SMALL]
+    done = succeed("search", "--data", pictures, *options, "--out", tmp_path).json
+    run = Path(done["run"])
+    results = json.loads((run / rows(run, "generator")[0]["run"] / "results.json").read_text())
+    assert (results["settings"]["activation"], results["settings"]["expand_to"]) == ("leaky-relu", 90)
+    stats = (run / rows(run, "generator")[0]["run"] / "stats.jsonl").read_text().splitlines()
+    last = json.loads(stats[-1])
+    assert (last["metric_reference"], last["metric_real"]) == ("training", 90)
+    assert done["studies"]["generator"]["best"]["fid"] == min(float(row["fid"]) for row in rows(run, "generator"))
+    assert done["studies"]["generator"]["apart"] == {}
+
+
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(pictures: Path, tmp_path: Path) -> None:
     """Of which one is killed, too."""
     one = Path(succeed("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "one").json["run"])
@@ -230,4 +247,10 @@ def test_what_cannot_be_searched_is_refused_in_one_line(
     options: list[str], message: str, pictures: Path, tmp_path: Path
 ) -> None:
     assert message in refused("search", "--data", pictures, *SMALL, *options, "--out", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_as_published_inception_s_weights_are_asked_for(pictures: Path, tmp_path: Path) -> None:
+    line = refused("search", "--data", pictures, "--preset", "paper", "--out", tmp_path / "runs")
+    assert "--metric-weights: found none, expected the file of Inception's weights" in line
     assert not (tmp_path / "runs").exists()

@@ -53,7 +53,7 @@ class ComparisonConfig(ParallelOptions):
         title="the generators",
         prefix="gan_",
         of="gan train",
-        without=("class_name", "seed", "metrics"),
+        without=("class_name", "seed", "metrics", "expand_to"),
     )
     gan_checkpoint: str = option(
         "last",

@@ -27,7 +27,7 @@ from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.training import Training
+from sonoforge.training.gan.training import Training, expanded
 from sonoforge.training.run_folder import read_config
 
 
@@ -123,6 +123,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
     paths = tuple(data) if isinstance(data, list) else (str(data),)
     images = read_training_set(paths, settings, groups=True, cache_folder=cache_folder)
+    images = expanded(images, settings, settings.seed)
     share = settings.held_out or 0.0
     kept, held_out = set_aside(images, share, settings.seed) if share else (images, None)
     if settings.expand == 1 and kept.fingerprint != about.fingerprint:

@@ -24,6 +24,7 @@ ACTIVATION_NAMES = ("relu", "leaky-relu", "elu", "tanh")
 NORM_NAMES = ("batch", "batch-renorm", "none")
 
 METRICS = ("kid", "fid")
+ALL = "all"  # the class name of a generator that learns all classes and is told none
 PUBLISHED = "paper"  # the preset of a recipe's row itself
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # to Fabric's names
 
@@ -43,7 +44,10 @@ class GanSettings:
         PUBLISHED, help="paper, or a preset of the recipe such as small-data; see sonoforge gan recipes NAME"
     )
     class_name: str = option(
-        "", help="class to generate, such as malignant; leave it out with --conditioning", aliases=("class",)
+        "",
+        help="class to generate, such as malignant, or all of them as if they were one; leave it out with "
+        "--conditioning",
+        aliases=("class",),
     )
     epochs: float | None = option(None, help="number of epochs", limits=(0.001, None))
     steps: int | None = option(None, help="number of generator updates, in place of epochs", limits=(1, None))
@@ -100,7 +104,15 @@ class GanSettings:
     mirror: bool | None = option(None, help="add the left-right mirror image of every image")
     affine: bool = option(False, help="rotate, scale, shift and shear every real image slightly at random")
     expand: int = option(
-        1, help="images made of each image beforehand by affine distortion (7: Berezsky 2024)", limits=(1, None)
+        1,
+        help="images made of each training image beforehand by affine distortion; metrics see none of them",
+        limits=(1, None),
+    )
+    expand_to: int | None = option(
+        None,
+        help="images to expand each class to by affine distortion, before any are held out; the metrics are computed "
+        "against such images, too (700: Berezsky 2024)",
+        limits=(2, None),
     )
     balanced: bool = option(False, help="sample all classes equally often")
     width: int | None = option(None, help="base number of channels, for smaller or larger networks", limits=(1, None))

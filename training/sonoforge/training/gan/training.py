@@ -18,7 +18,13 @@ from sonoforge.training.data.datasets import UNNAMED
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
-from sonoforge.training.gan.batches.training_set import TrainingSet, check_enough_images, expand, hold_out
+from sonoforge.training.gan.batches.training_set import (
+    TrainingSet,
+    check_enough_images,
+    expand,
+    expand_classes,
+    hold_out,
+)
 from sonoforge.training.gan.networks import Samples, Seen, generator_options, outline_networks
 from sonoforge.training.gan.options import PRECISIONS, GanSettings
 from sonoforge.training.gan.recipes import Recipe
@@ -89,7 +95,7 @@ class Training:
     plan: Plan  # for how long, and in which batches
     options: Mapping[str, Any]  # of the generator, see `networks.generator_options`
     pretrained: Pretrained
-    originals: TrainingSet  # the images trained on, before any expansion
+    originals: TrainingSet  # the images trained on, before any expansion but that of whole classes
     held_out: TrainingSet | None  # the images that the metrics are measured against; None: those trained on
     # Steps after which it pauses as if interrupted, to be resumed, and whose checkpoints are never removed.
     milestones: tuple[int, ...] = ()
@@ -168,7 +174,9 @@ def prepare(
     settings = dataclasses.replace(settings, metrics=settings.measured)
     recipe = compose(settings)
     pretrained = open_pretrained(settings, device) if pretrained is None else pretrained
-    originals, held_out = _hold_out(images, settings, settings.seed if held_out_seed is None else held_out_seed)
+    seed = settings.seed if held_out_seed is None else held_out_seed
+    images = expanded(images, settings, seed)
+    originals, held_out = _hold_out(images, settings, seed)
     if settings.held_out is None:
         settings = dataclasses.replace(settings, held_out=0.0 if held_out is None else HELD_OUT_SHARE)
     count = len(originals) * settings.expand
@@ -181,6 +189,11 @@ def prepare(
     freeze(networks[0], settings.freeze_generator)
     check_transfer(pretrained.start_from, settings.freeze_discriminator, recipe.architecture, networks)
     return training
+
+
+def expanded(images: TrainingSet, settings: GanSettings, seed: int) -> TrainingSet:
+    """Return the images before any are held out, each class expanded where the settings ask for it."""
+    return expand_classes(images, settings.expand_to, AffineRanges(), seed) if settings.expand_to else images
 
 
 def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[TrainingSet, TrainingSet | None]:

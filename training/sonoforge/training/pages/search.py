@@ -110,9 +110,11 @@ def _facts(searched: Sequence[Searched], about: About) -> Iterator[blocks.Fact]:
 
 
 def _warnings(about: About) -> Iterator[str]:
-    held_out = counted(about.held_out, "held-out image")
+    held_out = counted(about.held_out, "held-out image") if about.held_out else counted(about.trained, "training image")
     yield TEXTS["lowest_is_optimistic"].format(metric=about.metric.upper(), held_out=held_out)
     yield TEXTS["apart" if about.apart else "none_apart"].format(apart=counted(about.apart, "image"))
+    if not about.held_out:
+        yield TEXTS["none_held_out"]
     if about.remark:
         yield about.remark
     yield TEXTS["use"]

@@ -30,7 +30,7 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.networks import ARCHITECTURES
-from sonoforge.training.gan.options import PUBLISHED, GanSettings
+from sonoforge.training.gan.options import ALL, PUBLISHED, GanSettings
 from sonoforge.training.gan.pace import LENGTH, steps_in
 from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import find_recipe
@@ -218,16 +218,16 @@ def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 def _prepare(config: GanCompareConfig, cache_folder: Path | None) -> list[_Training]:
     """Make every training ready, each set of images read once."""
-    read: dict[int, TrainingSet] = {}  # of one class or of all, by size
+    read: dict[tuple[int, str], TrainingSet] = {}  # of one class or of all, by size and class
     pretrained = open_pretrained(config.gan, config.device)
     trainings = []
     for name, point in itertools.product(config.recipes, _grid(config.grid)):
         settings = _of_classes(_of_recipe(name, dataclasses.replace(config.gan, **point), config.recipes))
-        size = settings.image_size or compose(settings).image_size
-        if size not in read:
-            groups = bool(settings.held_out)
-            read[size] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
-        setup = prepare(settings, read[size], config.device, pretrained)
+        key = (settings.image_size or compose(settings).image_size, settings.class_name)
+        if key not in read:
+            groups = bool(settings.held_out or settings.expand_to)
+            read[key] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
+        setup = prepare(settings, read[key], config.device, pretrained)
         label = [name, *(f"{key.replace('_', '-')}={format_value(value)}" for key, value in point.items())]
         trainings.append(_Training(" ".join(label), setup, real_set(setup)))
     return trainings
@@ -262,11 +262,15 @@ def _has_cells(recipe: str) -> bool:
 
 
 def _of_classes(settings: GanSettings) -> GanSettings:
-    """Without a class, let one generator draw all of them: conditioned by projection, unless its recipe says how."""
-    if settings.class_name or settings.conditioning is not None or compose(settings).conditioning != "none":
+    """Without a class, let one generator draw all of them, told which if its recipe is, or the user says how."""
+    if (
+        settings.conditioning not in (None, "none")
+        and ARCHITECTURES[find_recipe(settings.recipe).architecture].reconstruction
+    ):
+        settings = dataclasses.replace(settings, conditioning="concatenation")  # the one that it can take
+    if settings.class_name or compose(settings).conditioning != "none":
         return settings
-    reconstructs = ARCHITECTURES[compose(settings).architecture].reconstruction
-    return dataclasses.replace(settings, conditioning="concatenation" if reconstructs else "projection")
+    return dataclasses.replace(settings, class_name=ALL)
 
 
 def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], bool]) -> Path | None:

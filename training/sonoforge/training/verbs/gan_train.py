@@ -35,6 +35,7 @@ def main(config: GanTrainConfig) -> Outcome:
     """Train, or continue, or report that it is done."""
     settings = config.gan
     groups = bool(settings.measured) if settings.held_out is None else settings.held_out > 0
+    groups = groups or settings.expand_to is not None
     images = read_training_set(config.data, settings, groups=groups, cache_folder=config.storage.open())
     training = prepare(settings, images, config.device)  # refuses bad settings before a folder is made
     fabric = open_fabric(config.device, PRECISIONS[settings.precision])

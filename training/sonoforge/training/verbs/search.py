@@ -1,7 +1,8 @@
 """``sonoforge search``: evolution designs the cells of a generator, then those of its discriminator.
 
 The search of Berezsky and Liashchynskyi 2024 (GA-GAN), on any folder of images.  The metric is measured on held-out
-images; the best of many trials is optimistic on these, so it is measured on images that no trial has read, too.
+images; the best of many trials is optimistic on these, so it is measured on images that no trial has read, too.  As
+published, with ``--preset paper``, nothing is held out; the metric is FID in Inception against the images trained on.
 """
 
 import dataclasses
@@ -34,7 +35,9 @@ def main(config: SearchConfig) -> Outcome:
     """Search one network after the other, and write table and page anew after each trial."""
     check_cluster(config.cluster, config.device)
     config = _fill_preset(config)
-    source, opened = searching.open_images(config, dataclasses.replace(config.gan, recipe=RECIPE))
+    paper = config.preset == "paper"
+    settings_of_all = dataclasses.replace(config.gan, recipe=RECIPE)
+    source, opened = searching.open_images(config, settings_of_all, against_training=paper)
     about = _about(config, opened)  # refuses what cannot be trained, before there is a folder
     size = int(opened.images.pixels.shape[1])
     with searching.open_folder("search", config, opened) as folder:
@@ -75,8 +78,13 @@ def _fill_preset(config: SearchConfig) -> SearchConfig:
     if config.gan.kimg is not None or config.gan.epochs is not None:
         usual = {name: value for name, value in usual.items() if name not in ("kimg", "epochs")}
     filled = {name: value for name, value in preset.items() if getattr(config, name) is None}
-    trained = {name: value for name, value in usual.items() if getattr(config.gan, name) is None}
+    trained = {name: value for name, value in usual.items() if getattr(config.gan, name) in (None, "")}
     config = dataclasses.replace(config, **filled, gan=dataclasses.replace(config.gan, **trained))
+    if config.preset == "paper" and config.gan.metric_features == "inception" and not config.gan.metric_weights:
+        raise SonoforgeError(
+            "--metric-weights: found none, expected the file of Inception's weights, by which --preset paper measures "
+            "FID; give it, or another space by --metric-features"
+        )
     for stage in config.stages:
         if getattr(config.gan, f"{stage}_cell") is not None:
             raise SonoforgeError(f"--{stage}-cell: found it with the {stage} searched; leave it out, or see --stages")
@@ -119,7 +127,8 @@ def _final_command(config: SearchConfig, opened: Opened, searched: Sequence[Sear
     """Return the ``gan train`` of the best pair, with the recipe's own numbers where the preset has others."""
     codes: dict[str, Any] = {f"{network}_cell": code for network, code in partners.items()}
     codes |= {f"{own.name}_cell": str(own.best.values["code"]) for own in searched if own.best is not None}
-    preset: dict[str, Any] = dict.fromkeys({"kimg", "epochs", *SEARCH_PRESETS[config.preset]["gan"]} - {"image_size"})
+    kept = {"image_size", "expand_to", "held_out", "metric_features"}
+    preset: dict[str, Any] = dict.fromkeys({"kimg", "epochs", *SEARCH_PRESETS[config.preset]["gan"]} - kept)
     own = dataclasses.replace(opened.settings, **codes, **preset, metric_features="", metric_weights="")
     return train_command(data_flags(config.data), own)
 

@@ -42,6 +42,8 @@ from sonoforge.training.verbs.settings.gan import TrialsConfig
 
 log = logging.getLogger(__name__)
 
+SECOND_HELD_OUT = 0.2  # share of the images that no trial reads
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Planned:
@@ -58,22 +60,25 @@ class Planned:
         return Searched(self.study.name, self.study.trials, self.study.strategy.total, self.rules.metric)
 
 
-def open_images(config: TrialsConfig, settings: GanSettings) -> tuple[Source, Opened]:
-    """Open the images and networks of a study.
+def open_images(
+    config: TrialsConfig, settings: GanSettings, *, against_training: bool = False
+) -> tuple[Source, Opened]:
+    """Open the images and networks of a study; ``against_training`` allows for none that are held out.
 
     Raises:
         SonoforgeError: Nothing is held out; or see `source.open_source`.
     """
     if len(config.pruner or ()) > 1 and "none" in (config.pruner or ()):
         raise SonoforgeError("--pruner: found none beside others, expected it alone")
-    if not settings.held_out:
+    if not settings.held_out and not against_training:
         raise SonoforgeError(
             "--held-out: found 0, expected a share above 0: chosen on the images they were trained on, the best would "
             "be what copies them best"
         )
     settings = dataclasses.replace(settings, metrics=METRICS)
+    apart = SECOND_HELD_OUT if config.second_held_out is None else config.second_held_out
     device = "auto" if config.cluster else config.device  # a cluster's GPUs need not be here
-    source = with_space(Source(config.data, config.storage.open(), settings, device, config.second_held_out))
+    source = with_space(Source(config.data, config.storage.open(), settings, device, apart))
     opened = open_source(source, settings.seed)
     return dataclasses.replace(source, fingerprint=opened.images.fingerprint), opened
 

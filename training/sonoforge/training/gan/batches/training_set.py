@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
-from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.synthetic import cut_structures
@@ -23,7 +22,7 @@ from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_imag
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, warp
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import ALL, GanSettings
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.metrics.spaces import SAMPLED
 
@@ -86,7 +85,7 @@ def read_training_set(
 ) -> TrainingSet:
     """Read what a generator with these settings learns, by way of the image cache.
 
-    That is the images of one class or, for a class-conditional generator, of all classes with their labels.
+    That is the images of one class, of `ALL` without their labels or, for a class-conditional generator, with them.
 
     Args:
         data: See `load.ImageSource`.
@@ -98,14 +97,15 @@ def read_training_set(
         SonoforgeError: No such data or class; or masks that are missing or do not fit.
     """
     recipe = compose(settings)
-    size = settings.image_size or recipe.image_size
+    size, name = settings.image_size or recipe.image_size, settings.class_name
     cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder or default_folder(), fewest_classes=1))
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
     classes, labels = cache.dataset.classes, cache.dataset.labels
     if recipe.conditioning == "none":
-        chosen = np.flatnonzero(labels == _find_class(settings.class_name, classes))
-        images = make_training_set(cache.images[chosen], None, (settings.class_name,), size, settings.channels)
+        every = name == ALL and ALL not in classes
+        chosen = np.arange(len(labels)) if every else np.flatnonzero(labels == _find_class(name, classes))
+        images = make_training_set(cache.images[chosen], None, (name,), size, settings.channels)
     else:
         chosen = np.arange(len(labels))
         images = make_training_set(cache.images, labels, classes, size, settings.channels)
@@ -195,7 +195,9 @@ def _find_class(name: str, classes: tuple[str, ...]) -> int:
     if name in classes:
         return classes.index(name)
     found = f"found {name!r}" if name else "missing"
-    raise SonoforgeError(f"class_name: {found}, expected one of {', '.join(classes)}{did_you_mean(name, classes)}")
+    raise SonoforgeError(
+        f"class_name: {found}, expected one of {', '.join(classes)}, or {ALL}{did_you_mean(name, classes)}"
+    )
 
 
 def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
@@ -223,24 +225,43 @@ CHUNK = 64  # images distorted at a time, which bounds the memory for float copi
 def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
     """Add distorted copies of each image, drawn from (seed, image, copy) alone, once, before the training.
 
-    Berezsky and Liashchynskyi 2024 expand each class of about 100 images to 700 so: 7 copies.
-
     Returns:
         ``copies`` * N images: the N unchanged, then every further copy of all N in the same order.
     """
+    return _with_copies(images, np.full(len(images), copies), ranges, seed)
+
+
+def expand_classes(images: TrainingSet, count: int, ranges: AffineRanges, seed: int) -> TrainingSet:
+    """Add distorted copies, drawn as in `expand`, until each class has ``count`` images; a larger one stays as it is.
+
+    Berezsky and Liashchynskyi 2024, section 4: about 100 images of each class become 700, for whatever comes after.
+
+    Returns:
+        The N images unchanged, then their copies.  A copy is of the same scan as its original.
+    """
+    labels = np.zeros(len(images), np.int64) if images.labels is None else images.labels
+    copies = np.ones(len(images), np.int64)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        copies[own] += np.bincount(np.arange(max(0, count - len(own))) % len(own), minlength=len(own))
+    groups = np.arange(len(images)) if images.groups is None else images.groups
+    return _with_copies(replace(images, groups=groups), copies, ranges, seed)
+
+
+def _with_copies(images: TrainingSet, copies: NDArray[np.int64], ranges: AffineRanges, seed: int) -> TrainingSet:
+    """Return ``copies[i]`` of each image, the first of them undistorted; first copies first, then second ones."""
+    made = [(copy, index) for copy in range(1, copies.max()) for index in np.flatnonzero(copies > copy)]
+    origins = np.array([*range(len(images)), *(index for _, index in made)])
     parts = [images.pixels]
-    for copy in range(1, copies):
-        seeds = [derive_seed(seed, f"expansion copy {copy}", index) for index in range(len(images))]
+    for start in range(0, len(made), CHUNK):
+        chunk = made[start : start + CHUNK]
+        seeds = [derive_seed(seed, f"expansion copy {copy}", int(index)) for copy, index in chunk]
         draws = np.stack([np.random.default_rng(own).uniform(-1, 1, 5) for own in seeds])
-        parts.append(_distort(images, affine_matrices(draws, ranges)))
-    labels = None if images.labels is None else np.tile(images.labels, copies)
-    return replace(images, pixels=np.concatenate(parts), labels=labels)
-
-
-def _distort(images: TrainingSet, matrices: Tensor) -> Pixels:
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
-    moved = [
-        to_pixels(warp(to_unit(to_tensor(images.pixels[chunk])), matrices[chunk], images.image_channels))
-        for chunk in chunks
-    ]
-    return np.concatenate(moved)
+        moved = to_unit(to_tensor(images.pixels[[index for _, index in chunk]]))
+        parts.append(to_pixels(warp(moved, affine_matrices(draws, ranges), images.image_channels)))
+    return replace(
+        images,
+        pixels=np.concatenate(parts),
+        labels=None if images.labels is None else images.labels[origins],
+        groups=None if images.groups is None else images.groups[origins],
+    )

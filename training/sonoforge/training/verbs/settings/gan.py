@@ -82,7 +82,7 @@ sonoforge gan compare --data BUSI --class malignant --recipes dgan-wp-tl-wgangp,
     --grid perceptual-weight=0,0.5,3,5,7,10 --milestones 1 --held-out 0.2 --lpips alexnet \
     --metrics kid,fid,lpips,ms-ssim,swd                                       the loss functions of DGAN-WP-TL
 sonoforge gan compare --from all-2-minutes.csv,best-30-minutes.csv            two comparisons as one
-sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand 7 --milestones 1 --kimg 100
+sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand-to 700 --kimg 100
 
 The first makes the tables of Ryspayeva and Salykova 2025 on StyleGANs, that with --grid theirs on losses, the last that
 of Berezsky and Liashchynskyi 2024; published rows stand beside ours as claims. Without a class, one generator of each
@@ -159,10 +159,10 @@ class TrialsConfig(ParallelOptions):
         choices=("none", "median", "halving", "trend"),
     )
     trial_minutes: float | None = option(None, help="longest time per trial in minutes", limits=(0.001, None))
-    second_held_out: float = option(
-        0.2,
-        help="share of the images, in whole scans, that no trial uses, to evaluate the best trial of each study on "
-        "(0: none)",
+    second_held_out: float | None = option(
+        None,
+        help="share of the images, in whole scans, that no trial uses, to evaluate the best trial of each study on; 0: "
+        "none (default: 0.2; search --preset paper: 0)",
         limits=(0, 0.5),
     )
 
@@ -206,12 +206,14 @@ SEARCH_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {
         **{"population": 8, "children": 16, "sample": 4, "metric": "kid", "pruner": ("halving", "trend")},
         # Rates five times the recipe's: with these, networks of this width learn most from some thousand images.
-        "gan": {"image_size": 32, "kimg": 2.0, "batch": 16, "width": 8, "learning_rate": 0.0005},
+        "gan": {"image_size": 32, "kimg": 2.0, "batch": 16, "width": 8, "learning_rate": 0.0005, "held_out": 0.2},
     },
-    # Berezsky and Liashchynskyi 2024; batch and everything else of a training are as in the recipe.
+    # Berezsky and Liashchynskyi 2024, section 4; batch and everything else of a training are as in the recipe.  They
+    # hold no images out.
     "paper": {
         **{"population": 100, "children": 25, "sample": 25, "metric": "fid", "pruner": ("none",)},
-        "gan": {"image_size": 64, "epochs": 30.0},
+        "second_held_out": 0.0,
+        "gan": {"image_size": 64, "epochs": 30.0, "expand_to": 700, "held_out": 0.0, "metric_features": "inception"},
     },
 }
 """What settings that are left out are."""
@@ -225,8 +227,10 @@ class SearchConfig(TrialsConfig):
 sonoforge search                                       both networks on the built-in phantom set, in minutes
 sonoforge search --data herlev --jobs 2                24 generators, then 24 discriminators, at 32 x 32
 sonoforge search --data herlev --stages generator --population 20 --children 80 --size 64 --kimg 20
-sonoforge search --data cytology --preset paper --device cuda        as published: 100 + 25 trainings a stage
-sonoforge search --data cytology --preset paper --strategy cycles --children 2400     the paper's other account
+sonoforge search --data cytology --preset paper --metric-weights inception.pth --device cuda
+                                                       as published: 100 + 25 trainings a stage
+sonoforge search --data cytology --preset paper --metric-weights inception.pth --strategy cycles --children 2400
+                                                       the paper's other account
 sonoforge search --data BUSI --class malignant --deterministic --cluster 10.0.0.5:6379     on a Ray cluster
 sonoforge search --data herlev --resume                go on; trials that have ended are kept
 
@@ -240,7 +244,8 @@ the gan train command of the best pair is printed.
         help="quick: minutes to hours; paper: as published\n"
         "quick has a population of 8, 16 children of the best of 4, 2 thousand images shown to each, 32 x"
         " 32 pixels, width 8, batches of 16, learning rates of 0.0005, KID, halving and trend; paper has a "
-        "population of 100, 25 children of the best of 25, 30 epochs, 64 x 64 pixels, FID and no pruner",
+        "population of 100, 25 children of the best of 25, 30 epochs, 64 x 64 pixels, no pruner, each class expanded "
+        "to 700 images, nothing held out, and FID in Inception, whose weights --metric-weights names",
         choices=tuple(SEARCH_PRESETS),
     )
     stages: tuple[str, ...] = option(
@@ -266,7 +271,9 @@ the gan train command of the best pair is printed.
     )
     mutation: float = option(0.05, help="mutation probability of each element of a code", limits=(0.001, 1))
     metric: str | None = option(
-        None, help="metric to minimise on held-out images; FID of few images is biased", choices=("kid", "fid")
+        None,
+        help="metric to minimise on held-out images, or with --preset paper on all; FID of few images is biased",
+        choices=("kid", "fid"),
     )
     weights: str = option(
         "inherited",
@@ -275,10 +282,13 @@ the gan train command of the best pair is printed.
         choices=("inherited", "fresh"),
     )
     gan: GanSettings = group(
-        GanSettings(held_out=0.2),
+        GanSettings(),
         title="each training",
         of="gan train",
-        without=("recipe", "preset", "steps", "metrics", "every", "stop_after", "tick_steps", "start_from", "keep"),
+        without=(
+            *("recipe", "preset", "steps", "metrics", "every", "stop_after", "tick_steps", "start_from", "keep"),
+            "norm",
+        ),
     )
     deterministic: bool = option(
         False,
