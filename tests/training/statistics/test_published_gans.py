@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from papers import printed
+from places import CHECKOUT
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.statistics.published_gans import PAPERS, PublishedGan
 from sonoforge.training.verbs.settings.gan import SEARCH_PRESETS, SearchConfig
@@ -49,3 +52,15 @@ def test_training_and_search_of_ga_gan_are_as_printed() -> None:
         assert preset[name] == figures[{"children": "cycles"}.get(name, name)]
     assert SearchConfig().mutation == figures["mutation"]
     assert (preset["gan"]["epochs"], preset["gan"]["image_size"]) == (figures["epochs"], figures["image side"])
+
+
+def test_docs_quote_ga_gan_as_printed() -> None:
+    """Every number with a decimal in what the pages say of the paper; 25.9 hours are those of both searches."""
+    pages = [(CHECKOUT / "training" / "docs" / name).read_text("utf-8") for name in ("papers.md", "ga-gan.md")]
+    section = pages[0].partition("\n## GA-GAN ")[2].partition("\n## ")[0]
+    hours = re.search(r"Its [\d.]+\s+GPU hours \([^)]+\)", pages[1])
+    assert section and hours is not None
+    quoted = set(re.findall(r"\d+\.\d+", re.sub(r"```.*?```|`[^`]*`", "", section + hours[0], flags=re.DOTALL)))
+    known = {value for rows in GA_GAN.values() for columns in rows.values() for value in columns.values()}
+    assert quoted - known == {"25.9"} and quoted > {"3.39", "3.95", "39.5", "15.6", "10.3", "13.6"}
+    assert pytest.approx(25.9) == 15.6 + 10.3

@@ -86,8 +86,8 @@ sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --ex
 
 The first makes the tables of Ryspayeva and Salykova 2025 on StyleGANs, that with --grid theirs on losses, the last that
 of Berezsky and Liashchynskyi 2024; published rows stand beside ours as claims. Without a class, one generator of each
-recipe draws all classes, told which by projection (began: by concatenation) unless its recipe says otherwise. Cells,
-and a preset, go to the recipes that have them.
+recipe draws all classes, told which if it was published so; --conditioning projection tells all (began: by
+concatenation). Cells, and a preset, go to the recipes that have them.
 """
     ESSENTIAL: ClassVar[str] = "data recipes grid class_name image_size kimg minutes device out resume"
 
