@@ -512,7 +512,7 @@ def cells() -> str:
     search = read(TABLES / "cytology-search.csv")
     stages: dict[str, list[tuple[float, str]]] = {}
     for row in search:
-        stages.setdefault(row["stage"], []).append((float(row["kid"]), row["code"]))
+        stages.setdefault(row["study"], []).append((float(row["kid"]), row["code"]))
     rows = [
         [stage, len(found), f"{found[0][0]:.0f}", f"{min(found)[0]:.0f}", f"`{min(found)[1]}`"]
         for stage, found in stages.items()

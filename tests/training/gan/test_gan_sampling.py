@@ -245,6 +245,8 @@ def test_each_class_is_expanded_to_the_same_number_and_copies_stay_with_their_sc
     first = expand(images, 2, AffineRanges(), seed=1).pixels[6:]
     assert np.array_equal(seven.pixels[6:11], first[:5])
     assert len({image.tobytes() for image in seven.pixels}) == 14
+    untold = dataclasses.replace(images, labels=None, untold=images.labels)
+    assert np.array_equal(expand_classes(untold, 7, AffineRanges(), seed=1).pixels, seven.pixels)
     same = expand_classes(images, 3, AffineRanges(), seed=1)
     assert same.labels is not None and list(np.bincount(same.labels)) == [4, 3], "a larger class stays as it is"
 
@@ -257,6 +259,11 @@ def test_what_is_expanded_before_is_divided_by_scan_and_measured_against() -> No
     held, kept = training.held_out.pixels, training.images.pixels
     assert (len(held), len(kept)) == (20, 40)
     assert sum(np.array_equal(image, original) for image in held for original in images.pixels) == 2, "two whole scans"
+    untold = dataclasses.replace(images, labels=None, untold=images.labels, classes=("all",))
+    told_none = dataclasses.replace(settings, held_out=0.33, conditioning="none", class_name="all")
+    again = prepare(told_none, untold, "cpu", Pretrained())
+    assert again.held_out is not None and not again.conditional
+    assert np.array_equal(again.held_out.pixels, held), "whether it is told the classes or not"
     assert len(prepare(settings, images, "cpu", Pretrained()).originals) == 60, "all of which it is measured against"
 
 

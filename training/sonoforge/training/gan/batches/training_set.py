@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +45,19 @@ class TrainingSet:
     groups: NDArray[np.int64] | None = None
     # Content hash of each image's file by its path, of those held out, too; empty where the images are of no files.
     sources: Mapping[str, str] = field(default_factory=dict)
+    # (N,) int64, the class of each image of a training that is told none: splits and expansions go by it.
+    untold: NDArray[np.int64] | None = None
     originals: Pixels | None = None  # (M, H, W, C) uint8, some of them before they were brought to size, if known
 
     def __len__(self) -> int:
         """Return the number N of images."""
         return len(self.pixels)
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """Return the class of each image, told to the training or not; zeros where there is one."""
+        known = self.untold if self.labels is None else self.labels
+        return np.zeros(len(self), np.int64) if known is None else known
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -106,6 +115,7 @@ def read_training_set(
         every = name == ALL and ALL not in classes
         chosen = np.arange(len(labels)) if every else np.flatnonzero(labels == _find_class(name, classes))
         images = make_training_set(cache.images[chosen], None, (name,), size, settings.channels)
+        images = replace(images, untold=labels if every else None)
     else:
         chosen = np.arange(len(labels))
         images = make_training_set(cache.images, labels, classes, size, settings.channels)
@@ -153,7 +163,7 @@ def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet
     if not 0 < share <= 0.5:
         raise SonoforgeError(f"held-out images: found a share of {share:g}, expected above 0 and at most 0.5, or 0")
     count, parts = len(images), round(1 / share)
-    labels = np.zeros(count, np.int64) if images.labels is None else images.labels
+    labels = images.strata
     groups = np.arange(count) if images.groups is None else images.groups
     fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     held = np.empty(0, np.int64)
@@ -186,9 +196,13 @@ def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> Non
 
 
 def _subset(images: TrainingSet, chosen: NDArray[np.bool_]) -> TrainingSet:
-    labels = None if images.labels is None else images.labels[chosen]
-    groups = None if images.groups is None else images.groups[chosen]
-    return replace(images, pixels=images.pixels[chosen], labels=labels, groups=groups)
+    return replace(images, pixels=images.pixels[chosen], **_of_each(images, chosen))
+
+
+def _of_each(images: TrainingSet, chosen: NDArray[Any]) -> dict[str, Any]:
+    """Return what is known of each image beside its pixels, of the chosen ones."""
+    known = {name: getattr(images, name) for name in ("labels", "groups", "untold")}
+    return {name: None if values is None else values[chosen] for name, values in known.items()}
 
 
 def _find_class(name: str, classes: tuple[str, ...]) -> int:
@@ -239,7 +253,7 @@ def expand_classes(images: TrainingSet, count: int, ranges: AffineRanges, seed: 
     Returns:
         The N images unchanged, then their copies.  A copy is of the same scan as its original.
     """
-    labels = np.zeros(len(images), np.int64) if images.labels is None else images.labels
+    labels = images.strata
     copies = np.ones(len(images), np.int64)
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
@@ -259,9 +273,4 @@ def _with_copies(images: TrainingSet, copies: NDArray[np.int64], ranges: AffineR
         draws = np.stack([np.random.default_rng(own).uniform(-1, 1, 5) for own in seeds])
         moved = to_unit(to_tensor(images.pixels[[index for _, index in chunk]]))
         parts.append(to_pixels(warp(moved, affine_matrices(draws, ranges), images.image_channels)))
-    return replace(
-        images,
-        pixels=np.concatenate(parts),
-        labels=None if images.labels is None else images.labels[origins],
-        groups=None if images.groups is None else images.groups[origins],
-    )
+    return replace(images, pixels=np.concatenate(parts), **_of_each(images, origins))
