@@ -510,30 +510,20 @@ def race() -> str:
 
 def cells() -> str:
     search = read(TABLES / "cytology-search.csv")
-    stages: dict[str, list[tuple[float, str]]] = {}
-    for row in search:
-        stages.setdefault(row["study"], []).append((float(row["kid"]), row["code"]))
-    rows = [
-        [stage, len(found), f"{found[0][0]:.0f}", f"{min(found)[0]:.0f}", f"`{min(found)[1]}`"]
-        for stage, found in stages.items()
-    ]
+    rows = []
+    for stage in dict.fromkeys(row["study"] for row in search):
+        own = [row for row in search if row["study"] == stage]
+        first = next(row for row in own if row["trial"] == "0")
+        best = min((row for row in own if row["state"] == "complete"), key=lambda row: float(row["kid"]))
+        kids = (f"{float(row['kid']):.0f}" for row in (first, best))
+        rows.append([stage, len(own), *kids, f"`{best['code']}`"])
     given_up = sum(row["state"] == "pruned" for row in search)
     heading = ["stage", "trainings", "KID of the first code", "KID of the best", "its code"]
     parts = [
         "How it was run: [notebook](../notebook/cells.md).\n",
-        f"## The search\n\n{figures('cytology-search.csv')}\n{table(heading, rows)}",
+        f"## The search\n\nAll figures: [`cytology-search.csv`](cytology-search.csv)\n\n{table(heading, rows)}",
         f"{given_up} of the {len(search)} trainings were given up early.\n",
     ]
-    kids: dict[str, list[float]] = {}
-    for row in read(TABLES / "cytology-search-afresh.csv"):
-        kids.setdefault(row["pair"], []).append(float(row["kid"]))
-    rows = [
-        [pair, ", ".join(f"{kid:.0f}" for kid in sorted(own)), f"{statistics.median(own):.0f}"]
-        for pair, own in kids.items()
-    ]
-    parts.append(
-        f"## Pairs trained afresh\n\n{figures('cytology-search-afresh.csv')}\n{table(['pair', 'KID', 'median'], rows)}"
-    )
     six = [row for row in read(TABLES / "cytology-six-32.csv") if row["source"] == "ours" and row["milestone"] == "1.0"]
     rows = [
         [
@@ -541,20 +531,12 @@ def cells() -> str:
             with_ratio(row, "kid", ".0f", ".1f"),
             with_ratio(row, "fid", ".0f", ".1f"),
             f"{float(row['diversity']):.2f}",
-            f"{float(row['seconds_per_kimg']):.2f}",
+            row["conditioning"],
         ]
         for row in sorted(six, key=lambda row: float(row["kid"]))
     ]
-    heading = ["recipe", "KID", "FID", "diversity", "s/kimg"]
-    parts.append(f"## Six recipes on the same images\n\n{figures('cytology-six-32.csv')}\n{table(heading, rows)}")
-    use = sonoforge("crossval", "--from", ANSWERS / "cytology-use.csv.gz")
-    minus_real = {row["second"]: change(row["accuracy_difference"]) for row in use["comparisons"]}
-    rows = [
-        [f"`{arm}`", interval(own["accuracy"]), f"{own['macro_auc']['value']:.3f}", minus_real.get(arm, "-")]
-        for arm, own in use["arms"].items()
-    ]
-    heading = ["arm", "accuracy", "macro-AUC", "accuracy minus `real`"]
-    parts.append(f"## What the images are good for\n\n{answers('cytology-use.csv.gz')}\n{table(heading, rows)}")
+    heading = ["recipe", "KID", "FID", "diversity", "told the class by"]
+    parts.append(f"## Recipes on the same images\n\n{figures('cytology-six-32.csv')}\n{table(heading, rows)}")
     return "\n".join(parts)
 
 
