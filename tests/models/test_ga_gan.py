@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from gan_pairs import count_weights, on_meta
 from sonoforge.models.ga_gan.codes import PUBLISHED, Code, parse, resolve
-from sonoforge.models.ga_gan.networks import Cell, Discriminator, Generator
+from sonoforge.models.ga_gan.networks import Cell, Cells, Discriminator, Generator
 from sonoforge.models.spectral import draw_weights as initialise
 
 # Codes.
@@ -146,8 +146,8 @@ def test_sizes_channels_and_classes(size: int, classes: int, channels: int) -> N
 @pytest.mark.parametrize(("activation", "kind"), [("elu", nn.ELU), ("leaky-relu", nn.LeakyReLU)])
 def test_one_activation_is_everywhere(activation: str, kind: type[nn.Module]) -> None:
     """After both first layers, each convolution of a cell and each down-sampling; the generator's gates have none."""
-    generator = on_meta(lambda: Generator(32, 3, 8, 4, 2, "{3, 14-6}", activation))
-    discriminator = on_meta(lambda: Discriminator(32, 3, 4, "projection", 2, "{3, 14-6}", activation))
+    generator = on_meta(lambda: Generator(32, 3, 8, 4, 2, Cells("{3, 14-6}", activation)))
+    discriminator = on_meta(lambda: Discriminator(32, 3, 4, "projection", 2, Cells("{3, 14-6}", activation)))
     for network, count in ((generator, 1 + 3 * 2), (discriminator, 1 + 3 * 2 + 3)):
         found = [
             type(module) for module in network.modules() if type(module) in (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.Tanh)
@@ -157,7 +157,7 @@ def test_one_activation_is_everywhere(activation: str, kind: type[nn.Module]) ->
 
 def test_spectral_normalisation_is_everywhere() -> None:
     """After some passes no convolution, transposed convolution or linear layer has a singular value above one."""
-    networks: list[nn.Module] = [Generator(32, 3, 8, 4, 2), Discriminator(32, 3, 4, "projection", 2, "fixed")]
+    networks: list[nn.Module] = [Generator(32, 3, 8, 4, 2), Discriminator(32, 3, 4, "projection", 2, Cells("fixed"))]
     for network in networks:
         initialise(network, torch.Generator().manual_seed(0))
         layers = [
@@ -172,6 +172,6 @@ def test_spectral_normalisation_is_everywhere() -> None:
 
 def test_attention_after_a_cell_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"found \{3, 12-6, \[4\]\} with self-attention after cell 4"):
-        Generator(32, 1, 8, cell="{3, 12-6, [4]}")
+        Generator(32, 1, 8, cells=Cells("{3, 12-6, [4]}"))
     with pytest.raises(ValueError, match=r"^discriminator_cell: found 'fixd' with 'f' .*, or the name fixed or found$"):
-        Discriminator(32, 1, cell="fixd")
+        Discriminator(32, 1, cells=Cells("fixd"))

@@ -39,7 +39,11 @@ NETWORKS = {
     "began": Tiny(began, {"width": 2}, {"width": 2, "embedding": 5}, ("none", "concatenation")),
     # One group: groups of neighbours would make a score depend on the order of the batch.
     "biggan": Tiny(biggan, {"width": 2}, {"width": 2}),
-    "ga_gan": Tiny(ga_gan, {"width": 2, "cell": "{3, 24-6, [2]}"}, {"width": 2, "cell": "{3, 18-7, []}"}),
+    "ga_gan": Tiny(
+        ga_gan,
+        {"width": 2, "cells": ga_gan.Cells("{3, 24-6, [2]}")},
+        {"width": 2, "cells": ga_gan.Cells("{3, 18-7, []}")},
+    ),
     "progan": Tiny(progan, {"width": 4}, {"width": 4, "group": 64}),
 }
 CASES = [(name, conditioning) for name, tiny in NETWORKS.items() for conditioning in tiny.conditionings]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sonoforge.models.ga_gan.codes import NODES, OPERATIONS, Code, attention_cells, parse
-from sonoforge.models.ga_gan.networks import Discriminator, Generator
+from sonoforge.models.ga_gan.networks import Cells, Discriminator, Generator
 from sonoforge.models.spectral import draw_weights as initialise
 from sonoforge.training.search.cells import Space, mutate, random_code, space_of
 
@@ -173,12 +173,12 @@ def assert_finite(network: str, code: Code) -> None:
     latents = torch.randn(2, 4)
     own: torch.nn.Module
     if network == "generator":
-        own = Generator(32, 1, 4, width=1, cell=str(code))
+        own = Generator(32, 1, 4, width=1, cells=Cells(str(code)))
         initialise(own, torch.Generator().manual_seed(1))
         value = own(latents)
         assert value.shape == (2, 1, 32, 32)
     else:
-        own = Discriminator(32, 1, width=1, cell=str(code))
+        own = Discriminator(32, 1, width=1, cells=Cells(str(code)))
         initialise(own, torch.Generator().manual_seed(1))
         value = own(torch.rand(2, 1, 32, 32))[0]
         assert value.shape == (2,)
@@ -195,9 +195,11 @@ def test_random_codes_are_networks_of_the_right_shapes_at_every_size(network: st
             code = str(random_code(space_of(network, side), rng))
             with torch.device("meta"):
                 if network == "generator":
-                    assert Generator(side, 3, 4, width=8, cell=code)(torch.empty(2, 4)).shape == (2, 3, side, side)
+                    own = Generator(side, 3, 4, width=8, cells=Cells(code))
+                    assert own(torch.empty(2, 4)).shape == (2, 3, side, side)
                 else:
-                    assert Discriminator(side, 3, width=8, cell=code)(torch.empty(2, 3, side, side))[0].shape == (2,)
+                    judge = Discriminator(side, 3, width=8, cells=Cells(code))
+                    assert judge(torch.empty(2, 3, side, side))[0].shape == (2,)
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])

@@ -16,6 +16,7 @@ shift of its own for the generator's batch normalisation.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -106,8 +107,19 @@ def discriminator_widths(image_size: int, width: int) -> list[int]:
     return [width * min(_MOST, 2**number) for number in range(cells + 1)]
 
 
-def _cells(cell: str, network: str, image_size: int, widths: list[int], activation: str) -> nn.ModuleList:
-    code = resolve(cell, network, image_size)
+@dataclass(frozen=True)
+class Cells:
+    """What all cells of a network are, and the activation of all its layers."""
+
+    cell: str = "found"  # code, or the name of one of the paper's
+    activation: str = ACTIVATION  # in place of every ELU; see `layers.ACTIVATIONS`
+
+
+FOUND = Cells()
+
+
+def _build(cells: Cells, network: str, image_size: int, widths: list[int]) -> nn.ModuleList:
+    code = resolve(cells.cell, network, image_size)
     allowed = attention_cells(network, image_size)
     if wrong := [number for number in code.attention if number not in allowed]:
         raise ValueError(
@@ -115,7 +127,7 @@ def _cells(cell: str, network: str, image_size: int, widths: list[int], activati
             f"{', '.join(map(str, allowed))}: those there are at {image_size} pixels with maps of at most 64x64"
         )
     return nn.ModuleList([
-        Cell(code, network, width, attends=number in code.attention, activation=activation)
+        Cell(code, network, width, attends=number in code.attention, activation=cells.activation)
         for number, width in enumerate(widths, start=1)
     ])  # fmt: skip
 
@@ -142,8 +154,7 @@ class Generator(nn.Module):
 
     Args beside those of `sonoforge.models`; the paper's latents are of 128:
         width: Half the channels of the maps at the image's side.
-        cell: Code of its cells, or the name of one of the paper's; none, or one of another size, is a ValueError.
-        activation: In place of every ELU; see `layers.ACTIVATIONS`.
+        cells: What they are; a code that is none, or of another size, is a ValueError.
     """
 
     latent_distribution = "normal"
@@ -155,16 +166,15 @@ class Generator(nn.Module):
         latent_size: int,
         classes: int = 0,
         width: int = WIDTH,
-        cell: str = "found",
-        activation: str = ACTIVATION,
+        cells: Cells = FOUND,
     ) -> None:
         super().__init__()
         widths = generator_widths(image_size, width)
         self.latent_size = latent_size
         self.classes = classes
         self.first = normalised(nn.ConvTranspose2d(latent_size, widths[0], smallest_side(image_size)))
-        self.activation = make_activation(activation)
-        self.cells = _cells(cell, "generator", image_size, widths[:-1], activation)
+        self.activation = make_activation(cells.activation)
+        self.cells = _build(cells, "generator", image_size, widths[:-1])
         self.ups = nn.ModuleList([_UpSampling(inputs, outputs, classes) for inputs, outputs in pairwise(widths)])
         self.last = nn.Sequential(convolution(widths[-1], widths[-1], 3), convolution(widths[-1], channels, 3))
 
@@ -206,15 +216,16 @@ class Discriminator(ScoredLayers):
         classes: int = 0,
         conditioning: str = "none",
         width: int = WIDTH,
-        cell: str = "found",
-        activation: str = ACTIVATION,
+        cells: Cells = FOUND,
     ) -> None:
         super().__init__()
         widths = discriminator_widths(image_size, width)
         self.first = convolution(channels, widths[0], 3)
-        self.activation = make_activation(activation)
-        self.cells = _cells(cell, "discriminator", image_size, widths[:-1], activation)
-        self.downs = nn.ModuleList([_DownSampling(inputs, outputs, activation) for inputs, outputs in pairwise(widths)])
+        self.activation = make_activation(cells.activation)
+        self.cells = _build(cells, "discriminator", image_size, widths[:-1])
+        self.downs = nn.ModuleList(
+            [_DownSampling(inputs, outputs, cells.activation) for inputs, outputs in pairwise(widths)]
+        )
         self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
 
     def features(self, images: Tensor) -> Tensor:

@@ -61,6 +61,15 @@ def _from(network: Callable[..., nn.Module], settings: Callable[..., object]) ->
     return lambda **options: network(settings(**options))
 
 
+def _with_cells(network: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """A network of GA-GAN."""
+
+    def build(cell: str = "found", activation: str = ga_gan.ACTIVATION, **options: Any) -> nn.Module:
+        return network(**options, cells=ga_gan.Cells(cell, activation))
+
+    return build
+
+
 def _projected_discriminator(frozen: nn.Module, **options: Any) -> nn.Module:
     return projected.Discriminator(projected.DiscriminatorSettings(**options), frozen)
 
@@ -83,7 +92,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         began.Generator, began.Discriminator, began.initialise, reconstruction=True, needs=("reconstruction loss",)
     ),
     "ga-gan": Architecture(
-        ga_gan.Generator, ga_gan.Discriminator, draw_weights, cells=True, free_hidden=("activation",)
+        _with_cells(ga_gan.Generator), _with_cells(ga_gan.Discriminator), draw_weights, cells=True,
+        free_hidden=("activation",),
     ),
     "biggan": Architecture(biggan.Generator, biggan.Discriminator, draw_weights),
     "spade": Architecture(_from(spade.Generator, spade.GeneratorSettings), spade.Discriminator, spade.initialise),

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import csv_text, defused, undefused
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.split_plan import ONE_SPLIT
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
@@ -23,6 +22,9 @@ if TYPE_CHECKING:  # of Python 3.11
 Indices = NDArray[np.int64]
 
 _SOURCES = {"collection": "collections", "device": "devices"}  # field of each column
+
+ONE_SPLIT = ("single", "official")
+"""The protocols with one fold, whose other images are trained on and never tested."""
 
 SHARE_MARK = "@"
 """Between an arm and the share of the real images that it was made from: ``real@0.25``."""

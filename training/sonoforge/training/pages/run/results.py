@@ -7,7 +7,6 @@ from markupsafe import Markup
 from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.crossval.budget_choice import chosen_seeds, describe_choice
 from sonoforge.training.crossval.choice_grid import choosing_of, name_grid, name_values
-from sonoforge.training.data.split_plan import ONE_SPLIT
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.clusters import wrong_cards
 from sonoforge.training.pages.run import charts, statements
@@ -28,6 +27,7 @@ from sonoforge.training.pages.run.tables import (
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
+from sonoforge.training.statistics.predictions import ONE_SPLIT
 from sonoforge.training.statistics.results import ArmResult, LearningCurve
 from sonoforge.training.statistics.wording import counted, share
 
