@@ -536,7 +536,7 @@ def cells() -> str:
         for row in sorted(six, key=lambda row: float(row["kid"]))
     ]
     heading = ["recipe", "KID", "FID", "diversity", "told the class by"]
-    parts.append(f"## Recipes on the same images\n\n{figures('cytology-six-32.csv')}\n{table(heading, rows)}")
+    parts.append(f"## Six recipes on the same images\n\n{figures('cytology-six-32.csv')}\n{table(heading, rows)}")
     return "\n".join(parts)
 
 
