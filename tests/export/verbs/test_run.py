@@ -50,9 +50,15 @@ def test_every_table_comes_again_from_the_predictions_byte_for_byte(small_run: S
     alone = tmp_path / "predictions.csv"
     alone.write_bytes((small_run.folder / "predictions.csv").read_bytes())
     printed = sonoforge("crossval", "--from", alone).out
-    # The run's own table of the spread has the accuracy on training images, too, which no answer tells.
-    tables = [text.strip() for text in printed.split("\n\n") if not text.lstrip().startswith("Spread over folds")]
-    assert "malignant against the rest" in printed and all(text in small_run.log for text in tables)
+    # The run's own tables of the spread and of each class have the accuracy on training images, too, which no answer
+    # tells.
+    trained = ("Spread over folds", "Sensitivity and specificity of each class")
+    tables = [text.strip() for text in printed.split("\n\n")]
+    assert "malignant against the rest" in printed
+    assert all(text in small_run.log for text in tables if not text.startswith(trained))
+    by_class = next(text for text in tables if text.startswith(trained[1])).splitlines()
+    assert len(by_class) > 6
+    assert all(line in small_run.log for line in by_class if "accuracy: training" not in line)
     found = sonoforge("crossval", "--from", alone, "--json").json
     kept = json.loads((small_run.folder / "results.json").read_text(encoding="utf-8"))
     for arm, figures in found["arms"].items():
