@@ -21,9 +21,9 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.search import trial
-from sonoforge.training.search.results import best_settings
 from sonoforge.training.search.settings import trial_settings
 from sonoforge.training.search.trial import Source, open_source, prepare_trial
+from sonoforge.training.search.tuned import best_settings
 
 TRIALS = 8
 SMALL = ["--class-name", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]

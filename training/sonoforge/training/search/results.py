@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.cli.options import format_value
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.recipes import RECIPES
-from sonoforge.training.run_folder import read_config, read_results
-from sonoforge.training.search.space import NAMES, Values
+from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.search.study import Trial, best_of
 from sonoforge.training.search.trial import trial_folder
 
@@ -69,28 +65,6 @@ def trial_row(trial: Trial) -> Row:
     figures = {name: trial.details.get(name) for name in (*FIGURES, *COSTS)}
     folder = trial_folder(Path(), trial.study, trial.number).as_posix()
     return {**about, **figures, **trial.values, "why": trial.details.get("why", ""), "run": folder}
-
-
-def best_settings(run: Path) -> dict[str, Values]:
-    """Return what the best trial of each recipe of a run of ``tune`` tries, by ``RECIPE`` or ``RECIPE:PRESET``.
-
-    Raises:
-        SonoforgeError: No finished run of ``tune``.
-    """
-    preset = read_config(run).get("preset", PUBLISHED)
-    try:
-        studies = read_results(run)["studies"]
-        bests = {name: study["best"] for name, study in studies.items() if name in RECIPES and study["best"]}
-    except (OSError, ValueError, LookupError, TypeError):
-        bests = {}
-    if not bests:
-        raise SonoforgeError(f"{run}: found no best trial of a recipe, expected a finished run of sonoforge tune")
-    return {
-        name if preset == PUBLISHED else f"{name}:{preset}": {
-            key: best[key] for key in NAMES if best.get(key) is not None
-        }
-        for name, best in bests.items()
-    }
 
 
 def table_columns(searched: Sequence[Searched]) -> list[str]:

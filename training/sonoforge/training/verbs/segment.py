@@ -28,8 +28,8 @@ from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.metrics.spaces import choose_space
 from sonoforge.training.pages.segmentation import REPORT, write_report
 from sonoforge.training.pages.terminal.segmentation import describe_sets
-from sonoforge.training.search.results import best_settings
 from sonoforge.training.search.space import Values
+from sonoforge.training.search.tuned import best_settings
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     PlannedSet,
