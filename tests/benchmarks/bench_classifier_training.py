@@ -12,23 +12,25 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from labelled_phantoms import labelled_phantoms
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.training.classifier.fine_tuning import fit
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.scan_views import scan_inputs
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.phantom.dataset import generate_phantom_set
 
 CPU = torch.device("cpu")
-CLASSES = ("normal", "benign", "malignant")
 BASE = ClassifierSettings(
     frozen_blocks=0,
     epochs=1,
@@ -47,15 +49,6 @@ VARIANTS: dict[str, ClassifierSettings] = {
         BASE, precision="bf16", frozen_blocks=4, image_size=160
     ),
 }
-
-
-def phantoms(count: int, side: int) -> LabelledImages:
-    """Simulated scans with their masks."""
-    scans = list(generate_phantom_set(count, 0, side))
-    masks = np.stack([scan.mask.astype(np.uint8) * np.uint8(255) for scan in scans])
-    pixels = np.stack([np.repeat(scan.pixels[:, :, None], 3, axis=2) for scan in scans])
-    labels = np.array([scan.label for scan in scans], np.int64)
-    return LabelledImages(pixels, labels, CLASSES, masks=lambda _: masks, collections=np.zeros(count, np.int64))
 
 
 def ours(images: LabelledImages, settings: ClassifierSettings) -> Callable[[], None]:
@@ -94,7 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    sets = {side: phantoms(arguments.images, side) for side in (160, 224)}
+    sets = {side: labelled_phantoms(arguments.images, side) for side in (160, 224)}
     runs = {
         "bare loop, float32": bare(sets[224], autocast=False),
         "bare loop, bfloat16": bare(sets[224], autocast=True),

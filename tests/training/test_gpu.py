@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from gan_trainings import train
+from labelled_phantoms import labelled_phantoms
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import initialise
@@ -26,7 +27,6 @@ from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.devices import find_device, open_fabric
-from sonoforge.training.phantom.dataset import generate_phantom_set
 from tiny_recipes import tiny_recipes
 
 pytestmark = [
@@ -57,12 +57,7 @@ def full_float32() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def phantoms() -> LabelledImages:
-    scans = list(generate_phantom_set(24, 0, 128))
-    masks = np.stack([scan.mask.astype(np.uint8) * np.uint8(255) for scan in scans])
-    pixels = np.stack([np.repeat(scan.pixels[:, :, None], 3, axis=2) for scan in scans])
-    labels = np.array([scan.label for scan in scans], np.int64)
-    names = ("normal", "benign", "malignant")
-    return LabelledImages(pixels, labels, names, masks=lambda _: masks, collections=np.zeros(24, np.int64))
+    return labelled_phantoms(24, 128)
 
 
 def backbone() -> Backbone:
