@@ -135,18 +135,13 @@ log = logging.getLogger(__name__)
 
 
 def balance(
-    arm: Arm,
-    images: LabelledImages,
-    job: GeneratorJob,
-    make_scorer: Callable[[], Scorer],
-    lacking: LabelledImages | None = None,
+    arm: Arm, images: LabelledImages, job: GeneratorJob, make_scorer: Callable[[], Scorer]
 ) -> LabelledImages | None:
     """Make the images that the arm adds to the real ones, if any; generators that are not trained yet are trained.
 
-    What scores ``curated`` images is not made for another arm.  As many are added as ``lacking`` lacks; None: as many
-    as ``images`` do.
+    What scores ``curated`` images is not made for another arm.
     """
-    counts = added_counts(arm, (images if lacking is None else lacking).counts.tolist())
+    counts = added_counts(arm, images.counts.tolist())
     if arm.fill == "duplicates":
         return duplicate_images(counts, images, job.seed)
     if arm.fill == "untrained":

@@ -16,8 +16,8 @@ from sonoforge.training.classifier.training import train_classifier
 from sonoforge.training.classifier.trust import assess_held_out
 from sonoforge.training.comparators.fitting import TrainingFold, fit_comparator
 from sonoforge.training.comparators.table import COMPARATORS
-from sonoforge.training.crossval.arms import classes_with_generators, find_arm
-from sonoforge.training.crossval.balancing import Scorer, balance, job_of_arm, train_scorer
+from sonoforge.training.crossval.arms import added_counts, classes_with_generators, find_arm
+from sonoforge.training.crossval.balancing import Scorer, balance, duplicate_images, job_of_arm, train_scorer
 from sonoforge.training.crossval.fold_generators import generator_job, seen_by_generators
 from sonoforge.training.crossval.fold_task import (
     CLASSIFIER,
@@ -155,10 +155,11 @@ def _added_images(
     if not arm.fill:
         return None, {}
     seen = seen_by_generators(task)
-    images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
     if arm.fill == "duplicates":  # as many as the generators' images, for which these are the placebo
+        counts = np.bincount(cache.dataset.labels[seen], minlength=len(cache.dataset.classes))
         real = LabelledImages.of_set(cache, task.training)
-        return balance(arm, real, dataclasses.replace(job, seed=task.seed), make_scorer, lacking=images), {}
+        return duplicate_images(added_counts(arm, counts.tolist()), real, task.seed), {}
+    images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
     reads: dict[str, Sequence[str]] = {}
     for label in classes_with_generators(arm, images.counts.tolist()):
         name, own = generator_name(images.classes[label], job.settings), seen[images.labels == label]

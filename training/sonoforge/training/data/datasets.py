@@ -140,7 +140,7 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
     else:
         classes = tuple(sorted((f.name for f in subfolders(root)), key=natural_order))
     _check_classes(root, classes, fewest_classes)
-    groups, devices, splits = read_groups(root), read_column(root, "device"), read_column(root, "split")
+    groups, facts = read_groups(root), read_facts(root)
     items: list[Item] = []
     for label, class_name in enumerate(classes):
         found = (file.relative_to(root) for file in (root / class_name).rglob("*"))
@@ -156,8 +156,9 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
                 "expected a class; put each mask beside its image as NAME_mask.png, or move the folder away"
             )
         items += [
-            Item(image, label, groups.get(image), tuple(masks[image]), devices.get(image, ""), splits.get(image, ""))
+            Item(image, label, groups.get(image), tuple(masks[image]), own.get("device", ""), own.get("split", ""))
             for image in images
+            for own in (facts.get(image, {}),)
         ]
     _check_groups(root, groups, items)
     folder = root.resolve().name
@@ -267,14 +268,18 @@ def read_groups(root: Path) -> dict[str, str | None]:
     return groups
 
 
-def read_column(root: Path, column: str) -> dict[str, str]:
-    """Read a fact of each path from ``groups.csv`` or else ``metadata.csv``, if one of them has the column."""
+def read_facts(root: Path) -> dict[str, dict[str, str]]:
+    """Read what ``groups.csv`` and ``metadata.csv`` say of each path, by column; a column of both is the first's."""
+    facts: dict[str, dict[str, str]] = {}
+    known = {"file"}
     for path in (root / "groups.csv", root / "metadata.csv"):
         if path.exists():
             rows, columns = read_table(path)
-            if {"file", column} <= set(columns):
-                return {path_in(row["file"]): (row[column] or "").strip() for row in rows}
-    return {}
+            own = set(columns) - known if "file" in columns else set()
+            known |= own
+            for row in rows if own else ():
+                facts.setdefault(path_in(row["file"]), {}).update({name: (row[name] or "").strip() for name in own})
+    return facts
 
 
 def path_in(cell: str | None) -> str:

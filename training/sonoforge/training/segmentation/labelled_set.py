@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.datasets import read_column
+from sonoforge.training.data.datasets import read_facts
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.split_plan import OFFICIAL, SplitPlan
@@ -64,14 +64,14 @@ def open_labelled_set(source: ImageSource) -> LabelledSet:
 
 
 def _read_facts(cache: ImageCache) -> list[dict[str, str]]:
-    """Read the volume and the spacing of each image; nothing where they are not known."""
+    """Read what the tables of the set say of each image, volume and spacing among it; nothing where they do not."""
     dataset = cache.dataset
-    known: dict[str, dict[str, str]] = {item.path: {} for item in dataset.items}
-    for name, root in (dataset.collections or {"": dataset.root}).items():
-        for column in (VOLUME, *SPACING):
-            for path, value in read_column(root, column).items():
-                known.setdefault(f"{name}/{path}" if name else path, {})[column] = value
-    return [known[item.path] for item in dataset.items]
+    known = {
+        f"{name}/{path}" if name else path: facts
+        for name, root in (dataset.collections or {"": dataset.root}).items()
+        for path, facts in read_facts(root).items()
+    }
+    return [known.get(item.path, {}) for item in dataset.items]
 
 
 def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:

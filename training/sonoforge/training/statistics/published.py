@@ -35,7 +35,7 @@ class PublishedRow(NamedTuple):
     def by_sensitivity(self) -> Interval | None:
         """Accuracy by its confusion matrix, else by its sensitivities on all of BUSI."""
         if self.confusion:
-            share = sum(row[place] for place, row in enumerate(self.confusion)) / sum(self.tested)
+            share = _right(self.confusion) / sum(self.tested)
             return Interval(value=share, low=share, high=share)
         return accuracy_by_sensitivity(self.sensitivity, BUSI_COUNTS) if self.sensitivity else None
 
@@ -56,8 +56,7 @@ class PublishedRow(NamedTuple):
         if implied is None or implied["low"] <= self.accuracy <= implied["high"]:
             return ""
         if self.confusion:
-            answers = sum(self.tested)
-            right = round(answers * implied["value"])
+            right, answers = _right(self.confusion), sum(self.tested)
             because = f"its confusion matrix (figure 12c of the thesis) has {right} right answers of {answers}"
             because += f": {100 * implied['value']:.1f} %"
         else:
@@ -113,6 +112,10 @@ def _before_rounding(shares: Sequence[float], accuracy: Callable[[Sequence[float
         accuracy([min(1.0, max(0.0, share + change)) for share in shares]) for change in (0, -ROUNDING, ROUNDING)
     )
     return Interval(value=value, low=low, high=high)
+
+
+def _right(confusion: Sequence[Sequence[int]]) -> int:
+    return sum(row[place] for place, row in enumerate(confusion))
 
 
 def _range(implied: Interval) -> str:
