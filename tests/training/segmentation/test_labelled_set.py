@@ -115,5 +115,5 @@ def test_what_does_not_fit_is_refused_in_one_line(folder: Path, tmp_path: Path) 
         SonoforgeError, match=r"found nothing, test, train in the column split.*expected train and test"
     ):
         plan_folds(images, "official", 5, 0)
-    with pytest.raises(SonoforgeError, match=r"groups.csv: found mm_y, mm_x 1.5, far of heart/p00_slice00.png"):
+    with pytest.raises(SonoforgeError, match=r"found mm_y, mm_x 1.5, far of heart/p00_slice00.png"):
         opened(edited(folder, tmp_path / "far", "mm_x", 0, "far"), tmp_path / "cache")

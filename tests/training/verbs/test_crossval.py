@@ -310,6 +310,7 @@ def test_a_single_split_is_pooled_tabulated_and_repeated_by_seeds(tmp_path: Path
     assert figures["seeds"]["accuracy"] == [
         float((part.predicted == part.labels).mean()) for part in parts if part.arm == "real"
     ]
+    assert done.err.rstrip().endswith("next: sonoforge run --data phantom --protocol single")
     kept = [read_fold(run / "folds" / f"real-seed{seed}-fold00.json") for seed in (0, 1)]
     assert figures["train_accuracy_by_seed"] == [[fold.train_accuracy] for fold in kept]
     assert (

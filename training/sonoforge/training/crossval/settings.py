@@ -13,7 +13,7 @@ from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
-from sonoforge.training.data.splits import FOLDS
+from sonoforge.training.data.splits import FOLDS, default_folds
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
@@ -135,9 +135,8 @@ def _fill_defaults(config: Config) -> Config:
     generator = config.generator
     if phantom and quick and not given_lengths(generator):
         generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
-    own_folds = {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: None}
-    default = own_folds.get(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
-    return dataclasses.replace(config, folds=config.folds or default, classifier=classifier, generator=generator)
+    folds = config.folds or default_folds(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
+    return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
 
 
 def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.changed_images import name_some
-from sonoforge.training.statistics.predictions import ONE_SPLIT
+from sonoforge.training.statistics.predictions import OFFICIAL, ONE_SPLIT
 
 LEAVE_ONE_OUT = "leave-one-collection-out"
-OFFICIAL = "official"
-"""One fold: the test images that a set's authors chose."""
 PROTOCOLS = ("sealed", "plain", "thesis", "single", LEAVE_ONE_OUT, OFFICIAL)
 """Those that `splits.make_plan` deals."""
 SEALED = ("sealed", LEAVE_ONE_OUT, OFFICIAL)

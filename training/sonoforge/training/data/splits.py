@@ -15,8 +15,8 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.near_duplicates import join_groups, join_scans
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, OFFICIAL, PROTOCOLS, UNTESTED, SplitPlan
-from sonoforge.training.statistics.predictions import ONE_SPLIT
+from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, PROTOCOLS, UNTESTED, SplitPlan
+from sonoforge.training.statistics.predictions import OFFICIAL, ONE_SPLIT
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +96,14 @@ def assigned_plan(
     )
 
 
+def default_folds(protocol: str, usual: int = FOLDS) -> int | None:
+    """Return the number of folds that a protocol has where none is given; None: one a collection."""
+    return {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: None}.get(protocol, usual)
+
+
 def count_folds(dataset: Dataset, protocol: str, folds: int | None) -> int:
     """Return the number of folds, or the one that a protocol has where none is given."""
-    default = {**dict.fromkeys(ONE_SPLIT, 1), LEAVE_ONE_OUT: len(dataset.collections)}.get(protocol, FOLDS)
-    return default if folds is None else folds
+    return (default_folds(protocol) or len(dataset.collections)) if folds is None else folds
 
 
 def _test_parts(

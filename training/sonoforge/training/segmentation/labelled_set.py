@@ -13,9 +13,10 @@ from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import read_facts
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import check_disjoint, read_structures
-from sonoforge.training.data.split_plan import OFFICIAL, SplitPlan
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import has_published_split, make_plan
 from sonoforge.training.segmentation.pairs import to_label_maps
+from sonoforge.training.statistics.predictions import OFFICIAL
 
 VOLUME, SPACING = "volume", ("mm_y", "mm_x")
 """Columns of ``groups.csv`` or ``metadata.csv``, see `collections.volumes.COLUMNS`."""
@@ -98,8 +99,8 @@ def _millimetres(cache: ImageCache, index: int, steps: list[str]) -> tuple[float
         down = across = 0.0
     if not (0 < down < np.inf and 0 < across < np.inf):
         raise SonoforgeError(
-            f"{cache.dataset.root}/groups.csv: found {', '.join(SPACING)} {', '.join(steps)} of "
-            f"{cache.dataset.items[index].path}, expected millimetres; correct them, or leave them empty"
+            f"{cache.dataset.root}: found {', '.join(SPACING)} {', '.join(steps)} of {cache.dataset.items[index].path} "
+            "in groups.csv or metadata.csv, expected millimetres; correct them, or leave them empty"
         )
     return down, across
 

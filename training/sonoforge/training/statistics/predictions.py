@@ -23,7 +23,9 @@ Indices = NDArray[np.int64]
 
 _SOURCES = {"collection": "collections", "device": "devices"}  # field of each column
 
-ONE_SPLIT = ("single", "official")
+OFFICIAL = "official"
+"""The protocol with one fold: the test images that a set's authors chose."""
+ONE_SPLIT = ("single", OFFICIAL)
 """The protocols with one fold, whose other images are trained on and never tested."""
 
 SHARE_MARK = "@"

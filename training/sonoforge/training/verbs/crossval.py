@@ -33,7 +33,8 @@ def main(config: CrossvalConfig) -> Outcome:
     with run_folder.working_in(folder):
         results = compare_once(folder, source, cache, settings)
         log_table(results)
-    return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}")
+    protocol = "" if config.protocol == CrossvalConfig().protocol else f" --protocol {config.protocol}"
+    return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}{protocol}")
 
 
 def _print_again(config: CrossvalConfig) -> Outcome:
