@@ -65,6 +65,13 @@ def say(**changes: Any) -> str:
          ["12 of 90 test images", "come out too good"], ["generators read"]),
         ({"protocol": "thesis", "arms": ("real",), "added": (), "filled": ()},
          ["0 of 90 test images", "does not prevent it"], ["too good", "leakage alone"]),
+        ({"protocol": "official", "folds": 1, "tested": 30},
+         ["Each of the 30 test images of the split that was published", "two halves of whole groups judge each other",
+          "a part of 30 that is tested and one of 60 that is trained on, as published"],
+         ["Each image was", "1 fold", "stratified", "regardless of groups"]),
+        ({"protocol": "official", "folds": 1, "tested": 30, "passed": False},
+         ["the published split: 30 of 90 images are tested", "checks against the run folder failed"],
+         ["had seen neither"]),
     ],
 )  # fmt: skip
 def test_each_kind_of_run_says_what_it_did(changes: dict[str, Any], said: list[str], not_said: list[str]) -> None:

@@ -12,6 +12,7 @@ from sonoforge.training.data.split_plan import SEALED
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.pages.said import fill_in, read_said
+from sonoforge.training.statistics.predictions import ONE_SPLIT
 from sonoforge.training.statistics.wording import counted, listed, spread
 
 SAID = read_said("run/statements.yaml")
@@ -21,10 +22,10 @@ SAID = read_said("run/statements.yaml")
 class RunFacts:
     """What a run did, in counts."""
 
-    protocol: str  # `sealed`, `thesis` or `single`
+    protocol: str  # one of `split_plan.PROTOCOLS`
     folds: int
     images: int
-    tested: int  # images that some fold tested: all of them, but under `single`
+    tested: int  # images that some fold tested: all of them, but under `ONE_SPLIT`
     groups: int
     classes: int
     arms: tuple[str, ...]
@@ -56,6 +57,7 @@ class RunFacts:
         """Return the conditions of these texts, beside the protocol."""
         return {
             "one-arm": len(self.arms) == 1,
+            "one-split": self.protocol in ONE_SPLIT,
             "filled": bool(self.filled),
             "adds": sum(self.added) > 0,
             "kept-apart": self.is_sealed,
