@@ -45,6 +45,7 @@ class Paper(NamedTuple):
     source: str
     recipes: Sequence[str]  # that it compares, by our names
     images: str  # what its rows are measured on
+    silent: str  # where it would say of how many images its figures are, and does not: "its ... do"
     unknown: Sequence[str]  # sentences: what else its rows leave open
     # What its tables are called where ours stand beside them; of figures as they train, costs, and others.
     titles: Sequence[str]

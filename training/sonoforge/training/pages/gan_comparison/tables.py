@@ -131,8 +131,8 @@ def _about_claims(paper: Paper | None) -> list[str]:
         return []
     own = (
         f"Rows marked *claim* are published ({paper.rows[0].source}; {paper.images}). Of how many generated images and "
-        "against which real ones, the paper does not say, so no row of theirs is comparable with one of ours, and none "
-        "is a target."
+        f"against which real ones, {paper.silent} not say, so no row of theirs is comparable with one of ours, and "
+        "none is a target."
     )
     return [" ".join([own, *paper.unknown])]
 
