@@ -458,6 +458,8 @@ def papers() -> str:
     ]
     heading = ["loss", "weight", "KID", "FID", "LPIPS of pairs", "MS-SSIM of pairs", "SWD x 1000"]
     parts.append(f"## Losses and perceptual weights\n\n{figures('loss-table-busi-64.csv')}\n{table(heading, rows)}")
+    parts.append("## A classifier of mammograms\n")
+    parts += [mammograms(title, file) for title, file in MAMMOGRAMS.items()]
     rows = [
         [row.network, row.fid, "-" if row.inception_score is None else row.inception_score, row.hours or "-"]
         for row in PAPERS["ga-gan"].rows
@@ -465,6 +467,27 @@ def papers() -> str:
     heading = ["network", "FID", "Inception Score", "GPU hours"]
     parts.append(f"## GA-GAN against five others, as published\n\n{table(heading, rows)}")
     return "\n".join(parts)
+
+
+MAMMOGRAMS = {"The published split": "mammograms-official.csv.gz"}
+
+
+def mammograms(title: str, file: str) -> str:
+    """Real, generated and copied mammograms in training, on the same test images."""
+    arms = sonoforge("crossval", "--from", ANSWERS / file)["arms"]
+    real, placebo = (changes(file, names) for names in (list(arms), ["duplicates-all", "gan-all"]))
+    rows = []
+    for arm, own in arms.items():
+        accuracy, area = real[arm][:2]
+        row = [f"`{arm}`", interval(own["accuracy"]), interval(own["macro_auc"])]
+        row += [f"{own[figure]['malignant']['value']:.3f}" for figure in ("sensitivity", "specificity")]
+        row += ["-", "-"] if arm == "real" else [points(accuracy["change"]), change(area["change"])]
+        row.append(change(placebo[arm][1]["change"]) if arm == "gan-all" else "-")
+        rows.append(row)
+    heading = ["arm", "accuracy", "AUC", "sensitivity, malignant", "specificity, malignant"]
+    heading += ["accuracy minus `real`, points", "AUC minus `real`", "AUC minus `duplicates-all`"]
+    tested = f"{arms['real']['images']} images of {arms['real']['groups']} groups are tested."
+    return f"**{title}.** {tested}\n\n{answers(file)}\n{table(heading, rows)}"
 
 
 STYLEGANS = {"BUSI": "stylegan-busi-64.csv"}
@@ -565,38 +588,11 @@ def segmentation() -> str:
         rows.append([name, interval(own["dice"]), ", ".join(single) or "-"])
     kept = answers("segmentation-real.csv.gz")
     parts.append(f"## The U-Net on real images\n\n{kept}\n{table(['set', 'Dice', 'by structure'], rows)}")
-    six = {
-        one["name"]: one["rows"] for one in sonoforge("segment", "--from", ANSWERS / "segmentation-six.csv.gz")["sets"]
-    }
-    kinds = [(row["arm"], row["recipe"].partition(":")[0]) for row in next(iter(six.values()))]
-    by_set = {
-        name: {(row["arm"], row["recipe"].partition(":")[0]): row for row in found} for name, found in six.items()
-    }
-    rows = [
-        [arm, recipe or "none", *(interval(by_set[name][arm, recipe]["dice"]) for name in six)] for arm, recipe in kinds
-    ]
-    kept = answers("segmentation-six.csv.gz")
-    parts.append(f"## Six GANs on three sets\n\n{kept}\n{table(['trained on', 'generator', *six], rows)}")
-    both = [recipe for arm, recipe in kinds if arm == "both"]
-    rows = [[recipe, *(change(by_set[name]["both", recipe]["against_augmented"]) for name in six)] for recipe in both]
-    parts.append(f"**`both` minus `augmented`**\n\n{table(['generator', *six], rows)}")
-    costs = {
-        (row["set"], row["recipe"].partition(":")[0]): row
-        for row in read(TABLES / "segmentation-six.csv")
-        if row["fid_ratio"]
-    }
-    rows = []
-    for recipe in both:
-        row = [recipe]
-        for name in six:
-            own = costs[name, recipe]
-            row += [with_ratio(own, "fid", ".0f", ".1f"), with_ratio(own, "kid", ".2f", ".0f")]
-            row.append(f"{float(own['seconds_per_epoch']):.1f}")
-        memory = max(float(costs[name, recipe]["memory_gib"]) for name in six)
-        rows.append([*row, f"{memory:.2f} GiB", f"{float(own['weights']) / 1e6:.1f} million"])
-    heading = [f"{name}: {what}" for name in six for what in ("FID", "KID", "s an epoch")]
-    heading = ["generator", *heading, "memory", "weights"]
-    parts.append(f"**Distances and costs**\n\n{figures('segmentation-six.csv')}\n{table(heading, rows)}")
+    parts += six_gans("Six GANs on three sets", "segmentation-six")
+    parts += six_gans("Six GANs on the liver", "segmentation-liver")
+    parts.append("**The paper's table 4 of its liver, SLiver07**\n")
+    rows = [[row.recipe or "real images", row.fid or "-", row.dice] for row in published_for("SLiver07")]
+    parts.append(table(["trained on images of", "FID", "Dice"], rows))
     rows = []
     for name in ("ACDC", "SLiver07", "IDRiD"):
         claimed = [row for row in published_for(name) if row.fid is not None]
@@ -606,6 +602,39 @@ def segmentation() -> str:
     parts.append("**The paper's own figures: rank correlation of FID with Dice**\n")
     parts.append(table(["set", "rho", "p"], rows))
     return "\n".join(parts)
+
+
+def six_gans(title: str, file: str) -> list[str]:
+    """What U-Nets reach on the sets of one run, and what the generators took."""
+    found = {one["name"]: one["rows"] for one in sonoforge("segment", "--from", ANSWERS / f"{file}.csv.gz")["sets"]}
+    kinds = [(row["arm"], row["recipe"].partition(":")[0]) for row in next(iter(found.values()))]
+    by_set = {
+        name: {(row["arm"], row["recipe"].partition(":")[0]): row for row in rows} for name, rows in found.items()
+    }
+    rows = [
+        [arm, recipe or "none", *(interval(by_set[name][arm, recipe]["dice"]) for name in found)]
+        for arm, recipe in kinds
+    ]
+    kept = answers(f"{file}.csv.gz")
+    parts = [f"## {title}\n\n{kept}\n{table(['trained on', 'generator', *found], rows)}"]
+    both = [recipe for arm, recipe in kinds if arm == "both"]
+    rows = [[recipe, *(change(by_set[name]["both", recipe]["against_augmented"]) for name in found)] for recipe in both]
+    parts.append(f"**`both` minus `augmented`**\n\n{table(['generator', *found], rows)}")
+    costs = {
+        (row["set"], row["recipe"].partition(":")[0]): row for row in read(TABLES / f"{file}.csv") if row["fid_ratio"]
+    }
+    rows = []
+    for recipe in both:
+        row = [recipe]
+        for name in found:
+            own = costs[name, recipe]
+            row += [with_ratio(own, "fid", ".0f", ".1f"), with_ratio(own, "kid", ".2f", ".0f")]
+            row.append(f"{float(own['seconds_per_epoch']):.1f}")
+        memory = max(float(costs[name, recipe]["memory_gib"]) for name in found)
+        rows.append([*row, f"{memory:.2f} GiB", f"{float(own['weights']) / 1e6:.1f} million"])
+    heading = [f"{name}: {what}" for name in found for what in ("FID", "KID", "s an epoch")]
+    heading = ["generator", *heading, "memory", "weights"]
+    return [*parts, f"**Distances and costs**\n\n{figures(f'{file}.csv')}\n{table(heading, rows)}"]
 
 
 PAGES: dict[str, Callable[[], str]] = {
