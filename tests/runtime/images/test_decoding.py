@@ -54,17 +54,39 @@ def test_tiff_compressions(tmp_path: Path, compression: str | None) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])
 def test_exif_orientation_is_applied_once(tmp_path: Path, suffix: str, orientation: int) -> None:
     blocks = np.kron(np.array([[0, 90, 180], [255, 30, 120]], np.uint8), np.ones((16, 16), np.uint8))
     exif = Image.Exif()
     exif[274] = orientation
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(blocks).save(path, exif=exif.tobytes(), **({"quality": 95} if suffix == "jpg" else {}))
+    Image.fromarray(blocks).save(
+        path, exif=exif.tobytes(), **{"jpg": {"quality": 95}, "webp": {"lossless": True}}.get(suffix, {})
+    )
     expected = UPRIGHT[orientation](blocks).astype(int)
-    found = np.asarray(read_image(path)).astype(int)
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= (6 if suffix == "jpg" else 0)
+    once = read_image(path)
+    again = decoding.as_image(once)
+    for image in (once, again, decoding.as_image(again), decoding.decode_image(path.read_bytes(), "-")):
+        found = np.asarray(image.convert("L")).astype(int)
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= (6 if suffix == "jpg" else 0)
+
+
+def test_a_picture_of_the_caller_is_turned_in_a_copy(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(COLOUR).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as own:
+        found = [np.asarray(decoding.as_image(own)) for _ in range(2)]
+        assert np.array_equal(np.asarray(own), COLOUR) and "exif" in own.info
+    for image in found:
+        assert np.array_equal(image, np.rot90(COLOUR, -1))
+
+
+def test_only_the_exif_record_turns_a_picture_as_in_browsers(tmp_path: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    Image.fromarray(GREY).save(tmp_path / "a.webp", lossless=True, xmp=xmp)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.webp").convert("L")), GREY)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

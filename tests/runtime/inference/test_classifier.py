@@ -16,6 +16,8 @@ from PIL import Image
 import bundle_factory as factory
 from sonoforge.runtime import Classifier, ImageError, open_bundle
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.inference.trust import Cause
 
 
@@ -138,6 +140,9 @@ def test_a_picture_is_turned_upright_as_its_file_is(classifier: Classifier, tmp_
     expected = classifier.classify(tmp_path / "a.png")
     assert expected.size == (90, 120)
     assert classifier.classify(Image.open(tmp_path / "a.png")).probabilities == expected.probabilities
+    assert classifier.classify(read_image(tmp_path / "a.png")).probabilities == expected.probabilities
+    sent = answer_file(classifier, "-", (tmp_path / "a.png").read_bytes())  # as standard input and `serve` do
+    assert sent.result.probabilities == expected.probabilities
     assert classifier.classify(np.rot90(factory.scan(4), -1)).probabilities == expected.probabilities
 
 

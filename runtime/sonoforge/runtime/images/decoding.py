@@ -4,7 +4,8 @@ Rules, so that the same file gives the same pixels everywhere:
 
 * The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM and, with the extra
   ``dicom``, DICOM (see `images.dicom.reader` for its rules).
-* EXIF (and TIFF) orientation is applied; a damaged orientation record counts as upright.
+* EXIF (and TIFF) orientation is applied, once; a damaged orientation record counts as upright, and XMP or text that
+  speaks of orientation is not asked, as no browser asks it.
 * 16-bit grey becomes round(v / 257), the whole range to the whole range; 16-bit colour keeps the high byte.
 * Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr
   are converted without a colour profile; grey stays one channel (mode ``L``).
@@ -21,7 +22,7 @@ import stat
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,14 +68,14 @@ _UPRIGHT = {
 }
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
 
+PlainImage = NewType("PlainImage", Image.Image)
+"""A loaded image of mode ``L`` or ``RGB``, 8 bits a channel, upright: under the rules above it stays as it is."""
 
-def read_image(path: Path | str) -> Image.Image:
+
+def read_image(path: Path | str) -> PlainImage:
     """Decode one image file; see the rules at the top of this module.
 
     Holds no state and changes no setting of Pillow, so it may run in many threads.
-
-    Returns:
-        A loaded image of mode ``L`` or ``RGB``, 8 bits a channel, upright.
 
     Raises:
         ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
@@ -82,7 +83,7 @@ def read_image(path: Path | str) -> Image.Image:
     return decode_image(_read_file(path), path)
 
 
-def decode_image(data: bytes, path: Path | str) -> Image.Image:
+def decode_image(data: bytes, path: Path | str) -> PlainImage:
     """Decode the bytes of one image file, as `read_image` does; ``path`` is for messages."""
     with _one_error(path):
         return _decode(data, path)
@@ -106,8 +107,8 @@ def _one_error(path: Path | str) -> Iterator[None]:
         ) from error
 
 
-def as_image(image: Path | str | Image.Image | NDArray[Any]) -> Image.Image:
-    """Turn whatever holds one picture into an image of mode ``L`` or ``RGB``, 8 bits a channel, upright.
+def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
+    """Turn whatever holds one picture into a `PlainImage`; one that is plain already is answered unchanged.
 
     Args:
         image: A file, read by `read_image`; a Pillow image, under the same rules; or an array (H, W) of grey or
@@ -131,7 +132,7 @@ def as_image(image: Path | str | Image.Image | NDArray[Any]) -> Image.Image:
             "scale and convert it",
         )
     check_size(image.shape[1], image.shape[0], "array")
-    return Image.fromarray(np.ascontiguousarray(image))
+    return PlainImage(Image.fromarray(np.ascontiguousarray(image)))
 
 
 def _read_file(path: Path | str) -> bytes:
@@ -161,12 +162,12 @@ def _read_file(path: Path | str) -> bytes:
     return data
 
 
-def _decode(data: bytes, path: Path | str) -> Image.Image:
+def _decode(data: bytes, path: Path | str) -> PlainImage:
     opening = next((reader for reader in _READERS if data.startswith(reader[0])), None)
     if (opening is None or data[128:132] == b"DICM") and is_dicom(data):
         from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
 
-        return decode_dicom(data, path)
+        return PlainImage(decode_dicom(data, path))
     if opening is None or (opening[0] == b"RIFF" and data[8:12] != b"WEBP"):
         raise ImageError(
             "not_an_image", f"{path}: not an image; expected PNG, JPEG, TIFF, BMP, GIF, WebP, PNM or DICOM content"
@@ -186,7 +187,7 @@ def _decode(data: bytes, path: Path | str) -> Image.Image:
     return _usable(image, path)
 
 
-def _usable(image: Image.Image, path: Path | str) -> Image.Image:
+def _usable(image: Image.Image, path: Path | str) -> PlainImage:
     """Apply the rules at the top of this module to an image that Pillow has opened."""
     check_size(image.width, image.height, path)
     if getattr(image, "is_animated", False):
@@ -195,13 +196,18 @@ def _usable(image: Image.Image, path: Path | str) -> Image.Image:
         image.load()
         orientation = _orientation(image)
         usable = _to_8_bit(image, path)
-        return usable.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else usable
+        if orientation in _UPRIGHT:
+            usable = usable.transpose(_UPRIGHT[orientation])
+            usable.info.clear()  # it says how to turn the picture, and whoever reads it next would turn it again
+        return PlainImage(usable)
 
 
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation 1..8; a TIFF is already upright after loading, and its tag gone."""
+    exif = Image.Exif()
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        exif.load(image.info.get("exif", b""))
+        return int(exif.get(_ORIENTATION, 1))
     except Exception:  # damaged metadata does not spoil sound pixels
         return 1
 
