@@ -80,7 +80,7 @@ def test_classify_answers_clips_and_stills_of_a_study(tmp_path: Path) -> None:
     assert answers["CLIP"]["clip"] == {**answers["CLIP"]["clip"], "frames": 3, "distinct": 2}
     assert answers["CLIP"]["dicom"] == {
         **{"frames": 3, "region": [30, 20, 270, 220], "regions": 1, "spacing_mm": [0.2, 0.1]},
-        **{"spacing_from": "region", "frame_time_ms": 50},
+        **{"spacing_from": "region", "frame_time_ms": 50, "passed_over": []},
     }
     for answer in answers.values():
         with Image.open(answer["overlay"]) as picture:

@@ -160,7 +160,7 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
     Returns:
         Its entry is `Result.to_dict` or `Clip.to_dict`; of DICOM with ``"dicom": {"frames", "region": [left, top,
         right, bottom] or None, "regions", "spacing_mm": [vertical, horizontal] or None, "spacing_from",
-        "frame_time_ms"}``, and positions count from the region's corner.
+        "frame_time_ms", "passed_over": [names of damaged elements]}``, and positions count from the region's corner.
 
     Raises:
         ImageError: The file cannot be used.
@@ -190,5 +190,6 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
         "spacing_mm": [image.spacing.vertical, image.spacing.horizontal] if image.spacing else None,
         "spacing_from": image.spacing.source if image.spacing else None,
         "frame_time_ms": image.frame_time_ms,
+        "passed_over": list(image.passed_over),
     }
     return Answer(entry, result, path, image)

@@ -25,7 +25,8 @@ from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, sca
 from program import sonoforge
 from sonoforge.runtime.images import limits
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.dicom import header, opening, reader
+from sonoforge.runtime.images.dicom import data_set as data_set_reader
+from sonoforge.runtime.images.dicom import opening, reader
 from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.runtime.images.limits import ImageError
 
@@ -257,7 +258,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(save(data_set(scan(), Rows=60000, Columns=60000), tmp_path / "b")).code == "too_large"
     assert refusal(save(data_set(scan(1, 8, 8)), tmp_path / "c")).code == "too_small"
     assert refusal(save(data_set(scan(2), NumberOfFrames=3), tmp_path / "d")).code == "truncated"
-    monkeypatch.setattr(header, "MAX_INFLATED_BYTES", 2000)
+    monkeypatch.setattr(data_set_reader, "MAX_INFLATED_BYTES", 2000)
     deflated = save(data_set(scan()), tmp_path / "e", uid.DeflatedExplicitVRLittleEndian)
     assert refusal(deflated).code == "too_large"
 

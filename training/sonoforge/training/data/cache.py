@@ -291,7 +291,7 @@ class _Decoder:
 
     def _decode(self, name: str, digest: str) -> _Image:
         path = self.dataset.file(name)
-        picture = read_image(path)
+        picture: Image.Image = read_image(path)
         mode = picture.mode
         if mode == "RGB":
             red, green, blue = picture.split()

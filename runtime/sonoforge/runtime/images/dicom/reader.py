@@ -1,6 +1,7 @@
 """Open one DICOM file as frames of 8-bit grey or RGB, under the rules of `images.decoding`.
 
-* Nothing of the patient is read: only the elements named here are taken from the file, and no message quotes a value.
+* Nothing of the patient is read: only the elements that `images.dicom.data_set` names are taken from the file, and no
+  message quotes a value.
   A message names the file as it was given.
 * Frames are decoded one at a time, so a long clip needs the memory of one frame.
 * One decoder serves each transfer syntax, so the same file gives the same pixels on every machine.
@@ -20,22 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.images.dicom.data_set import (
+    DECODERS,
+    DataSet,
+    check_length,
+    in_short,
+    open_source,
+    read_data_set,
+)
 from sonoforge.runtime.images.dicom.frame_limits import checked_plugin
 from sonoforge.runtime.images.dicom.header import (
-    DECODERS,
-    DEFLATED,
     INSTALL,
     Region,
     Spacing,
     check_file,
-    check_kind,
     import_pydicom,
     one_line,
-    open_source,
-    read_header,
     read_region,
     read_spacing,
-    read_whole,
 )
 from sonoforge.runtime.images.dicom.levels import GREY, Levels, stored_range
 from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
@@ -64,13 +67,13 @@ class DicomImage:
     frame_time_ms: float | None  # milliseconds from frame to frame; None where the file does not say
     photometric: str  # ``MONOCHROME2``, ``RGB``, ...
     transfer_syntax: str  # UID of how the pixels are stored
-    _source: Path | str | bytes
-    _header: Dataset
+    passed_over: tuple[str, ...]  # elements that are damaged or untrue, and not needed for the pixels
+    _data: DataSet
 
     @property
     def stored_range(self) -> tuple[int, int]:
         """The least and the greatest value that the stored bits can hold."""
-        return stored_range(self._header)
+        return stored_range(self._data.header)
 
     def frames(self) -> Iterator[Image.Image]:
         """Yield each frame as mode ``L`` or ``RGB``, 8 bits a channel, cropped to the region.
@@ -78,7 +81,7 @@ class DicomImage:
         Raises:
             ImageError: And nothing else.
         """
-        levels = Levels(self._header, self.path)
+        levels = Levels(self._data.header, self.path)
         with contextlib.closing(self.stored_frames()) as stored:
             while True:
                 with large_ones_in_turn(self.width * self.height):
@@ -96,32 +99,29 @@ class DicomImage:
         """Yield each frame's values as pydicom answers them: (H, W) integers, or (H, W, 3) RGB; not cropped."""
         with one_line(self.path):
             from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - an extra
-            from pydicom.pixels.utils import iter_pixels  # noqa: PLC0415 - an extra
-            from pydicom.uid import UID  # noqa: PLC0415
 
-            plugin, syntax = DECODERS[self.transfer_syntax], UID(self.transfer_syntax)
-            if plugin and plugin not in get_decoder(syntax).available_plugins:
-                raise ImageError("unsupported", f"{self.path}: stored as {syntax.name}, whose decoder needs {INSTALL}")
-            plugin = checked_plugin(get_decoder(syntax), plugin) if plugin else ""
+            decoder, plugin = get_decoder(self.transfer_syntax), DECODERS[self.transfer_syntax]
+            if plugin and plugin not in decoder.available_plugins:
+                name = decoder.UID.name
+                raise ImageError("unsupported", f"{self.path}: stored as {name}, whose decoder needs {INSTALL}")
+            plugin = checked_plugin(decoder, plugin) if plugin else ""
         count = 0
         with contextlib.ExitStack() as opened:
             with one_line(self.path):
-                stream = opened.enter_context(open_source(self._source))
-                if syntax == DEFLATED:  # which pydicom does not decode frame by frame
-                    pixels = iter_pixels(read_whole(stream, self.path), decoding_plugin=plugin)
-                else:
-                    pixels = iter_pixels(stream, decoding_plugin=plugin, transfer_syntax_uid=syntax)
-                frames = islice(
-                    opened.enter_context(contextlib.closing(cast(Generator[NDArray[Any], None, None], pixels))),
-                    self.frame_count,
+                stream = opened.enter_context(open_source(self._data.source))
+                stream.seek(self._data.offset)
+                decoded = cast(
+                    Generator[tuple[NDArray[Any], Any], None, None],
+                    decoder.iter_array(stream, decoding_plugin=plugin, **self._data.options),
                 )
+                frames = islice(opened.enter_context(contextlib.closing(decoded)), self.frame_count)
             while True:
                 with one_line(self.path):
-                    values = next(frames, None)
-                if values is None:
+                    found = next(frames, None)
+                if found is None:
                     break
                 count += 1
-                yield values
+                yield found[0]
         if count < self.frame_count:
             raise ImageError(
                 "truncated",
@@ -143,9 +143,7 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
         with open_source(source) as stream:
             if not is_dicom(stream.read(HEAD_BYTES)):
                 raise ImageError("not_an_image", f"{path}: does not begin as DICOM; obtain the file again")
-            stream.seek(0)
-            header, syntax = read_header(stream, path)
-        return _describe(header, syntax, path, source)
+        return _describe(read_data_set(source, path), path)
 
 
 def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
@@ -164,20 +162,19 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
     return frame
 
 
-def _describe(header: Dataset, syntax: str, path: Path | str, source: Path | str | bytes) -> DicomImage:
-    if any(name not in header for name in ("Rows", "Columns", "PhotometricInterpretation")):
-        raise ImageError("not_an_image", f"{path}: DICOM without a picture (a report or a directory); leave it out")
-    check_kind(header, syntax, path)
-    width, height, frames = int(header.Columns), int(header.Rows), int(header.get("NumberOfFrames") or 1)
+def _describe(data: DataSet, path: Path | str) -> DicomImage:
+    header = data.header
+    width, height, frames = int(header.Columns), int(header.Rows), int(header.NumberOfFrames)
     grey = header.PhotometricInterpretation in GREY
     check_size(width, height, path, MAX_PIXELS if grey else MAX_COLOUR_PIXELS)
     if not 1 <= frames <= MAX_FRAMES or frames * width * height > MAX_CLIP_PIXELS:
         raise ImageError(
             "too_large",
-            f"{path}: found {frames} frames of {width}x{height} pixels, expected 1 to {MAX_FRAMES} frames and at most "
-            f"{MAX_CLIP_PIXELS // 1_000_000} million pixels in all; cut the clip",
+            f"{path}: found {in_short(frames)} frames of {width}x{height} pixels, expected 1 to {MAX_FRAMES} frames "
+            f"and at most {MAX_CLIP_PIXELS // 1_000_000} million pixels in all; cut the clip",
         )
-    region, spacing = read_region(header, width, height)
+    check_length(data, path)
+    region, spacing, damaged = read_region(header, width, height)
     return DicomImage(
         path=path,
         width=width,
@@ -187,9 +184,9 @@ def _describe(header: Dataset, syntax: str, path: Path | str, source: Path | str
         spacing=spacing or read_spacing(header),
         frame_time_ms=_frame_time(header),
         photometric=str(header.PhotometricInterpretation),
-        transfer_syntax=syntax,
-        _source=source,
-        _header=header,
+        transfer_syntax=data.syntax,
+        passed_over=(*data.passed_over, *(("SequenceOfUltrasoundRegions",) if damaged else ())),
+        _data=data,
     )
 
 

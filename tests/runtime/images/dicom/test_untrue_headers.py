@@ -1,0 +1,263 @@
+"""DICOM whose header is untrue, damaged or incomplete: the pixels as written, or a line that names the element."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
+
+from pydicom import uid
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.tag import Tag
+
+from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan
+from sonoforge.runtime.images.dicom.reader import DicomImage, open_dicom
+from sonoforge.runtime.images.limits import ImageError
+
+IMPLICIT, EXPLICIT, BIG = uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian
+
+
+def grey16(frames: int = 1) -> np.ndarray:
+    return (scan(frames).astype(np.uint16) * 16).astype("<u2")
+
+
+def pixels_of(image: DicomImage) -> np.ndarray:
+    return np.stack(list(image.stored_frames()))
+
+
+def claiming(path: Path, written: uid.UID, claimed: uid.UID) -> Path:
+    """Change the transfer syntax that a file claims, and nothing else of it."""
+    data = path.read_bytes()
+    stated, other = (value.encode() + b"\0" * (len(value) % 2) for value in (written, claimed))
+    at = data.index(b"\x02\x00\x10\x00UI")  # of a file without a length of its first group, which would change
+    head = data[:at] + b"\x02\x00\x10\x00UI" + len(other).to_bytes(2, "little")
+    path.write_bytes(head + other + data[at + 8 + len(stated) :])
+    return path
+
+
+def raw(file: Dataset, name: str, value: bytes) -> None:
+    """Give an element bytes that pydicom would not write."""
+    tag = Tag(tag_for_keyword(name) or 0)
+    value += b" " * (len(value) % 2)
+    file[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+
+
+def refusal(path: Path) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        list(open_dicom(path).frames())
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < len(str(path)) + 250
+    return caught.value
+
+
+# ---- how it is stored, and how it says that it is
+
+
+@pytest.mark.parametrize(("written", "claimed"), [(EXPLICIT, IMPLICIT), (IMPLICIT, EXPLICIT)])
+@pytest.mark.parametrize("kind", ["grey 8", "grey 16", "colour", "clip", "regions"])
+def test_the_elements_themselves_say_how_they_are_stored(
+    tmp_path: Path, kind: str, written: uid.UID, claimed: uid.UID
+) -> None:
+    pixels = {"grey 16": grey16(), "colour": colour_scan(), "clip": scan(3)}.get(kind, scan())
+    photometric = "RGB" if kind == "colour" else "MONOCHROME2"
+    file = data_set(pixels, photometric)
+    if kind == "regions":
+        file.SequenceOfUltrasoundRegions = [region((0, 0, 40, 40))]
+    path = claiming(save(file, tmp_path / "x.dcm", written), written, claimed)
+    image = open_dicom(path)
+    assert image.passed_over == ("TransferSyntaxUID",) and image.transfer_syntax == written
+    np.testing.assert_array_equal(pixels_of(image), pixels)
+    assert (image.region is not None) == (kind == "regions")
+
+
+def test_a_compressed_file_may_hold_implicit_elements(tmp_path: Path) -> None:
+    file = data_set(scan(2))
+    file.compress(uid.RLELossless, generate_instance_uid=False)
+    frames = file.PixelData
+    del file.PixelData
+    path = claiming(save(file, tmp_path / "x.dcm", IMPLICIT), IMPLICIT, uid.RLELossless)
+    end = b"\xfe\xff\xdd\xe0\0\0\0\0"  # PS3.5, A.4
+    path.write_bytes(path.read_bytes() + b"\xe0\x7f\x10\x00\xff\xff\xff\xff" + frames + end)
+    np.testing.assert_array_equal(pixels_of(open_dicom(path)), scan(2))
+
+
+@pytest.mark.parametrize(("written", "claimed"), [(BIG, EXPLICIT), (BIG, IMPLICIT), (EXPLICIT, BIG), (IMPLICIT, BIG)])
+def test_another_order_of_bytes_than_claimed_is_refused(tmp_path: Path, written: uid.UID, claimed: uid.UID) -> None:
+    path = claiming(save(data_set(grey16()), tmp_path / "x.dcm", written), written, claimed)
+    assert "big-endian" in str(refusal(path))
+
+
+@pytest.mark.parametrize("claimed", [uid.JPEGBaseline8Bit, uid.RLELossless, uid.JPEG2000Lossless])
+def test_uncompressed_pixels_that_claim_to_be_compressed_are_refused(tmp_path: Path, claimed: uid.UID) -> None:
+    path = claiming(save(data_set(scan()), tmp_path / "x.dcm", EXPLICIT), EXPLICIT, claimed)
+    assert "found uncompressed pixels" in str(refusal(path))
+
+
+def test_compressed_pixels_that_claim_to_be_none_are_refused(tmp_path: Path) -> None:
+    file = data_set(scan())
+    file.compress(uid.RLELossless, generate_instance_uid=False)
+    path = claiming(save(file, tmp_path / "x.dcm"), uid.RLELossless, EXPLICIT)
+    assert "found compressed pixels" in str(refusal(path))
+
+
+@pytest.mark.parametrize(
+    "untrue",
+    [
+        {"BitsAllocated": 16, "BitsStored": 16},
+        {"Rows": 49},
+        {"Rows": 36},
+        {"NumberOfFrames": 2},
+        {"NumberOfFrames": 4},
+        {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0},
+    ],
+)
+def test_pixels_of_another_length_than_the_header_makes_of_them_are_refused(
+    tmp_path: Path, untrue: dict[str, object]
+) -> None:
+    file = data_set(scan(3))
+    for name, value in untrue.items():
+        setattr(file, name, value)
+    assert "bytes of pixels, expected" in str(refusal(save(file, tmp_path / "x.dcm")))
+
+
+def test_padding_behind_the_pixels_is_no_contradiction(tmp_path: Path) -> None:
+    file = data_set(scan())
+    file.PixelData += b"\0" * 512
+    np.testing.assert_array_equal(pixels_of(open_dicom(save(file, tmp_path / "x.dcm"))), scan())
+
+
+def test_bits_that_lie_higher_than_they_may_are_refused(tmp_path: Path) -> None:
+    file = data_set(grey16(), BitsStored=12)
+    file.HighBit = 15
+    assert "found HighBit 15, expected 11" in str(refusal(save(file, tmp_path / "x.dcm")))
+
+
+# ---- what the pixels can do without
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "beside"),
+    [
+        ("PixelSpacing", b"0,1\\0,1", {}),
+        ("PixelSpacing", b"0.1", {}),
+        ("PixelSpacing", b"9" * 300 + b"\\1", {}),
+        ("ImagerPixelSpacing", b"-1\\1", {}),
+        ("WindowWidth", b"4,09", {"WindowCenter": 2048}),
+        ("WindowWidth", b"0", {"WindowCenter": 2048}),
+        ("WindowWidth", b"-5", {"WindowCenter": 2048}),
+        ("WindowWidth", b"1e400", {"WindowCenter": 2048}),
+        ("WindowCenter", b"nan", {"WindowWidth": 2048}),
+        ("WindowCenter", b"Zebedee", {"WindowWidth": 2048}),
+        ("RescaleSlope", b"0", {"RescaleIntercept": 3}),
+        ("RescaleIntercept", b"1,5", {"RescaleSlope": 2}),
+        ("FrameTime", b"inf", {}),
+        ("FrameTime", b"9" * 300, {}),
+        ("CineRate", b"0", {}),
+        ("VOILUTFunction", b"ZEBEDEE", {}),
+    ],
+)
+def test_a_damaged_element_that_pixels_do_without_is_passed_over_and_named(
+    tmp_path: Path, name: str, value: bytes, beside: dict[str, object]
+) -> None:
+    plain = open_dicom(save(data_set(grey16(), BitsStored=12), tmp_path / "plain.dcm"))
+    file = data_set(grey16(), BitsStored=12, **beside)
+    raw(file, name, value)
+    image = open_dicom(save(file, tmp_path / "x.dcm"))
+    assert image.passed_over == (name,)
+    assert (image.spacing, image.frame_time_ms) == (None, None)
+    (expected,), (found,) = plain.frames(), image.frames()
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept", "WindowWidth", "PixelSpacing", "FrameTime"])
+def test_an_empty_element_counts_as_none(tmp_path: Path, name: str) -> None:
+    file = data_set(grey16(), BitsStored=12, WindowCenter=2048, WindowWidth=4096, RescaleSlope=1, RescaleIntercept=0)
+    raw(file, name, b"")
+    image = open_dicom(save(file, tmp_path / "x.dcm"))
+    assert image.passed_over == ()
+    assert len(list(image.frames())) == 1
+
+
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize("damage", ["no data", "short data", "no bits"])
+def test_a_damaged_table_of_levels_is_passed_over_and_named(tmp_path: Path, name: str, damage: str) -> None:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [256, 0, 40 if damage == "no bits" else 16], b"\0" * 512
+    item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "OW"
+    if damage == "no data":
+        del item.LUTData
+    elif damage == "short data":
+        item.LUTData = b"\0" * 100
+    image = open_dicom(save(data_set(scan(), **{name: [item]}), tmp_path / "x.dcm"))
+    assert image.passed_over == (name,)
+    (found,) = image.frames()
+    np.testing.assert_array_equal(np.asarray(found), scan()[0])
+
+
+def test_a_table_of_levels_is_applied_where_representations_are_left_out(tmp_path: Path) -> None:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [256, 0, 8], np.arange(255, -1, -1).astype("<u2").tobytes()
+    item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "OW"
+    image = open_dicom(save(data_set(scan(), VOILUTSequence=[item]), tmp_path / "x.dcm", IMPLICIT))
+    (found,) = image.frames()
+    np.testing.assert_array_equal(np.asarray(found), 255 - scan()[0])
+
+
+def test_a_damaged_region_is_passed_over_and_the_sound_one_beside_it_taken(tmp_path: Path) -> None:
+    sound, damaged = region((8, 4, 40, 40)), region((0, 0, 63, 47))
+    del damaged.RegionLocationMaxX1
+    image = open_dicom(save(data_set(scan(), SequenceOfUltrasoundRegions=[damaged, sound]), tmp_path / "x.dcm"))
+    assert image.passed_over == ("SequenceOfUltrasoundRegions",)
+    assert image.region is not None and image.region.box == (8, 4, 41, 41)
+
+
+# ---- what the pixels need
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "letters"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"),
+        *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    ],
+)
+def test_an_element_that_pixels_need_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    file: FileDataset = data_set(colour_scan(), "RGB")
+    plant(file)
+    if damage == "missing":
+        delattr(file, name)
+    else:
+        raw(file, name, b"" if damage == "empty" else b"Zeb")
+    path = save(file, tmp_path / "x.dcm")
+    if name == "NumberOfFrames" and damage != "letters":
+        np.testing.assert_array_equal(pixels_of(open_dicom(path)), colour_scan())
+        return
+    error = refusal(path)
+    assert (name == "PhotometricInterpretation" and damage == "letters") or f"its {name} is " in str(error)
+    assert PLANTED[:3] not in str(error).removeprefix(str(path))
+
+
+def test_a_number_of_300_digits_is_not_quoted(tmp_path: Path) -> None:
+    file = data_set(scan())
+    raw(file, "NumberOfFrames", b"9" * 300)
+    assert "NumberOfFrames" in str(refusal(save(file, tmp_path / "x.dcm")))
+
+
+def test_colour_planes_of_compressed_frames_need_no_element(tmp_path: Path) -> None:
+    file = data_set(colour_scan(2), "RGB")
+    file.compress(uid.JPEG2000Lossless, generate_instance_uid=False)
+    del file.PlanarConfiguration
+    np.testing.assert_array_equal(pixels_of(open_dicom(save(file, tmp_path / "x.dcm"))), colour_scan(2))
+
+
+def test_a_report_has_no_picture(tmp_path: Path) -> None:
+    file = data_set(scan())
+    for name in ("PixelData", "Rows", "Columns", "PhotometricInterpretation"):
+        delattr(file, name)
+    assert refusal(save(file, tmp_path / "x.dcm")).code == "not_an_image"
