@@ -18,7 +18,7 @@ for (const name of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
     const raster = upright(await decodePng(data), orientation);
     const pixels = squeeze(raster, recipe.size, recipe.resample);
     answers.push({
-      name, orientation, width: raster.width, height: raster.height,
+      name, orientation, width: raster.width, height: raster.height, remarks: raster.remarks,
       colours: sha(inColour(raster)), pixels: sha(pixels), tensor: sha(normalise(pixels, recipe)),
     });
   } catch (error) {

@@ -16,6 +16,7 @@ from page_scripts import run_script
 from png_writer import write_png
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
@@ -54,6 +55,13 @@ def write_kinds(folder: Path) -> list[Path]:
             if colour == 3:
                 grey = np.repeat(rng.integers(0, 256, 1 << depth), 3).astype(np.uint8).tobytes()
                 add(f"{colour}-{depth}-grey", write_png(values, colour, depth, extra=[(b"PLTE", grey)]))
+    for bits in (8, 10, 12, 14, 15):
+        deep = rng.integers(0, 1 << bits, (37, 53, 1)).astype(np.uint16)
+        for interlaced in (False, True):
+            add(f"{bits}-in-16-{interlaced}", write_png(deep, 0, 16, interlaced=interlaced))
+    add("bytes-twice", write_png((257 * rng.integers(0, 60, (37, 53, 1))).astype(np.uint16), 0, 16))
+    add("all-black", write_png(np.zeros((37, 53, 1), np.uint16), 0, 16))
+    add("dark-colour", write_png(rng.integers(0, 1 << 13, (37, 53, 3)).astype(np.uint16), 2, 16))
     scan = rng.integers(0, 256, (300, 411, 1)).astype(np.uint16)
     for orientation in range(10):
         record = (b"eXIf", exif(orientation, "<>"[orientation % 2]))
@@ -85,6 +93,7 @@ def test_every_kind_of_png_gives_the_same_bytes(tmp_path: Path, resample: str) -
         expected = {
             "width": image.width,
             "height": image.height,
+            "remarks": list(remarks_on(image)),
             "colours": digest(np.asarray(image.convert("RGB"))),
             "pixels": digest(pixels),
             "tensor": digest(recipe.normalise(pixels)),
@@ -92,7 +101,7 @@ def test_every_kind_of_png_gives_the_same_bytes(tmp_path: Path, resample: str) -
         differing = [key for key, value in expected.items() if answer.get(key) != value]
         if differing:
             wrong.append((Path(answer["name"]).stem, differing, answer.get("message")))
-    assert len(files) == 60
+    assert len(files) == 73
     assert wrong == []
 
 
@@ -105,6 +114,10 @@ def test_damaged_pngs_are_refused_by_the_same_code(tmp_path: Path) -> None:
     flipped[len(whole) // 2] ^= 64
     cases = {"cut": whole[:-20], "half": whole[: len(whole) // 2], "flip": bytes(flipped), "small": small}
     cases |= {"thread": thread, "tail": whole[:-12]}
+    for colour, samples in ((2, 3), (4, 2), (6, 4)):
+        dark = rng.integers(0, 1 << 12, (40, 50, samples)).astype(np.uint16)
+        dark[..., -1] |= 0xFF00 if colour & 4 else 0  # alpha is not dark
+        cases[f"12-bits-in-colour-{colour}"] = write_png(dark, colour, 16)
     files = []
     for name, data in cases.items():
         (tmp_path / f"{name}.png").write_bytes(data)

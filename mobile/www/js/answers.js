@@ -221,13 +221,13 @@ function notes({ result, copy_of: copy, seems_copy_of: alike }, guesses) {
 
 /** The figures, with the reasons as Python words them. */
 function figures(result) {
-  const { best, map, ms, quality, set, trust } = result;
+  const { best, map, ms, quality, remarks, set, trust } = result;
   const share = map.share_in_brightest_tenth;
   const name = className(best);
   return [
     [say("ruled out"), set.map(className).join(", ")],
     [say("trust"), `${trust.score.toFixed(2)} ${say("of one")}`],
-    ...trust.reasons.map((reason) => [say("reason"), reason]),
+    ...[...trust.reasons, ...remarks].map((reason) => [say("reason"), reason]),
     [say("quality"), inWords(quality.flags) || say("no flags")],
     [say("evidence"), share === null ? say("evidence none", { name }) : say("evidence share", { name, share: percent(share) })],
     [say("time"), say("milliseconds", { ms: Math.round(ms.total) })],

@@ -119,6 +119,7 @@ export class Classifier {
       quality: { ...quality, flags },
       kind,
       marks: alike ? marks : NO_MARKS,
+      remarks: raster.remarks ?? [],
       model: { name, version, sha256: files[this.bundle.file].sha256 },
       map: {
         peak: { ...strongest, x: left + strongest.x, y: top + strongest.y },

@@ -67,6 +67,8 @@ function kindOf(data) {
 
 function whyNot(data) {
   if (ascii(data, 128, 4) === "DICM") return "DICOM, which this page does not read; use sonoforge serve, or save it as PNG";
+  if (ascii(data, 4, 4) === "jP  ") return "JPEG 2000, which browsers do not read; use sonoforge serve, or save it as PNG";
+  if (/^P[1-6]\s/.test(ascii(data, 0, 3))) return "PNM, which browsers do not read; use sonoforge serve, or save it as PNG";
   if (["II*\0", "MM\0*"].includes(ascii(data, 0, 4))) return "TIFF, which browsers do not read; save it as PNG";
   if (ascii(data, 4, 4) === "ftyp") return "HEIC or video, which this page does not read; save it as JPEG or PNG";
   const opening = ascii(data, 0, 300).trimStart();

@@ -102,7 +102,7 @@ export function upright(raster, orientation) {
   const turn = TURNS[orientation];
   if (!turn) return raster;
   const [exchanged, fromRight, fromBottom] = turn;
-  const { width: w, height: h, channels, data } = raster;
+  const { width: w, height: h, channels, data, remarks } = raster;
   const [width, height] = exchanged ? [h, w] : [w, h];
   const out = new Uint8Array(data.length);
   let at = 0;
@@ -114,5 +114,5 @@ export function upright(raster, orientation) {
       for (let k = 0; k < channels; k++) out[at++] = data[from + k];
     }
   }
-  return { width, height, channels, data: out };
+  return { width, height, channels, data: out, remarks };
 }

@@ -2,8 +2,8 @@
  * Decode PNG to the very pixels that Python's runtime reads.
  *
  * A browser's canvas loses them: it multiplies colours by alpha, cuts 16 bits to 8 in its own way and may convert
- * colours.  The rules are those of `sonoforge.runtime.images.decoding`: 16-bit grey becomes round(v / 257), 16-bit
- * colour keeps the high byte, palettes are looked up, alpha is composited on black, grey stays one channel.
+ * colours.  The rules are those of `sonoforge.runtime.images.decoding`: 16-bit grey becomes round(v / 257), or is spread
+ * where it fills fewer bits, 16-bit colour keeps the high byte, palettes are looked up, alpha is composited on black, grey stays one channel.
  *
  * Source: PNG specification, third edition: sections 5.3 (chunks), 9 (filters), 8.1 (interlacing), 11.3.1 (tRNS).
  */
@@ -11,7 +11,10 @@
 import { ascii, crc32, inflate, joined, viewOf } from "./bytes.js";
 import { checkSize, ImageError } from "./errors.js";
 
-/** @typedef {{width: number, height: number, channels: 1 | 3, data: Uint8Array}} Raster */
+/**
+ * @typedef {{width: number, height: number, channels: 1 | 3, data: Uint8Array, remarks?: string[]}} Raster - `remarks`:
+ *   what was noticed while it was read, in Python's words.
+ */
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const SAMPLES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
@@ -102,29 +105,78 @@ function passSize(header, [left, top, stepX, stepY]) {
 
 function toRaster(header, chunks, passes, raw) {
   const { width, height } = header;
-  const write = pixelWriter(header, chunks);
+  unfilterAll(passes, raw, Math.max(1, header.bits >> 3));
+  const bits = header.depth === 16 && header.colour === 0 ? filledBits(passes, raw) : header.depth;
+  if (header.depth === 16 && header.colour) checkFilled(header, passes, raw);
+  const write = pixelWriter(header, chunks, bits);
   const data = new Uint8Array(width * height * write.channels);
-  const step = Math.max(1, header.bits >> 3);
+  for (const { line, columns, stepX, at } of rowsOf(header, passes, raw)) {
+    if (write.asStored && stepX === 1) {
+      data.set(line, at * write.channels);
+    } else {
+      for (let column = 0; column < columns; column++) {
+        write.pixel(line, column, data, (at + column * stepX) * write.channels);
+      }
+    }
+  }
+  const remarks = bits < header.depth ? [`${bits} bits in 16: levels spread over the whole range`] : [];
+  return { width, height, channels: write.channels, data, remarks };
+}
+
+/** Yield the bytes of each row, and the place of its first pixel in the picture. */
+function* rowsOf({ width }, passes, raw) {
   let position = 0;
   for (const { left, top, stepX, stepY, columns, rows, rowBytes } of passes) {
+    for (let row = 0; row < rows; row++) {
+      const line = raw.subarray(position + 1, position + 1 + rowBytes);
+      yield { line, columns, stepX, at: (top + row * stepY) * width + left };
+      position += 1 + rowBytes;
+    }
+  }
+}
+
+function unfilterAll(passes, raw, step) {
+  let position = 0;
+  for (const { rows, rowBytes } of passes) {
     let above = new Uint8Array(rowBytes);
     for (let row = 0; row < rows; row++) {
-      const filter = raw[position];
       const line = raw.subarray(position + 1, position + 1 + rowBytes);
-      unfilter(filter, line, above, step);
-      const start = (top + row * stepY) * width + left;
-      if (write.asStored && stepX === 1) {
-        data.set(line, start * write.channels);
-      } else {
-        for (let column = 0; column < columns; column++) {
-          write.pixel(line, column, data, (start + column * stepX) * write.channels);
-        }
-      }
+      unfilter(raw[position], line, above, step);
       above = line;
       position += 1 + rowBytes;
     }
   }
-  return { width, height, channels: write.channels, data };
+}
+
+/** How many bits 16-bit grey fills: 8, 10, 12 or 14, or 16; `sonoforge.runtime.images.bit_depth`. */
+function filledBits(passes, raw) {
+  let greatest = 0;
+  let wereBytes = true; // each byte written twice
+  for (const { line } of rowsOf({ width: 0 }, passes, raw)) {
+    for (let i = 0; i < line.length; i += 2) {
+      greatest = Math.max(greatest, line[i] * 256 + line[i + 1]);
+      wereBytes &&= line[i] === line[i + 1];
+    }
+  }
+  return wereBytes ? 16 : [8, 10, 12, 14].find((bits) => greatest < 2 ** bits) ?? 16;
+}
+
+/** Refuse colour of 16 bits, of which the high byte is kept, where the low one holds nearly all. */
+function checkFilled({ colour }, passes, raw) {
+  const bytes = 2 * SAMPLES[colour];
+  const ofColour = colour & 4 ? bytes - 2 : bytes; // without alpha
+  let greatest = 0;
+  for (const { line } of rowsOf({ width: 0 }, passes, raw)) {
+    for (let from = 0; from < line.length; from += bytes) {
+      for (let k = 0; k < ofColour; k += 2) greatest = Math.max(greatest, line[from + k]);
+    }
+  }
+  if (greatest > 0 && greatest < 16) {
+    throw new ImageError(
+      "unsupported",
+      "found 16-bit colour whose values fill 12 bits at most, so that it is nearly black; save it as 8-bit PNG",
+    );
+  }
 }
 
 function unfilter(filter, line, above, step) {
@@ -163,14 +215,16 @@ function onBlack(value, alpha) {
 }
 
 /**
- * Return how one pixel of a row becomes grey or colour: `{channels, pixel(line, column, out, at)}`, and whether the
+ * Return how one pixel of a row becomes grey or colour, of 16-bit grey that fills so many `bits`: `{channels, pixel(line, column, out, at)}`, and whether the
  * bytes of a row are its pixels `asStored`.
  */
-function pixelWriter(header, { palette, transparency }) {
+function pixelWriter(header, { palette, transparency }, bits) {
   const { colour, depth } = header;
   const wide = depth === 16 ? 2 : 1; // of 16 bits, the first byte is the high one
   if (colour === 0 && depth === 16) {
-    const level = (line, column) => Math.trunc((line[2 * column] * 256 + line[2 * column + 1] + 128) / 257);
+    const white = 2 ** bits - 1;
+    const half = Math.floor(white / 2);
+    const level = (line, column) => Math.floor((255 * (line[2 * column] * 256 + line[2 * column + 1]) + half) / white);
     return { channels: 1, pixel: (line, column, out, at) => void (out[at] = level(line, column)) };
   }
   if (colour === 0 || colour === 3) {

@@ -52,6 +52,7 @@ function cellsOf({ file, result, copy_of, seems_copy_of }) {
     quality_flags: quality.flags.join("|"),
     kind: result.kind,
     marks: result.marks.summary,
+    remarks: result.remarks.join("|"),
     crop_box: result.crop?.box.join("|"),
     copy_of,
     seems_copy_of,
@@ -88,8 +89,8 @@ function cell(value) {
 export function toJson(answers, clinic, notice) {
   const results = answers.map(({ file, result, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
-    const { label, probabilities, set, findings, trust, quality, kind, marks, model, map, crop, ms } = result;
-    const own = { label, probabilities, set, findings, trust, quality, kind, marks, model, map, crop, ms };
+    const { label, probabilities, set, findings, trust, quality, kind, marks, remarks, model, map, crop, ms } = result;
+    const own = { label, probabilities, set, findings, trust, quality, kind, marks, remarks, model, map, crop, ms };
     return { file, ok: true, ...own, copy_of, seems_copy_of };
   });
   return JSON.stringify({ notice, clinic, results }, null, 2) + "\n";

@@ -15,6 +15,7 @@ from PIL import Image
 from image_files import COLOUR, GREY, RNG, png_chunk, tiff
 from sonoforge.runtime.images import decoding, limits
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.plain_image import remarks_on
 
 # EXIF 2.32, tag 274: which side of the stored picture is the upper and the left one.
 UPRIGHT = {
@@ -118,6 +119,47 @@ def test_16_bit_tiff_where_white_is_zero_is_inverted_as_for_8_bits(tmp_path: Pat
     assert np.array_equal(np.asarray(read_image(tmp_path / "a.tif")), np.round((65535 - values) / 257.0))
     (tmp_path / "b.tif").write_bytes(tiff(GREY, "<", photometric=0, bits=8))
     assert np.array_equal(np.asarray(read_image(tmp_path / "b.tif")), 255 - GREY)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_values_that_fill_fewer_than_16_bits_are_spread_and_it_is_said(tmp_path: Path, suffix: str, bits: int) -> None:
+    values = np.linspace(0, 2**bits - 1, 64 * 64).round().astype(np.uint16).reshape(64, 64)
+    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
+    image = read_image(tmp_path / f"a.{suffix}")
+    assert np.abs(np.asarray(image) - values * (255 / (2**bits - 1))).max() <= 0.51
+    (remark,) = remarks_on(image)
+    assert f"{bits} bits in 16" in remark
+    assert remarks_on(decoding.as_image(image)) == remarks_on(image.crop((0, 0, 32, 32))) == (remark,)
+
+
+def test_12_bits_in_16_where_white_is_zero_are_inverted_within_12(tmp_path: Path) -> None:
+    values = RNG.integers(0, 4096, (20, 30)).astype(np.uint16)
+    values[0, 0] = 4095
+    (tmp_path / "a.tif").write_bytes(tiff(values, "<", photometric=0))
+    assert np.abs(np.asarray(read_image(tmp_path / "a.tif")) - (4095 - values) * (255 / 4095)).max() <= 0.51
+
+
+def test_dark_pictures_that_were_8_bits_once_stay_dark(tmp_path: Path) -> None:
+    levels = RNG.integers(0, 60, (40, 60)).astype(np.uint16)
+    Image.fromarray(257 * levels).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(image), levels) and remarks_on(image) == ()
+
+
+def test_a_pgm_of_12_bits_says_so_itself(tmp_path: Path) -> None:
+    values = RNG.integers(0, 2048, (20, 30)).astype(np.uint16)  # darker than it may be
+    (tmp_path / "a.pgm").write_bytes(b"P5 30 20 4095\n" + values.astype(">u2").tobytes())
+    image = read_image(tmp_path / "a.pgm")
+    assert np.abs(np.asarray(image) - values * (255 / 4095)).max() <= 0.51 and remarks_on(image) == ()
+
+
+def test_jpeg_2000_is_read(tmp_path: Path) -> None:
+    for name, pixels in (("a.jp2", GREY), ("b.j2k", COLOUR), ("c.jp2", RNG.integers(0, 65536, (40, 60)).astype("u2"))):
+        Image.fromarray(pixels).save(tmp_path / name, irreversible=False)
+        found = np.asarray(read_image(tmp_path / name))
+        expected = pixels if pixels.dtype == np.uint8 else np.round(pixels / 257.0)
+        assert np.array_equal(found, expected), name
 
 
 def test_16_bit_colour_png_keeps_the_high_byte(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     result = answered.to_dict()
     assert list(result) == [
         *("file", "ok", "label", "probabilities", "set", "findings", "trust", "quality", "kind", "marks"),
-        *("model", "map", "crop", "ms"),
+        *("remarks", "model", "map", "crop", "ms"),
     ]
     assert result["crop"] is None
     assert result["ok"] is True

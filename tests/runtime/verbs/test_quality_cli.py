@@ -78,7 +78,7 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
     for result in answer["results"]:
         expected = classifier.classify(result["file"]).to_dict()
         closer = dataclasses.asdict(scan_metrics.assess_scan(Image.open(result["file"]), {}))
-        found = {"file": result["file"], "ok": True, "quality": expected["quality"], "scan": closer}
+        found = {"file": result["file"], "ok": True, "remarks": [], "quality": expected["quality"], "scan": closer}
         assert result == {**found, "marks": expected["marks"]["summary"], "copy_of": None, "seems_copy_of": None}
     assert answer["model"] == classifier.model
     assert answer["against"] is None

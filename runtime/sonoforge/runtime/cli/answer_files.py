@@ -253,8 +253,8 @@ def csv_format(manifest: ClassifierManifest) -> CsvFormat:
         "in_distribution",
         "trust_reasons",
     )
-    remarks = ("quality_flags", "kind", "marks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags")
-    return CsvFormat([*answer, *METRICS, *remarks, "copy_of", "seems_copy_of", "series"], _cells)
+    seen = ("quality_flags", "kind", "marks", "remarks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags")
+    return CsvFormat([*answer, *METRICS, *seen, "copy_of", "seems_copy_of", "series"], _cells)
 
 
 def _cells(result: Mapping[str, Any]) -> dict[str, str]:
@@ -274,6 +274,7 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
         "quality_flags": "|".join(quality["flags"]),
         "kind": result["kind"],
         "marks": result["marks"]["summary"],
+        "remarks": "|".join(result["remarks"]),
         "dicom_region": _box(result.get("dicom", {}).get("region")),
         "crop_box": _box((result["crop"] or {}).get("box")),
         "motion_per_frame": "" if motion["per_frame"] is None else repr(motion["per_frame"]),

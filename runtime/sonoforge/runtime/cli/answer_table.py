@@ -78,7 +78,7 @@ class AnswerTable:
             remarks += [sentence.rstrip(".") for sentence in clip["motion"]["advice"]]
         if entry["crop"] and entry["crop"]["kept"] < 1:
             remarks.append(f"cropped to {entry['crop']['reason']}")
-        remarks += [*trust["reasons"], *entry["quality"]["flags"]]
+        remarks += [*entry["remarks"], *trust["reasons"], *entry["quality"]["flags"]]
         if entry["marks"]["summary"]:
             remarks.append(f"burned-in marks: {entry['marks']['summary']}")
         remarks += map(printable, in_words(entry))

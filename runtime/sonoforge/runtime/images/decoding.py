@@ -2,11 +2,14 @@
 
 Rules, so that the same file gives the same pixels everywhere:
 
-* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM and, with the extra
-  ``dicom``, DICOM (see `images.dicom.reader` for its rules).
+* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM, JPEG 2000 and, with the
+  extra ``dicom``, DICOM (see `images.dicom.reader` for its rules).
 * EXIF (and TIFF) orientation is applied, once; a damaged orientation record counts as upright, and XMP or text that
   speaks of orientation is not asked, as no browser asks it.
-* 16-bit grey becomes round(v / 257), the whole range to the whole range; 16-bit colour keeps the high byte.
+* 16-bit grey becomes round(v / 257), the whole range to the whole range; 16-bit colour keeps the high byte.  Values
+  that fill 8, 10, 12 or 14 bits alone are spread over the whole range, and `plain_image.remarks_on` says so.  Not so
+  where all are multiples of 257, which were 8 bits once; and colour of 12 bits or less, whose low byte would be lost,
+  is refused.
 * Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr
   are converted without a colour profile; grey stays one channel (mode ``L``).
 * Animated and multi-page files, 12-bit, 32-bit and floating-point pixels are refused: which page, or which
@@ -22,12 +25,14 @@ import stat
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NewType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.images import bit_depth
+from sonoforge.runtime.images.dicom.frame_limits import stated_sizes
 from sonoforge.runtime.images.dicom.opening import is_dicom
 from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_chunks, has_many_scans
 from sonoforge.runtime.images.limits import (
@@ -38,6 +43,8 @@ from sonoforge.runtime.images.limits import (
     check_size,
     large_ones_in_turn,
 )
+from sonoforge.runtime.images.plain_image import PlainImage, with_remarks
+from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS
 
 _STRIP_PIXELS = 1_000_000  # converted at a time, so that no file takes more than a few hundred megabytes
 
@@ -54,7 +61,13 @@ _READERS = (
     (b"GIF89a", "GifImagePlugin", "GifImageFile"),
     (b"RIFF", "WebPImagePlugin", "WebPImageFile"),
     *((b"P%d" % kind, "PpmImagePlugin", "PpmImageFile") for kind in range(1, 7)),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    (b"\xff\x4f\xff\x51", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 )
+_MOST_PIXELS = {
+    "WebPImageFile": MAX_WEBP_PIXELS,
+    "Jpeg2KImageFile": MAX_WEBP_PIXELS,
+}  # each needs 12 to 15 bytes a pixel
 
 # EXIF 2.32, tag 274 -> the operation that turns the picture upright.
 _UPRIGHT = {
@@ -67,9 +80,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
-
-PlainImage = NewType("PlainImage", Image.Image)
-"""A loaded image of mode ``L`` or ``RGB``, 8 bits a channel, upright: under the rules above it stays as it is."""
 
 
 def read_image(path: Path | str) -> PlainImage:
@@ -169,9 +179,7 @@ def _decode(data: bytes, path: Path | str) -> PlainImage:
 
         return PlainImage(decode_dicom(data, path))
     if opening is None or (opening[0] == b"RIFF" and data[8:12] != b"WEBP"):
-        raise ImageError(
-            "not_an_image", f"{path}: not an image; expected PNG, JPEG, TIFF, BMP, GIF, WebP, PNM or DICOM content"
-        )
+        raise ImageError("not_an_image", f"{path}: not an image; expected {KINDS_IN_WORDS} content")
     _, module, name = opening
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:
@@ -179,7 +187,10 @@ def _decode(data: bytes, path: Path | str) -> PlainImage:
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
     # Before the checksums, which take time.
-    check_size(image.width, image.height, path, MAX_WEBP_PIXELS if name == "WebPImageFile" else MAX_PIXELS)
+    check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))
+    if name == "Jpeg2KImageFile":  # whose boxes may state one size, and its codestream another
+        for width, height, _ in stated_sizes(data):
+            check_size(width, height, path, image.width * image.height)
     if name == "PngImageFile":
         check_chunks(data)
     if name == "JpegImageFile" and has_many_scans(data):
@@ -193,13 +204,28 @@ def _usable(image: Image.Image, path: Path | str) -> PlainImage:
     if getattr(image, "is_animated", False):
         raise ImageError("animated", f"{path}: animated or several pages; save the one picture to use as PNG")
     with large_ones_in_turn(image.width * image.height):
+        is_deep = ";16" in str(getattr(image, "tile", ""))
         image.load()
         orientation = _orientation(image)
-        usable = _to_8_bit(image, path)
+        remarks: list[str] = []
+        usable = _to_8_bit(image, path, remarks)
+        if is_deep and image.mode in ("LA", "RGB", "RGBA"):
+            _check_filled(image, path)
         if orientation in _UPRIGHT:
             usable = usable.transpose(_UPRIGHT[orientation])
             usable.info.clear()  # it says how to turn the picture, and whoever reads it next would turn it again
-        return PlainImage(usable)
+        return with_remarks(usable, remarks)
+
+
+def _check_filled(image: Image.Image, path: Path | str) -> None:
+    """Refuse colour of 16 bits, of which Pillow keeps the high byte, where the low one holds nearly all."""
+    greatest = max(int(np.asarray(image.getchannel(name)).max()) for name in image.getbands() if name != "A")
+    if 0 < greatest < 16:
+        raise ImageError(
+            "unsupported",
+            f"{path}: found 16-bit colour whose values fill 12 bits at most, so that it is nearly black; save it as "
+            "8-bit PNG",
+        )
 
 
 def _orientation(image: Image.Image) -> int:
@@ -212,11 +238,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_8_bit(image: Image.Image, path: Path | str) -> Image.Image:
-    """Convert a loaded image of any of Pillow's modes to ``L`` or ``RGB``."""
+def _to_8_bit(image: Image.Image, path: Path | str, remarks: list[str]) -> Image.Image:
+    """Convert a loaded image of any of Pillow's modes to ``L`` or ``RGB``, and note what is to be said of it."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):  # Pillow scales PGM to 0..65535
-        return _from_16_bit(image, path)
+        return _from_16_bit(image, path, remarks)
     if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
         raise ImageError(
             "unsupported",
@@ -233,28 +259,47 @@ def _to_8_bit(image: Image.Image, path: Path | str) -> Image.Image:
     return image if mode == target else image.convert(target)
 
 
-def _from_16_bit(image: Image.Image, path: Path | str) -> Image.Image:
+def _from_16_bit(image: Image.Image, path: Path | str, remarks: list[str]) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_PER_SAMPLE, (16,))
     if tuple(bits) != (16,):
         raise ImageError("unsupported", f"{path}: found {bits[0]}-bit pixels, expected 8 or 16 bits; save it as PNG")
     white_is_zero = tags.get(_PHOTOMETRIC) == 0  # which Pillow undoes for 8 bits only
+    filled = _filled_bits(image)
+    if filled < 16:
+        remarks.append(bit_depth.in_words(filled))
+    white = 2**filled - 1
 
     def convert(strip: Image.Image) -> Image.Image:
         values = np.asarray(strip).astype(np.uint32)
         if white_is_zero:
-            values = 65535 - values
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+            values = white - values
+        return Image.fromarray(((255 * values + white // 2) // white).astype(np.uint8))
 
     return _in_strips(image, "L", convert)
+
+
+def _filled_bits(image: Image.Image) -> int:
+    """Return how many bits the values of a 16-bit image fill; all, where each is a byte written twice."""
+    greatest, were_bytes = 0, True
+    for _, strip in _strips(image):
+        values = np.asarray(strip).astype(np.uint32)
+        greatest = max(greatest, int(values.max()))
+        were_bytes = were_bytes and not (values % 257).any()
+    return 16 if were_bytes else bit_depth.filled_bits(0, greatest)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield an image some rows at a time, with the first row's number."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def _in_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Convert an image to a mode, some rows at a time."""
     whole = Image.new(mode, image.size)
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+    for top, strip in _strips(image):
         whole.paste(convert(strip), (0, top))
     return whole
 

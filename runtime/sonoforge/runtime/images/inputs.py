@@ -17,19 +17,15 @@ from typing import Any, NamedTuple
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, first_bytes, is_non_image
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
+from sonoforge.runtime.images.suffixes import is_image_file, is_image_name
 
 log = logging.getLogger(__name__)
-
-# Suffixes of a folder's image files; a file named on the command line is judged by its content alone.
-_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".webp"),
-    *(".pnm", ".pbm", ".pgm", ".ppm", ".dcm", ".dicom"),
-)
 
 # Kind -> the suffixes of its files.
 _KINDS = {
     "answer": (".sonoforge.json",),
     "text": (".txt", ".md", ".rtf", ".log"),
+    "picture of another kind": (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".raw", ".dng"),
     "video": (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg", ".m4v", ".webm"),
     "document": (".pdf", ".doc", ".docx", ".odt", ".ppt", ".pptx", ".odp"),
     "table": (".csv", ".tsv", ".jsonl", ".xls", ".xlsx", ".ods"),
@@ -143,15 +139,6 @@ def _add_listed(directory: str, files: dict[str, None], failures: dict[str, Entr
         failures[directory] = failure(directory, error.code, str(error))
 
 
-def _is_image(parent: str, name: str) -> bool:
-    """Whether a folder's file counts: by its suffix or, as scanners name files by number alone, by how it begins."""
-    if name.upper() == "DICOMDIR":
-        return False
-    suffix = Path(name).suffix[1:]
-    bare = not suffix or suffix.isdecimal()
-    return name.lower().endswith(_SUFFIXES) or (bare and begins_as_dicom(Path(parent) / name))
-
-
 def _images_in(folder: str, recursive: bool, generated: bool, others: Counter[str]) -> Iterator[str]:
     """Yield a folder's image files, sorted, and count what is left out, but for hidden files, by kind in ``others``.
 
@@ -160,7 +147,7 @@ def _images_in(folder: str, recursive: bool, generated: bool, others: Counter[st
     """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
-        stems = {Path(name).stem for name in names if name.lower().endswith(_SUFFIXES)}
+        stems = {Path(name).stem for name in names if is_image_name(name)}
         for name in sorted(name for name in names if not name.startswith(".")):
             kind = _kind_of(parent, name, stems)
             if kind and not (generated and kind == _GENERATED):
@@ -174,7 +161,7 @@ def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
 
     ``name`` does not begin with a full stop; ``stems`` are those of the images beside it.
     """
-    if not _is_image(parent, name):
+    if not is_image_file(Path(parent) / name):
         return _kind_of_other(name)
     path = str(Path(parent) / name)
     if begins_as_dicom(path):

@@ -21,6 +21,7 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images import quality_metrics, scan_checks
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.repeats import take_fingerprint
 from sonoforge.runtime.images.scan_kind import ScanKind, name_kind
 from sonoforge.runtime.inference import trust
@@ -212,6 +213,7 @@ class Classifier:
             fingerprint=take_fingerprint(grey_levels(decoded), view if alike else None) if fingerprint else None,
             crop=area,
             abstained=abstained,
+            remarks=remarks_on(decoded),
         )
 
     def _evidence(

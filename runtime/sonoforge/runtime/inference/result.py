@@ -45,6 +45,8 @@ class Result:
         quality: Metrics of the image, and those outside the training images' range.
         kind: What kind of picture it is: one plain B-mode scan, one under a colour overlay (Doppler, elastography), or
             two side by side.
+        remarks: What was noticed while the picture was read, such as that its levels were spread; see
+            `images.decoding`.
         marks: Calipers, text and body marks burned into what the network saw; they can be a shortcut.
         model: ``{"name", "version", "sha256"}`` of the model that answered.
         ms: Milliseconds of ``decode``, ``preprocess``, ``infer`` and in ``total``.
@@ -78,6 +80,7 @@ class Result:
     fingerprint: Fingerprint | None = field(default=None, repr=False)
     crop: ScanArea | None = None
     abstained: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -133,11 +136,11 @@ class Result:
             ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "findings": {question:
             {"probability", "positive"}}, "trust": {"score", "in_distribution", "causes": [phrases], "reasons": [lines],
             "distance", "neighbour_distance"}, "quality": {metric: value, ..., "flags": []}, "kind", "marks":
-            {"summary", "counts": {kind: number}, "note"}, "model": {"name", "version", "sha256"}, "map": {"peak":
-            {"x", "y", "value"}, "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop", "ms": {"decode",
-            "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere; ``crop`` is null
-            where the network saw the whole image, else ``{"box": [left, top, right, bottom], "outline", "kept",
-            "reason"}``.
+            {"summary", "counts": {kind: number}, "note"}, "remarks": [phrases], "model": {"name", "version",
+            "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop",
+            "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere;
+            ``crop`` is null where the network saw the whole image, else ``{"box": [left, top, right, bottom],
+            "outline", "kept", "reason"}``.
         """
         return {
             "file": self.file,
@@ -150,6 +153,7 @@ class Result:
             "quality": self.quality.to_dict(),
             "kind": self.kind,
             "marks": self.marks.to_dict(),
+            "remarks": list(self.remarks),
             "model": dict(self.model),
             "map": {
                 "peak": self.peak._asdict(),

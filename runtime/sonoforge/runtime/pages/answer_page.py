@@ -168,6 +168,7 @@ answer that may be used.{self._about_pictures()}</p>
         parts.append(_note("Cannot be ruled out", ", ".join(entry["set"])))
         parts.append(_note(f"Trust {trust['score']:.2f}", "; ".join(trust["reasons"]) or "like the training images"))
         parts.append(_note("Image quality", ", ".join(entry["quality"]["flags"]) or "no flags"))
+        parts += [_note("As read", remark) for remark in entry["remarks"]]
         if "clip" in entry:
             clip = entry["clip"]
             about = f"{clip['distinct']} distinct of {clip['frames']} frames, the best is {clip['best_frame']}"

@@ -2,11 +2,11 @@
 
 JSON (``--json``) is one object:
 
-* ``results``: one entry for each file in the order given, ``{"file", "ok": True, "quality": {metric: value, ...,
-  "flags": []}, "scan": {"metrics", "lesion", "flags", "advice", "severity"}, "marks", "copy_of",
-  "seems_copy_of"}``, or
-  ``{"file", "ok": False, "error": {"code", "message"}}``.  ``quality`` has the metrics of
-  `images.quality_metrics.measure`, in the network's view, as ``classify`` gives them; ``scan`` those of
+* ``results``: one entry for each file in the order given, ``{"file", "ok": True, "remarks": [phrases],
+  "quality": {metric: value, ..., "flags": []}, "scan": {"metrics", "lesion", "flags", "advice", "severity"}, "marks",
+  "copy_of", "seems_copy_of"}``, or ``{"file", "ok":
+  False, "error": {"code", "message"}}``.  ``quality`` has the metrics of `images.quality_metrics.measure`, in the
+  network's view, as ``classify`` gives them; ``scan`` those of
   `images.quality_table`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
   ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band.
   ``marks`` says what is burned in, as text; ``copy_of`` names the first file of the batch with the same pixels,
@@ -73,6 +73,7 @@ from sonoforge.runtime.images.inputs import (
     skipped_in_words,
 )
 from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.quality_metrics import assess
 from sonoforge.runtime.images.quality_table import LESION, METRICS, SCAN
 from sonoforge.runtime.images.repeats import Repeats, in_words, take_fingerprint
@@ -166,7 +167,8 @@ def _measure(file: str, manifest: ClassifierManifest, classifier: Classifier | N
         return failure(file, error.code, str(error)), None, None
     answer = classifier.classify(whole) if classifier else None
     quality = answer.quality if answer else assess(manifest.preprocessing.resize(image), image.size, manifest.quality)
-    return {"file": file, "ok": True, "quality": quality.to_dict()}, answer, whole
+    own = {"file": file, "ok": True, "remarks": list(remarks_on(whole)), "quality": quality.to_dict()}
+    return own, answer, whole
 
 
 def _look_closer(
@@ -220,7 +222,7 @@ def _print_result(result: Entry, width: int) -> None:
             f" {'-' if value is None else format(value, SCAN[name].form):>7}"
             for name, value in found["metrics"].items()
         )
-    told = [*quality["flags"], *(found["flags"] if found else ())]
+    told = [*result["remarks"], *quality["flags"], *(found["flags"] if found else ())]
     if found and found["lesion"] and found["lesion"]["gcnr"] is not None:
         told.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
     if result.get("marks"):

@@ -102,6 +102,27 @@ def test_grey_of_any_depth_fills_the_range_of_its_bits(tmp_path: Path, bits: int
     assert pictures(path).min() == 0 and pictures(path).max() == 255
 
 
+@pytest.mark.parametrize(("stored", "filled", "shown"), [(16, 12, 12), (16, 14, 14), (12, 8, 8), (12, 10, 12)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_levels_fill_the_bits_that_the_values_of_all_frames_do(
+    tmp_path: Path, stored: int, filled: int, shown: int, signed: bool
+) -> None:
+    low, high = (-(2 ** (filled - 1)), 2 ** (filled - 1) - 1) if signed else (0, 2**filled - 1)
+    values = np.linspace(low, high, 2 * 48 * 64).round().astype("i2" if signed else "u2").reshape(2, 48, 64)
+    image = open_dicom(save(data_set(values, BitsStored=stored), tmp_path / "x.dcm"))
+    low, high = (-(2 ** (shown - 1)), 2 ** (shown - 1) - 1) if signed else (0, 2**shown - 1)
+    found = np.stack([np.asarray(frame) for frame in image.frames()])
+    assert np.abs(found - (values.astype(float) - low) * 255 / (high - low)).max() <= 0.51
+    assert bool(image.remarks) == (shown < stored)
+
+
+def test_a_window_says_more_than_the_values(tmp_path: Path) -> None:
+    values = np.linspace(0, 4095, 48 * 64).round().astype("u2").reshape(1, 48, 64)
+    image = open_dicom(save(data_set(values, WindowCenter=32768, WindowWidth=65536), tmp_path / "x.dcm"))
+    (frame,) = image.frames()
+    assert np.asarray(frame).max() == 16 and image.remarks == ()
+
+
 def test_the_first_window_is_applied_after_rescaling(tmp_path: Path) -> None:
     stored = np.arange(48 * 64, dtype=np.uint16).reshape(1, 48, 64)
     elements = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [500, 9], "WindowWidth": [1000, 9]}

@@ -81,8 +81,8 @@ class Audit(TypedDict):
     """A data set, ready for JSON.
 
     ``modes`` counts images of ``L``, ``RGB`` and ``RGB grey`` (three equal channels); ``given_groups`` those of
-    groups.csv, None without; ``unreadable`` has a message for each file that was left out; ``clusters`` come mixed
-    labels first, then the largest.
+    groups.csv, None without; ``unreadable`` has a message for each file that was left out; ``remarks`` counts images
+    by what was noticed while they were read; ``clusters`` come mixed labels first, then the largest.
     """
 
     name: str
@@ -95,6 +95,7 @@ class Audit(TypedDict):
     modes: dict[str, int]
     given_groups: int | None
     unreadable: dict[str, str]
+    remarks: dict[str, int]
     duplicates: DuplicateCounts
     clusters: list[Cluster]
     planted: list[PlantedRow]
@@ -136,6 +137,7 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
         "modes": dict(sorted(Counter(cache.modes).items())),
         "given_groups": len(given) or None,
         "unreadable": cache.unreadable,
+        "remarks": dict(cache.remarks),
         "duplicates": {
             **count_repeated(found, labels),
             "same_pixels": sum(cluster["same_pixels"] for cluster in clusters),

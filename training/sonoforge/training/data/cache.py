@@ -28,8 +28,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,6 +43,7 @@ from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.checked_file import read_checked, sha256_of, write_checked
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 4
+_FORMAT = 5
 _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in use, ticks every 2 s
 
 
@@ -75,6 +77,7 @@ class ImageCache:
     unreadable: dict[str, str]  # message for each file that was left out, by its relative path
     store: Path | None = None  # folder for what is found out about the set, so that it is found once
     crop: str = "none"  # row of `preprocessing.CROPS` that the images were cropped by
+    remarks: Mapping[str, int] = field(default_factory=dict)  # number of images by what was noticed as they were read
 
     @property
     def fingerprint(self) -> str:
@@ -156,6 +159,9 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
     if unreadable:
         first = next(iter(unreadable.values()))
         log.warning("%d of %d files cannot be read and are left out: %s", len(unreadable), len(dataset.items), first)
+    remarks = Counter(remark for fact in facts for remark in fact.remarks)
+    for remark, count in remarks.items():
+        log.warning("%s: %d of %d images: %s", dataset.name, count, len(items), remark)
     return ImageCache(
         dataset=replace(dataset, items=tuple(items)),
         size=size,
@@ -166,6 +172,7 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
         boxes=np.array([fact.box or (0, 0, fact.width, fact.height) for fact in facts], dtype=np.int64),
         modes=tuple(fact.mode for fact in facts),
         unreadable=dict(sorted(unreadable.items())),
+        remarks=dict(sorted(remarks.items())),
         store=base,
         crop=crop,
     )
@@ -245,6 +252,7 @@ class _Facts(NamedTuple):
     height: int
     mode: str
     box: tuple[int, int, int, int] | None = None  # what was cut out of it; None for all of it
+    remarks: tuple[str, ...] = ()  # what was noticed while it was read
 
 
 class _Image(NamedTuple):
@@ -292,14 +300,14 @@ class _Decoder:
     def _decode(self, name: str, digest: str) -> _Image:
         path = self.dataset.file(name)
         picture: Image.Image = read_image(path)
-        mode = picture.mode
+        mode, remarks = picture.mode, remarks_on(picture)
         if mode == "RGB":
             red, green, blue = picture.split()
             if red.tobytes() == green.tobytes() == blue.tobytes():
                 picture, mode = red, "RGB grey"
         area = self.preprocessing.scan_area(picture)
         image = _Image(
-            _Facts(content_hash(picture), *picture.size, mode, area.box if area else None),
+            _Facts(content_hash(picture), *picture.size, mode, area.box if area else None, remarks),
             self.preprocessing.resize(picture.crop(area.box) if area else picture),
             fit(grey_levels(picture)),
         )

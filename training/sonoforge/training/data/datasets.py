@@ -30,11 +30,11 @@ from PIL import Image
 
 from sonoforge.runtime.csv_cells import undefused
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS, is_image_file, is_image_name
 from sonoforge.training.data.changed_images import name_some
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".pnm"))
 # From healthy to worst, so that tables and confusion matrices read in clinical order.
 BUSI_CLASSES = ("normal", "benign", "malignant")
 BUSI_FOLDER = "Dataset_BUSI_with_GT"
@@ -144,10 +144,10 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
     items: list[Item] = []
     for label, class_name in enumerate(classes):
         found = (file.relative_to(root) for file in (root / class_name).rglob("*"))
-        images, masks = images_and_masks(root, filter(is_image, found))
+        images, masks = images_and_masks(root, (file for file in found if is_image(file, root)))
         if not images:
             raise SonoforgeError(
-                f"{root / class_name}: found no images, expected at least one ({', '.join(sorted(IMAGE_SUFFIXES))}); "
+                f"{root / class_name}: found no images, expected at least one ({KINDS_IN_WORDS}); "
                 "add images or remove the folder"
             )
         if all(_is_one_bit(root / image) for image in images):
@@ -196,7 +196,7 @@ def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
         return
     wanted = f"expected one folder for each {'of at least two classes' if fewest > 1 else 'class'}"
     if not classes:
-        loose = sum(f.suffix.lower() in IMAGE_SUFFIXES for f in root.iterdir())
+        loose = sum(is_image_file(f) for f in root.iterdir())
         found = f"{loose} images but no class folders" if loose else "neither images nor class folders"
         raise SonoforgeError(f"{root}: found {found}, {wanted}; move each image into the folder of its class")
     inner = root / classes[0]
@@ -231,9 +231,14 @@ def images_and_masks(root: Path, files: Iterable[PurePath]) -> tuple[list[str], 
     return images, masks
 
 
-def is_image(path: PurePath) -> bool:
-    """Whether a relative path names an image, neither hidden nor in a hidden folder."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith((".", "__")) for part in path.parts)
+def is_image(path: PurePath, root: Path | None = None) -> bool:
+    """Whether a relative path names an image, neither hidden nor in a hidden folder.
+
+    Files without a suffix, which scanners write, are looked into where their ``root`` is given.
+    """
+    if any(part.startswith((".", "__")) for part in path.parts):
+        return False
+    return is_image_name(path.name) if root is None else is_image_file(root / path)
 
 
 def _is_one_bit(path: Path) -> bool:

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
@@ -18,13 +19,14 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 from sonoforge.runtime.images import decoding, limits
+from sonoforge.runtime.images.plain_image import remarks_on
+from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import (
     BUSI_FOLDER,
-    IMAGE_SUFFIXES,
     Dataset,
     Item,
     images_and_masks,
@@ -60,6 +62,7 @@ def decode_all(source: str, entries: Sequence[Entry], class_name: str, manifest:
         SonoforgeError: Too much data, or too many files that cannot be read.
     """
     unreadable: dict[str, str] = {}
+    remarks = Counter[str]()
     total = 0
 
     def decode(entry: Entry) -> tuple[Pixels, Described, bool] | None:
@@ -69,6 +72,7 @@ def decode_all(source: str, entries: Sequence[Entry], class_name: str, manifest:
         except (SonoforgeError, OSError) as error:
             unreadable[entry.name] = str(error)
             return None
+        remarks.update(remarks_on(image))
         pixels = _as_pixels(image)
         total += pixels.nbytes
         if total > MOST_BYTES:
@@ -82,6 +86,8 @@ def decode_all(source: str, entries: Sequence[Entry], class_name: str, manifest:
         log.warning(
             "%s: %d of %d files cannot be read and are left out: %s", source, len(unreadable), len(entries), first
         )
+    for remark, count in remarks.items():
+        log.warning("%s: %d of %d images: %s", source, count, len(found), remark)
     return StoredSet(
         [pixels for pixels, _, _ in found],
         [about for _, about, _ in found],
@@ -161,7 +167,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile, choose: Callable[[Sequen
     names = {PurePosixPath(info.filename).as_posix(): info.filename for info in infos}
     images, _ = images_and_masks(path, filter(is_image, map(PurePosixPath, names)))
     if not images:
-        raise SonoforgeError(f"{path}: found no images, expected at least one ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise SonoforgeError(f"{path}: found no images, expected at least one ({KINDS_IN_WORDS})")
     classes = sorted({PurePosixPath(name).parent.name for name in images}, key=natural_order)
     shown = choose(classes) if len(classes) > 1 else ""
     chosen = [names[name] for name in images if shown in ("", PurePosixPath(name).parent.name)]
@@ -248,15 +254,16 @@ def find_images(root: Path) -> Dataset:
         SonoforgeError: No images; or both loose ones and class folders, so that it is unclear which are meant.
     """
     try:
-        loose, _ = images_and_masks(root, filter(is_image, (file.relative_to(root) for file in root.iterdir())))
+        loose, _ = images_and_masks(
+            root, (f.relative_to(root) for f in root.iterdir() if is_image(f.relative_to(root), root))
+        )
         folders = subfolders(root)
-        nested = [f.name for f in folders if any(is_image(inner.relative_to(root)) for inner in f.iterdir())]
+        nested = [f.name for f in folders if any(is_image(inner.relative_to(root), root) for inner in f.iterdir())]
     except OSError as error:
         raise SonoforgeError(f"{root}: cannot be read ({error.strerror}); check its permissions") from error
     if not loose and not folders:
         raise SonoforgeError(
-            f"{root}: found no images, expected some ({', '.join(sorted(IMAGE_SUFFIXES))}), or a folder of them for "
-            "each class"
+            f"{root}: found no images, expected some ({KINDS_IN_WORDS}), or a folder of them for each class"
         )
     if not loose and len(folders) == 1 and folders[0].name != BUSI_FOLDER:
         raise SonoforgeError(f"{root}: found a single folder in it; name that one: {folders[0]}")

@@ -102,6 +102,7 @@ def file_table(audit: Audit) -> blocks.Table:
     rows = [(f"{name} width × height", " × ".join(map(str, sides))) for name, sides in ends.items()]
     rows += [("different sizes", str(sizes["different"]))]
     rows += [(f"stored as {_MODES.get(mode, mode)}", str(count)) for mode, count in audit["modes"].items()]
+    rows += [(remark, str(count)) for remark, count in audit["remarks"].items()]
     rows += [("groups given with the data", str(audit["given_groups"] or "none"))]
     return blocks.Table("Sizes and kinds of the files", (), rows)
 

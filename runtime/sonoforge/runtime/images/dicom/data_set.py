@@ -366,6 +366,6 @@ def check_length(data: DataSet, path: Path | str) -> None:
     if min(data.length, data.there) < expected or data.length > expected + min(_PADDING, expected // 4):
         raise ImageError(
             "truncated",
-            f"{path}: found {min(data.length, data.there)} bytes of pixels, expected {expected} for {frames} "
-            f"frames of {columns}x{rows} pixels as its header says; obtain it again",
+            f"{path}: found {min(data.length, data.there)} bytes of pixels, expected {expected} for {frames} of "
+            f"{columns}x{rows} pixels as its header says; obtain it again",
         )

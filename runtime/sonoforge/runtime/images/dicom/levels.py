@@ -24,13 +24,20 @@ class Levels:
     """How the values of one file become 8-bit levels; one table serves all frames.
 
     * Grey: modality table or rescaling; then the table of values of interest or else the first window; without
-      either, the range of the stored bits.  The darkest value of that range becomes 0, the brightest 255, rounded.
-      ``MONOCHROME1`` is inverted last.
+      either, the range of the stored bits, or of those bits that the values fill.  The darkest value of that range
+      becomes 0, the brightest 255, rounded.  ``MONOCHROME1`` is inverted last.
     * Palette colours are looked up; colours of more than 8 bits are scaled from the stored bits.
     """
 
-    def __init__(self, header: Dataset, path: Path | str) -> None:
-        """Remember what the file says of its values; nothing is computed before the first frame."""
+    def __init__(self, header: Dataset, path: Path | str, filled_bits: int) -> None:
+        """Remember what the file says of its values; nothing is computed before the first frame.
+
+        Args:
+            header: Its elements.
+            path: The file, for messages.
+            filled_bits: How many bits the values of all its frames fill, see `is_wide`; those stored elsewhere.
+        """
+        self._filled_bits = filled_bits
         self._header = header
         self._path = path
         self._photometric = str(header.PhotometricInterpretation)
@@ -80,7 +87,7 @@ class Levels:
         header = self._header
         if header.get("ModalityLUTSequence"):
             return 0.0, 2.0 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
-        low, high = stored_range(header)
+        low, high = _range_of(self._filled_bits, header)
         if header.get("RescaleSlope") is not None and header.get("RescaleIntercept") is not None:
             slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
             return low * slope + intercept, high * slope + intercept
@@ -89,8 +96,17 @@ class Levels:
 
 def stored_range(header: Dataset) -> tuple[int, int]:
     """Return the least and the greatest value that the stored bits can hold."""
-    bits = int(header.BitsStored)
+    return _range_of(int(header.BitsStored), header)
+
+
+def _range_of(bits: int, header: Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.get("PixelRepresentation") else (0, 2**bits - 1)
+
+
+def is_wide(header: Dataset) -> bool:
+    """Whether nothing but the number of stored bits says how to show values, and they may fill fewer: grey, above 8."""
+    tables = ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence")
+    return header.PhotometricInterpretation in GREY and header.BitsStored > 8 and not any(map(header.get, tables))
 
 
 def _to_bytes(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:

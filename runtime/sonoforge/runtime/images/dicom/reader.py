@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.images import bit_depth
 from sonoforge.runtime.images.dicom.data_set import (
     DECODERS,
     DataSet,
@@ -40,9 +42,10 @@ from sonoforge.runtime.images.dicom.header import (
     read_region,
     read_spacing,
 )
-from sonoforge.runtime.images.dicom.levels import GREY, Levels, stored_range
+from sonoforge.runtime.images.dicom.levels import GREY, Levels, is_wide, stored_range
 from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
 from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_size, large_ones_in_turn
+from sonoforge.runtime.images.plain_image import with_remarks
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -52,6 +55,9 @@ MAX_FRAMES = 5000
 MAX_CLIP_PIXELS = 4_000_000_000
 # Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
 MAX_COLOUR_PIXELS = 9_000_000
+# A header that states 16 bits may come from a program that knows no other number; one that states fewer is doubted
+# where the picture would be darker by 4 bits.
+_WHOLE_WORD, _NEARLY_BLACK = 16, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +81,34 @@ class DicomImage:
         """The least and the greatest value that the stored bits can hold."""
         return stored_range(self._data.header)
 
+    @functools.cached_property
+    def filled_bits(self) -> int:
+        """How many bits the values of all frames fill, where no window says how to show them; else the stored bits.
+
+        What the header says counts, unless it is the whole word, or the picture would be nearly black.
+        """
+        stored = int(self._data.header.BitsStored)
+        if not is_wide(self._data.header):
+            return stored
+        ends = [(int(values.min()), int(values.max())) for values in self.stored_frames()]
+        filled = bit_depth.filled_bits(min(low for low, _ in ends), max(high for _, high in ends), stored)
+        return filled if stored == _WHOLE_WORD or filled <= stored - _NEARLY_BLACK else stored
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be said of how it was read, in phrases."""
+        stored = int(self._data.header.BitsStored)
+        passed_over = f"passed over as damaged: {', '.join(self.passed_over)}" if self.passed_over else ""
+        spread = bit_depth.in_words(self.filled_bits, stored) if self.filled_bits < stored else ""
+        return tuple(filter(None, (spread, passed_over)))
+
     def frames(self) -> Iterator[Image.Image]:
         """Yield each frame as mode ``L`` or ``RGB``, 8 bits a channel, cropped to the region.
 
         Raises:
             ImageError: And nothing else.
         """
-        levels = Levels(self._data.header, self.path)
+        levels = Levels(self._data.header, self.path, self.filled_bits)
         with contextlib.closing(self.stored_frames()) as stored:
             while True:
                 with large_ones_in_turn(self.width * self.height):
@@ -91,7 +118,7 @@ class DicomImage:
                     with one_line(self.path):
                         # A palette of greys only stays in colour: the file says that it is a colour picture.
                         image = Image.fromarray(np.ascontiguousarray(levels.convert(values)))
-                        frame = image.crop(self.region.box) if self.region else image
+                        frame = with_remarks(image.crop(self.region.box) if self.region else image, self.remarks)
                 del values
                 yield frame
 

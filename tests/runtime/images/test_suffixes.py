@@ -1,0 +1,85 @@
+"""One list of what is read: every suffix in it is found in folders, by the runtime and by training alike, and read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle_factory import scan
+from program import sonoforge
+from sonoforge.runtime.images.inputs import expand
+from sonoforge.runtime.images.suffixes import IMAGE_SUFFIXES, READ
+from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.datasets import read_dataset
+
+FORMATS = {"JPEG 2000": "JPEG2000", "PNM": "PPM"}
+
+
+def write(path: Path, seed: int) -> None:
+    """Write a scan under a name, in the format that its suffix stands for."""
+    kind = next((kind for kind, suffixes in READ.items() if path.suffix.lower() in suffixes), "DICOM")
+    pixels = scan(seed, 90, 120)
+    if kind == "DICOM":
+        files = pytest.importorskip("dicom_files", reason="needs the extra dicom")
+        files.save(files.data_set(pixels[None]), path)
+        return
+    image = Image.fromarray(pixels)
+    image = image.convert("1") if path.suffix == ".pbm" else image.convert("RGB") if path.suffix == ".ppm" else image
+    image.save(path, FORMATS.get(kind, kind.upper()))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("pydicom", reason="needs the extra dicom")
+    root = tmp_path_factory.mktemp("data") / "set"
+    for seed, name in enumerate(
+        [*(f"scan{suffix}" for suffix in sorted(IMAGE_SUFFIXES)), "SCAN.JFIF", "IM000001", "1.2"]
+    ):
+        own = root / ("benign" if seed % 2 else "malignant")
+        own.mkdir(parents=True, exist_ok=True)
+        write(own / f"{seed:02}{name}" if name[0] in "sS" else own / name, seed)
+    (root / "benign" / "photo.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (root / "benign" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    return root
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.rglob("*") if file.is_file()} - {"photo.HEIC", "DICOMDIR"}
+
+
+def test_the_docs_list_every_suffix() -> None:
+    text = (Path(__file__).parents[3] / "runtime/docs/files.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\.\w+)`", text)) == IMAGE_SUFFIXES
+
+
+def test_training_and_runtime_find_the_same_files(folder: Path) -> None:
+    found = expand([str(folder)], recursive=True)
+    assert {Path(file).name for file in found.files} == names(folder)
+    assert found.skipped == {"picture of another kind": 1, "other": 1}
+    assert {Path(item.path).name for item in read_dataset(folder).items} == names(folder)
+
+
+def test_all_of_them_are_read(folder: Path, tmp_path: Path) -> None:
+    cache = open_cache(read_dataset(folder), 32, tmp_path)
+    assert cache.unreadable == {} and len(cache.hashes) == len(names(folder))
+    done = sonoforge("classify", folder, "--recursive", "--json")
+    assert done.code == 0, done.err
+    assert done.json["summary"]["ok"] == len(names(folder))
+
+
+def test_a_set_of_12_bits_in_16_is_trained_on_as_if_it_had_8_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for index in range(6):
+        own = tmp_path / "set" / ("benign" if index % 2 else "malignant")
+        own.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(16 * scan(index, 90, 120).astype(np.uint16)).save(own / f"{index}.png")
+    cache = open_cache(read_dataset(tmp_path / "set"), 32, tmp_path / "cache")
+    assert sum(cache.remarks.values()) == 6 and "6 of 6 images" in caplog.text and "12 bits in 16" in caplog.text
+    assert cache.images.max() > 200
+    again = open_cache(read_dataset(tmp_path / "set"), 32, tmp_path / "cache")
+    assert again.remarks == cache.remarks
