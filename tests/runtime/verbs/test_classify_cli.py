@@ -132,6 +132,36 @@ def test_a_name_that_looks_like_a_glob_is_a_file_first(
     assert (code, [result["file"] for result in answer["results"]]) == (0, ["[c]*.jpg"])
 
 
+def test_a_folder_in_a_glob_is_a_folder_first(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("a [1]", "a 1", "[b]", "c"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(factory.scan(9)).save(tmp_path / folder / "scan [2].png")
+    monkeypatch.chdir(tmp_path)
+    for pattern, expected in (
+        ("a [1]/*.png", ["a [1]/scan [2].png"]),
+        ("./a [1]/*.png", ["./a [1]/scan [2].png"]),
+        (f"{tmp_path}/[b]/*", [f"{tmp_path}/[b]/scan [2].png"]),
+        ("a [1]/scan [2]*", ["a [1]/scan [2].png"]),
+        ("[ac]*/*.png", ["a 1/scan [2].png", "a [1]/scan [2].png", "c/scan [2].png"]),
+    ):
+        code, answer, _ = classify(bundle, pattern)
+        assert (code, sorted(result["file"] for result in answer["results"])) == (0, expected), pattern
+
+
+def test_what_follows_two_dashes_is_a_name(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("-dash.png", "--help", "plain.png"):
+        Image.fromarray(factory.scan(9)).save(tmp_path / name, "PNG")
+    monkeypatch.chdir(tmp_path)
+    for words, expected in (
+        (["--quiet", "--", "-dash.png"], ["-dash.png"]),
+        (["plain.png", "--quiet", "--", "-dash.png", "--help"], ["plain.png", "-dash.png", "--help"]),
+        (["--", "plain.png"], ["plain.png"]),
+    ):
+        done = sonoforge("classify", "--bundle", bundle, "--json", *words)
+        assert [result["file"] for result in done.json["results"]] == expected
+        assert done.code == 0
+
+
 def test_bad_files_never_stop_a_batch(bundle: Path, scans: Path) -> None:
     (scans / "bad.png").write_bytes(b"junk")
     (scans / "nothing").mkdir()

@@ -39,7 +39,8 @@ def _import(what: str, module: str, extra: str, otherwise: str = "") -> Any:
 
 def _run(arguments: Sequence[str]) -> int:
     words = [*arguments[arguments[:1] == ["help"] :]]
-    asked = {"-h", "--help", "--help-all"}.intersection(words)
+    own = words[: words.index(options.NO_MORE_OPTIONS)] if options.NO_MORE_OPTIONS in words else words
+    asked = {"-h", "--help", "--help-all"}.intersection(own)
     if asked or words != [*arguments]:
         words = [word for word in words if word not in asked]
         print(_help(words, "--help-all" in asked))

@@ -109,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
                 known = list(self._option_string_actions)
                 message += "" if flag in known else did_you_mean(flag, known)
                 break
-        raise SonoforgeError(f"{self.prog}: {message}; see {self.prog} --help")
+        raise SonoforgeError(f"{self.prog}: {message.replace(_NAME, '')}; see {self.prog} --help")
 
 
 class _AnyWidth(argparse.HelpFormatter):
@@ -280,8 +280,26 @@ def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, object]:
-    """Return what was given on the command line, by key; options and arguments may come in any order."""
-    return vars(parser.parse_intermixed_args(arguments))
+    """Return what was given on the command line, by key; options and arguments may come in any order.
+
+    What follows ``--`` is no option, whatever it begins with (POSIX, Utility Syntax Guideline 10).
+    """
+    words = [*arguments]
+    if NO_MORE_OPTIONS in words:  # which argparse forgets where options and arguments may mix
+        place = words.index(NO_MORE_OPTIONS)
+        words[place:] = [_NAME + word for word in words[place + 1 :]]
+    given = vars(parser.parse_intermixed_args(words))
+    return {
+        key: [_bare(one) for one in value] if isinstance(value, list) else _bare(value) for key, value in given.items()
+    }
+
+
+NO_MORE_OPTIONS = "--"
+_NAME = "\0"  # put before what is no option; no name of a file can hold it
+
+
+def _bare(value: object) -> object:
+    return value.removeprefix(_NAME) if isinstance(value, str) else value
 
 
 def read_config_file(path: Path) -> Mapping[str, object]:

@@ -70,7 +70,8 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Fou
     """Turn files, folders and globs into files, each once, in order.
 
     Args:
-        paths: As given on the command line; a name that exists is never taken as a glob, nor is `STDIN`.
+        paths: As given on the command line; a name that exists is never taken as a glob, nor is `STDIN`; nor, in a
+            glob, is a folder that exists.
         recursive: Look into the subfolders of folders.
         generated: Whether a folder's generated images count as images.
     """
@@ -82,7 +83,7 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Fou
             files[path] = None
             continue
         if not os.path.lexists(path) and glob.has_magic(path):
-            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - absolute patterns too
+            matches = _matches(path)
             if not matches:
                 files[path] = None
                 failures[path] = failure(path, "not_found", f"{path}: no file matches this pattern")
@@ -105,6 +106,18 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Fou
                 hint += "; name generated images one by one or by a glob" if others[_GENERATED] else ""
                 failures[match] = failure(match, "is_directory", f"{match}: this folder holds no image files{hint}")
     return Found(list(files), failures, skipped)
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return what a glob matches, sorted; names that exist stand for themselves, and so do brackets where they can."""
+    starts = (pattern[: match.start()] for match in reversed([*re.finditer(r"[/\\]", pattern)]))
+    known = next(filter(os.path.lexists, starts), "")
+    rest = pattern[len(known) :]
+    for reading in (rest, rest.replace("[", "[[]")):
+        found = sorted(glob.glob(glob.escape(known) + reading, recursive=True))  # noqa: PTH207 - absolute patterns too
+        if found:
+            return found
+    return []
 
 
 def read_stdin() -> bytes:

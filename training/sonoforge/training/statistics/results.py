@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:  # of Python 3.11
@@ -17,7 +18,9 @@ class Interval(TypedDict):
 
 
 def interval_text(figure: Interval, form: str = ".3f") -> str:
-    """Return an estimate with its interval, each number in this format: ``0.912 [0.874, 0.950]``."""
+    """Return an estimate with its interval, each number in this format: ``0.912 [0.874, 0.950]``; n/a without one."""
+    if math.isnan(figure["value"]):  # a share of no images
+        return "n/a"
     return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
 
 

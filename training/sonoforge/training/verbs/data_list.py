@@ -1,6 +1,5 @@
 """``data list``: the public data sets that the project knows, and where their owners hand them out."""
 
-from rich.markup import escape
 from rich.table import Table
 
 from sonoforge.runtime.cli.answer import say
@@ -27,6 +26,6 @@ def main(config: DataListConfig) -> Outcome:
     for known in wanted:
         terms = {"obtain": known.obtain, "licence": known.licence, "cite": known.citation, "reading": known.reader}
         lines = [known.content, *(f"{name}: {text}" for name, text in terms.items())]
-        table.add_row(known.name, escape("\n".join(lines)))
+        table.add_row(known.name, "\n".join(lines))
     say("%s", as_text(table))
     return Outcome({"sets": [known._asdict() for known in wanted]}, "sonoforge data audit --data FOLDER")

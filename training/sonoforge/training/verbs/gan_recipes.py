@@ -28,7 +28,7 @@ def main(config: GanRecipesConfig) -> Outcome:
 def _explain(name: str, recipe: Recipe) -> str:
     budgets = {**recipe.class_budgets, "other classes": recipe.budget}
     lengths = (f"{kind} {budget}, batch {budget.batch}" for kind, budget in budgets.items())
-    lines = [f"[bold]{name}[/bold]: {recipe.title}.", recipe.source, f"Length: {'; '.join(lengths)}."]
+    lines = [f"{name}: {recipe.title}.", recipe.source, f"Length: {'; '.join(lengths)}."]
     lines += [f"--preset {preset}: {own.why}" for preset, own in recipe.presets.items()]
     return "\n".join([*lines, ""])
 

@@ -37,9 +37,12 @@ def _plain(cell: object) -> str:
 
 
 def as_text(*renderables: RenderableType) -> str:
-    """Render rich tables to text without colour, in the terminal's width where stdout is a terminal."""
+    """Render rich tables to text without colour, in the terminal's width where stdout is a terminal.
+
+    No markup is read into names.
+    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 110
-    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for renderable in renderables:
             console.print(renderable)
