@@ -1,6 +1,6 @@
 /** Decode whatever image file a person gives the page, to the pixels that Python's runtime reads. */
 
-import { ascii, viewOf } from "./bytes.js";
+import { ascii, joined, viewOf } from "./bytes.js";
 import { checkSize, ImageError, LIMITS } from "./errors.js";
 import { findOrientation, markedUpright, upright } from "./orientation.js";
 import { decodePng, isPng } from "./png.js";
@@ -19,10 +19,23 @@ export async function decodeImage(file) {
     const [found, most] = [file.size, LIMITS.MAX_FILE_BYTES].map((bytes) => Math.round(bytes / 1e6));
     throw new ImageError("too_large", `found ${found} MB, expected at most ${most} MB; save it smaller`);
   }
-  const data = new Uint8Array(await file.arrayBuffer());
+  const whole = new Uint8Array(await file.arrayBuffer());
+  const space = spaceBefore(whole);
+  const data = whole.subarray(space);
   const orientation = findOrientation(data);
   const raster = isPng(data) ? await decodePng(data) : await decodeByBrowser(data, orientation);
+  if (space) raster.remarks.unshift(`${space} bytes of white space before the file`);
   return upright(raster, orientation?.value ?? 1);
+}
+
+const SPACE = [0x20, 0x09, 0x0d, 0x0a, 0xef, 0xbb, 0xbf];
+const MOST_SPACE = 16;
+
+/** The number of bytes before a picture that went through a program for text; 0 where something else follows. */
+function spaceBefore(data) {
+  const space = data.findIndex((byte) => !SPACE.includes(byte));
+  const rest = data.subarray(space);
+  return space > 0 && space <= MOST_SPACE && (isPng(rest) || kindOf(rest)) ? space : 0;
 }
 
 async function decodeByBrowser(data, orientation) {
@@ -32,11 +45,58 @@ async function decodeByBrowser(data, orientation) {
   const stated = dimensions(data, type);
   if (stated) checkSize(stated.width, stated.height, type === "image/webp" ? LIMITS.MAX_WEBP_PIXELS : LIMITS.MAX_PIXELS);
   const bytes = orientation ? markedUpright(data, orientation) : data;
+  const [raster, ...others] = await Promise.all(
+    (type === "image/jpeg" ? ended(bytes) : [bytes]).map((version) => pixelsOf(version, type)),
+  );
+  if (others.some((other) => raster.data.some((value, i) => value !== other.data[i]))) throw cutOff();
+  if (others.length) raster.remarks.push("lacks its end mark; the picture is whole");
+  return raster;
+}
+
+const cutOff = () => new ImageError("truncated", "the image data is cut off or damaged; obtain the file again");
+
+/** What to decode of a JPEG: see `sonoforge.runtime.images.file_checks.ended`. */
+function ended(data) {
+  const last = (marker) => data.findLastIndex((byte, i) => byte === 0xff && data[i + 1] === marker);
+  if (last(0xd9) > last(0xda) || !hasAllScans(data)) return [data];
+  const scan = data.subarray(0, data.findLastIndex((byte) => byte !== 0xff) + 1);
+  const restarts = (byte) =>
+    Array.from({ length: 16 }, (_, i) => [Uint8Array.of(0xff, 0xd0 + (i % 8)), new Uint8Array(64).fill(byte)]).flat();
+  const goneOn = (byte) => [scan, new Uint8Array(512).fill(byte), ...restarts(byte), Uint8Array.of(0xff, 0xd9)];
+  return [0x55, 0xaa, 0x00].map((byte) => joined(goneOn(byte)));
+}
+
+/** Whether the scans of a JPEG hold each coefficient of each component to the last bit; T.81, B.2.3 and G.1.1.1. */
+function hasAllScans(data) {
+  let missing = null;
+  for (let at = 2; at + 4 <= data.length; ) {
+    const marker = data[at + 1];
+    if (data[at] !== 0xff || marker === 0 || marker === 0xff || (marker >= 0xd0 && marker <= 0xd7)) {
+      at += 1; // within a scan, or fill bytes
+      continue;
+    }
+    if (marker === 0xd9) break;
+    const content = data.subarray(at + 4, at + 2 + data[at + 2] * 256 + data[at + 3]);
+    if (marker >= 0xc0 && marker <= 0xc2 && !missing) {
+      const components = Array.from({ length: content[5] }, (_, i) => content[6 + 3 * i]);
+      missing = new Set(components.flatMap((one) => Array.from({ length: 64 }, (_, k) => one * 64 + k)));
+    } else if (marker === 0xda) {
+      const [first, last, bits] = content.subarray(1 + 2 * content[0]);
+      for (let i = 0; i < content[0] && !(bits & 15); i++) {
+        for (let k = first; k <= last; k++) missing?.delete(content[1 + 2 * i] * 64 + k);
+      }
+    }
+    at += 2 + data[at + 2] * 256 + data[at + 3];
+  }
+  return missing !== null && missing.size === 0;
+}
+
+async function pixelsOf(bytes, type) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(new Blob([bytes], { type }), { colorSpaceConversion: "none" });
   } catch {
-    throw new ImageError("truncated", "the image data is cut off or damaged; obtain the file again");
+    throw cutOff();
   }
   try {
     checkSize(bitmap.width, bitmap.height);
@@ -51,7 +111,7 @@ async function decodeByBrowser(data, orientation) {
       colours[i + 1] = rgba[from + 1];
       colours[i + 2] = rgba[from + 2];
     }
-    return { width, height, channels: 3, data: colours };
+    return { width, height, channels: 3, data: colours, remarks: [] };
   } finally {
     bitmap.close();
   }

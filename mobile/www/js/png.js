@@ -17,6 +17,8 @@ import { checkSize, ImageError } from "./errors.js";
  */
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
+const ANCILLARY = 0x20; // of a chunk's first letter: the picture can be shown without it
+const OF_PIXELS = ["tRNS", "eXIf", "acTL", "fcTL", "fdAT"]; // ancillary, but it would be another picture
 const SAMPLES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 const DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] };
 // x and y of the first pixel and the steps between pixels, of each pass of Adam7.
@@ -61,6 +63,7 @@ function readChunks(data) {
   const view = viewOf(data);
   const found = { header: null, palette: null, transparency: null, frames: 1 };
   const parts = [];
+  const broken = [];
   let position = 8;
   for (;;) {
     if (position + 12 > data.length) throw damaged("the end of the PNG is missing");
@@ -69,7 +72,11 @@ function readChunks(data) {
     if (end > data.length) throw damaged("the last PNG chunk is cut off");
     const kind = ascii(data, position + 4, 4);
     if (crc32(data.subarray(position + 4, end - 4)) !== view.getUint32(end - 4)) {
-      throw damaged(`wrong checksum in PNG chunk ${kind}`);
+      const needed = !(data[position + 4] & ANCILLARY) || OF_PIXELS.includes(kind) || !/^[A-Za-z]{4}$/.test(kind);
+      if (needed) throw damaged(`wrong checksum in PNG chunk ${kind}`);
+      broken.push(kind);
+      position = end;
+      continue;
     }
     const content = data.subarray(position + 8, end - 4);
     if (kind === "IHDR") found.header = content;
@@ -80,7 +87,8 @@ function readChunks(data) {
     else if (kind === "IEND") break;
     position = end;
   }
-  return { ...found, pixels: joined(parts) };
+  const remarks = broken.length ? [`damaged ${broken.join(", ")}, which no pixel depends on`] : [];
+  return { ...found, pixels: joined(parts), remarks };
 }
 
 function readHeader({ header, palette }) {
@@ -119,8 +127,8 @@ function toRaster(header, chunks, passes, raw) {
       }
     }
   }
-  const remarks = bits < header.depth ? [`${bits} bits in 16: levels spread over the whole range`] : [];
-  return { width, height, channels: write.channels, data, remarks };
+  const spread = bits < header.depth ? [`${bits} bits in 16: levels spread over the whole range`] : [];
+  return { width, height, channels: write.channels, data, remarks: [...spread, ...chunks.remarks] };
 }
 
 /** Yield the bytes of each row, and the place of its first pixel in the picture. */

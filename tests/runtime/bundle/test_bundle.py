@@ -259,6 +259,41 @@ def test_a_pickle_is_never_executed(bundle: Path, tmp_path: Path, form: str) -> 
     assert (tmp_path / "executed").exists()
 
 
+def zipped_as(bundle: Path, path: Path, program: str) -> Path:
+    """Zip a bundle as Finder, an old Windows program, or a person who zips a folder in a folder."""
+    inner = {"finder": "b/", "windows": "b\\", "windows flat": "", "nested": "b/b/"}[program]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        if program == "windows":
+            archive.writestr(zipfile.ZipInfo("b\\"), b"")
+        for file in sorted(bundle.iterdir()):
+            info = zipfile.ZipInfo("x")
+            info.filename = inner + file.name  # as given: on Windows the constructor would turn backslashes round
+            archive.writestr(info, file.read_bytes())
+            if program == "finder":
+                archive.writestr(f"__MACOSX/b/._{file.name}", b"\0\5\x16\7")
+        if program == "finder":
+            archive.writestr("b/.DS_Store", b"\0\0\0\1Bud1")
+            archive.writestr("__MACOSX/._b", b"\0\5\x16\7")
+        if program == "windows flat":
+            archive.writestr("Thumbs.db", b"thumbs")
+            archive.writestr("desktop.ini", b"[.ShellClassInfo]")
+    return path
+
+
+@pytest.mark.parametrize("program", ["finder", "windows", "windows flat", "nested"])
+def test_zips_of_all_programs_are_read(bundle: Path, tmp_path: Path, program: str) -> None:
+    zipped, folder = open_bundle(zipped_as(bundle, tmp_path / "b.zip", program)), open_bundle(bundle)
+    assert zipped.manifest == folder.manifest
+    assert all(zipped.read(name) == folder.read(name) for name in folder.manifest.files)
+
+
+def test_a_name_given_twice_with_either_separator_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = zipped_as(bundle, tmp_path / "b.zip", "windows")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("b/manifest.json", b"{}")
+    assert "found manifest.json twice" in refused(path)
+
+
 @pytest.mark.parametrize(
     "name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt", "\\\\host\\evil"]
 )

@@ -273,3 +273,58 @@ def test_a_conversion_in_strips_gives_the_pixels_of_one_at_once(
     assert (np.asarray(read_image(path)) == whole).all()
     monkeypatch.setattr(limits, "_LARGE_PIXELS", 10)
     assert (np.asarray(read_image(path)) == whole).all()
+
+
+# ---- what shows the picture whole
+
+
+def jpeg(**options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(COLOUR).save(stream, "JPEG", quality=90, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"optimize": True}])
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_jpeg_that_lacks_its_end_mark_alone_is_read_and_it_is_said(options: dict[str, object], lost: int) -> None:
+    whole = jpeg(**options)
+    image = decoding.decode_image(whole[:-lost], "x")
+    assert np.array_equal(np.asarray(image), np.asarray(decoding.decode_image(whole, "x")))
+    assert remarks_on(image) == ("lacks its end mark; the picture is whole",)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("lost", [3, 4, 8, 40, 400])
+def test_a_jpeg_that_lacks_more_is_refused(options: dict[str, object], lost: int) -> None:
+    with pytest.raises(limits.ImageError) as refused:
+        decoding.decode_image(jpeg(**options)[:-lost], "x")
+    assert refused.value.code == "truncated"
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt", b"tIME", b"pHYs", b"iCCP"])
+def test_a_png_with_a_damaged_comment_is_read_and_it_is_said(tmp_path: Path, kind: bytes) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    chunk = bytearray(png_chunk(kind, b"damaged words"))
+    chunk[10] ^= 64
+    image = decoding.decode_image(data[:33] + bytes(chunk) + data[33:], "x")
+    assert np.array_equal(np.asarray(image), COLOUR)
+    assert remarks_on(image) == (f"damaged {kind.decode()}, which no pixel depends on",)
+
+
+@pytest.mark.parametrize("kind", [b"tRNS", b"eXIf", b"PLTE", b"IDAT", b"acTL"])
+def test_a_png_with_another_damaged_chunk_is_refused(tmp_path: Path, kind: bytes) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    chunk = bytearray(png_chunk(kind, b"damaged words"))
+    chunk[10] ^= 64
+    with pytest.raises(limits.ImageError, match=f"wrong checksum in PNG chunk {kind.decode()}"):
+        decoding.decode_image(data[:33] + bytes(chunk) + data[33:], "x")
+
+
+@pytest.mark.parametrize("space", [b"\n", b"\r\n", b"\xef\xbb\xbf", b" \t\n"])
+def test_white_space_before_a_file_is_passed_over_and_said(tmp_path: Path, space: bytes) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    image = decoding.decode_image(space + (tmp_path / "a.png").read_bytes(), "x")
+    assert np.array_equal(np.asarray(image), COLOUR)
+    assert remarks_on(image) == (f"{len(space)} bytes of white space before the file",)

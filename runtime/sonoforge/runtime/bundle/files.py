@@ -30,6 +30,7 @@ _MAX_ZIP_ENTRIES = 1000
 # Of the list of its entries, which is read as a whole: a kilobyte for each.
 _MAX_DIRECTORY_BYTES = 1_000_000
 _PIECE = 1_000_000
+_CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of Finder and Explorer, beside the folder __MACOSX
 _END = struct.Struct("<4s4H2LH")  # the record at the end of a .zip: ..., size of the list, its place, comment
 
 
@@ -211,7 +212,10 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the archive's files by plain name; one folder around all of them is allowed."""
+    """Return the archive's files by plain name; folders around all of them are allowed.
+
+    Finder adds `_CLUTTER`, and old Windows programs write backslashes.
+    """
     infos = archive.infolist()
     if len(infos) > _MAX_ZIP_ENTRIES:
         raise BundleError(f"{path}: found {len(infos)} entries, expected at most {_MAX_ZIP_ENTRIES}")
@@ -220,12 +224,18 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         parts = name.replace("\\", "/").split("/")
         if parts[0] == "" or ".." in parts or ":" in name or "\x00" in name:
             raise BundleError(f"{path}: the entry {name!r:.120} points outside the bundle; do not trust this file")
-    files = [info for info in infos if not info.is_dir()]
-    tops = {info.filename.split("/")[0] for info in files}
-    prefix = f"{tops.pop()}/" if len(tops) == 1 and all("/" in info.filename for info in files) else ""
+    named = {info: info.filename.replace("\\", "/").split("/") for info in infos}
+    files = {
+        info: parts
+        for info, parts in named.items()
+        if parts[-1] and parts[0] != "__MACOSX" and parts[-1] not in _CLUTTER and not parts[-1].startswith("._")
+    }
+    around = 0
+    while len({tuple(parts[: around + 1]) for parts in files.values()}) == 1 < min(map(len, files.values())) - around:
+        around += 1
     members: dict[str, zipfile.ZipInfo] = {}
-    for info in files:
-        name = info.filename.removeprefix(prefix)
+    for info, parts in files.items():
+        name = "/".join(parts[around:])
         if name in members:
             raise BundleError(f"{path}: found {name} twice; do not trust this file")
         members[name] = info

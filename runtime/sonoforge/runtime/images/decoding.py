@@ -12,6 +12,8 @@ Rules, so that the same file gives the same pixels everywhere:
   is refused.
 * Palettes are looked up; alpha is composited on black, the background of ultrasound; CMYK and YCbCr
   are converted without a colour profile; grey stays one channel (mode ``L``).
+* What shows the picture whole is read, and said: a JPEG that lacks nothing but its end mark, a PNG with a damaged
+  comment, white space before the file.
 * Animated and multi-page files, 12-bit, 32-bit and floating-point pixels are refused: which page, or which
   value is white, would be a guess.
 """
@@ -34,7 +36,7 @@ from PIL import Image
 from sonoforge.runtime.images import bit_depth
 from sonoforge.runtime.images.dicom.frame_limits import stated_sizes
 from sonoforge.runtime.images.dicom.opening import is_dicom
-from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_chunks, has_many_scans
+from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, ended, has_many_scans, sound_chunks
 from sonoforge.runtime.images.limits import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -68,6 +70,8 @@ _MOST_PIXELS = {
     "WebPImageFile": MAX_WEBP_PIXELS,
     "Jpeg2KImageFile": MAX_WEBP_PIXELS,
 }  # each needs 12 to 15 bytes a pixel
+
+_SPACE, _MOST_SPACE = b" \t\r\n\xef\xbb\xbf", 16  # before a file that went through a program for text
 
 # EXIF 2.32, tag 274 -> the operation that turns the picture upright.
 _UPRIGHT = {
@@ -173,29 +177,54 @@ def _read_file(path: Path | str) -> bytes:
 
 
 def _decode(data: bytes, path: Path | str) -> PlainImage:
-    opening = next((reader for reader in _READERS if data.startswith(reader[0])), None)
+    opening = _opening(data)
     if (opening is None or data[128:132] == b"DICM") and is_dicom(data):
         from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
 
         return PlainImage(decode_dicom(data, path))
-    if opening is None or (opening[0] == b"RIFF" and data[8:12] != b"WEBP"):
+    remarks = []
+    if opening is None and (space := len(data) - len(data.lstrip(_SPACE))) <= _MOST_SPACE:
+        data = data[space:]
+        opening = _opening(data)
+        remarks = [f"{space} bytes of white space before the file"]
+    if opening is None:
         raise ImageError("not_an_image", f"{path}: not an image; expected {KINDS_IN_WORDS} content")
     _, module, name = opening
+    versions = [data]
+    if name == "PngImageFile":
+        data, damaged = sound_chunks(data)
+        versions = [data]
+        remarks += [f"damaged {', '.join(damaged)}, which no pixel depends on"] if damaged else []
+    elif name == "JpegImageFile":
+        if has_many_scans(data):
+            raise TooSlowError
+        versions = ended(data)
+    image, *others = (_usable(_opened(module, name, version, path), path) for version in versions)
+    if any(other.tobytes() != image.tobytes() for other in others):
+        raise ValueError("image file is truncated")
+    if others:
+        remarks.append("lacks its end mark; the picture is whole")
+    return with_remarks(image, remarks)
+
+
+def _opening(data: bytes) -> tuple[bytes, str, str] | None:
+    """Return the row of `_READERS` that a file begins like."""
+    found = next((reader for reader in _READERS if data.startswith(reader[0])), None)
+    return None if found and found[0] == b"RIFF" and data[8:12] != b"WEBP" else found
+
+
+def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Image:
+    """Let Pillow read a file's header, and check its size."""
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:
         image: Image.Image = getattr(import_module(f"PIL.{module}"), name)(TimedBytes(data))
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
-    # Before the checksums, which take time.
     check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))
     if name == "Jpeg2KImageFile":  # whose boxes may state one size, and its codestream another
         for width, height, _ in stated_sizes(data):
             check_size(width, height, path, image.width * image.height)
-    if name == "PngImageFile":
-        check_chunks(data)
-    if name == "JpegImageFile" and has_many_scans(data):
-        raise TooSlowError
-    return _usable(image, path)
+    return image
 
 
 def _usable(image: Image.Image, path: Path | str) -> PlainImage:

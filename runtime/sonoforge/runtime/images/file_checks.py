@@ -13,6 +13,7 @@ import re
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 
 SECONDS = 20.0
 """Processor time for one file; 50 million pixels, the most that are decoded, take 2 s as PNG."""
@@ -25,6 +26,15 @@ _PIECES = 100  # between two looks at the clock, each of which may cost some mic
 _MOST_SEGMENTS = 100_000
 _MOST_CHUNKS = 500_000  # of a PNG: 200 MB, the most that is read, in the smallest that encoders write are 50 000
 _SCAN, _END = 0xDA, 0xD9
+_FRAMES = (0xC0, 0xC1, 0xC2)  # of the kinds that Huffman codes and libjpeg reads
+_ANCILLARY = 0x20  # of a chunk's first letter: the picture can be shown without it
+_OF_PIXELS = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")  # ancillary, but it would be another picture
+# Scan data that goes on with a 0, with a 1, and with no change of level, as large ones may all end in black; with the
+# markers of restarts, before which a scan may be cut as well.
+_FILLERS = tuple(
+    b"".join((byte * 512, *(bytes((0xFF, 0xD0 + number % 8)) + byte * 64 for number in range(16))))
+    for byte in (b"\x55", b"\xaa", b"\0")
+)
 # Any marker but stuffed bytes, restarts and fill bytes; ITU-T T.81, B.1.1.2 and table B.1.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -59,26 +69,64 @@ def has_many_scans(data: bytes) -> bool:
     """Whether a JPEG has more scans, or segments between them, than any camera writes."""
     if data.count(b"\xff\xda") <= MOST_SCANS:  # which metadata or a film behind the picture may hold, too
         return False
-    scans, at = 0, 2
-    for _ in range(_MOST_SEGMENTS):
-        marker = _MARKER.search(data, at)
-        if marker is None or data[marker.start() + 1] == _END:
-            return scans > MOST_SCANS
-        scans += data[marker.start() + 1] == _SCAN
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return True
+    scans = 0
+    for count, (kind, _) in enumerate(_segments(data)):
+        scans += kind == _SCAN
+        if count == _MOST_SEGMENTS:
+            return True
+    return scans > MOST_SCANS
 
 
-def check_chunks(data: bytes) -> None:
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the marker and the content of each segment of a JPEG up to its end; ITU-T T.81, B.1.1.4."""
+    at = 2
+    while (marker := _MARKER.search(data, at)) and data[marker.start() + 1] != _END:
+        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        yield data[marker.start() + 1], data[marker.end() + 2 : marker.end() + length]
+        at = marker.end() + length
+
+
+def _has_all_scans(data: bytes) -> bool:
+    """Whether the scans of a JPEG hold each coefficient of each component to the last bit; T.81, B.2.3 and G.1.1.1."""
+    components, missing = set[int](), set[tuple[int, int]]()
+    for kind, content in _segments(data):
+        if kind in _FRAMES and not components and len(content) > 5:
+            components = set(content[6 : 6 + 3 * content[5] : 3])
+            missing = {(component, coefficient) for component in components for coefficient in range(64)}
+        elif kind == _SCAN and content and len(content) >= 2 * content[0] + 4:
+            own = content[1 : 1 + 2 * content[0] : 2]
+            first, last, bits = content[1 + 2 * content[0] : 4 + 2 * content[0]]
+            if not bits & 15:
+                missing -= {(component, coefficient) for component in own for coefficient in range(first, last + 1)}
+    return bool(components) and not missing
+
+
+def ended(data: bytes) -> list[bytes]:
+    """Return what to decode of a JPEG: the file, or, where it lacks its end mark, versions with one.
+
+    They differ in what stands before the mark: where the scan is complete that is never decoded, and all give one
+    picture (ITU-T T.81, B.1.1.2).
+    """
+    end = bytes((0xFF, _END))
+    if data.rfind(end) > data.rfind(bytes((0xFF, _SCAN))) or not _has_all_scans(data):
+        return [data]
+    return [data.rstrip(b"\xff") + filler + end for filler in _FILLERS]
+
+
+def sound_chunks(data: bytes) -> tuple[bytes, list[str]]:
     """Check every chunk's CRC and the presence of the end chunk, which Pillow does not do for pixel data.
 
-    Source: PNG specification, third edition, sections 5.3 and 5.6.
+    Source: PNG specification, third edition, sections 5.3, 5.4 and 5.6.
+
+    Returns:
+        The file without those damaged chunks that no pixel depends on, such as comments, and the names of these.
 
     Raises:
-        ValueError: A chunk is damaged, or the end is missing.
+        ValueError: Another chunk is damaged, or the end is missing.
         TooSlowError: The chunks are without number.
     """
-    position = 8
+    position, start, names = 8, 0, []
+    sound: list[bytes] = []
     for _ in range(_MOST_CHUNKS):
         if position + 12 > len(data):
             raise ValueError("the end of the PNG is missing")
@@ -89,8 +137,12 @@ def check_chunks(data: bytes) -> None:
         kind = data[position + 4 : position + 8]
         (checksum,) = struct.unpack_from(">I", data, end - 4)
         if zlib.crc32(memoryview(data)[position + 4 : end - 4]) != checksum:
-            raise ValueError(f"wrong checksum in PNG chunk {kind.decode('latin-1')}")
+            if not kind[0] & _ANCILLARY or kind in _OF_PIXELS or not kind.isalpha():
+                raise ValueError(f"wrong checksum in PNG chunk {kind.decode('latin-1')}")
+            names.append(kind.decode())
+            sound.append(data[start:position])
+            start = end
         if kind == b"IEND":
-            return
+            return b"".join([*sound, data[start:]]) if names else data, names
         position = end
     raise TooSlowError

@@ -154,9 +154,12 @@ def read_zip(path: Path, choose: Callable[[Sequence[str]], str]) -> StoredSet:
 
 
 def _read_archive(path: Path, archive: zipfile.ZipFile, choose: Callable[[Sequence[str]], str]) -> StoredSet:
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    for info in infos:
-        if info.filename.startswith("/") or ".." in info.filename.split("/") or re.search(r"[\\:\0]", info.filename):
+    found = {
+        info.filename.replace("\\", "/"): info for info in archive.infolist()
+    }  # as old Windows programs write them
+    infos = [info for name, info in found.items() if not name.endswith("/")]
+    for name, info in found.items():
+        if name.startswith("/") or ".." in name.split("/") or re.search(r"[:\0]", name):
             raise SonoforgeError(f"{path}: found the entry {info.filename!r}, expected paths inside the archive only")
     size = sum(info.file_size for info in infos)
     if len(infos) > MOST_ENTRIES or size > MOST_BYTES:
@@ -164,7 +167,7 @@ def _read_archive(path: Path, archive: zipfile.ZipFile, choose: Callable[[Sequen
             f"{path}: found {len(infos)} files of {size / 1e9:.1f} GB, expected at most {MOST_ENTRIES} files and "
             f"{MOST_BYTES / 1e9:g} GB; give fewer images"
         )
-    names = {PurePosixPath(info.filename).as_posix(): info.filename for info in infos}
+    names = {PurePosixPath(name).as_posix(): info.filename for name, info in found.items() if not name.endswith("/")}
     images, _ = images_and_masks(path, filter(is_image, map(PurePosixPath, names)))
     if not images:
         raise SonoforgeError(f"{path}: found no images, expected at least one ({KINDS_IN_WORDS})")
