@@ -7,8 +7,10 @@ import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,14 @@ import pytest
 from PIL import Image
 
 from bundle_factory import scan
+from sonoforge.mobile import server as server_module
+from sonoforge.mobile import uploads
 from sonoforge.mobile.server import Server, Site
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.inference.classifier import Classifier
 
+CHUNKED = "POST /classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 PAGE = b"<!doctype html><title>page</title>"
 MOST = 2_000_000
 
@@ -118,13 +124,147 @@ def test_only_the_files_of_the_app_are_handed_out(port: int) -> None:
         ({"Host": "[::1"}, 421, "host"),
         ({"Origin": "http://evil.example"}, 403, "origin"),
         ({"Origin": "null"}, 403, "origin"),
+        ({"Host": "localhost:1", "Origin": "http://localhost:2"}, 403, "origin"),
+        ({"Host": "localhost:1", "Origin": "http://127.0.0.1:1"}, 403, "origin"),
+        ({"Host": "localhost", "Origin": "file://localhost"}, 403, "origin"),
+        ({"Sec-Fetch-Site": "cross-site"}, 403, "origin"),
+        ({"Sec-Fetch-Site": "same-site"}, 403, "origin"),
+        ({"Sec-Fetch-Site": "same-origin"}, 200, ""),
         ({"Host": "LOCALHOST:1", "Origin": "http://localhost:1"}, 200, ""),
+        ({"Host": "localhost", "Origin": "http://localhost:80"}, 200, ""),
     ],
 )
 def test_another_name_or_another_site_is_refused(port: int, headers: dict[str, str], status: int, code: str) -> None:
     found, _, content = asked(port, "POST", "/classify", png(2), **headers)
     assert found == status
     assert not code or code_of(content) == code
+
+
+def form(parts: list[tuple[str, bytes]], boundary: str = "b0undary") -> tuple[bytes, str]:
+    """A form as curl -F sends it: heads of fields, and their contents."""
+    body = b"".join(
+        f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
+        for head, content in parts
+    )
+    return body + f"--{boundary}--\r\n".encode(), f'multipart/form-data; boundary="{boundary}"'
+
+
+def test_a_form_and_chunks_and_put_get_the_answer_of_the_bytes(port: int) -> None:
+    scan_file = png(1)
+    expected = json.loads(asked(port, "POST", "/classify", scan_file)[2])["probabilities"]
+    for parts in (
+        [('name="file"; filename="a.png"\r\nContent-Type: image/png', scan_file)],
+        [('name="who"', b"x"), ('name="file"; filename="a.png"', scan_file)],
+        [('name="file"', scan_file)],
+    ):
+        body, kind = form(parts)
+        status, _, content = asked(port, "POST", "/classify", body, **{"Content-Type": kind})
+        assert (status, json.loads(content)["probabilities"]) == (200, expected)
+    pieces = (scan_file[at : at + 1000] for at in range(0, len(scan_file), 1000))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/classify", pieces, encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+    assert json.loads(connection.getresponse().read())["probabilities"] == expected
+    connection.request("PUT", "/classify", scan_file)  # on the same connection: nothing of the chunks is left
+    assert json.loads(connection.getresponse().read())["probabilities"] == expected
+    connection.close()
+
+
+def test_a_form_without_one_file_says_so(port: int) -> None:
+    two = [('name="a"; filename="a.png"', png(1)), ('name="b"; filename="b.png"', png(2))]
+    for body, kind in (form(two), form([]), (form(two)[0], "multipart/form-data"), (b"", form([])[1])):
+        status, _, content = asked(port, "POST", "/classify", body, **{"Content-Type": kind})
+        assert (status, code_of(content)) == (400, "form")
+
+
+def test_health_says_which_model_answers(port: int, classifier: Classifier) -> None:
+    status, headers, content = asked(port, "GET", "/health")
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(content)["ok"] is True and json.loads(content)["model"] == classifier.model
+    assert asked(port, "GET", "/health", Host="evil.example")[0] == 421
+
+
+@pytest.fixture
+def hasty(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that waits a second for a request, and takes eight connections at a time."""
+    monkeypatch.setattr(uploads, "SECONDS", 1.0)
+    monkeypatch.setattr(server_module, "_AT_ONCE", 8)
+    server = Server(
+        ("127.0.0.1", 0), Site({"index.html": PAGE}, classifier, frozenset(("localhost", "127.0.0.1")), MOST)
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nshort",
+        f"{CHUNKED}50\r\nshort".encode(),
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-",
+    ],
+)
+def test_who_drips_is_told_in_time(hasty: Server, start: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", hasty.server_port), timeout=10) as client:
+        client.sendall(start)
+        begun = time.monotonic()
+        client.settimeout(0.2)
+        answer = b""
+        while not answer and time.monotonic() < begun + 5:
+            with suppress(TimeoutError):
+                answer = client.recv(65536)
+            if not answer:
+                client.sendall(b"a")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() < begun + 2.5
+
+
+def test_a_silent_connection_is_closed_without_a_word(hasty: Server) -> None:
+    with socket.create_connection(("127.0.0.1", hasty.server_port), timeout=5) as client:
+        assert client.recv(100) == b""
+
+
+def test_many_that_drip_keep_nobody_waiting(hasty: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "SECONDS", 60.0)
+    begun = time.monotonic()
+    with ExitStack() as opened:
+        for _ in range(40):
+            client = opened.enter_context(socket.create_connection(("127.0.0.1", hasty.server_port), timeout=10))
+            client.sendall(b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\na")
+        for _ in range(3):
+            assert asked(hasty.server_port, "POST", "/classify", png(1))[0] == 200
+    assert time.monotonic() < begun + 15
+
+
+def test_uploads_together_have_a_budget_that_comes_back(hasty: Server) -> None:
+    hasty.budget = uploads.Budget(3000)
+    body = png(1)
+    assert len(body) > 3000
+    for _ in range(2):
+        status, _, content = asked(hasty.server_port, "POST", "/classify", body)
+        assert (status, code_of(content)) == (503, "busy")
+    hasty.budget = uploads.Budget(len(body))
+    for _ in range(3):
+        assert asked(hasty.server_port, "POST", "/classify", body)[0] == 200
+        assert asked(hasty.server_port, "POST", "/classify", body[:100])[0] == 422
+
+
+def test_the_loopback_of_ipv6_is_bound(classifier: Classifier) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    try:
+        server = Server(("::1", 0), Site({"index.html": PAGE}, classifier, frozenset(("localhost", "::1")), MOST))
+    except SonoforgeError as error:
+        pytest.skip(str(error))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    connection = http.client.HTTPConnection("::1", server.server_port, timeout=30)
+    connection.request("POST", "/classify", png(1), {"Origin": f"http://[::1]:{server.server_port}"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    server.shutdown()
+    server.server_close()
 
 
 def test_an_upload_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:
@@ -156,10 +296,11 @@ def test_malformed_uploads_get_a_reason(port: int) -> None:
         ("POST /classify HTTP/1.1\r\nHost: localhost\r\n\r\n", 411),
         ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 411),
         ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n", 411),
-        (
-            "POST /classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n",
-            411,
-        ),
+        (f"{CHUNKED}5\r\n123\r\n0\r\n\r\n", 400),
+        (f"{CHUNKED}-5\r\n12345\r\n0\r\n\r\n", 400),
+        (f"{CHUNKED}ffffff\r\n", 413),
+        (CHUNKED.replace("chunked", "gzip"), 400),
+        (CHUNKED.replace("chunked", "chunked\r\nContent-Length: 5") + "12345", 400),
         ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nshort", 400),
         ("POST /else HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
         ("GET /classify HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),

@@ -2,20 +2,27 @@
 
 It hands out the files of the app, held in memory, and nothing else: no path of this machine is ever opened.  Requests
 for another host's name are refused, so that no page on the web can reach it by changing what its own name resolves to
-(DNS rebinding); other pages' POST requests are refused by their ``Origin``.
+(DNS rebinding); other pages' POST requests are refused by their ``Origin``, port and all, and by ``Sec-Fetch-Site``.
+
+No client can keep others waiting: a request has its time, all uploads together have a budget of bytes, and where there
+are too many connections the slowest is closed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import io
 import json
 import logging
+import socket
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from sonoforge.mobile.uploads import SECONDS, Budget, TimedInput, Upload, UploadError
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import failure
@@ -43,9 +50,9 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
-_SECONDS = 30  # that a client may keep silent
-_AT_ONCE = 32  # connections; more wait
+_AT_ONCE = 128  # connections; of more, the one whose request comes most slowly is closed
 _BUSY = 2  # images that are decoded at a time: each may take some hundred megabytes
+_HELD = 4  # largest uploads that are held at a time
 
 
 class Site(NamedTuple):
@@ -71,16 +78,37 @@ class Server(http.server.ThreadingHTTPServer):
         """
         self.site = site
         self.decoding = threading.BoundedSemaphore(_BUSY)
-        self._connections = threading.BoundedSemaphore(_AT_ONCE)
+        self.budget = Budget(_HELD * site.most_bytes)
+        self._open: dict[socket.socket, TimedInput | None] = {}  # what each still receives, None once it is answered
+        self._opening = threading.Lock()
+        host, port = address
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__(address, _Handler)
         except OSError as error:
-            host, port = address
-            raise SonoforgeError(f"{host}:{port}: cannot be bound ({error.strerror}); give another --port") from error
+            raise SonoforgeError(
+                f"{host}:{port}: cannot be bound ({error.strerror or error}); give another --host or --port"
+            ) from error
+
+    def receives(self, connection: socket.socket, timed: TimedInput | None) -> None:
+        """Note what a connection receives a request from; None while one is answered."""
+        with self._opening:
+            if connection in self._open:
+                self._open[connection] = timed
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for a connection, once one of the places is free."""
-        self._connections.acquire()
+        """Start a thread for a connection; where all places are taken, in place of the slowest to send its request."""
+        with self._opening:
+            slow = {other: timed.rate for other, timed in self._open.items() if timed}
+            if len(self._open) >= _AT_ONCE and slow:
+                slowest = min(slow, key=slow.__getitem__)
+                del self._open[slowest]
+                with contextlib.suppress(OSError):
+                    slowest.shutdown(socket.SHUT_RDWR)  # its thread then ends
+            if len(self._open) >= _AT_ONCE:  # all are being answered
+                self.shutdown_request(request)
+                return
+            self._open[request] = TimedInput(request)
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -88,7 +116,8 @@ class Server(http.server.ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._connections.release()
+            with self._opening:
+                self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what went wrong with a connection in one line: a client that leaves is no fault of ours."""
@@ -99,23 +128,48 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "sonoforge", ""
-    timeout = _SECONDS
+    timeout = SECONDS
+
+    def setup(self) -> None:
+        """Read what the client sends within its time."""
+        super().setup()
+        self._timed = TimedInput(self.connection)
+        self.rfile = io.BufferedReader(self._timed)
+
+    def handle_one_request(self) -> None:
+        """Answer one request; one whose first lines do not come in time is told so."""
+        self._timed.begin()
+        self.server.receives(self.connection, self._timed)
+        self.raw_requestline, self._answered = b"", False
+        super().handle_one_request()
+        if self.close_connection and self._timed.received and not self._answered:
+            self.requestline, self.command, self.request_version = "", "", self.protocol_version
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "late", "found no whole request in time; send it again")
 
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
         if path != "/classify":
             self._refuse(HTTPStatus.NOT_FOUND, "not_found", "found no such address; POST an image to /classify")
         elif self._is_called_rightly():
-            data = self._upload()
-            if data is not None:
+            with Upload(self.headers, self.rfile, self._timed, self.server.budget) as upload:
+                try:
+                    data = upload.read(self.server.site.most_bytes)
+                except UploadError as error:
+                    self._refuse(error.status, error.code, str(error))
+                    return
+                self.server.receives(self.connection, None)
                 self._classify(data)
+
+    do_PUT = do_POST  # noqa: N815 - as the base class calls it; curl -T
 
     def do_GET(self) -> None:
         if not self._is_called_rightly():
             return
         name = urlsplit(self.path).path.removeprefix("/") or "index.html"
         content = self.server.site.files.get(name)
-        if name == "classify":
+        if name == "health":
+            self._answer(HTTPStatus.OK, {"ok": True, "model": self.server.site.classifier.model})
+        elif name == "classify":
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "method", "found GET, expected POST with an image as its body")
         elif content is None:
             self._refuse(HTTPStatus.NOT_FOUND, "not_found", "found no such address; / is the page")
@@ -133,30 +187,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 HTTPStatus.MISDIRECTED_REQUEST, "host", "found another host's name in the request; use http://localhost"
             )
             return False
-        origin = self.headers.get("Origin")
-        if origin is not None and _name(origin) not in self.server.site.hosts:
+        origin, site = self.headers.get("Origin"), self.headers.get("Sec-Fetch-Site", "none")
+        foreign = origin is not None and not _is_origin(origin, self.headers["Host"])
+        if foreign or (self.command not in ("GET", "HEAD") and site not in ("none", "same-origin")):
             self._refuse(HTTPStatus.FORBIDDEN, "origin", "found a request from another site's page")
             return False
         return True
-
-    def _upload(self) -> bytes | None:
-        """Read the body; None once it is refused."""
-        most = self.server.site.most_bytes
-        text = self.headers.get("Content-Length") or ""
-        is_length = text.isascii() and text.isdigit() and len(text) < 16
-        if not is_length or self.headers.get("Transfer-Encoding"):
-            found = "found no Content-Length; send the image's bytes as body, in one piece"
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "length", found)
-            return None
-        if int(text) > most:
-            found = f"found {int(text) / 1e6:.0f} MB, expected at most {most / 1e6:.0f} MB; save it smaller"
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", found)
-            return None
-        data = self.rfile.read(int(text))
-        if len(data) < int(text):
-            self._refuse(HTTPStatus.BAD_REQUEST, "truncated", f"found {len(data)} bytes, expected {text}")
-            return None
-        return data
 
     def _classify(self, data: bytes) -> None:
         if not data:
@@ -182,6 +218,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(status, "application/json", content)
 
     def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
+        self._answered = True
+        self.connection.settimeout(SECONDS)  # for all of the answer
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -205,6 +243,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Log at the level of details, without addresses of clients."""
         log.debug(format, *args)
+
+
+def _is_origin(origin: str, host: str) -> bool:
+    """Whether a page's origin is the host and port that a request was sent to; `null`, of a page in a frame, is not."""
+    try:
+        theirs = urlsplit(origin)
+        ours = urlsplit(f"{theirs.scheme}://{host}")
+        usual = {"http": 80, "https": 443}[theirs.scheme]
+        return (theirs.hostname, theirs.port or usual) == (ours.hostname, ours.port or usual)
+    except (KeyError, ValueError):
+        return False
 
 
 def _name(address: str) -> str:

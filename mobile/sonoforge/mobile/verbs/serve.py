@@ -1,7 +1,8 @@
 """``sonoforge serve``: the page on this machine, for a clinic's laptop, and ``POST /classify`` for its programs.
 
-The body of a POST is an image file, or DICOM where the extra is installed.  The answer is the entry of ``sonoforge
-classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error": {"code", "message"}}``, 4xx.
+The body of a POST is an image file, or DICOM where the extra is installed: as it is, in chunks or in a form.  The
+answer is the entry of ``sonoforge classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error": {"code",
+"message"}}``, 4xx.  ``GET /health`` says that it runs, and with which model.
 
 Runs until Ctrl-C.  Exit code 0 then, 2 when it cannot start.
 """
@@ -32,7 +33,7 @@ def main(config: ServeConfig) -> Outcome:
             "listening on %s: every machine that reaches it can send scans, UNENCRYPTED and without a password",
             config.host,
         )
-    name = "localhost" if config.host in _HERE else config.host
+    name = f"[{config.host}]" if ":" in config.host else "localhost" if config.host in _HERE else config.host
     address = f"http://{name}:{server.server_port}/"
     say(f"serving   {address}   ({NOTICE[0].lower()}{NOTICE[1:-1]}; Ctrl-C ends)")
     for sentence in in_words(app.classifier.bundle.manifest, app.classifier.clinic):
