@@ -19,7 +19,7 @@ from PIL import Image
 import bundle_factory as factory
 from processes import FORK
 from program import sonoforge
-from sonoforge.runtime.inference import onnx_session
+from sonoforge.runtime import telemetry
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc, or at system calls")
 traced = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
@@ -152,14 +152,31 @@ def test_telemetry_of_an_onnxruntime_that_was_imported_first_is_named(monkeypatc
             monkeypatch.setenv("ORT_DISABLE_TELEMETRY", value)
         if times:
             with pytest.warns(RuntimeWarning, match="onnxruntime was imported before sonoforge"):
-                onnx_session.switch_off_telemetry()
+                telemetry.switch_off_telemetry()
         else:
-            onnx_session.switch_off_telemetry()
+            telemetry.switch_off_telemetry()
         assert called == ["off"] * times and os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "sonoforge.runtime, onnxruntime",
+        "sonoforge.runtime.images.decoding, onnxruntime",
+        "sonoforge.training, onnxruntime",
+    ],
+)
+def test_no_import_order_starts_the_telemetry(imports: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    code = f"import {imports}, os, time; time.sleep(0.3); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, env=fresh(home), capture_output=True, text=True)
+    assert done.stdout.strip() == "1" and done.stderr == ""
+    assert list(home.iterdir()) == []
 
 
 def test_an_onnxruntime_that_is_imported_later_is_silent_and_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    onnx_session.switch_off_telemetry()
+    telemetry.switch_off_telemetry()
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

@@ -134,7 +134,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Read what the client sends within its time."""
         super().setup()
         self._timed = TimedInput(self.connection)
-        self.rfile = io.BufferedReader(self._timed)
+        self.rfile = self._input = io.BufferedReader(self._timed)
 
     def handle_one_request(self) -> None:
         """Answer one request; one whose first lines do not come in time is told so."""
@@ -151,7 +151,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path != "/classify":
             self._refuse(HTTPStatus.NOT_FOUND, "not_found", "found no such address; POST an image to /classify")
         elif self._is_called_rightly():
-            with Upload(self.headers, self.rfile, self._timed, self.server.budget) as upload:
+            with Upload(self.headers, self._input, self._timed, self.server.budget) as upload:
                 try:
                     data = upload.read(self.server.site.most_bytes)
                 except UploadError as error:

@@ -98,7 +98,9 @@ class Budget:
 class Upload:
     """The body of one request; what it takes of the budget is given back when it is left."""
 
-    def __init__(self, headers: Message, stream: io.BufferedReader, timed: TimedInput, budget: Budget) -> None:
+    def __init__(
+        self, headers: Message, stream: io.BufferedReader[TimedInput], timed: TimedInput, budget: Budget
+    ) -> None:
         self._headers, self._stream, self._timed, self._budget = headers, stream, timed, budget
         self._taken = 0
 

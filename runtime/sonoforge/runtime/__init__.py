@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sonoforge.runtime.telemetry import switch_off_telemetry
+
+switch_off_telemetry()
+
 if TYPE_CHECKING:
     from sonoforge.runtime import distances, quality
     from sonoforge.runtime.bundle.reader import Bundle, open_bundle

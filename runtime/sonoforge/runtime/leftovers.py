@@ -82,7 +82,7 @@ def alone_in(folder: Path) -> Iterator[bool]:
         yield True
         return
     with _opened(folder) as descriptor:
-        yield _try_lock(descriptor)
+        yield try_lock(descriptor)
 
 
 @contextlib.contextmanager
@@ -94,7 +94,8 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
+    """Lock what is open, and say whether nobody else had; True where that cannot be asked."""
     if sys.platform != "win32":
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -161,3 +163,16 @@ def test_what_cannot_be_is_refused_before_anything_is_answered(bundle: Path, sca
     assert "cannot be written" in refused("classify", scans, *flags, scans)
     table = ("--csv", scans.parent / "a.csv")
     assert "--resume leaves out the others" in refused("classify", scans, *flags, scans / "x.html", *table, "--resume")
+
+
+def test_a_page_that_cannot_be_written_whole_is_not_there(
+    bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        done = sonoforge("classify", scans, "--bundle", bundle, "--html", tmp_path / "page.html")
+    assert done.code == 2 and "page.html: cannot be written (No space left on device)" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["scans"]

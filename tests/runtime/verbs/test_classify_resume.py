@@ -17,6 +17,8 @@ from PIL import Image
 
 import bundle_factory as factory
 from program import refused, sonoforge
+from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
+from sonoforge.runtime.inference.classifier import Classifier
 
 COUNT = 120
 
@@ -114,6 +116,36 @@ def test_a_changed_file_is_answered_anew_and_once(bundle: Path, few: Path, tmp_p
     after = {row["file"]: row for row in rows(table)}
     assert len(after) == len(rows(table)) == 3
     assert [after[row["file"]] == row for row in before] == [True, False, True]
+
+
+@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
+def test_a_resumed_command_ends_as_the_one_before_did(bundle: Path, few: Path, tmp_path: Path, form: str) -> None:
+    (few / "bad.png").write_bytes(b"junk")
+    answers = tmp_path / "answers"
+    assert sonoforge("classify", few, "--bundle", bundle, form, answers).code == 2
+    assert sonoforge("classify", few, "--bundle", bundle, form, answers, "--resume").code == 2
+    (few / "bad.png").unlink()  # its row goes with it
+    assert sonoforge("classify", few, "--bundle", bundle, form, answers, "--resume").code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+@pytest.mark.parametrize("form", ["--csv", "--jsonl"])
+def test_a_second_writer_is_refused(
+    bundle: Path, few: Path, tmp_path: Path, form: str, resume: tuple[str, ...]
+) -> None:
+    answers = tmp_path / "answers"
+    if resume:
+        assert sonoforge("classify", few, "--bundle", bundle, form, answers).code == 0
+    classifier = Classifier(bundle)
+    origin = Origin(classifier.model["sha256"], settings_in_words(classifier))
+    own = csv_format(classifier.bundle.manifest) if form == "--csv" else JsonLinesFormat()
+    first = AnswerFile(str(answers), own, origin, bool(resume))
+    before = answers.read_bytes()
+    done = sonoforge("classify", few, "--bundle", bundle, form, answers, *resume)
+    assert done.code == 2 and "another process is writing it" in done.err
+    assert answers.read_bytes() == before
+    first.close()
 
 
 def test_what_cannot_be_continued_is_refused_and_left_alone(bundle: Path, few: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def to_ort(model: bytes) -> bytes:
     Raises:
         GateError: onnxruntime cannot load or write the model.
     """
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch in onnx_session
+    import onnxruntime  # noqa: PLC0415 - it takes a while
 
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as folder:
         target = Path(folder) / "model.ort"

@@ -1,8 +1,8 @@
 """``sonoforge serve``: the page on this machine, for a clinic's laptop, and ``POST /classify`` for its programs.
 
 The body of a POST is an image file, or DICOM where the extra is installed: as it is, in chunks or in a form.  The
-answer is the entry of ``sonoforge classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error": {"code",
-"message"}}``, 4xx.  ``GET /health`` says that it runs, and with which model.
+answer is the entry of ``sonoforge classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error":
+{"code", "message"}}``, 4xx.  ``GET /health`` says that it runs, and with which model.
 
 Runs until Ctrl-C.  Exit code 0 then, 2 when it cannot start.
 """

@@ -7,9 +7,11 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sonoforge.runtime import leftovers
 from sonoforge.runtime.atomic import plain, replacing
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
@@ -61,6 +63,15 @@ def identity(file: str, origin: Origin) -> dict[str, str]:
     return dict(zip(IDENTITY, (*found, *origin), strict=True))
 
 
+class Row(NamedTuple):
+    """One answer in a file: the file's name and `IDENTITY`, the row as it stands, and whether it is a failure."""
+
+    name: str
+    about: dict[str, str]
+    text: str
+    failed: bool
+
+
 class CsvFormat:
     """One row for each file, with its error if it could not be used."""
 
@@ -81,8 +92,8 @@ class CsvFormat:
         row |= {"file": defused(entry["file"]), "ok": str(entry["ok"]).lower(), **about}
         return self._text([row.get(name, "") for name in self.columns])
 
-    def read(self, text: str, path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
-        """Yield name, identity and text of each row; SonoforgeError for other columns."""
+    def read(self, text: str, path: Path) -> Iterator[Row]:
+        """Yield each row; SonoforgeError for other columns."""
         rows = csv.reader(io.StringIO(text, newline=""))
         found = next(rows, [])
         if found != self.columns:
@@ -92,7 +103,7 @@ class CsvFormat:
             )
         for row in rows:
             own = dict(zip(self.columns, row, strict=True))
-            yield own["file"], {name: own[name] for name in IDENTITY}, self._text(row)
+            yield Row(own["file"], {name: own[name] for name in IDENTITY}, self._text(row), own["ok"] != "true")
 
     def name(self, file: str) -> str:
         """Return a file's name as `read` yields it."""
@@ -122,12 +133,13 @@ class JsonLinesFormat:
         """Return the line of one answer."""
         return json.dumps(plain({**entry, **about}), allow_nan=False) + "\n"
 
-    def read(self, text: str, path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
-        """Yield name, identity and text of each line; SonoforgeError for one that is no answer."""
+    def read(self, text: str, path: Path) -> Iterator[Row]:
+        """Yield each line; SonoforgeError for one that is no answer."""
         for number, line in enumerate(text.split("\n")[:-1], start=1):
             try:
                 own = json.loads(line)
-                yield own["file"], {name: own[name] for name in IDENTITY}, line + "\n"
+                failed = not own["ok"] or bool(own.get("unwritten"))
+                yield Row(own["file"], {name: own[name] for name in IDENTITY}, line + "\n", failed)
             except (ValueError, TypeError, KeyError) as error:
                 raise SonoforgeError(
                     f"{path}: line {number} is not an answer of this command; choose another file"
@@ -148,6 +160,7 @@ class AnswerFile:
 
     Attributes:
         answered: Names of the files that it holds answers for, as the format writes them.
+        failed: How many of these answers, of earlier commands, are failures.
     """
 
     def __init__(self, path: str, form: CsvFormat | JsonLinesFormat, origin: Origin, resume: bool) -> None:
@@ -162,27 +175,52 @@ class AnswerFile:
             resume: Continue an existing file.
 
         Raises:
-            SonoforgeError: The file cannot be written; it exists and ``resume`` is False; or it was made with another
-                model, other settings or other columns.
+            SonoforgeError: The file cannot be written; another process writes it; it exists and ``resume`` is False; or
+                it was made with another model, other settings or other columns.
         """
         self.path, self._form, self._origin = Path(path), form, origin
         self.answered: set[str] = set()
+        self.failed = 0
         try:
-            data = self.path.read_bytes() if self.path.exists() else b""
-            if data and not resume:
-                raise SonoforgeError(
-                    f"{self.path}: exists already; --resume continues it, or remove it or choose another file"
-                )
-            kept = self._kept(data)
-            if kept is not None:
-                with replacing(self.path) as file:
-                    file.write(kept)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self.path.open("ab", buffering=0)
+            self._stream = self._opened_alone()
+            try:
+                self._continue(resume)
+            except BaseException:
+                self._stream.close()
+                raise
         except OSError as error:
             raise SonoforgeError(
                 f"{self.path}: cannot be written ({error.strerror}); choose another path or free this one"
             ) from error
+
+    def _opened_alone(self) -> FileIO:
+        """Open the file to append to it, unless another process has; two would write each row twice."""
+        while True:
+            stream = FileIO(self.path, "ab")
+            if not leftovers.try_lock(stream.fileno()):
+                stream.close()
+                raise SonoforgeError(f"{self.path}: another process is writing it; wait for it or choose another file")
+            if os.name != "posix" or os.path.samestat(os.fstat(stream.fileno()), self.path.stat()):
+                return stream
+            stream.close()  # it was replaced before it was locked
+
+    def _continue(self, resume: bool) -> None:
+        """Keep of the file what still holds."""
+        data = self.path.read_bytes()
+        if data and not resume:
+            raise SonoforgeError(
+                f"{self.path}: exists already; --resume continues it, or remove it or choose another file"
+            )
+        kept = self._kept(data)
+        if kept is None:
+            return
+        if os.name != "posix":  # where an open file cannot be replaced
+            self._stream.close()
+        with replacing(self.path) as file:
+            file.write(kept)
+        self._stream.close()
+        self._stream = self._opened_alone()
 
     def _kept(self, data: bytes) -> bytes | None:
         """Note what an existing file answers; return its new content where it must change, None where not."""
@@ -190,7 +228,7 @@ class AnswerFile:
         if not whole:
             return self._form.head.encode()
         lines = [self._form.head]
-        for name, about, line in self._form.read(whole.decode(errors="surrogateescape"), self.path):
+        for name, about, line, failed in self._form.read(whole.decode(errors="surrogateescape"), self.path):
             if (about["model_sha256"], about["settings"]) != self._origin:
                 raise SonoforgeError(
                     f"{self.path}: cannot be continued, it was made with {self._difference(about)}; give the same "
@@ -199,6 +237,7 @@ class AnswerFile:
             file = name[1:] if name.startswith("'") and self._form.name(name[1:]) == name else name
             if name not in self.answered and about == identity(file, self._origin):
                 self.answered.add(name)
+                self.failed += failed
                 lines.append(line)
         kept = "".join(lines).encode(errors="surrogateescape")
         return None if kept == data else kept

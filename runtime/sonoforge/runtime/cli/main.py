@@ -14,9 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Before onnxruntime is imported anywhere: its wheels start a telemetry client otherwise.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 from sonoforge.runtime.cli import options, verbs
 from sonoforge.runtime.cli.answer import configure_logging, printable
 from sonoforge.runtime.cli.interruption import sigterm_as_ctrl_c

@@ -263,7 +263,7 @@ def _load_session(
 ) -> onnxruntime.InferenceSession:
     """Load the checked model and compare its interface with the manifest."""
     # Two things at a time: reading and hashing, and onnxruntime while it makes a session, leave Python free.
-    engine = _importing("onnxruntime")  # after the telemetry switch in onnx_session, and not for --help
+    engine = _importing("onnxruntime")  # not for --help
     try:  # in this thread, where Ctrl-C ends it
         content = bundle.read(file) if bundle.is_shipped else _read_tried(bundle, file)
     finally:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,38 +19,12 @@ if TYPE_CHECKING:
 
 # Its prefix, and the line and function of its sources: ``/onnxruntime_src/.../ops.h:560 void Append(ptrdiff_t) ``.
 _SOURCE_PLACE = re.compile(r"\[ONNXRuntimeError\] : \d+ : |(?:Status Message: )?/\S+:\d+ [^()]*\([^()]*\)(?: const)? ")
-_TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
-
-
-def switch_off_telemetry() -> None:
-    """Keep onnxruntime from telling its maker of this machine; to be called before it is imported.
-
-    The Linux wheels of 1.31.1, measured: while it is imported, unless the switch is "1", it opens a database in the
-    user's cache folder, writes down what machine this is (system, processor, memory, an identifier), and a thread of
-    its own sends that within seconds.  ``disable_telemetry_events`` takes nothing of this back.  With the switch it
-    opens no socket, writes no file and starts no thread.
-    """
-    switched_on = os.environ.get(_TELEMETRY_SWITCH) != "1"
-    os.environ[_TELEMETRY_SWITCH] = "1"
-    if switched_on and "onnxruntime" in sys.modules:
-        with contextlib.suppress(AttributeError):  # an older or a half-imported onnxruntime
-            sys.modules["onnxruntime"].disable_telemetry_events()
-        warnings.warn(
-            "onnxruntime was imported before sonoforge.runtime, with its telemetry on: it may already have sent what "
-            f"machine this is; set {_TELEMETRY_SWITCH}=1, or import sonoforge.runtime.Classifier first",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-
-
-switch_off_telemetry()
-
 CPU = "CPUExecutionProvider"
 
 
 def session_options(threads: int) -> Any:
     """Return onnxruntime's options: threads that sleep while they wait, and no log."""
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
+    import onnxruntime  # noqa: PLC0415 - not for --help
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -82,7 +52,7 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
         BundleError: onnxruntime cannot load the file; the message begins with ``where``.
         SonoforgeError: It has no such provider.
     """
-    import onnxruntime  # noqa: PLC0415 - after the telemetry switch above, and not for --help
+    import onnxruntime  # noqa: PLC0415 - not for --help
 
     offered = onnxruntime.get_available_providers()
     if provider not in offered:

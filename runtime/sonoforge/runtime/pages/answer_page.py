@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.repeats import in_words as repeats_in_words
 from sonoforge.runtime.inference.decision import answers_in_words, in_words
 from sonoforge.runtime.notice import GUESSES, NOTICE, UNCERTAIN
@@ -88,7 +89,9 @@ class AnswerPage:
         self._pictures: dict[str, list[str]] = {}
         self._shown: list[tuple[int, float, str]] = []  # heap, the best first
         self._lock = threading.Lock()
-        atomic.write_text(self.path, self._page({"files": 0}))
+        if self.path.is_dir():
+            raise SonoforgeError(f"{self.path}: cannot be written, as it is a folder; choose another name")
+        atomic.prepare_folder(self.path.parent)
 
     def picture(self, name: str, addresses: list[str]) -> None:
         """Keep the pictures of a file until its answer comes."""

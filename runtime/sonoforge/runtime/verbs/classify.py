@@ -135,7 +135,15 @@ def main(config: ClassifyConfig) -> Outcome:
         "notice": NOTICE,
     }
     next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
-    return Outcome(result, next_command, 2 if summary["failed"] or summary["unwritten"] else 0)
+    return Outcome(result, next_command, 2 if summary["failed"] or summary["unwritten"] or _failed_before(kept) else 0)
+
+
+def _failed_before(kept: Sequence[AnswerFile]) -> bool:
+    """Whether the files hold failures of earlier commands, and say so."""
+    count = max((own.failed for own in kept), default=0)
+    if count:
+        log.warning("%d of the files answered before could not be used; remove their rows to try them again", count)
+    return count > 0
 
 
 def _check(config: ClassifyConfig) -> None:
