@@ -5,7 +5,7 @@ Patients are drawn whole until there are 20, 40 or 80 scans; the figures are tho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.inference import adaptation, prevalence
 from sonoforge.runtime.inference.adaptation import Asked, Rules
 from sonoforge.training.statistics import decision
+from sonoforge.training.statistics.calibration import Calibrated
 from sonoforge.training.statistics.predictions import Predictions, pick, read_predictions
 
 COUNTS = (20, 40, 80)
@@ -30,8 +31,9 @@ Fitted = Callable[[Floats], tuple[Floats, Rules]]
 class LeftOut:
     """A collection, answered by a network and by rules that saw nothing of it."""
 
-    def __init__(self, part: Predictions, equal: Floats, classes: tuple[str, ...], name: str) -> None:
+    def __init__(self, part: Predictions, by_fold: Sequence[Calibrated], classes: tuple[str, ...], name: str) -> None:
         own = np.array(part.collections) == name
+        (equal,) = (fold.probabilities for fold in by_fold if np.array_equal(fold.test, own))
         others = np.flatnonzero(~own)
         self.name, self.equal = name, equal[own]
         self.labels, self.groups = part.labels[own], part.groups[own]
@@ -186,8 +188,8 @@ HEADING = (
 def left_out(path: Path) -> list[LeftOut]:
     """Read the kept answers of networks that had one collection left out."""
     (part,), classes = read_predictions(path)
-    equal = decision.cross_fitted(part, np.ones(len(classes)))
-    return [LeftOut(part, equal, classes, name) for name in dict.fromkeys(part.collections)]
+    by_fold = decision.equal_by_fold(part, np.ones(len(classes)))
+    return [LeftOut(part, by_fold, classes, name) for name in dict.fromkeys(part.collections)]
 
 
 def rows_of(own: LeftOut) -> list[list[str]]:

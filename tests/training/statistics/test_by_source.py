@@ -10,9 +10,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from sonoforge.training.statistics.calibration import (
+    calibrate,
     conformal_thresholds,
-    cross_fitted_temperature,
     expected_calibration_error,
+    own_answers,
 )
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.tables import describe_sources, evaluate
@@ -41,8 +42,9 @@ def part() -> Predictions:
 
 
 def test_each_source_is_judged_by_its_own_images(part: Predictions) -> None:
-    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
-    rows = {(row["kind"], row["name"]): row for row in describe_sources(part, CLASSES, calibrated, 0.1)}
+    by_fold = calibrate(part.labels, part.probabilities, part.parts)
+    calibrated = own_answers(by_fold)
+    rows = {(row["kind"], row["name"]): row for row in describe_sources(part, CLASSES, by_fold, 0.1)}
     assert list(rows) == [("collection", "here"), ("collection", "there"), ("device", "A"), ("device", "B")]
     for key, own in ((("collection", "there"), slice(90, 180)), (("device", "A"), slice(90, 150))):
         truth, p = part.labels[own] == 2, part.probabilities[own]
@@ -64,13 +66,14 @@ def test_each_source_is_judged_by_its_own_images(part: Predictions) -> None:
 def test_thresholds_and_sets_come_from_other_folds_of_any_source(part: Predictions) -> None:
     """As when a collection is left out: its fold is its own, so its thresholds come from the other collection."""
     part = dataclasses.replace(part, folds=np.repeat([0, 1], 90))
-    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
-    here, there, *_ = describe_sources(part, CLASSES, calibrated, 0.1)
+    by_fold = calibrate(part.labels, part.probabilities, part.parts)
+    here, there, *_ = describe_sources(part, CLASSES, by_fold, 0.1)
     scores, positive = part.probabilities[:, 2], part.labels == 2
     threshold = np.quantile(scores[:90][~positive[:90]], 0.9, method="inverted_cdf")
     found = np.mean(scores[90:][positive[90:]] > threshold)
     assert there["sensitivity_at"]["malignant"][0]["sensitivity"]["value"] == pytest.approx(found)
     assert list(there["sensitivity_at"]) == ["malignant"]
+    calibrated = by_fold[0].probabilities  # with the temperature of the other fold, for both
     truth = calibrated[np.arange(180), part.labels]
     limits = conformal_thresholds(part.labels[90:], calibrated[90:], 0.1)
     assert here["coverage"]["value"] == pytest.approx(np.mean(truth[:90] >= limits[part.labels[:90]]))
@@ -83,8 +86,8 @@ def test_sources_are_kept_with_the_predictions(part: Predictions, tmp_path: Path
     (back,), classes = read_predictions(path)
     assert (back.collections, back.devices) == (part.collections, part.devices)
     figures = evaluate([back], classes)["arms"]["real"]
-    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
-    assert figures["by_source"] == describe_sources(part, CLASSES, calibrated, 0.1)
+    by_fold = calibrate(part.labels, part.probabilities, part.parts)
+    assert figures["by_source"] == describe_sources(part, CLASSES, by_fold, 0.1)
     alone = dataclasses.replace(part, collections=(), devices=())
     write_predictions(path, [alone], CLASSES)
     assert path.read_text().startswith("file,group,fold,arm,protocol,seed,label,p_normal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.training.crossval.final_model import prediction_sets
-from sonoforge.training.statistics import decision
-from sonoforge.training.statistics.calibration import conformal_thresholds, expected_calibration_error
+from sonoforge.training.statistics import calibration, decision
+from sonoforge.training.statistics.calibration import conformal_thresholds, expected_calibration_error, own_answers
 from sonoforge.training.statistics.predictions import Predictions, read_predictions
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing
@@ -86,22 +87,38 @@ def test_a_threshold_is_the_largest_that_reaches_its_aim(aim: float) -> None:
 
 
 def test_each_fold_is_divided_by_the_class_shares_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision, "cross_fitted_temperature", lambda labels, probabilities, parts: probabilities)
+    monkeypatch.setattr(calibration, "fit_temperature", lambda labels, probabilities: 1.0)
     labels, folds = np.array([0, 0, 0, 1, 0, 1, 1, 1]), np.repeat([0, 1], 4)
-    equal = decision.cross_fitted(answers(labels, np.full((8, 2), 0.5), folds), np.ones(2))
+    equal = own_answers(decision.equal_by_fold(answers(labels, np.full((8, 2), 0.5), folds), np.ones(2)))
     # Fold 0 is answered with the shares 1/4 and 3/4 of fold 1, and the other way round.
     assert equal[:4] == pytest.approx(np.tile([0.75, 0.25], (4, 1)))
     assert equal[4:] == pytest.approx(np.tile([0.25, 0.75], (4, 1)))
 
 
+def test_a_collection_whose_labels_are_shuffled_keeps_its_sets_and_calls() -> None:
+    """Nothing that decides about a collection that was left out may have read it."""
+    (part,), classes = read_predictions(ANSWERS)
+    own = np.array(part.collections) == "BUS-BRA"
+    labels = part.labels.copy()
+    labels[own] = np.random.default_rng(0).permutation(labels[own])
+    before, after = (
+        decision.measure_decision(one, classes, decision.equal_by_fold(one, np.ones(3)), ALPHA)
+        for one in (part, dataclasses.replace(part, labels=labels))
+    )
+    for name in ("mean_set_size", "single_class", "called"):
+        assert before["BUS-BRA"][name] == after["BUS-BRA"][name]
+        assert before["BUSI"][name] != after["BUSI"][name]
+    assert before["BUS-BRA"]["coverage"] != after["BUS-BRA"]["coverage"]
+
+
 def test_the_shipped_bundle_follows_from_the_kept_answers() -> None:
     (part,), classes = read_predictions(ANSWERS)
     manifest, even = open_bundle().manifest.raw, np.ones(len(classes))
-    equal = decision.cross_fitted(part, even)
-    measured = decision.measure_decision(part, classes, equal, ALPHA)
+    by_fold = decision.equal_by_fold(part, even)
+    equal, measured = decision.equal_in_bundle(part, even), decision.measure_decision(part, classes, by_fold, ALPHA)
     found = {
         "measured": measured,
-        "decision": decision.fit_decision(part, classes, even, equal),
+        "decision": decision.fit_decision(part, classes, even, by_fold),
         "conformal": prediction_sets(part, equal, measured, classes),
         "policy": decision.choose_abstention(part, equal)._asdict(),
         "guessing": describe_arm(part, classes)["guessing"],

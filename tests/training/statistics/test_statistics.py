@@ -88,15 +88,19 @@ def test_temperature_recovers_the_one_that_was_applied(answers: tuple[np.ndarray
     assert np.allclose(calibrated, calibration.apply_temperature(probabilities, best), atol=1e-4)
 
 
-def test_cross_fitted_temperature_never_sees_the_own_fold(answers: tuple[np.ndarray, np.ndarray]) -> None:
+def test_what_a_fold_is_judged_by_never_reads_its_labels(answers: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = answers
     folds = np.arange(300) % 5
-    before = calibration.cross_fitted_temperature(labels, probabilities, folds)
     changed = labels.copy()
     changed[folds == 2] = (changed[folds == 2] + 1) % 3
-    after = calibration.cross_fitted_temperature(changed, probabilities, folds)
-    assert np.array_equal(before[folds == 2], after[folds == 2])
-    assert not np.array_equal(before[folds == 1], after[folds == 1])
+    before, after = (calibration.calibrate(own, probabilities, folds) for own in (labels, changed))
+    assert np.array_equal(before[2].probabilities, after[2].probabilities)
+    assert not np.array_equal(before[1].probabilities, after[1].probabilities)
+    own = [calibration.own_answers(by_fold) for by_fold in (before, after)]
+    assert np.array_equal(own[0][folds == 2], before[2].probabilities[folds == 2])
+    assert np.array_equal(own[0][folds == 2], own[1][folds == 2])
+    sets = [calibration.in_sets(labels, by_fold, 0.1)[folds == 2] for by_fold in (before, after)]
+    assert np.array_equal(*sets) and not sets[0].all()
 
 
 def test_calibration_error_of_known_cases() -> None:

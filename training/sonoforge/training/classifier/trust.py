@@ -3,6 +3,7 @@
 The limits of trust, from images that the network which judged them had not seen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from sonoforge.runtime.inference.training_distance import (
     neighbour_distances,
 )
 from sonoforge.training.classifier.model_folder import TrustRecord
+from sonoforge.training.statistics.calibration import Calibrated
 from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions
@@ -165,16 +167,14 @@ class TrainingLooks(NamedTuple):
     colour: float = 0.0  # largest share of coloured pixels
 
 
-def describe_causes(
-    part: Predictions, judged: HeldOutTrust, answered: NDArray[np.float64] | None = None
-) -> list[FlagResult]:
+def describe_causes(part: Predictions, judged: HeldOutTrust, by_fold: Sequence[Calibrated] = ()) -> list[FlagResult]:
     """Count the errors of held-out images with a cause that lowers trust or is named; see `describe_flags`."""
     distances = {
         "far from its nearest training scans": np.array(judged.neighbours),
         "far from the training scans": np.array(judged.distances),
     }
     turned = {"upside down": np.array(judged.upright) < 0} if _have_a_top(judged) else {}
-    return describe_flags(part, ALPHA, distances, turned, answered)
+    return describe_flags(part, ALPHA, distances, turned, by_fold)
 
 
 def record_trust(
@@ -182,7 +182,7 @@ def record_trust(
 ) -> TrustRecord:
     """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
 
-    ``equal``: (N, C), what `decision.cross_fitted` makes of the held-out answers.
+    ``equal``: (N, C) the held-out answers as probabilities of equally frequent classes, see `decision.equal_in_bundle`.
     """
     median, threshold = tail_limits(np.array(judged.distances))
     # Networks of folds saw fewer images than the one that is shipped: the wider of their limits and its own.

@@ -58,6 +58,7 @@ from sonoforge.training.metrics.spaces import kind_of
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
+from sonoforge.training.statistics.calibration import Calibrated
 from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.intervals import Floats
 from sonoforge.training.statistics.predictions import Predictions
@@ -212,8 +213,9 @@ def record_model(
         colour,
     )
     repeats = _repeats(held_out.predictions.labels, trained, settings)
-    equal = decision.cross_fitted(held_out.predictions, repeats)
-    evaluation = _evaluate(held_out, classes, trained, provenance, equal)
+    by_fold = decision.equal_by_fold(held_out.predictions, repeats)
+    equal = decision.equal_in_bundle(held_out.predictions, repeats)
+    evaluation = _evaluate(held_out, classes, trained, provenance, by_fold)
     record = ModelRecord(
         name=provenance.name,
         version="1.0.0",
@@ -221,7 +223,7 @@ def record_model(
         shared_blocks=settings.frozen_blocks,
         mirror=settings.mirror,
         temperature=evaluation["temperature"],
-        decision=decision.fit_decision(held_out.predictions, classes, repeats, equal),
+        decision=decision.fit_decision(held_out.predictions, classes, repeats, by_fold),
         conformal=prediction_sets(held_out.predictions, equal, evaluation["decision"], classes),
         trust=record_trust(held_out.trust, held_out.predictions, looks, equal),
         quality={
@@ -263,7 +265,7 @@ def prediction_sets(
 ) -> ConformalRecord:
     """Thresholds from all held-out images; coverage and size measured fold by fold with those of the other folds.
 
-    ``equal``: (N, C), what `decision.cross_fitted` makes of the held-out answers.
+    ``equal``: (N, C) the held-out answers as probabilities of equally frequent classes, see `decision.equal_in_bundle`.
     """
     thresholds = decision.set_thresholds(held_out.labels, equal, held_out.collections, ALPHA)
     each = list(measured.values())
@@ -321,7 +323,11 @@ def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
 
 
 def _evaluate(
-    held_out: HeldOut, classes: tuple[str, ...], trained: Trained, provenance: Provenance, equal: Floats
+    held_out: HeldOut,
+    classes: tuple[str, ...],
+    trained: Trained,
+    provenance: Provenance,
+    by_fold: Sequence[Calibrated],
 ) -> EvaluationRecord:
     predictions = held_out.predictions
     return {
@@ -330,10 +336,10 @@ def _evaluate(
         "folds": len(np.unique(predictions.folds)),
         "budget": provenance.budget,
         "arm": predictions.arm,
-        "decision": decision.measure_decision(predictions, classes, equal, ALPHA),
+        "decision": decision.measure_decision(predictions, classes, by_fold, ALPHA),
         "train_accuracy": trained.train_accuracy,
         "near_duplicates": held_out.near_duplicates,
         "generator_reads": held_out.generator_reads,
         "seed_accuracy": held_out.seed_accuracy,
-        "flags": describe_causes(predictions, held_out.trust, equal),
+        "flags": describe_causes(predictions, held_out.trust, by_fold),
     }

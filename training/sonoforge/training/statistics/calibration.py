@@ -3,6 +3,7 @@
 And prediction sets that hold the true class with a promised probability: split conformal prediction.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,19 +76,32 @@ def fit_temperature(labels: Labels, probabilities: Floats) -> float:
     return float(np.exp(found.x))
 
 
-def cross_fitted_temperature(labels: Labels, probabilities: Floats, fold_of: Labels) -> Floats:
-    """Scale each fold by the temperature fitted on the out-of-fold predictions of all other folds.
+class Calibrated(NamedTuple):
+    """All N answers, calibrated without the labels of one fold, so that its thresholds can be set without them, too."""
 
-    So no image's own label sharpens or softens its probability.  Returns (N, C).
+    test: NDArray[np.bool_]  # (N,) the images of the fold
+    probabilities: Floats  # (N, C)
+
+
+def calibrate(labels: Labels, probabilities: Floats, fold_of: Labels) -> list[Calibrated]:
+    """Scale all answers (N, C) once a fold, by the temperature that was fitted on the answers of all other folds.
+
+    Answers of a single fold stay as they are.
     """
-    scaled = probabilities.copy()
+    found = []
     for fold in np.unique(fold_of):
-        inside = fold_of == fold
-        if inside.all():
-            return scaled
-        temperature = fit_temperature(labels[~inside], probabilities[~inside])
-        scaled[inside] = apply_temperature(probabilities[inside], temperature)
-    return scaled
+        test = fold_of == fold
+        temperature = 1.0 if test.all() else fit_temperature(labels[~test], probabilities[~test])
+        found.append(Calibrated(test, apply_temperature(probabilities, temperature)))
+    return found
+
+
+def own_answers(by_fold: Sequence[Calibrated]) -> Floats:
+    """Return the answers (N, C) to each image as they were calibrated without its fold."""
+    own = np.empty_like(by_fold[0].probabilities)
+    for test, probabilities in by_fold:
+        own[test] = probabilities[test]
+    return own
 
 
 def conformal_thresholds(labels: Labels, probabilities: Floats, alpha: float) -> Floats:
@@ -106,18 +120,17 @@ def conformal_thresholds(labels: Labels, probabilities: Floats, alpha: float) ->
     return thresholds
 
 
-def in_sets(labels: Labels, probabilities: Floats, fold_of: Labels, alpha: float) -> NDArray[np.bool_]:
-    """Whether each class is in the set of each image (N, C), thresholds fitted on the other folds."""
-    inside = np.zeros(probabilities.shape, dtype=bool)
-    for fold in np.unique(fold_of):
-        test = fold_of == fold
+def in_sets(labels: Labels, by_fold: Sequence[Calibrated], alpha: float) -> NDArray[np.bool_]:
+    """Whether each class is in the set of each image (N, C); thresholds and calibration are of the other folds."""
+    inside = np.zeros(by_fold[0].probabilities.shape, dtype=bool)
+    for test, probabilities in by_fold:
         inside[test] = probabilities[test] >= conformal_thresholds(labels[~test], probabilities[~test], alpha)
     return inside
 
 
-def conformal_coverage(labels: Labels, probabilities: Floats, fold_of: Labels, alpha: float) -> tuple[Floats, float]:
-    """Measured coverage of each class (C,) and mean set size, thresholds fitted on the other folds."""
-    inside = in_sets(labels, probabilities, fold_of, alpha)
+def conformal_coverage(labels: Labels, by_fold: Sequence[Calibrated], alpha: float) -> tuple[Floats, float]:
+    """Measured coverage of each class (C,) and mean set size; thresholds and calibration are of the other folds."""
+    inside = in_sets(labels, by_fold, alpha)
     covered = inside[np.arange(len(labels)), labels]
-    shares = [covered[labels == c].mean() if (labels == c).any() else np.nan for c in range(probabilities.shape[1])]
+    shares = [covered[labels == c].mean() if (labels == c).any() else np.nan for c in range(inside.shape[1])]
     return np.array(shares), float(inside.sum(axis=1).mean())

@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.inference.adaptation import at_shares, scores_of
 from sonoforge.training.statistics.calibration import (
-    cross_fitted_temperature,
+    Calibrated,
+    apply_temperature,
+    calibrate,
     expected_calibration_error,
+    fit_temperature,
+    own_answers,
 )
 from sonoforge.training.statistics.flagged import risks
 from sonoforge.training.statistics.intervals import Floats, Labels, wilson_by_group
@@ -142,23 +146,45 @@ def reweight(probabilities: Floats, found: Floats, to: Floats) -> Floats:
 
 
 def equal_shares(probabilities: Floats, reference: Floats) -> Floats:
-    """Return the probabilities (N, C) of equally frequent classes that an answer starts from."""
-    return reweight(probabilities, reference, np.full(len(reference), 1 / len(reference)))
+    """Return the probabilities (N, C) of equally frequent classes that an answer starts from.
 
-
-def cross_fitted(part: Predictions, repeats: Floats) -> Floats:
-    """Return probabilities (N, C) of equally frequent classes.
-
-    Each fold's are divided by the class shares of the other folds, which its network was trained on, after the
-    temperature of their answers; where all images are of one fold, by those of the other half of its groups.
+    ``reference``: the class shares that the network takes for granted, (C,) or of each answer (N, C).
     """
-    calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
-    equal = np.empty_like(calibrated)
+    return at_shares(probabilities, 1 / reference)
+
+
+def equal_by_fold(part: Predictions, repeats: Floats) -> list[Calibrated]:
+    """Return all answers as probabilities of equally frequent classes, once a fold and without that fold's labels.
+
+    One temperature, of the other folds' answers, is for all; then each answer is divided by the class shares that its
+    own network was trained on.
+    """
+    shares = _shares_of_networks(part, repeats)
+    return [
+        Calibrated(test, equal_shares(probabilities, shares))
+        for test, probabilities in calibrate(part.labels, part.probabilities, part.parts)
+    ]
+
+
+def equal_in_bundle(part: Predictions, repeats: Floats) -> Floats:
+    """Return all answers (N, C) as a bundle gives them, whose thresholds are set on these.
+
+    As `equal_by_fold`, with the temperature of all, by which the bundle answers.
+    """
+    temperature = fit_temperature(part.labels, part.probabilities)
+    return equal_shares(apply_temperature(part.probabilities, temperature), _shares_of_networks(part, repeats))
+
+
+def _shares_of_networks(part: Predictions, repeats: Floats) -> Floats:
+    """Return the class shares (N, C) that the network of each image takes for granted: those of the other folds.
+
+    Where all images are of one part, its own stand for them.
+    """
+    shares = np.empty_like(part.probabilities)
     for fold in np.unique(part.parts):
         test = part.parts == fold
-        others = part.labels[test if test.all() else ~test]
-        equal[test] = equal_shares(calibrated[test], reference_shares(others, repeats))
-    return equal
+        shares[test] = reference_shares(part.labels[test if test.all() else ~test], repeats)
+    return shares
 
 
 class Asked(NamedTuple):
@@ -187,24 +213,28 @@ def threshold_for(aim: float, scores: Floats, weights: Floats) -> float:
     return float(scores[order][place])
 
 
-def choose_points(asked: Asked, collections: Sequence[str], parts: Labels) -> list[PointRecord]:
-    """Choose operating points on all images, weighted by `collection_weights`, and measure them fold by fold."""
+def choose_points(
+    asked: Asked, by_fold: Sequence[tuple[NDArray[np.bool_], Floats]], collections: Sequence[str]
+) -> list[PointRecord]:
+    """Choose operating points on all images, weighted by `collection_weights`, and measure them fold by fold.
+
+    ``by_fold``: the images of each fold, and the scores (N,) of all as they are without its labels.
+    """
     positive, negative = asked.about & asked.positive, asked.about & ~asked.positive
 
-    def choose(aim: float, chosen: NDArray[np.bool_]) -> float:
-        return threshold_for(aim, asked.scores[chosen], collection_weights(collections, chosen))
+    def choose(aim: float, scores: Floats, chosen: NDArray[np.bool_]) -> float:
+        return threshold_for(aim, scores[chosen], collection_weights(collections, chosen))
 
     points = []
     for aim in AIMS:
-        called = np.zeros(len(parts), dtype=bool)
-        for fold in np.unique(parts):
-            test = parts == fold
+        called = np.zeros(len(positive), dtype=bool)
+        for test, scores in by_fold:
             others = positive & ~test
-            called[test] = asked.scores[test] >= choose(aim, others if others.any() else positive)
+            called[test] = scores[test] >= choose(aim, scores, others if others.any() else positive)
         points.append(
             PointRecord(
                 aim=aim,
-                threshold=choose(aim, positive),
+                threshold=choose(aim, asked.scores, positive),
                 sensitivity=float(called[positive].mean()),
                 specificity=float(1 - called[negative].mean()),
             )
@@ -212,25 +242,29 @@ def choose_points(asked: Asked, collections: Sequence[str], parts: Labels) -> li
     return points
 
 
-def fit_decision(part: Predictions, classes: Sequence[str], repeats: Floats, equal: Floats) -> DecisionRecord:
+def fit_decision(
+    part: Predictions, classes: Sequence[str], repeats: Floats, by_fold: Sequence[Calibrated]
+) -> DecisionRecord:
     """Set what a bundle decides by: the class shares of its training, and operating points on held-out answers.
 
     Args:
         part: Held-out answers to N images.
         classes: Their names.
         repeats: (C,), see `reference_shares`.
-        equal: (N, C), what `cross_fitted` makes of the answers.
+        by_fold: What `equal_by_fold` makes of the answers.
     """
-    questions = []
+    questions, equal = [], equal_in_bundle(part, repeats)
     for name, (wanted, others) in QUESTIONS.items():
         asked = ask(part.labels, equal, classes, name)
         if asked and (asked.about & asked.positive).any() and (asked.about & ~asked.positive).any():
+            each = [(test, ask(part.labels, own, classes, name)) for test, own in by_fold]
+            scores = [(test, one.scores) for test, one in each if one]
             questions.append(
                 QuestionRecord(
                     name=name,
                     positive=[one for one in classes if one in wanted],
                     among=[one for one in classes if one in wanted | others],
-                    points=choose_points(asked, part.collections, part.parts),
+                    points=choose_points(asked, scores, part.collections),
                 )
             )
     return DecisionRecord(
@@ -259,19 +293,18 @@ def set_thresholds(labels: Labels, equal: Floats, collections: Sequence[str], al
 
 
 def measure_decision(
-    part: Predictions, classes: Sequence[str], equal: Floats, alpha: float
+    part: Predictions, classes: Sequence[str], by_fold: Sequence[Calibrated], alpha: float
 ) -> dict[str, DecisionFigures]:
     """Measure the default, equally frequent classes, on each collection; one of no name is `ALL_IMAGES`.
 
-    ``equal``: (N, C), what `cross_fitted` makes of the answers.
+    ``by_fold``: what `equal_by_fold` makes of the answers.
     """
-    labels = part.labels
+    labels, equal = part.labels, own_answers(by_fold)
     inside = np.eye(len(classes), dtype=bool)[equal.argmax(axis=1)]
-    for fold in np.unique(part.parts):
-        test = part.parts == fold
+    for test, own in by_fold:
         others = ~test if not test.all() else test
         sources = pick(part.collections, np.flatnonzero(others))
-        inside[test] |= equal[test] >= set_thresholds(labels[others], equal[others], sources, alpha)
+        inside[test] |= own[test] >= set_thresholds(labels[others], own[others], sources, alpha)
     names = np.array(part.collections) if part.collections else np.full(len(labels), ALL_IMAGES)
     return {
         str(name): _figures(

@@ -9,12 +9,12 @@ A flag whose scans are answered wrongly hardly more often than the others says n
 the scans that it is counted on, but on those of the other folds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics.calibration import cross_fitted_temperature, in_sets
+from sonoforge.training.statistics.calibration import Calibrated, calibrate, in_sets, own_answers
 from sonoforge.training.statistics.intervals import (
     Floats,
     Labels,
@@ -82,7 +82,7 @@ def describe_flags(
     alpha: float,
     distances: Mapping[str, Floats],
     marked: Mapping[str, NDArray[np.bool_]],
-    answered: Floats | None = None,
+    by_fold: Sequence[Calibrated] = (),
 ) -> list[FlagResult]:
     """Count errors by flag; flags of no scan or of all are left out.
 
@@ -91,16 +91,15 @@ def describe_flags(
         alpha: Error rate of the prediction sets: the first flag marks those without exactly one class.
         distances: (N,) by flag, which marks what lies beyond the 95th percentile of the other folds' images.
         marked: (N,) by flag, as the images are.
-        answered: (N, C) probabilities that labels and sets are of; None for the calibrated ones of the predictions.
+        by_fold: The answers that labels and sets are of; without them, those of `calibrate`.
     """
-    if answered is None:
-        answered = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
+    by_fold = by_fold or calibrate(part.labels, part.probabilities, part.parts)
     flags = {
-        "between two classes": in_sets(part.labels, answered, part.parts, alpha).sum(axis=1) != 1,
+        "between two classes": in_sets(part.labels, by_fold, alpha).sum(axis=1) != 1,
         **{name: beyond(values, part.parts) for name, values in distances.items()},
         **marked,
     }
-    found = compare_flagged(answered.argmax(axis=1) != part.labels, flags, part.groups)
+    found = compare_flagged(own_answers(by_fold).argmax(axis=1) != part.labels, flags, part.groups)
     for row in found if part.collections else []:
         row["by_collection"] = _by_collection(part, flags[row["flag"]])
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.statistics import calibration, classification, flagged, intervals
-from sonoforge.training.statistics.calibration import expected_calibration_errors, in_sets
+from sonoforge.training.statistics.calibration import Calibrated, expected_calibration_errors, in_sets, own_answers
 from sonoforge.training.statistics.classification import macro_aucs, weighted_auc
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.learning_curve import learning_curves, split_share
@@ -43,7 +43,7 @@ MACRO = "each class against the rest, mean"
 
 
 def describe_sources(
-    part: Predictions, classes: Sequence[str], calibrated: Floats, alpha: float
+    part: Predictions, classes: Sequence[str], by_fold: Sequence[Calibrated], alpha: float
 ) -> list[SourceFigures]:
     """Compute the figures of each collection, then those of each device, as far as they are known.
 
@@ -54,10 +54,11 @@ def describe_sources(
     Args:
         part: Predictions of one arm with one seed, N images.
         classes: C names.
-        calibrated: (N, C) probabilities, see `calibration.cross_fitted_temperature`.
+        by_fold: What `calibration.calibrate` makes of the answers.
         alpha: Error rate of the prediction sets.
     """
-    covered = in_sets(part.labels, calibrated, part.parts, alpha)[np.arange(len(part.labels)), part.labels]
+    covered = in_sets(part.labels, by_fold, alpha)[np.arange(len(part.labels)), part.labels]
+    calibrated = own_answers(by_fold)
     return [
         describe_source((kind, name), part, np.array(column) == name, classes, (calibrated, covered))
         for kind, column in (("collection", part.collections), ("device", part.devices))
@@ -150,10 +151,11 @@ ALPHA = 0.1
 def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
     """Compute all figures of one arm with one seed."""
     labels, raw = part.labels, part.probabilities
-    calibrated = calibration.cross_fitted_temperature(labels, raw, part.parts)
+    calibrated_by_fold = calibration.calibrate(labels, raw, part.parts)
+    calibrated = own_answers(calibrated_by_fold)
     confusion = classification.confusion_matrix(labels, part.predicted, len(classes))
     by_fold = [classification.accuracy(labels[part.folds == f], raw[part.folds == f]) for f in np.unique(part.folds)]
-    coverage, set_size = calibration.conformal_coverage(labels, calibrated, part.parts, ALPHA)
+    coverage, set_size = calibration.conformal_coverage(labels, calibrated_by_fold, ALPHA)
     balanced_accuracy, macro_f1, macro_auc = (
         group_bootstrap(figure, labels, raw, part.groups)
         for figure in (classification.balanced_accuracies, classification.macro_f1s, classification.macro_aucs)
@@ -191,7 +193,7 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> ArmFigures:
         },
     )
     figures["guessing"] = _against_guessing(part, classes, macro_auc)
-    sources = describe_sources(part, classes, calibrated, ALPHA)
+    sources = describe_sources(part, classes, calibrated_by_fold, ALPHA)
     if sources:
         figures["by_source"] = sources
     return figures

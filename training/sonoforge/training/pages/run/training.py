@@ -12,7 +12,7 @@ from sonoforge.training.pages.charts import reliability_diagram
 from sonoforge.training.pages.embedding import embed
 from sonoforge.training.pages.run import charts, statements
 from sonoforge.training.pages.run.whole_run import WholeRun
-from sonoforge.training.statistics.calibration import cross_fitted_temperature, reliability
+from sonoforge.training.statistics.calibration import calibrate, own_answers, reliability
 from sonoforge.training.statistics.wording import counted, listed, number, share
 
 TEXTS = blocks.read_texts("run/texts.yaml")
@@ -81,7 +81,7 @@ def _calibration(run: WholeRun) -> list[blocks.Block]:
     diagrams = []
     for name, title in list(run.titles.items())[:_CHARTED_CALIBRATIONS]:
         part = next(own for own in run.parts if own.arm == name)
-        calibrated = cross_fitted_temperature(part.labels, part.probabilities, part.parts)
+        calibrated = own_answers(calibrate(part.labels, part.probabilities, part.parts))
         bins = [reliability(part.labels, own, part.groups) for own in (calibrated, part.probabilities)]
         drawn = reliability_diagram(dict(zip(("after temperature scaling", "as trained"), bins, strict=True)), title)
         diagrams.append(blocks.Figure(title, TEXTS["diagram"], drawn))
