@@ -29,6 +29,7 @@ import bundle_factory as factory
 import dicom_files
 from model_worker import ModelWorker
 from sonoforge.runtime.bundle.files import load_arrays
+from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.onnx_graph import OPERATORS
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.errors import SonoforgeError
@@ -290,7 +291,7 @@ def _manifest() -> Any:
     """The shipped manifest, its longest list cut."""
     document = json.loads((SHIPPED / "manifest.json").read_bytes())
     document["training"]["images"] = document["training"]["images"][:2]
-    return document
+    return with_digest(document)
 
 
 @functools.cache

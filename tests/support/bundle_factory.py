@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from sonoforge.runtime.bundle.manifest import with_digest
+
 SIZE, PATCH, FEATURES = 64, 8, 12
 CLASSES = ("normal", "benign", "malignant")
 TEMPERATURE = 1.7
@@ -118,7 +120,8 @@ def model_bytes(
     )
     assert cells * PATCH == SIZE
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, {"sonoforge.preprocessing": json.dumps(preprocessing)})
+    said = {"preprocessing": preprocessing, "classes": CLASSES}
+    helper.set_model_props(model, {f"sonoforge.{key}": json.dumps(value) for key, value in said.items()})
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
@@ -175,7 +178,7 @@ def pack(folder: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Pat
     entries = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
     entries["model.onnx"] |= {"precision": "fp32", "format": "onnx"}
     manifest = {**manifest, "files": entries}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(with_digest(manifest), indent=2), encoding="utf-8")
     return folder
 
 
@@ -249,11 +252,11 @@ def write_bundle(folder: Path, seed: int = 0, *, model: bytes | None = None) -> 
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Change a bundle's manifest in place."""
+    """Change a bundle's manifest in place, and state its new digest, as an attacker would."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     edit(manifest)
-    path.write_text(json.dumps(manifest), encoding="utf-8")
+    path.write_text(json.dumps(with_digest(manifest)), encoding="utf-8")
 
 
 def add_file(folder: Path, name: str, data: bytes, kind: str = "", precision: str = "fp32") -> None:

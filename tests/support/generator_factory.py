@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bundle_factory import npz
+from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.inference.latents import draw_latent
 
 SIDE, LATENT = 32, 6
@@ -102,5 +103,5 @@ def write_generator(folder: Path, reference: dict[str, Any], arrays: dict[str, N
         "intended_use": "Tests only.",
         "files": entries,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(with_digest(manifest), indent=2), encoding="utf-8")
     return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -73,8 +72,6 @@ def test_a_reference_is_for_generators_alone(folder: Path) -> None:
 
 def test_a_reference_without_its_file_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "bundle", tmp_path / "bundle")
-    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
-    manifest["reference"] = None
-    (tmp_path / "bundle" / "manifest.json").write_text(json.dumps(manifest))
+    factory.edit_manifest(tmp_path / "bundle", lambda manifest: manifest.update(reference=None))
     line = refused("gan", "sample", "--bundle", tmp_path / "bundle", "--out", tmp_path / "drawn")
     assert "expected both or none" in line

@@ -18,6 +18,7 @@ import pytest
 import bundle_factory as factory
 from sonoforge.runtime import Classifier, open_bundle
 from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.reader import BundleError, DamagedBundleError, parse_manifest
 from sonoforge.runtime.cli.answer_files import csv_format
 from sonoforge.runtime.errors import SonoforgeError
@@ -433,7 +434,7 @@ def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:
     assert manifest.thresholds == raw["conformal"]["thresholds"]
     assert manifest.scan_bands == (48, {})
     raw["quality"]["scan"] = {"count": 9, "bands": {"coverage": {"low": 0.5, "high": 1}}}
-    manifest = parse_manifest(json.dumps(raw).encode())
+    manifest = parse_manifest(json.dumps(with_digest(raw)).encode())
     assert isinstance(manifest, ClassifierManifest)
     assert manifest.scan_bands == (9, {"coverage": (0.5, 1.0)})
 
@@ -448,3 +449,41 @@ def test_no_question_is_called_as_a_column_of_csv(tmp_path: Path) -> None:
         question(raw, name=column)
         with pytest.raises(SonoforgeError, match=rf"questions\[0\].name: found '{column}', a column of classify --csv"):
             parse_manifest(json.dumps(raw).encode())
+
+
+def exchanged(manifest: dict[str, Any]) -> None:
+    """Call benign what is malignant, wherever the manifest names classes in the order of the outputs."""
+    first, *others = manifest["classes"]
+    manifest["classes"] = [first, *reversed(others)]
+
+
+LIES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "classes exchanged": exchanged,
+    "a better accuracy": lambda m: m["evaluation"].update(accuracy={"value": 0.99}),
+    "prediction sets of one class": lambda m: m["conformal"]["thresholds"].update(dict.fromkeys(m["classes"], 0.9)),
+    "trained on nothing": lambda m: m["training"].update(images=[]),
+    "another temperature": lambda m: m["calibration"].update(temperature=3.0),
+    "a promise of more": lambda m: m.update(intended_use="Diagnosis."),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_manifest_that_was_changed_is_refused(bundle: Path, lie: str) -> None:
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    open_bundle(bundle)
+    LIES[lie](manifest)
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert "digest: found" in refused(bundle)
+
+
+def test_classes_in_another_order_than_the_networks_are_refused_whatever_the_digest_says(bundle: Path) -> None:
+    factory.edit_manifest(bundle, exchanged)
+    assert "its metadata key sonoforge.classes holds" in refused(bundle, Classifier)
+
+
+def test_a_manifest_in_another_layout_is_the_same_manifest(bundle: Path) -> None:
+    path = bundle / "manifest.json"
+    keys = sorted(json.loads(path.read_text(encoding="utf-8")).items(), reverse=True)
+    path.write_text(json.dumps(dict(keys), indent=7), encoding="utf-8")
+    open_bundle(bundle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import bundle_factory as factory
 from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.onnx_graph import run_torch
 from sonoforge.models.mobilenetv2 import mobilenet_v2
@@ -116,8 +116,6 @@ def test_a_bundle_of_ones_own_gives_its_weights_and_an_ensembles_is_refused(tmp_
     shipped, copied = load_backbone("shipped", NO_IMAGES), load_backbone(str(own), NO_IMAGES)
     assert copied.digest == shipped.digest == weights_digest(str(own))
     assert all(torch.equal(value, copied.state[key]) for key, value in shipped.state.items())
-    manifest = json.loads((own / "manifest.json").read_text())
-    del manifest["files"]["batch-norm.npz"]
-    (own / "manifest.json").write_text(json.dumps(manifest))
+    factory.edit_manifest(own, lambda manifest: manifest["files"].pop("batch-norm.npz"))
     with pytest.raises(SonoforgeError, match="found an ensemble, expected a bundle of one network"):
         load_backbone(str(own), NO_IMAGES)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sonoforge.export.gate.tolerance import ManifestJson
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest
+from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest, with_digest
 from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -100,8 +100,8 @@ def write_bundle(folder: Path, task: str, about: Mapping[str, Any], contents: Ma
 
 
 def write_manifest(folder: Path, manifest: ManifestJson) -> None:
-    """Write a bundle's manifest, a value a line and no indentation, which would be a third of the file."""
-    atomic.write_json(folder / "manifest.json", manifest, indent=0)
+    """Write a bundle's manifest with its digest, a value a line, without indentation, which would be a third of it."""
+    atomic.write_json(folder / "manifest.json", with_digest(atomic.plain(manifest)), indent=0)
 
 
 def file_entry(data: bytes) -> dict[str, str | int]:

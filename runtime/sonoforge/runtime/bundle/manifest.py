@@ -6,6 +6,7 @@ range is refused in one line.  Each task adds its own keys: `classification`, `g
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -120,6 +121,21 @@ def load_json(data: bytes, name: str = "manifest") -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"not valid JSON ({str(error)[:120]})") from error
     return mapping(name, raw)
+
+
+DIGEST = "digest"
+"""The key of a manifest that holds the SHA-256 of all its others."""
+
+
+def with_digest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest of plain JSON values with its digest, by which a value that was changed afterwards is noticed.
+
+    The digest is of the other keys in alphabetical order, as the shortest ASCII that JSON knows.  It is no signature:
+    who changes a manifest can also write a new one.
+    """
+    others = {key: value for key, value in manifest.items() if key != DIGEST}
+    canonical = json.dumps(others, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {**others, DIGEST: hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def read_files(value: Any, kind: type[Manifest]) -> dict[str, FileEntry]:

@@ -14,6 +14,7 @@ from sonoforge.runtime.bundle import files
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.files import BundleError, DamagedBundleError
 from sonoforge.runtime.bundle.manifest import (
+    DIGEST,
     FORMAT_VERSION,
     ArrayKind,
     Manifest,
@@ -21,6 +22,7 @@ from sonoforge.runtime.bundle.manifest import (
     exact_keys,
     load_json,
     text,
+    with_digest,
 )
 from sonoforge.runtime.errors import SonoforgeError
 
@@ -40,7 +42,7 @@ SHIPPED_GENERATOR = Path(__file__).parent / "shipped" / "breast-ultrasound-gener
 TASKS = ("classification", "generation")
 
 _HEADER = ("name", "version", "created", "intended_use")
-_KEYS = ("format_version", "task", *_HEADER, "classes", "outputs", "files")
+_KEYS = ("format_version", "task", *_HEADER, "classes", "outputs", "files", DIGEST)
 
 Kind = TypeVar("Kind", bound=Manifest)
 Kind_co = TypeVar("Kind_co", bound=Manifest, covariant=True)
@@ -182,4 +184,14 @@ def parse_manifest(data: bytes) -> Manifest:
     exact_keys("manifest", raw, (*_KEYS, *kind.keys, *(key for key in kind.optional if key in raw)))
     for key in _HEADER:
         text(key, raw[key])
-    return kind.parse(raw)
+    manifest = kind.parse(raw)
+    try:
+        digest = with_digest(raw)[DIGEST]
+    except (ValueError, RecursionError) as error:  # a number beyond all bounds, a thousand levels
+        raise ManifestError(f"found what JSON cannot hold ({str(error)[:80]})") from error
+    if raw[DIGEST] != digest:
+        raise ManifestError(
+            f"{DIGEST}: found {raw[DIGEST]!r:.80}, expected the SHA-256 of all other keys, as it was when the bundle "
+            "was written: the manifest was changed; take the bundle from its source again"
+        )
+    return manifest

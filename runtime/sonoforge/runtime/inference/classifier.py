@@ -308,7 +308,7 @@ def _inputs(bundle: Bundle[ClassifierManifest], file: str, pixels: NDArray[np.ui
 
 
 def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onnxruntime.InferenceSession) -> None:
-    """Compare the model's inputs, outputs and preprocessing with the manifest's."""
+    """Compare the model's inputs, outputs, preprocessing and classes with the manifest's."""
     where, manifest = f"{bundle.path}: {file}", bundle.manifest
     side, from_pixels = manifest.preprocessing.size, manifest.files[file].format.endswith(_FROM_PIXELS)
     expected = {"pixels": ("height", "width", "channels")} if from_pixels else {"input": (3, side, side)}
@@ -325,13 +325,15 @@ def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onn
                     f"{where}: {kind} {name}: found {item.type} {item.shape}, "
                     f"expected {kinds[kind]} with any batch and {list(wanted[name])}"
                 )
-    text = session.get_modelmeta().custom_metadata_map.get("sonoforge.preprocessing", "null")
-    try:
-        stated = json.loads(text)
-    except ValueError:
-        stated = text
-    if stated != manifest.preprocessing.to_dict():
-        raise BundleError(
-            f"{where}: its metadata key sonoforge.preprocessing holds {text:.120}, "
-            f"the manifest {json.dumps(manifest.preprocessing.to_dict())}; export the bundle again"
-        )
+    said = session.get_modelmeta().custom_metadata_map
+    for key, own in (("preprocessing", manifest.preprocessing.to_dict()), ("classes", list(manifest.classes))):
+        text = said.get(f"sonoforge.{key}", "null")
+        try:
+            stated = json.loads(text)
+        except ValueError:
+            stated = text
+        if stated != own:
+            raise BundleError(
+                f"{where}: its metadata key sonoforge.{key} holds {text:.120}, the manifest {json.dumps(own)}; export "
+                "the bundle again"
+            )

@@ -16,6 +16,7 @@ import numpy as np
 
 from sonoforge.runtime.atomic import plain, replacing_folder, write_json
 from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.reader import Bundle, parse_manifest
 from sonoforge.runtime.inference import adaptation
 from sonoforge.runtime.inference.adaptation import Compared, Decided, Floats, Reach, Rules, Whole
@@ -115,7 +116,8 @@ def write_site_bundle(
     card = site_card(bundle.read(CARD).decode("utf-8", "replace"), manifest["site"], fitted).encode()
     about = {"sha256": hashlib.sha256(card).hexdigest(), "bytes": len(card)}
     manifest = {**manifest, "files": {**manifest["files"], CARD: about}}
-    parse_manifest(json.dumps(plain(manifest)).encode())
+    manifest = with_digest(plain(manifest))
+    parse_manifest(json.dumps(manifest).encode())
     with replacing_folder(folder, new=True) as target:
         for name in bundle.manifest.files:
             (target / name).write_bytes(card if name == CARD else bundle.read(name))
