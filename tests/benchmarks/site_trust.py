@@ -39,8 +39,8 @@ from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trust import FOREIGN, fit_neighbours, fit_reference, tail_limits
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.pooled import read_collections
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.data.splits import make_plan
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 
 COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")
 TRAINING, KEPT_OUT = 900, 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from program import sonoforge
 from small_run import SmallRun
-from sonoforge.export.bundle import classifier
+from sonoforge.export.bundle import classifier, evidence
 from sonoforge.export.bundle.evidence import with_evidence
 from sonoforge.export.card.classifier import classifier_card
 from sonoforge.export.gate import images
@@ -39,6 +40,12 @@ def record(small_run: SmallRun) -> ModelRecord:
     return load_model(small_run.folder / "model")[1]
 
 
+@pytest.fixture
+def as_summarised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a run's figures from its summary, so that a test need not train what only a card is made of."""
+    monkeypatch.setattr(evidence, "_recomputed", lambda _folder, results, arm: results["arms"][arm])
+
+
 def write(folder: Path, results: dict[str, Any]) -> Path:
     folder.mkdir()
     (folder / "results.json").write_text(json.dumps(results))
@@ -58,6 +65,7 @@ def validated(record: ModelRecord, name: str, **changed: object) -> dict[str, An
     return {"training": {**training, **changed}, "collections": [{"name": name, "robustness": DISTURBED}]}
 
 
+@pytest.mark.usefixtures("as_summarised")
 def test_the_card_has_the_tables_of_the_runs(record: ModelRecord, tmp_path: Path) -> None:
     folders = [
         write(tmp_path / "a", left_out(record)),
@@ -76,6 +84,7 @@ def test_the_card_has_the_tables_of_the_runs(record: ModelRecord, tmp_path: Path
     assert record.elsewhere == {}
 
 
+@pytest.mark.usefixtures("as_summarised")
 def test_sealed_folds_stand_beside_left_out_collections(record: ModelRecord, tmp_path: Path) -> None:
     evaluation = {**record.evaluation, "protocol": "leave-one-collection-out", "by_source": [SOURCE]}
     own = dataclasses.replace(record, evaluation=evaluation)
@@ -88,6 +97,7 @@ def test_sealed_folds_stand_beside_left_out_collections(record: ModelRecord, tmp
     assert "How the recipe does on collections" not in text
 
 
+@pytest.mark.usefixtures("as_summarised")
 def test_the_card_says_where_those_networks_were_not_distilled(record: ModelRecord, tmp_path: Path) -> None:
     own = dataclasses.replace(
         record, training={**record.training, "settings": {**record.training["settings"], "teachers": 2}}
@@ -108,6 +118,7 @@ def test_the_card_says_where_those_networks_were_not_distilled(record: ModelReco
         with_evidence(own, [tmp_path / "2", other])
 
 
+@pytest.mark.usefixtures("as_summarised")
 def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_path: Path) -> None:
     other = dataclasses.replace(record, training={**record.training, "arm": "gan"})
     for number, (own, results, message) in enumerate(
@@ -126,7 +137,39 @@ def test_runs_of_another_recipe_or_kind_are_refused(record: ModelRecord, tmp_pat
         with_evidence(record, [tmp_path])
 
 
+def test_a_runs_figures_are_its_answers_whatever_its_summary_says(
+    record: ModelRecord, small_run: SmallRun, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(small_run.folder, run, ignore=shutil.ignore_patterns("gan", "bundle", "model", "samples"))
+    written = (run / "results.json").read_text(encoding="utf-8")
+    results = json.loads(written)
+    assert with_evidence(record, [run]).elsewhere["sealed"] == {"seed": 0, "collections": []}
+
+    def refused(name: str, text: str) -> str:
+        kept = (run / name).read_text(encoding="utf-8")
+        (run / name).write_text(text, encoding="utf-8")
+        with pytest.raises(SonoforgeError) as raised:
+            with_evidence(record, [run])
+        (run / name).write_text(kept, encoding="utf-8")
+        return str(raised.value)
+
+    other = {**results, "protocol": "leave-one-collection-out"}
+    assert "found protocol leave-one-collection-out in results.json" in refused("results.json", json.dumps(other))
+    first, _, rest = (run / "predictions.csv").read_text(encoding="utf-8").partition("\n")
+    row, _, rest = rest.partition("\n")
+    swapped = ",".join([*row.split(",")[:-3], *row.split(",")[:-4:-1]])
+    assert "found other probabilities than" in refused("predictions.csv", "\n".join([first, swapped, rest]))
+    alone = write(tmp_path / "alone", {**results, "arms": {"real": {**results["arms"]["real"], "accuracy": ONE}}})
+    with pytest.raises(SonoforgeError, match=r"predictions\.csv: not a predictions\.csv"):
+        with_evidence(record, [alone])
+    shutil.copy(run / "predictions.csv", alone)
+    with pytest.raises(SonoforgeError, match="found no split plan, expected the whole folder"):
+        with_evidence(record, [alone])
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_summarised")
 def test_a_bundle_gets_the_same_card_as_its_run_when_the_evidence_comes_later(
     record: ModelRecord, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

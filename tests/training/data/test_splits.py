@@ -15,9 +15,9 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.pooled import read_collections
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, SplitPlan, read_plan, save_plan
+from sonoforge.training.data.split_plan import SplitPlan, read_plan, save_plan
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.statistics.predictions import OFFICIAL
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL
 
 FOLDS = 4
 

@@ -11,12 +11,12 @@ import pytest
 import report_factory
 from sonoforge.runtime.atomic import write_json
 from sonoforge.training import run_folder
-from sonoforge.training.data.split_plan import PROTOCOLS
 from sonoforge.training.pages.checklists import answers
 from sonoforge.training.pages.checklists.run import read_run
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.statements import RunFacts
 from sonoforge.training.pages.said import Said, fill_in
+from sonoforge.training.statistics.protocols import PROTOCOLS
 
 
 def test_the_last_text_whose_conditions_are_met_is_said_with_those_before_it() -> None:

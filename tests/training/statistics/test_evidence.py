@@ -29,7 +29,7 @@ def predictions(arm: str, noise: float, seed: int = 0) -> Predictions:
         seed=seed,
         files=tuple(f"{CLASSES[c]}/{i}.png" for i, c in enumerate(labels)),
         groups=np.arange(120) // 2,
-        folds=np.arange(120) % 4,
+        folds=np.arange(120) // 2 % 4,
         labels=labels,
         probabilities=powers / powers.sum(1, keepdims=True),
     )

@@ -54,6 +54,7 @@ def two(tmp_path: Path) -> tuple[str, str]:
 def test_changes_are_between_the_same_images_of_the_seeds_in_common(two: tuple[str, str]) -> None:
     first, second = succeed("compare", f"plain:{two[0]}", f"windows:{two[1]}").json["runs"]
     assert (first["name"], second["name"], second["seeds"]) == ("plain", "windows", [1])
+    assert first["doubt"] == "unverified: as given"  # no plan and no folds beside the answers
     assert second["settings"] == {"lesion_crops": [0.0, 0.7]}
     before, after = answers(0.5, 1), answers(1.5, 1)
     figures = {(row["figure"], row["collection"]): row for row in second["figures"]}
@@ -108,6 +109,7 @@ def test_arms_of_one_run_are_compared_with_each_other(tmp_path: Path) -> None:
 
 def test_the_table_names_runs_settings_and_changes(two: tuple[str, str]) -> None:
     said = sonoforge("compare", *two).said
+    assert "first: unverified: as given" in said
     assert "lesion_crops 0.0 -> 0.7" in said and "out a" not in said
     assert "AUC malignant against benign, there, 20 images" in said
     assert "means over the seeds that a run has in common with first: first 0, 1; second 1" in said

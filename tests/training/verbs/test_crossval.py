@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +352,11 @@ def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_pa
 def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
     head = "file,group,fold,arm,protocol,seed,label,p_a,p_b\n"
     row, other = "1.png,0,0,real,sealed,0,a,0.9,0.1\n", "2.png,1,1,real,sealed,0,b,0.1,0.9\n"
+    third = row.replace("1.png,0", "3.png,2")
+
+    def arm(line: str) -> str:
+        return line.replace("real", "gan")
+
     path = tmp_path / "predictions.csv"
     for content, message in (
         ("", "not a predictions.csv"),
@@ -358,7 +364,16 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         (head + "1.png,0\n", "not a predictions.csv"),
         (head + row.replace("0.9", "x"), "not a predictions.csv"),
         (head + row.replace(",a,", ",c,"), "not a predictions.csv"),
-        (head + row + row.replace(",0,0,real", ",0,1,real"), "found an image twice"),
+        (head + row + row.replace(",0,0,real", ",0,1,real"), "found 1.png twice"),
+        (head + row.replace("0.9", "0.7") + other, "1.png: found probabilities that sum to 0.8, expected 1"),
+        (head + row.replace("0.9", "0").replace("0.1", "0") + other, "sum to 0, expected 1"),
+        (head + row.replace("sealed", "sworn") + other, "found protocol 'sworn', expected one of sealed, plain"),
+        (head + row + other.replace("1,1,real", "1,99,real"), "found folds 0, 99, expected 0 to 1, without a gap"),
+        (head + row + other.replace("1,1,real", "0,1,real"), "found group 0 in several folds"),
+        (head + row + other + arm(row).replace(",a,", ",b,") + arm(other), "1.png: found another label under arm gan"),
+        (head + row + other + arm(row) + arm(other).replace(",1,1,", ",2,1,"), "2.png: found another group"),
+        (head + row + other + arm(row).replace(",0,0,", ",0,1,") + arm(other).replace(",1,1,", ",1,0,"), "other folds"),
+        (head + row + other + third + arm(row) + arm(other), "arms real and gan, seed 0: found other images"),
         (head + row.replace("0.9", "nan") + other, "a probability that is not within 0 and 1"),
         (head + row, "found 1 folds under sealed"),
     ):
@@ -366,6 +381,36 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         assert message in refused("crossval", "--from", path)
     assert "not a predictions.csv" in refused("crossval", "--from", tmp_path / "missing.csv")
     assert "other settings" in refused("crossval", "--from", path, "--folds", "3")
+
+
+def test_a_runs_table_is_what_its_folds_answered_and_another_is_called_unverified(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run, ignore=shutil.ignore_patterns("gan", "bundle", "model", "samples"))
+    table = run / "predictions.csv"
+    kept = succeed("crossval", "--from", table)
+    assert kept.json["doubt"] == "" and "unverified" not in kept.said
+    alone = tmp_path / "answers.csv"
+    shutil.copy(table, alone)
+    given = succeed("crossval", "--from", alone)
+    assert given.json["doubt"] == "unverified: as given" and given.said.count("unverified") > 2
+    assert {key: value for key, value in given.json.items() if key != "doubt"} == {
+        key: value for key, value in kept.json.items() if key != "doubt"
+    }
+    parts, classes = read_predictions(table)
+
+    def forged(**changed: Any) -> str:
+        write_predictions(table, [dataclasses.replace(part, **changed) for part in parts], classes)
+        return refused("crossval", "--from", table)
+
+    better = np.eye(len(classes))[parts[0].labels]
+    assert "found other probabilities than" in forged(probabilities=better)
+    assert "found other groups than the split plan's" in forged(groups=np.arange(len(parts[0].labels)))
+    assert "found protocol plain, expected sealed" in forged(protocol="plain")
+    some = [part.reordered(np.flatnonzero(parts[0].predicted == part.labels)) for part in parts]  # the wrong ones gone
+    write_predictions(table, some, classes)
+    assert "in the plan alone, expected the images that the plan tests" in refused("crossval", "--from", table)
 
 
 def test_comparators_are_refused_where_they_do_not_apply(tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import CollectionsRecord, ElsewhereRecord, ModelRecord
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.run_folder import RESULTS, read_results
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
+from sonoforge.training.statistics.tables import evaluate
 
 _SHOWN = ("kid", "fid", "precision", "recall", "density", "coverage", "spectrum", "spectrum_fine")
 _FREE = ("test_curves", "teachers")  # the first changes no network; the second is said in the card
@@ -66,9 +69,36 @@ def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord
     if arm not in results["arms"]:
         raise SonoforgeError(f"{folder}: found arms {', '.join(results['arms'])}, expected {arm}, the bundle's")
     _check_same(folder, {"weights": results["weights"]}, results["classifier"], record)
-    figures = results["arms"][arm]
+    figures = _recomputed(folder, results, arm)
     own = [row for row in figures.get("by_source", []) if row["kind"] == "collection"]
     return CollectionsRecord(seed=figures["seeds"]["seeds"][0], collections=own)
+
+
+def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
+    """Return the figures of an arm from the answers that the run kept: what its summary says is not read.
+
+    Raises:
+        SonoforgeError: No answers, or others than the folds', or folds that were trained in another way than said.
+    """
+    # The packages of a cross-validation are not needed where nothing of one is read.
+    from sonoforge.training.crossval.fold_task import fold_path, read_fold  # noqa: PLC0415
+    from sonoforge.training.crossval.kept_answers import ANSWERS, read_answers  # noqa: PLC0415
+
+    parts, classes, doubt = read_answers(folder / ANSWERS)
+    if doubt:
+        raise SonoforgeError(f"{folder}: found no split plan, expected the whole folder of a run of crossval")
+    parts = [part for part in parts if part.arm == arm]
+    for part in parts:
+        if part.protocol != results["protocol"]:
+            raise SonoforgeError(
+                f"{folder}: found protocol {results['protocol']} in {RESULTS}, expected {part.protocol} as in {ANSWERS}"
+            )
+        for fold in np.unique(part.folds).tolist():
+            file = fold_path(folder, arm, part.seed, fold)
+            if read_fold(file).made_from.settings["classifier"] != results["classifier"]:
+                raise SonoforgeError(f"{file}: was trained with other settings than {RESULTS} says, expected the same")
+    figures: Mapping[str, Any] = evaluate(parts, classes)["arms"][arm]
+    return figures
 
 
 def _check_same(folder: Path, others: Mapping[str, str], settings: Mapping[str, Any], record: ModelRecord) -> None:

@@ -42,10 +42,11 @@ from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
-from sonoforge.training.data.split_plan import SEALED, SplitPlan, plan_path
+from sonoforge.training.data.split_plan import SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
+from sonoforge.training.statistics.protocols import SEALED
 from sonoforge.training.statistics.results import (
     ArmResult,
     ComparisonResults,

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from sonoforge.training.crossval.fold_task import GENERATED, INNER, read_fold
 from sonoforge.training.data.changed_images import describe_changes, name_some
-from sonoforge.training.data.split_plan import FILE, SEALED, SplitPlan, read_plan
+from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.protocols import SEALED
 from sonoforge.training.statistics.results import ArmResult
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from sonoforge.runtime.cli.options import group, option
 from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import ParallelOptions
-from sonoforge.training.statistics.predictions import OFFICIAL
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose,
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
 from sonoforge.training.data.splits import FOLDS, default_folds
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
 from sonoforge.training.gan.training import open_pretrained
-from sonoforge.training.statistics.predictions import ONE_SPLIT
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT
 from sonoforge.training.tasks.ray_cluster import check_cluster
 
 GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {

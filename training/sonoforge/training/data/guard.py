@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import name_some
-from sonoforge.training.data.split_plan import SEALED, SplitPlan
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.statistics.protocols import SEALED
 
 
 def check_sealed(

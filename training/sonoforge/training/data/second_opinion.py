@@ -21,8 +21,9 @@ from sonoforge.training.copies.pose_search import Picture, backwards, flip, shri
 from sonoforge.training.copies.second_search import search_again
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, path_in, read_table
-from sonoforge.training.data.split_plan import SEALED, SplitPlan
+from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.statistics.protocols import SEALED
 from sonoforge.training.statistics.results import SecondOpinion, SecondOpinionPair
 
 log = logging.getLogger(__name__)

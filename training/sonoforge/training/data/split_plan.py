@@ -15,15 +15,10 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.changed_images import name_some
-from sonoforge.training.statistics.predictions import OFFICIAL, ONE_SPLIT
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT
 
-LEAVE_ONE_OUT = "leave-one-collection-out"
-PROTOCOLS = ("sealed", "plain", "thesis", "single", LEAVE_ONE_OUT, OFFICIAL)
-"""Those that `splits.make_plan` deals."""
-SEALED = ("sealed", LEAVE_ONE_OUT, OFFICIAL)
-"""The protocols under which no training sees anything of its test images."""
 UNTESTED = -1
-"""The fold of an image that is trained on and never tested, under `ONE_SPLIT`."""
+"""The fold of an image that is trained on and never tested, under `protocols.ONE_SPLIT`."""
 LEFT_OUT = -2
 """The fold of an image that nothing of the plan may read: of an inner split, the test images of its outer fold."""
 FILE = "splits.json"
@@ -34,7 +29,7 @@ FILE = "splits.json"
 class SplitPlan:
     """The fold of every image."""
 
-    protocol: str  # one of `PROTOCOLS`
+    protocol: str  # one of `protocols.PROTOCOLS`
     seed: int
     folds: int  # number of folds K
     fingerprint: str  # that of the image cache that the plan was made for
@@ -71,7 +66,7 @@ class SplitPlan:
 
     @property
     def tested(self) -> NDArray[np.int64]:
-        """Return the indices of the images that some fold tests: all, but under `ONE_SPLIT` or of an inner split."""
+        """Return the indices of the images that some fold tests: all, but of one split or an inner one."""
         return np.flatnonzero(np.array(self.fold_of) >= 0)
 
     @property

@@ -15,8 +15,8 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.near_duplicates import join_groups, join_scans
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT, PROTOCOLS, UNTESTED, SplitPlan
-from sonoforge.training.statistics.predictions import OFFICIAL, ONE_SPLIT
+from sonoforge.training.data.split_plan import UNTESTED, SplitPlan
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL, ONE_SPLIT, PROTOCOLS
 
 log = logging.getLogger(__name__)
 

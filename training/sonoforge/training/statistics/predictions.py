@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import csv_text, defused, undefused
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.statistics.protocols import ONE_SPLIT, PROTOCOLS
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
@@ -22,11 +24,6 @@ if TYPE_CHECKING:  # of Python 3.11
 Indices = NDArray[np.int64]
 
 _SOURCES = {"collection": "collections", "device": "devices"}  # field of each column
-
-OFFICIAL = "official"
-"""The protocol with one fold: the test images that a set's authors chose."""
-ONE_SPLIT = ("single", OFFICIAL)
-"""The protocols with one fold, whose other images are trained on and never tested."""
 
 SHARE_MARK = "@"
 """Between an arm and the share of the real images that it was made from: ``real@0.25``."""
@@ -55,6 +52,11 @@ class Predictions:
         """(N,) most probable class of each image."""
         best: Indices = self.probabilities.argmax(axis=1).astype(np.int64)
         return best
+
+    @property
+    def sources(self) -> tuple[tuple[str, ...], ...]:
+        """The columns of where an image is from, as the table has them; empty ones are not known."""
+        return self.collections, self.devices
 
     @property
     def parts(self) -> Indices:
@@ -159,6 +161,7 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
         raise SonoforgeError(f"{path}: not a predictions.csv of crossval ({error})") from error
     for part in parts:
         _check(path, part)
+    _check_together(path, parts)
     return parts, classes
 
 
@@ -168,17 +171,73 @@ def _open(path: Path) -> TextIO:
     return path.open(newline="", encoding="utf-8")
 
 
+_ROUNDED = 1e-3
+"""How far the probabilities of an image may be from 1 in sum, as of a table that was rounded."""
+
+
 def _check(path: Path, part: Predictions) -> None:
-    """Refuse an arm whose figures cannot be computed."""
+    """Refuse an arm that is not what its protocol says, or whose figures cannot be computed."""
     what = f"{path}: arm {part.arm}, seed {part.seed}"
+    if part.protocol not in PROTOCOLS:
+        raise SonoforgeError(f"{what}: found protocol {part.protocol!r:.80}, expected one of {', '.join(PROTOCOLS)}")
     if len(set(part.files)) < len(part.files):
-        raise SonoforgeError(f"{what}: found an image twice, expected each once")
+        twice = Counter(part.files).most_common(1)[0][0]
+        raise SonoforgeError(f"{what}: found {twice} twice, expected each image once")
     if not ((part.probabilities >= 0) & (part.probabilities <= 1)).all():
         raise SonoforgeError(f"{what}: found a probability that is not within 0 and 1")
-    if (len(np.unique(part.folds)) == 1) != (part.protocol in ONE_SPLIT):
+    sums = part.probabilities.sum(axis=1)
+    worst = int(np.abs(sums - 1).argmax())
+    if abs(sums[worst] - 1) > _ROUNDED:
         raise SonoforgeError(
-            f"{what}: found {len(np.unique(part.folds))} folds under {part.protocol}, expected one under "
+            f"{what}: {part.files[worst]}: found probabilities that sum to {sums[worst]:.4g}, expected 1"
+        )
+    folds = np.unique(part.folds)
+    if (len(folds) == 1) != (part.protocol in ONE_SPLIT):
+        raise SonoforgeError(
+            f"{what}: found {len(folds)} folds under {part.protocol}, expected one under "
             f"{' and '.join(ONE_SPLIT)} and several otherwise, as crossval writes them"
         )
+    if len(folds) > 1 and not np.array_equal(folds, np.arange(len(folds))):
+        raise SonoforgeError(
+            f"{what}: found folds {', '.join(map(str, folds))}, expected 0 to {len(folds) - 1}, without a gap"
+        )
+    if part.protocol == "sealed":
+        in_folds = set(zip(part.groups.tolist(), part.folds.tolist(), strict=True))
+        torn = [group for group, count in Counter(group for group, _ in in_folds).items() if count > 1]
+        if torn:
+            raise SonoforgeError(
+                f"{what}: found group {torn[0]} in several folds, expected each whole in one under sealed folds"
+            )
     if len(np.unique(part.parts)) < 2:
         raise SonoforgeError(f"{what}: found one group of images, expected at least two to calibrate each other")
+
+
+def _check_together(path: Path, parts: Sequence[Predictions]) -> None:
+    """Refuse arms that are not of the same images in the same folds."""
+    of_image: dict[tuple[str, str], tuple[object, Predictions]] = {}
+    dealt: dict[tuple[str, int], Predictions] = {}
+    for part in parts:
+        columns: dict[str, Iterable[object]] = {
+            "label": part.labels,
+            "group": part.groups,
+            **dict(zip(_SOURCES, part.sources, strict=True)),
+        }
+        for name, column in columns.items():
+            for file, value in zip(part.files, column, strict=False):  # a column that is not known is empty
+                first, other = of_image.setdefault((name, file), (value, part))
+                # Near-duplicates are found anew for each seed, so groups are numbered by it.
+                if first != value and (name != "group" or part.seed == other.seed):
+                    raise SonoforgeError(
+                        f"{path}: {file}: found another {name} under arm {part.arm}, seed {part.seed}, than under "
+                        f"{other.arm}, seed {other.seed}; expected one"
+                    )
+        first_arm = dealt.setdefault((part.protocol, part.seed), part)
+        if _folds_of(part) != _folds_of(first_arm):
+            raise SonoforgeError(
+                f"{path}: arms {first_arm.arm} and {part.arm}, seed {part.seed}: found other images or other folds, "
+                "expected the same of all arms"
+            )
+
+
+def _folds_of(part: Predictions) -> dict[str, int]:
+    return dict(zip(part.files, part.folds.tolist(), strict=True))

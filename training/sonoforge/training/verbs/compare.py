@@ -14,7 +14,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.data.split_plan import LEAVE_ONE_OUT
+from sonoforge.training.crossval.kept_answers import ANSWERS, read_answers
 from sonoforge.training.statistics.between_runs import (
     ComparedFigure,
     OthersChoice,
@@ -22,11 +22,11 @@ from sonoforge.training.statistics.between_runs import (
     compare_run,
     in_order_of,
 )
-from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 from sonoforge.training.statistics.results import change_text, interval_text
 from sonoforge.training.verbs.settings.crossval import CompareConfig
 
-ANSWERS = "predictions.csv"
 _UNKNOWN = "-"  # a setting that only one of the two verbs has
 
 
@@ -39,6 +39,7 @@ class _Run:
     parts: list[Predictions]  # one a seed
     classes: tuple[str, ...]
     settings: Mapping[str, object]  # empty where the path is a table alone
+    doubt: str  # `kept_answers.AS_GIVEN`, or nothing
 
 
 class _ComparedRun(TypedDict):
@@ -47,6 +48,7 @@ class _ComparedRun(TypedDict):
     name: str
     path: str
     arm: str
+    doubt: str
     protocol: str
     seeds: list[int]
     settings: dict[str, list[object]]  # those that differ from the first run's, as ``[there, here]``
@@ -86,7 +88,7 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
     table = path / ANSWERS if path.is_dir() else path
     if not table.is_file():
         raise SonoforgeError(f"{table}: not found, expected a finished run of crossval or run, or its {ANSWERS}")
-    parts, classes = read_predictions(table)
+    parts, classes, doubt = read_answers(table)
     known = list(dict.fromkeys(part.arm for part in parts))
     settings = _settings(path) if path.is_dir() else {}
     name = name or (path.name if path.is_dir() else path.stem)
@@ -96,7 +98,7 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
             raise SonoforgeError(f"{table}: found arms {', '.join(known)}, expected {arm}")
         own = [part for part in parts if part.arm == arm]
         called = name if len(arms) < 2 else f"{name} {arm}" if several else arm
-        found.append(_Run(called, path, own, classes, settings))
+        found.append(_Run(called, path, own, classes, settings, doubt))
     return found
 
 
@@ -120,6 +122,7 @@ def _compare(first: _Run, run: _Run) -> _ComparedRun:
         "name": run.name,
         "path": str(run.path),
         "arm": run.parts[0].arm,
+        "doubt": run.doubt,
         "protocol": run.parts[0].protocol,
         "seeds": seeds,
         "settings": _differing(first.settings, run.settings),
@@ -142,6 +145,9 @@ def _differing(first: Mapping[str, object], other: Mapping[str, object]) -> dict
 def _log(rows: Sequence[_ComparedRun]) -> None:
     first, width = rows[0], max(len(row["name"]) for row in rows)
     say("protocol %s; each against %s, arm %s", first["protocol"], first["name"], first["arm"])
+    for row in rows:
+        if row["doubt"]:
+            say("  %s: %s", row["name"], row["doubt"])
     for row in rows[1:]:
         if row["path"] == first["path"]:
             continue

@@ -4,16 +4,18 @@ import dataclasses
 from pathlib import Path
 from typing import TypeVar
 
+from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import check_arms
 from sonoforge.training.crossval.comparison import compare_once
+from sonoforge.training.crossval.kept_answers import read_answers
 from sonoforge.training.crossval.settings import image_source, resolve
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
 from sonoforge.training.pages.terminal.comparison import log_figures, log_systems, log_table
-from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.verbs.settings.crossval import CrossvalConfig, LeakageConfig
 
@@ -39,15 +41,22 @@ def main(config: CrossvalConfig) -> Outcome:
 
 def _print_again(config: CrossvalConfig) -> Outcome:
     """Compute every figure from the predictions alone."""
-    parts, classes = read_again(config)
+    parts, classes, doubt = read_again(config)
     evaluation = evaluate(parts, classes)
-    log_figures(classes, evaluation)
-    log_systems(classes, evaluation["arms"])
-    return Outcome({"classes": list(classes), **evaluation})
+    say_doubt(config, doubt)
+    log_figures(classes, evaluation, doubt=doubt)
+    log_systems(classes, evaluation["arms"], doubt=doubt)
+    return Outcome({"classes": list(classes), "doubt": doubt, **evaluation})
 
 
-def read_again(config: ConfigType) -> tuple[list[Predictions], tuple[str, ...]]:
-    """Read the predictions that ``from_predictions`` of a verb's settings names.
+def say_doubt(config: ConfigType, doubt: str) -> None:
+    """Say what is to be thought of a table that no run vouches for."""
+    if doubt:
+        say("%s; no run folder beside %s vouches for it", doubt, config.from_predictions)
+
+
+def read_again(config: ConfigType) -> tuple[list[Predictions], tuple[str, ...], str]:
+    """Read the predictions that ``from_predictions`` of a verb's settings names, as `kept_answers.read_answers` does.
 
     Raises:
         SonoforgeError: Another setting is given, too, or the file is no such table.
@@ -56,4 +65,4 @@ def read_again(config: ConfigType) -> tuple[list[Predictions], tuple[str, ...]]:
         raise SonoforgeError(
             "--from: found it with other settings, expected it alone: the tables are made from the file"
         )
-    return read_predictions(Path(config.from_predictions))
+    return read_answers(Path(config.from_predictions))

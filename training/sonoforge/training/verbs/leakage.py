@@ -19,7 +19,7 @@ from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.statistics.between_runs import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.results import Interval, change_text, interval_text
-from sonoforge.training.verbs.crossval import read_again
+from sonoforge.training.verbs.crossval import read_again, say_doubt
 from sonoforge.training.verbs.settings.crossval import LeakageConfig
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def _print_again(config: LeakageConfig) -> Outcome:
     Raises:
         SonoforgeError: Another setting is given, too, or the file is not of such a run.
     """
-    parts, _ = read_again(config)
+    parts, _, doubt = read_again(config)
     missing = {"sealed", "plain"} - {part.protocol for part in parts}
     if missing:
         raise SonoforgeError(
@@ -85,8 +85,9 @@ def _print_again(config: LeakageConfig) -> Outcome:
             "predictions.csv of a run of leakage"
         )
     found = measure_leakage(_by_protocol(parts))
+    say_doubt(config, doubt)
     log_leakage(found)
-    return Outcome({**found})
+    return Outcome({"doubt": doubt, **found})
 
 
 def _by_protocol(parts: Sequence[Predictions]) -> dict[tuple[str, str], list[Predictions]]:

@@ -7,11 +7,11 @@ from sonoforge.training.crossval.budget_choice import describe_choice
 from sonoforge.training.crossval.choice_grid import choosing_of, name_grid
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM
-from sonoforge.training.data.split_plan import SEALED
 from sonoforge.training.pages.checklists.items import Answer
 from sonoforge.training.pages.checklists.run import FinishedRun
 from sonoforge.training.pages.run.statements import describe_comparators, describe_optimiser, is_comparator
 from sonoforge.training.pages.said import fill_in, read_said
+from sonoforge.training.statistics.protocols import SEALED
 from sonoforge.training.statistics.results import ArmResult, Interval, interval_text
 from sonoforge.training.statistics.wording import counted, listed, spread
 

@@ -27,7 +27,7 @@ from sonoforge.training.pages.run.tables import (
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
-from sonoforge.training.statistics.predictions import ONE_SPLIT
+from sonoforge.training.statistics.protocols import ONE_SPLIT
 from sonoforge.training.statistics.results import ArmResult, LearningCurve
 from sonoforge.training.statistics.wording import counted, share
 

@@ -40,8 +40,16 @@ def log_table(results: ComparisonResults) -> None:
     log_systems(results["classes"], results["arms"], results["arms"], published)
 
 
+def _doubted(name: str, doubt: str) -> str:
+    return f"{name} ({doubt})" if doubt else name
+
+
 def log_figures(
-    classes: Sequence[str], results: ComparisonResults | Evaluation, trained: Mapping[str, ArmResult] | None = None
+    classes: Sequence[str],
+    results: ComparisonResults | Evaluation,
+    trained: Mapping[str, ArmResult] | None = None,
+    *,
+    doubt: str = "",
 ) -> None:
     """Print what follows from the predictions alone: the arms, their paired comparisons, one class against the rest.
 
@@ -49,9 +57,10 @@ def log_figures(
         classes: Their names.
         results: The figures.
         trained: The same arms where their accuracy on training images is known.
+        doubt: What stands beside each arm, such as `kept_answers.AS_GIVEN`.
     """
     arms, comparisons = results["arms"], results["comparisons"]
-    titles = {arm: title_of(arm) for arm in arms}
+    titles = {arm: _doubted(title_of(arm), doubt) for arm in arms}
     _log(tables.arm_table(titles, arms))
     _log(tables.spread_table(titles, arms, trained))
     for arm, figures in arms.items():
@@ -97,6 +106,8 @@ def log_systems(
     arms: Mapping[str, EvaluatedArm],
     trained: Mapping[str, ArmResult] | None = None,
     published: Sequence[PublishedRow] = (),
+    *,
+    doubt: str = "",
 ) -> None:
     """Print confusion matrices, then the arms' figures of each class beside published ones, a line a figure.
 
@@ -107,9 +118,10 @@ def log_systems(
         arms: The figures.
         trained: The same arms where their accuracy on training images is known.
         published: Rows on the same images, dealt in the same way.
+        doubt: What stands beside each arm.
     """
     matrices = {row.name: row.confusion for row in published if row.confusion}
-    matrices |= {title_of(arm): own["confusion"] for arm, own in arms.items()}
+    matrices |= {_doubted(title_of(arm), doubt): own["confusion"] for arm, own in arms.items()}
     if len(classes) <= _COLUMNS:
         for title, matrix in matrices.items():
             rows = [[name, *map(str, counts)] for name, counts in zip(classes, matrix, strict=True)]
@@ -117,7 +129,7 @@ def log_systems(
             say("Confusion matrix of %s", title)
             say("%s", plain_table(["true \\ answer", *classes], rows, range(1, len(classes) + 1)))
     systems = [(f"{row.name.split(' (')[0]}, claimed", _claimed_lines(row)) for row in published]
-    systems += [(arm, _own_lines(own, (trained or {}).get(arm))) for arm, own in arms.items()]
+    systems += [(_doubted(arm, doubt), _own_lines(own, (trained or {}).get(arm))) for arm, own in arms.items()]
     names = [f"{figure}: {name}" for figure in ("sensitivity", "specificity") for name in classes]
     names += ["accuracy: training", "accuracy: test", "test, by its other figures"]
     for first in range(0, len(systems), _SYSTEMS):
