@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import bundle_factory as factory
@@ -23,6 +23,7 @@ from sonoforge.training.classifier.initial_weights import apply_backbone, load_b
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.statistics.verdict import judge_weights
 
 NO_IMAGES = ImageCache(
     dataset=Dataset("none", Path("none"), (), ()),
@@ -48,6 +49,35 @@ def test_file_in_half_precision_is_widened_and_loaded(tmp_path: Path) -> None:
     assert kernel.dtype == torch.float32
     assert torch.equal(kernel, source.features[5].conv[0][0].weight.half().float())
     assert "w.safetensors" in backbone.source
+
+
+def test_a_file_that_nobody_knows_is_said_to_be_of_unknown_origin(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(mobilenet_v2(3).state_dict(), path)
+    verdict = judge_weights(load_backbone(str(path), NO_IMAGES).source)
+    assert verdict is not None and verdict.headline == "These weights may have seen the test images"
+    assert "w.safetensors (sha256 " in verdict.line
+
+
+def test_weights_of_imagenet_are_known_in_either_precision(shared: Path, tmp_path: Path) -> None:
+    halves = load_file(shared / "weights" / "mobilenet_v2_imagenet_fp16.safetensors")
+    for name, state in (("half", halves), ("single", {key: value.float() for key, value in halves.items()})):
+        path = tmp_path / f"{name}.safetensors"
+        save_file({key: value.contiguous() for key, value in state.items()}, path)
+        assert judge_weights(load_backbone(str(path), NO_IMAGES).source) is None
+    first = next(key for key, value in halves.items() if key.startswith("features.") and value.is_floating_point())
+    halves[first] = halves[first] + 0.01
+    save_file(halves, tmp_path / "tuned.safetensors")
+    assert judge_weights(load_backbone(str(tmp_path / "tuned.safetensors"), NO_IMAGES).source) is not None
+
+
+def test_the_network_of_a_run_is_refused_as_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "model" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    save_file(mobilenet_v2(3).state_dict(), path)
+    (path.parent / "model.json").write_text("{}")
+    with pytest.raises(SonoforgeError, match=f"expected its bundle.*sonoforge export {tmp_path / 'run'}"):
+        load_backbone(str(path), NO_IMAGES)
 
 
 def test_file_of_another_network_is_refused_in_one_line(tmp_path: Path) -> None:

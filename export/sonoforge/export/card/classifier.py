@@ -18,7 +18,7 @@ from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
-from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing
+from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing, judge_weights
 
 _SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
 
@@ -74,9 +74,9 @@ def classifier_card(record: ModelRecord) -> str:
 
 
 def _doubt(record: ModelRecord) -> list[str]:
-    """Say in the card's first lines that it may be no better than guessing."""
-    verdict = judge_guessing(record.evaluation)
-    return [] if verdict is None else [f"**{verdict.headline}.** " + " ".join(verdict.sentences)]
+    """Say in the card's first lines that it may have been tested on what it knew, or be no better than guessing."""
+    found = (judge_weights(record.training["weights"]), judge_guessing(record.evaluation))
+    return [f"**{verdict.headline}.** " + " ".join(verdict.sentences) for verdict in found if verdict is not None]
 
 
 def _decision(record: ModelRecord) -> list[str]:

@@ -89,7 +89,7 @@ def _report(folder: Path, target: Path | None, rows: list[FormatRow]) -> Outcome
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
     say("%s: %d files, %.1f MB (research use, not a medical device)", folder, len(manifest.files), size)
     if isinstance(manifest, ClassifierManifest):
-        for doubt in doubts(manifest.raw["evaluation"], manifest.alpha):
+        for doubt in doubts(manifest.raw["evaluation"], manifest.alpha, manifest.raw["training"]["weights"]):
             say("%s", doubt.line)
     if target is not None:
         write_zip(folder, target)

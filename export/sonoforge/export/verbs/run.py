@@ -78,7 +78,7 @@ def main(config: RunConfig) -> Outcome:
         say("report: %s", folder / "report.html")
         say("bundle: %s   (research use, not a medical device)", folder / "bundle")
         manifest = open_bundle(folder / "bundle").manifest
-        for doubt in doubts(manifest.raw["evaluation"], manifest.alpha):
+        for doubt in doubts(manifest.raw["evaluation"], manifest.alpha, results["weights"]):
             say("%s", doubt.line)
     example = cache.dataset.file(cache.dataset.items[0].path)
     result = {"run": str(folder), "report": str(folder / "report.html"), "bundle": str(folder / "bundle"), **results}

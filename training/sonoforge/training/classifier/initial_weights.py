@@ -9,6 +9,7 @@ Where the user names none, it is the network that knows this kind of image and h
 what that is worth is in ``docs/measured/other-scanners.md``.
 """
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +26,12 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.metrics.spaces import kind_of
 from sonoforge.training.pretrained import DIGEST, check_tensors, download_weights, read_weights
+from sonoforge.training.statistics.verdict import UNKNOWN
 
 log = logging.getLogger(__name__)
 
 _IMAGENET = "MobileNet_V2_Weights.IMAGENET1K_V1"
+_IMAGENET_ROUNDED = "cda332e4c3e385d8bb9eeff863360d5e25bdad793de9e8bc1cef360ba796876e"  # see `_rounded_digest`
 # Images up to which a network of other collections decides as well adapted as fine-tuned, and from which on it is no
 # better start than ImageNet; the figures: see above.
 _FEW, _MANY = 100, 500
@@ -95,9 +98,15 @@ def load_backbone(choice: str, cache: ImageCache) -> Backbone:
         return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)
     if (bundle := _bundle(choice)) is not None:
         return _network_of(bundle, cache)
+    if Path(choice).with_name("model.json").is_file():
+        raise SonoforgeError(
+            f"weights: {choice}: found the network of a run, expected its bundle, which says what it was trained on; "
+            f"make one with sonoforge export {Path(choice).parent.parent}"
+        )
     weights = read_weights(Path(choice), _CHOICES)
-    digest = f"sha256 {weights.digest}"
-    return Backbone(_features_only(weights.state, choice), f"{Path(choice).name} ({digest})", digest)
+    state, digest = _features_only(weights.state, choice), f"sha256 {weights.digest}"
+    origin = "" if _rounded_digest(state) == _IMAGENET_ROUNDED else f", {UNKNOWN}"
+    return Backbone(state, f"{Path(choice).name} ({digest}{origin})", digest)
 
 
 def weights_digest(choice: str) -> str:
@@ -121,6 +130,15 @@ def _features_only(state: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     kept = {key: value for key, value in state.items() if key.startswith("features.")}
     check_tensors(kept, expected, f"{where}: not a torchvision MobileNetV2", "expected torchvision's key names")
     return {key: kept[key] for key in expected}
+
+
+def _rounded_digest(state: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of all numbers in half precision, so that it is one for files of either precision."""
+    numbers = hashlib.sha256()
+    for value in state.values():
+        if value.is_floating_point():
+            numbers.update(value.half().numpy().tobytes())
+    return numbers.hexdigest()
 
 
 def _bundle(choice: str) -> Bundle[ClassifierManifest] | None:

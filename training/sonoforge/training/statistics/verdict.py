@@ -76,15 +76,28 @@ def judge_coverage(decision: Mapping[str, DecisionFigures], alpha: float) -> Ver
     return Verdict("no", f"Prediction sets hold less than the {1 - alpha:.0%} promised", missed) if missed else None
 
 
-def doubts(evaluation: Mapping[str, Any], alpha: float) -> list[Verdict]:
-    """Say what speaks against a classifier: what `judge_guessing` and `judge_coverage` find.
+UNKNOWN = "of unknown origin"
+"""What the line that says where initial weights come from holds, where nobody knows what they were trained on."""
+
+
+def judge_weights(source: str) -> Verdict | None:
+    """Say that initial weights may have seen the test images; None where it is known that they have not."""
+    if UNKNOWN not in source:
+        return None
+    known = "known are the ImageNet weights of torchvision and the program's own bundles"
+    return Verdict("no", "These weights may have seen the test images", (f"{source}; {known}.",))
+
+
+def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> list[Verdict]:
+    """Say what speaks against a classifier: what `judge_weights`, `judge_guessing` and `judge_coverage` find.
 
     Args:
         evaluation: ``evaluation`` of its model record or its bundle's manifest.
         alpha: See `judge_coverage`.
+        weights: Where its initial weights come from.
     """
     figures = cast(ArmFigures, evaluation)
-    found = (judge_guessing(figures), judge_coverage(evaluation["decision"], alpha))
+    found = (judge_weights(weights), judge_guessing(figures), judge_coverage(evaluation["decision"], alpha))
     return [verdict for verdict in found if verdict is not None]
 
 

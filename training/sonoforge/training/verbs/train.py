@@ -93,7 +93,7 @@ def main(config: TrainConfig) -> Outcome:
         run_folder.write_results(folder, results)
         accuracy, area = interval_text(record.evaluation["accuracy"]), record.evaluation["macro_auc"]["value"]
         say("%d held-out images: accuracy %s, macro-AUC %.3f", held_out, accuracy, area)
-        for doubt in doubts(record.evaluation, record.conformal["alpha"]):
+        for doubt in doubts(record.evaluation, record.conformal["alpha"], backbone.source):
             say("%s", doubt.line)
     return Outcome({"run": str(folder), **results}, f"sonoforge export {folder}")
 

@@ -27,6 +27,7 @@ from sonoforge.training.statistics.verdict import (
     judge_coverage,
     judge_gan,
     judge_guessing,
+    judge_weights,
 )
 from sonoforge.training.statistics.wording import (
     bracket,
@@ -98,7 +99,12 @@ def _doubts(run: WholeRun) -> list[Answer]:
     """Say what speaks against the final model."""
     guesses = judge_guessing(run.arms[run.results["final_arm"]])
     misses = judge_coverage(run.manifest["evaluation"]["decision"], run.manifest["conformal"]["alpha"])
-    asked = (("Is the classifier of any use?", guesses), ("Do prediction sets hold what they promise?", misses))
+    weights = judge_weights(run.results["weights"])
+    asked = (
+        ("Were the weights trained on other images?", weights),
+        ("Is the classifier of any use?", guesses),
+        ("Do prediction sets hold what they promise?", misses),
+    )
     return [_answer(question, verdict, []) for question, verdict in asked if verdict is not None]
 
 

@@ -22,6 +22,7 @@ from sonoforge.training.statistics.results import (
     Evaluation,
     LearningCurve,
 )
+from sonoforge.training.statistics.verdict import judge_weights
 from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
 
 _COLUMNS = 10  # classes of a confusion matrix that is printed
@@ -162,7 +163,9 @@ def _claimed_lines(row: PublishedRow) -> list[str]:
 
 def _warnings(results: ComparisonResults) -> Iterator[str]:
     """Say why the figures come out too good, where they do."""
-    split = results["split"]
+    split, weights = results["split"], judge_weights(results["weights"])
+    if weights:
+        yield weights.line
     near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
     if near_duplicates:
         tested = sum(split["fold_sizes"])
