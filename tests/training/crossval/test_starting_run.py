@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.crossval.starting_run import refuse_seen_by_start
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 GAN = ["--recipe", "dcgan", "--image-size", "32", "--batch", "4", "--width", "4", "--latent-size", "4"]
@@ -107,3 +109,26 @@ def test_crossval_refuses_its_own_images_before_any_training(
     done = sonoforge(*command, *generator, "--gan-start-from", run)
     assert done.code == 1 and "--gan-start-from" in done.err and "start from a run on other collections" in done.err
     assert not list(tmp_path.rglob("gan"))
+
+
+def test_a_run_with_another_runs_papers_is_refused(
+    run: str, theirs: Path, others: Path, ours: Path, tmp_path: Path
+) -> None:
+    """Its weights have seen an image of ours, and its papers are of a run that has not."""
+    Image.open(sorted((theirs / "benign").iterdir())[0]).save(ours / "benign" / "copy.png")
+    elsewhere = phantoms(tmp_path / "elsewhere", 24, 8)
+    options = [*GAN, "--class", "benign", "--steps", "2", "--metrics", "none", "--device", "cpu"]
+    innocent = Path(succeed("gan", "train", "--data", elsewhere, *options, "--out", tmp_path / "runs").json["run"])
+    check(innocent, ours, tmp_path / "cache")
+    forged = tmp_path / "forged"
+    shutil.copytree(run, forged)
+    for paper in ("config.yaml", "images.json"):
+        shutil.copy(innocent / paper, forged / paper)
+    with pytest.raises(SonoforgeError, match=r"images\.json names other images than the checkpoint was trained on"):
+        check(forged, ours, tmp_path / "cache")
+    for description in forged.glob("checkpoints/*/checkpoint.json"):
+        about = json.loads(description.read_text())
+        about["images"] = describe(find_checkpoint(innocent)).images
+        description.write_text(json.dumps(about))
+    with pytest.raises(SonoforgeError, match="found tensors that were trained on other images"):
+        check(forged, ours, tmp_path / "cache")

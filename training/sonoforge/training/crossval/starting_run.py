@@ -12,7 +12,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
-from sonoforge.training.gan.checkpoint import find_checkpoint
+from sonoforge.training.gan.checkpoint import describe, digest_of_images, find_checkpoint, trained_on
 from sonoforge.training.gan.training import SOURCES
 from sonoforge.training.run_folder import read_config
 
@@ -30,8 +30,9 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
         SonoforgeError: Its images cannot be read any more.
     """
     while start_from and Path(start_from).is_dir():
-        run = find_checkpoint(Path(start_from)).parent.parent
-        theirs, trained = _read_trained(run, cache_folder)
+        checkpoint = find_checkpoint(Path(start_from))
+        run = checkpoint.parent.parent
+        theirs, trained = _read_trained(run, trained_on(checkpoint), cache_folder)
         seen = _find_seen(theirs, trained, cache)
         if seen:
             ours, other = cache.dataset.items, theirs.dataset.items
@@ -43,12 +44,21 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
             )
         log.info("%s was trained on %d images, none of them among these %d", run, len(trained), len(cache.hashes))
         start_from = str(read_config(run).get("start_from") or "")
+        said = describe(checkpoint).settings.get("start_from", "")
+        if bool(said) != bool(start_from):
+            raise SonoforgeError(
+                f"--gan-start-from: {run} started from {said or 'nothing'} as its checkpoint says, found "
+                f"{start_from or 'nothing'} in its config.yaml; put the run's own file back"
+            )
         if start_from and not Path(start_from).exists():
             raise SonoforgeError(f"--gan-start-from: {run} started from {start_from}, which is gone; put it back")
 
 
-def _read_trained(run: Path, cache_folder: Path) -> tuple[ImageCache, list[int]]:
-    """Read a run's data set, and return the indices of the images that the run was trained on."""
+def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCache, list[int]]:
+    """Read a run's data set, and return the indices of the images that the run was trained on.
+
+    ``images``: `digest_of_images` of these, as the checkpoint says.
+    """
     config = read_config(run)
     given: Any = config.get("data")
     if not given:
@@ -61,6 +71,11 @@ def _read_trained(run: Path, cache_folder: Path) -> tuple[ImageCache, list[int]]
         hashes = set(json.loads((run / SOURCES).read_text(encoding="utf-8")).values())
     except (OSError, ValueError, AttributeError) as error:
         raise SonoforgeError(f"--gan-start-from: {run / SOURCES} cannot be read, which names its images") from error
+    if digest_of_images(hashes) != images:
+        raise SonoforgeError(
+            f"--gan-start-from: {run / SOURCES} names other images than the checkpoint was trained on, expected those; "
+            "put the run's own file back"
+        )
     missing = len(hashes - set(cache.hashes))
     if missing or not hashes:
         raise SonoforgeError(

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -54,6 +54,31 @@ class Description:
     files: dict[str, str] = dataclasses.field(default_factory=dict)  # sha256 of each file
     # Names of what the masks are of, where there are some; empty, too, where there is one without a name.
     structures: list[str] = dataclasses.field(default_factory=list)
+    images: str = ""  # `digest_of_images` of what it was trained on; empty: nobody knows
+
+
+_IMAGES = "sonoforge.images"
+"""Of each file of tensors, the ``images`` of its description, so that another description does not fit them."""
+
+
+def digest_of_images(hashes: Collection[str]) -> str:
+    """Return the SHA-256 of the content hashes of some images, in whatever order; nothing where there are none."""
+    return hashlib.sha256("\n".join(sorted(set(hashes))).encode()).hexdigest() if hashes else ""
+
+
+def trained_on(checkpoint: Path) -> str:
+    """Return `digest_of_images` of what a checkpoint was trained on, as its description and its tensors say.
+
+    Raises:
+        SonoforgeError: They differ, or the file of the averaged generator is missing or damaged.
+    """
+    path = checkpoint / "average.safetensors"
+    load_state(checkpoint, path.stem)  # checks its hash
+    with safe_open(path, "numpy") as file:
+        said = str((file.metadata() or {}).get(_IMAGES, ""))
+    if said != describe(checkpoint).images:
+        raise SonoforgeError(f"{checkpoint}: found tensors that were trained on other images than {DESCRIPTION} says")
+    return said
 
 
 def save_checkpoint(folder: Path, description: Description, states: Mapping[str, Mapping[str, Tensor]]) -> Path:
@@ -68,7 +93,8 @@ def save_checkpoint(folder: Path, description: Description, states: Mapping[str,
     try:
         with replacing_folder(final) as partial:
             for stem, state in states.items():
-                content = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+                tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+                content = save(tensors, {_IMAGES: description.images})
                 (partial / f"{stem}.safetensors").write_bytes(content)
                 hashes[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
             described = dataclasses.asdict(dataclasses.replace(description, files=hashes))

@@ -136,6 +136,7 @@ class Training:
             settings=plain(self.pretrained.record(self.settings)),
             composition=dataclasses.asdict(self.recipe),
             structures=[] if self.images.structures == (UNNAMED,) else list(self.images.structures),
+            images=gan_checkpoint.digest_of_images(self.originals.sources.values()),
         )
 
     def changed(self, **changes: Any) -> Training:
