@@ -739,7 +739,32 @@ def scanners_table() -> str:
     return table(["networks", *COLLECTIONS], rows)
 
 
-README_TABLES = {"honest": honest_table, "scanners": scanners_table}
+def shipped_decisions() -> str:
+    """What the shipped bundle decides where it does not know the scanner, as its manifest records it."""
+    measured = open_bundle().manifest.raw["evaluation"]["decision"]
+
+    def row(what: str, of: Callable[[Any], str]) -> list[str]:
+        return [what, *(of(measured[name]) for name in COLLECTIONS)]
+
+    def called(own: Any) -> str:
+        if "normal" not in own["sensitivity"]:
+            return "-"
+        return f"{1 - own['sensitivity']['normal']['value']:.0%}"
+
+    def covered(own: Any) -> str:
+        return ", ".join(f"{one[0].upper()} {found['value']:.0%}" for one, found in own["coverage"].items())
+
+    rows = [
+        row("mean sensitivity of its classes, by default", lambda own: f"{own['balanced_accuracy']:.2f}"),
+        row("labels right, given its class shares", lambda own: f"{own['accuracy_at_own_shares']['value']:.2f}"),
+        row("normal scans called a lesion", called),
+        row("scans with one clear class", lambda own: f"{own['single_class']:.0%}"),
+        row("sets that hold the class (90 % promised)", covered),
+    ]
+    return table(["the shipped bundle's recipe decides", *COLLECTIONS], rows)
+
+
+README_TABLES = {"honest": honest_table, "scanners": scanners_table, "shipped": shipped_decisions}
 
 
 def readme() -> str:

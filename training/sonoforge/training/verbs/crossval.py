@@ -52,7 +52,7 @@ def _print_again(config: CrossvalConfig) -> Outcome:
 def say_doubt(config: ConfigType, doubt: str) -> None:
     """Say what is to be thought of a table that no run vouches for."""
     if doubt:
-        say("%s; no run folder beside %s vouches for it", doubt, config.from_predictions)
+        say("%s; no run folder beside the table vouches for it", doubt)
 
 
 def read_again(config: ConfigType) -> tuple[list[Predictions], tuple[str, ...], str]:
