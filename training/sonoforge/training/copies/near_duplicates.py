@@ -1,5 +1,6 @@
 """Group the images of a data set by the scan that they show, as `search` finds."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from sonoforge.training.copies.alignment import MOST_MATCHES, Alignment
 from sonoforge.training.copies.confirmation import Comparison
 from sonoforge.training.copies.matches import Found, Match, Matches, find_once
 from sonoforge.training.copies.pictures import Look, Picture
-from sonoforge.training.copies.search import HIGHEST_LIMIT, match_pictures, null_limit, prepare
+from sonoforge.training.copies.search import HIGHEST_LIMIT, LOWEST_LIMIT, match_pictures, null_limit, prepare
+
+log = logging.getLogger(__name__)
 
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Multiples of the limit at which an audit counts again."""
@@ -70,6 +73,13 @@ def find_near_duplicates(
     found = find_once(store, _SEARCH, hashes, search).matches
     measured = _joined(found, _equal_contents(hashes))
     threshold = null_limit(measured, len(pictures))
+    if threshold > 2 * LOWEST_LIMIT:
+        log.warning(
+            "near-duplicates: different pictures of this set are so alike that only a score of %.1f or more counts as "
+            "one scan, and %g does elsewhere: copies that were changed much are not found; see sonoforge data audit",
+            threshold,
+            LOWEST_LIMIT,
+        )
     pairs = measured.confirmed(threshold)
     return NearDuplicates(threshold, join_groups(len(pictures), pairs.first, pairs.second), pairs, measured)
 

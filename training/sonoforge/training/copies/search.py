@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sonoforge.training.copies.alignment import align
 from sonoforge.training.copies.confirmation import compare_aligned
@@ -30,6 +31,8 @@ HIGHEST_LIMIT = 25.0
 """No set asks for more; the highest seen of unrelated pictures is 13, of two retinas."""
 
 _FEWEST_AGREEING = 4  # matches; unrelated pictures often have three
+_FEWEST_KNOWN = 20  # scores that say something of their distribution
+_OF_TWO_KINDS = 0.8  # share of the variance that lies between two kinds of scores
 _FALSE_PAIRS = 1e-3  # expected number of unrelated pairs over the limit, for each picture
 
 
@@ -96,16 +99,38 @@ def null_limit(matches: Matches, pictures: int) -> float:
     """Return the score above which, by the set's own null distribution, unrelated pairs are not expected.
 
     ``matches`` are all candidates of that many pictures, compared. Their scores are those of unrelated pairs, but for
-    those that show one scan: the certain ones are left out, and the rest are few. The upper quarter is taken as
+    those that show one scan: the certain ones are left out, and where the others are so many that the scores are of
+    two kinds, as in a set that was augmented before, so are the higher ones. The upper quarter is taken as
     exponential, which overestimates the tail of a normal one, and extrapolated to one false pair in 1000 pictures
     (peaks over threshold: Coles, "An Introduction to Statistical Modeling of Extreme Values", 2001, section 4.3, with
     shape 0). Quantiles, not means, so that true pairs hardly move it.
     """
     known = matches.score[(matches.score > 0) & (matches.score < HIGHEST_LIMIT) & ~matches.certain]
-    if len(known) < 20:
+    while len(known) >= _FEWEST_KNOWN and (split := _two_kinds(known)) is not None:
+        known = known[known < split]
+    if len(known) < _FEWEST_KNOWN:
         return LOWEST_LIMIT
     start = float(np.quantile(known, 0.75))
     scale = float(np.median(known[known > start] - start)) / np.log(2)
     exceeding = 0.25 * len(known)
     limit = start + scale * np.log(max(exceeding / (_FALSE_PAIRS * max(pictures, 1)), 1.0))
     return min(max(LOWEST_LIMIT, float(limit)), HIGHEST_LIMIT)
+
+
+def _two_kinds(scores: NDArray[np.float64]) -> float | None:
+    """Return the score that divides scores of unrelated pairs from those of one scan; None where all are of one kind.
+
+    It is the one that leaves the least variance within both sides (Otsu, "A threshold selection method from gray-level
+    histograms", 1979): of a normal distribution that takes away 0.64 of the variance, of an exponential one 0.65, of a
+    uniform one 0.75.
+    """
+    ordered = np.sort(scores)
+    below = np.arange(1, len(ordered))
+    sums = np.cumsum(ordered)
+    shares = below / len(ordered)
+    apart = sums[:-1] / below - (sums[-1] - sums[:-1]) / (len(ordered) - below)
+    between = shares * (1 - shares) * apart**2
+    best = int(between.argmax())
+    if between[best] <= _OF_TWO_KINDS * ordered.var():
+        return None
+    return float(ordered[best] + ordered[best + 1]) / 2
