@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.images.inputs import WIDEST_NAME, Entry, cell, column_width, printable
 from sonoforge.runtime.inference import decision
+from sonoforge.runtime.inference.trust import Cause
 from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class AnswerTable:
         if entry["ok"]:
             counts["ok"] += 1
             counts[f"label {entry['label']}"] += 1
-            counts["not_trusted"] += not entry["trust"]["in_distribution"]
+            counts["not_trusted"] += any(cause != Cause.BETWEEN_CLASSES.value for cause in entry["trust"]["causes"])
             counts["quality_flagged"] += bool(entry["quality"]["flags"])
             counts["marked"] += bool(entry["marks"]["counts"])
             counts["repeated"] += bool(entry["copy_of"] or entry["seems_copy_of"])
