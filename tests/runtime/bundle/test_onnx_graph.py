@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -173,6 +174,18 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         "found more than 20000 operators",
     ),
 }
+
+
+@pytest.mark.parametrize("kind", ["pads", "dims"])
+def test_products_of_a_million_digits_are_not_computed(kind: str) -> None:
+    sizes = [2**62] * 150_000
+    if kind == "pads":
+        model = file([helper.make_node("Conv", ["x", "w"], ["y"], pads=sizes)])
+    else:
+        model = file([], [TensorProto(name="w", data_type=TensorProto.FLOAT, dims=sizes, raw_data=b"1234")])
+    started = time.process_time()
+    assert "found" in refused(model)
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from image_files import png_chunk
 from program import sonoforge
 from sonoforge.runtime.images import file_checks
 from sonoforge.runtime.images.decoding import decode_image, read_image
@@ -84,6 +85,75 @@ def test_a_jpeg_of_many_scans_is_refused() -> None:
     assert decode_image(jpeg_with_scans(10), "image").size == (20, 20)
     with pytest.raises(ImageError, match="decoding it takes minutes"):
         decode_image(jpeg_with_scans(101), "image")
+
+
+def test_a_large_jpeg_may_have_fewer_scans_than_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_checks, "MOST_VISITS", 20 * 20 * 16)
+    assert decode_image(jpeg_with_scans(8), "image").size == (20, 20)
+    with pytest.raises(ImageError) as refused:
+        decode_image(jpeg_with_scans(30), "image")
+    assert refused.value.code == "too_slow"
+
+
+def bomb(compression: int, strip: bytes, side: int = 7000, samples: int = 1, times: int = 1) -> bytes:
+    """A TIFF whose strips all are one; section 8 of TIFF 6.0."""
+    rows = -(-side // times)
+    head = 8 + len(strip) + len(strip) % 2
+    table = struct.pack("<I", 8) * times + struct.pack("<I", len(strip)) * times
+    places = [head, head + 4 * times] if times > 1 else [8, len(strip)]
+    entries = [(256, side), (257, side), (258, 8), (259, compression), (262, 1), (277, samples), (278, rows)]
+    tags = [(tag, 1, value) for tag, value in entries] + [(273, times, places[0]), (279, times, places[1])]
+    ifd = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, *rest) for tag, *rest in sorted(tags))
+    start = b"II*\0" + struct.pack("<I", head + len(table))
+    return start + strip + b"\0" * (len(strip) % 2) + table + ifd + struct.pack("<I", 0)
+
+
+def zeros_as_gif(side: int, kept: float) -> bytes:
+    data = io.BytesIO()
+    Image.new("P", (side, side)).save(data, "GIF")
+    return data.getvalue()[: int(kept * len(data.getvalue()))] + b"\0;"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bomb(5, b"x" * 10_000),
+        bomb(32773, b"\x81\x00" * 20_000),
+        bomb(8, zlib.compress(bytes(1_000_000))),
+        bomb(5, b"x" * 100, times=70),
+        picture("PNG", 7000)[:200] + png_chunk(b"IEND", b""),
+        zeros_as_gif(7000, 0.2),
+    ],
+    ids=["lzw", "packbits", "deflate", "strips that are one", "png", "gif"],
+)
+def test_a_file_that_is_too_short_for_its_pixels_is_refused_before_they_take_memory(data: bytes) -> None:
+    started = time.process_time()
+    with pytest.raises(ImageError) as refused:
+        decode_image(data, "image")
+    assert refused.value.code == "truncated" and len(str(refused.value)) < 250
+    assert time.process_time() - started < 1
+
+
+def test_jpegs_in_a_tiff_count_once_for_each_strip_that_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_checks, "MOST_VISITS", 7000 * 7000 * 5)
+    with pytest.raises(ImageError) as refused:
+        decode_image(bomb(7, jpeg_with_scans(90), times=1000), "image")
+    assert refused.value.code == "too_slow"
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", None])
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "CMYK"])
+def test_the_smallest_whole_files_are_read(compression: str | None, mode: str) -> None:
+    if compression == "jpeg" and mode == "1":
+        pytest.skip("JPEG has no pixels of one bit")
+    buffer = io.BytesIO()
+    Image.new(mode, (3000, 2000)).save(buffer, "TIFF", compression=compression)
+    assert decode_image(buffer.getvalue(), "image").size == (3000, 2000)
+
+
+def test_the_smallest_whole_gif_and_png_are_read() -> None:
+    for data in (zeros_as_gif(3000, 1.0), picture("PNG", 3000, optimize=True)):
+        assert decode_image(data, "image").size == (3000, 3000)
 
 
 def test_scans_that_lie_behind_the_picture_or_in_its_notes_do_not_count() -> None:

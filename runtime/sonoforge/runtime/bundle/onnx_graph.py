@@ -185,7 +185,7 @@ def _tensor(walker: Walker, message: memoryview) -> tuple[str, list[float]]:
             given += map(float, walker.numbers(kind, value))
         elif number == _TENSOR_FLOATS and _short(value):
             given += _floats(kind, value)
-    if any(size < 0 for size in dims) or math.prod(dims) > _DENSEST * len(message):
+    if any(size < 0 for size in dims) or (0 not in dims and _product(dims) > _DENSEST * len(message)):
         found = "x".join(map(str, dims[:8]))
         raise _RefusedError(
             f"found a constant of {found:.80} elements, expected as many as its {len(message)} bytes hold"
@@ -238,8 +238,9 @@ def _steps(given: Sequence[list[float]]) -> list[float]:
 
 def _product(sizes: Sequence[float]) -> float:
     """Multiply sizes, those of 0 left out; what is no number is too large."""
-    product = math.prod(abs(size) for size in sizes if size)
-    return product if product == product else math.inf  # noqa: PLR0124 - NaN
+    # Not as whole numbers, whose product may have a million digits: a float is inf before that.
+    product = math.prod(abs(float(size)) for size in sizes if size)
+    return math.inf if math.isnan(product) else product
 
 
 class Walker:

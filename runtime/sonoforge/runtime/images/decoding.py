@@ -36,7 +36,7 @@ from PIL import Image
 from sonoforge.runtime.images import bit_depth
 from sonoforge.runtime.images.dicom.frame_limits import stated_sizes
 from sonoforge.runtime.images.dicom.opening import is_dicom
-from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, ended, has_many_scans, sound_chunks
+from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_work, ended, sound_chunks
 from sonoforge.runtime.images.limits import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -196,8 +196,6 @@ def _decode(data: bytes, path: Path | str) -> PlainImage:
         versions = [data]
         remarks += [f"damaged {', '.join(damaged)}, which no pixel depends on"] if damaged else []
     elif name == "JpegImageFile":
-        if has_many_scans(data):
-            raise TooSlowError
         versions = ended(data)
     image, *others = (_usable(_opened(module, name, version, path), path) for version in versions)
     if any(other.tobytes() != image.tobytes() for other in others):
@@ -224,6 +222,7 @@ def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Imag
     if name == "Jpeg2KImageFile":  # whose boxes may state one size, and its codestream another
         for width, height, _ in stated_sizes(data):
             check_size(width, height, path, image.width * image.height)
+    check_work(image, data)
     return image
 
 

@@ -13,19 +13,34 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-SECONDS = 20.0
+from PIL import Image
+
+SECONDS = 5.0
 """Processor time for one file; 50 million pixels, the most that are decoded, take 2 s as PNG."""
 
 MOST_SCANS = 100
 """Of a JPEG: one piece may hold thousands of empty ones, each of which visits all pixels.  Cameras and libjpeg's own
 ``jpegtran -progressive`` write some ten."""
 
+MOST_VISITS = 1_000_000_000
+"""Scans times pixels: twenty scans of the largest picture, where ten are usual; 0.6 s."""
+
+# The most bytes that one compressed byte can stand for: deflate, 258 for 2 bits (RFC 1951, 3.2.5); LZW, 4096 for one
+# code of 12 bits (TIFF 6.0, section 13; GIF89a, appendix F); PackBits, 128 for 2 bytes (TIFF 6.0, section 9).
+_DEFLATE, _LZW, _PACK_BITS = 1032, 2731, 64
+_TIFF_EXPANSIONS = {5: _LZW, 8: _DEFLATE, 32946: _DEFLATE, 32773: _PACK_BITS}  # by tag 259, Compression
+_TIFF_JPEGS = (6, 7)
+_COMPRESSION, _BITS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES = 259, 258, 273, 279, 324, 325
+
 _PIECES = 100  # between two looks at the clock, each of which may cost some microseconds; an ordinary file has ten
 _MOST_SEGMENTS = 100_000
 _MOST_CHUNKS = 500_000  # of a PNG: 200 MB, the most that is read, in the smallest that encoders write are 50 000
 _SCAN, _END = 0xDA, 0xD9
+_SCANS = bytes((0xFF, _SCAN))
 _FRAMES = (0xC0, 0xC1, 0xC2)  # of the kinds that Huffman codes and libjpeg reads
 _ANCILLARY = 0x20  # of a chunk's first letter: the picture can be shown without it
 _OF_PIXELS = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")  # ancillary, but it would be another picture
@@ -65,16 +80,57 @@ class TimedBytes(io.BytesIO):
         return super().read(size)
 
 
-def has_many_scans(data: bytes) -> bool:
-    """Whether a JPEG has more scans, or segments between them, than any camera writes."""
-    if data.count(b"\xff\xda") <= MOST_SCANS:  # which metadata or a film behind the picture may hold, too
+def check_work(image: Image.Image, data: bytes) -> None:
+    """Refuse what cannot hold its pixels, and what would be visited again and again, before memory is taken for it.
+
+    Raises:
+        ValueError: The data is too short for the pixels, however well it is compressed.
+        TooSlowError: Its scans would take too long.
+    """
+    pixels = image.width * image.height
+    if image.format == "JPEG" and has_many_scans(data, min(MOST_SCANS, MOST_VISITS // pixels)):
+        raise TooSlowError
+    if image.format == "PNG":
+        depth, colour = data[24], data[25]
+        _check_room(pixels * depth * {2: 3, 4: 2, 6: 4}.get(colour, 1) // 8, len(data) * _DEFLATE)
+    elif image.format == "GIF" and (tiles := getattr(image, "tile", None)):  # of its first frame
+        left, top, right, bottom = tiles[0][1] or (0, 0, 0, 0)
+        _check_room((right - left) * (bottom - top), len(data) * _LZW)
+    elif isinstance(tags := getattr(image, "tag_v2", None), Mapping):
+        _check_tiff(tags, pixels, data)
+
+
+def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
+    compression = tags.get(_COMPRESSION)
+    starts, lengths = (
+        [int(one) for one in tags.get(strips) or tags.get(tiles) or ()]
+        for strips, tiles in ((_STRIPS, _TILES), (_STRIP_BYTES, _TILE_BYTES))
+    )
+    if compression in _TIFF_EXPANSIONS:
+        there = sum(min(length, len(data)) for length in lengths)
+        _check_room(pixels * sum(tags.get(_BITS, (1,))) // 8, there * _TIFF_EXPANSIONS[compression])
+    elif compression in _TIFF_JPEGS and starts:
+        places = Counter(zip(starts, lengths, strict=False))  # of which many may be one
+        scans = sum(count * data.count(_SCANS, at, at + length) for (at, length), count in places.items())
+        if scans * (pixels // len(starts) + 1) > MOST_VISITS:
+            raise TooSlowError
+
+
+def _check_room(needed: int, most: int) -> None:
+    if needed > most:
+        raise ValueError(f"{needed} bytes of pixels, of which the data can hold {most} at most")
+
+
+def has_many_scans(data: bytes, most: int = MOST_SCANS) -> bool:
+    """Whether a JPEG has more scans than that, or more segments between them than any camera writes."""
+    if data.count(_SCANS) <= most:  # which metadata or a film behind the picture may hold, too
         return False
     scans = 0
     for count, (kind, _) in enumerate(_segments(data)):
         scans += kind == _SCAN
         if count == _MOST_SEGMENTS:
             return True
-    return scans > MOST_SCANS
+    return scans > most
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -108,7 +164,7 @@ def ended(data: bytes) -> list[bytes]:
     picture (ITU-T T.81, B.1.1.2).
     """
     end = bytes((0xFF, _END))
-    if data.rfind(end) > data.rfind(bytes((0xFF, _SCAN))) or not _has_all_scans(data):
+    if data.rfind(end) > data.rfind(_SCANS) or not _has_all_scans(data):
         return [data]
     return [data.rstrip(b"\xff") + filler + end for filler in _FILLERS]
 

@@ -1,12 +1,13 @@
 """Try a foreign bundle's model in a process of its own, before this one loads it.
 
 What a graph computes cannot be told from its bytes: an engine may crash on it, fill the memory, or never end.  So a
-model that did not come with sonoforge first answers its golden input in a child process that may take a minute and a
-few hundred megabytes.  If that child ends badly, the bundle is refused in one line, and no answer is lost.  A file that
-passed is not tried again by the same process.
+model that did not come with sonoforge first answers its golden input in a child process that may take half a minute of
+processor time and a few hundred megabytes.  If that child ends badly, the bundle is refused in one line, and no answer
+is lost.  A file that passed is not tried again by the same process.
 
-Time is limited everywhere.  Memory is limited where the system has such a limit (Linux; macOS does not enforce it,
-Windows has none).  A graph that does harm on some later input alone is not found.
+Processor time is limited where the system has such a limit (not on Windows), so that a busy machine refuses nothing;
+waiting is limited everywhere.  Memory is limited on Linux; macOS does not enforce its limit, Windows has none.  A graph
+that does harm on some later input alone is not found.
 """
 
 from __future__ import annotations
@@ -30,18 +31,25 @@ from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.inference.onnx_session import is_ort, load_session, run_session
 from sonoforge.runtime.inference.runners import module_environment
 
-SECONDS = 60
-"""Time to import onnxruntime, load the model and answer once: 0.4 s for the shipped one; the rest is for slow disks."""
+SECONDS = 30
+"""Processor time to import onnxruntime, load the model and answer once: 0.4 s for the shipped one."""
+
+WAIT_SECONDS = 600
+"""For all of that on a machine that does other work; where processor time cannot be limited, `SECONDS`."""
 
 GENERATOR_BYTES = 4_000_000_000
 """Memory of a generator: the maps of StyleGAN3 are upsampled to gigabytes."""
 
 # Of a classifier: the libraries and a MobileNetV2 take 105 MB; weights are held up to three times during loading.
 _BASE_BYTES, _BYTES_PER_BYTE = 300_000_000, 8
-_DIGITS = 20  # of the limit and of the model's size, which are sent first
+_DIGITS = 20  # of the limits and of the model's size, which are sent first
 _MOST_SAID = 100_000  # bytes of a child's messages
 
 _passed: set[str] = set()
+
+
+class _UntriedError(Exception):
+    """Why a model could not be tried; it may be a good one."""
 
 
 def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory: int = 0) -> None:
@@ -54,14 +62,18 @@ def admit(content: bytes, where: str, inputs: Mapping[str, NDArray[Any]], memory
         memory: Bytes that its process may take; 0 for those of a classifier of this size.
 
     Raises:
-        BundleError: `check_graph` refuses it, or its process crashed, failed, or took too much time or memory.
+        BundleError: `check_graph` refuses it, its process crashed, failed, or took too much time or memory; or it could
+            not be tried.
     """
     digest = hashlib.sha256(content).hexdigest()
     if digest in _passed:
         return
     if not is_ort(content):
         check_graph(content, where)
-    problem = _try_in_child(content, inputs, memory or _BASE_BYTES + _BYTES_PER_BYTE * len(content))
+    try:
+        problem = _try_in_child(content, inputs, memory or _BASE_BYTES + _BYTES_PER_BYTE * len(content))
+    except _UntriedError as error:
+        raise BundleError(f"{where}: it could not be tried in a process of its own ({error})") from error
     if problem:
         raise BundleError(f"{where}: {problem}; do not use this bundle")
     _passed.add(digest)
@@ -82,23 +94,27 @@ def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]], memory: in
             cwd=sys.prefix,
         )
     except OSError as error:
-        return f"it could not be tried in a process of its own ({error.strerror})"
+        raise _UntriedError(error.strerror) from error
     too_long = threading.Event()
 
     def end() -> None:
         too_long.set()
         child.kill()
 
-    timer = threading.Timer(SECONDS, end)
+    limit = getattr(signal, "SIGXCPU", None)  # how a process ends that has used its processor time
+    wait = SECONDS if limit is None else WAIT_SECONDS
+    timer = threading.Timer(wait, end)
     timer.start()
     try:
-        said = _talk(child, (_number(memory), _number(len(content)), content, arrays.getvalue()))
+        said = _talk(child, (*map(_number, (memory, SECONDS, len(content))), content, arrays.getvalue()))
     finally:
         timer.cancel()
         child.kill()
         child.wait()
+    if child.returncode == (limit and -limit) or (too_long.is_set() and limit is None):
+        return f"found no answer to its golden input within {SECONDS} s of processor time, expected one"
     if too_long.is_set():
-        return f"found no answer to its golden input within {SECONDS} s, expected one"
+        raise _UntriedError(f"no answer within {wait} s: the machine is busy; try again later")
     if child.returncode == 0:
         return ""
     if child.returncode == SonoforgeError.exit_code:
@@ -128,7 +144,7 @@ def _answer_once() -> None:
     """Be the child: read a model and its inputs from stdin, within limits, and answer."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait for the engine to return
     stream = sys.stdin.buffer
-    _limit(int(stream.read(_DIGITS)))
+    _limit(int(stream.read(_DIGITS)), int(stream.read(_DIGITS)))
     content = stream.read(int(stream.read(_DIGITS)))
     with np.load(io.BytesIO(stream.read()), allow_pickle=False) as archive:
         inputs = {name: archive[name] for name in archive.files}
@@ -137,15 +153,16 @@ def _answer_once() -> None:
             raise BundleError("found outputs that are not finite numbers, expected such for its golden input")
 
 
-def _limit(memory: int) -> None:
+def _limit(memory: int, seconds: int) -> None:
     """Limit memory and processor time where the system can, and write no core file."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
         return
-    for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_CORE, 0)):
+    limits = ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0))
+    for kind, most in limits:
         with contextlib.suppress(OSError, ValueError):  # a stricter limit holds already
-            resource.setrlimit(kind, (most, most))
+            resource.setrlimit(kind, (most, most + (kind == resource.RLIMIT_CPU)))  # SIGXCPU before SIGKILL
 
 
 if __name__ == "__main__":
