@@ -245,8 +245,8 @@ def test_uploads_together_have_a_budget_that_comes_back(hasty: Server) -> None:
     for _ in range(2):
         status, _, content = asked(hasty.server_port, "POST", "/classify", body)
         assert (status, code_of(content)) == (503, "busy")
-    hasty.budget = uploads.Budget(len(body))
-    for _ in range(3):
+    hasty.budget = uploads.Budget(2 * len(body) + 200)  # an answer may be there before its bytes are given back
+    for _ in range(6):
         assert asked(hasty.server_port, "POST", "/classify", body)[0] == 200
         assert asked(hasty.server_port, "POST", "/classify", body[:100])[0] == 422
 
