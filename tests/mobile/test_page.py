@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,6 +240,23 @@ def test_the_scan_is_cut_out_of_a_screen_as_by_python(
     bundle = write_bundle(tmp_path / "bundle")
     results = compared(bundle, ("--crop", "auto"), drawn, browser, tmp_path)
     assert [result["crop"]["kept"] < 0.9 for result in results].count(True) >= 2  # the screens
+
+
+def test_a_first_visit_loads_each_file_once(app: Path, browser: Browser) -> None:
+    """The page and the worker that keeps the app share what one of them has loaded."""
+    sent: list[str] = []
+    with served(app, sent) as address, browser.new_context() as context:
+        page = opened(context.new_page(), address)
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    large = Counter(path for path in sent if (app / path.lstrip("/")).is_file() and size(app, path) > 100_000)
+    assert large and set(large.values()) == {1}
+    whole = sum(file.stat().st_size for file in app.rglob("*") if file.is_file())
+    assert sum(size(app, path) for path in sent) < 1.1 * whole
+
+
+def size(app: Path, path: str) -> int:
+    file = app / (path.lstrip("/") or "index.html")
+    return file.stat().st_size if file.is_file() else 0
 
 
 def test_without_a_network_the_page_loads_again_and_answers(app: Path, browser: Browser, files: list[Path]) -> None:

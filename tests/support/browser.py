@@ -69,9 +69,16 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder; yields its address, without a slash at the end."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+def served(folder: Path, sent: list[str] | None = None) -> Iterator[str]:
+    """Serve a folder; yields its address, without a slash at the end, and adds each file that is sent to ``sent``."""
+
+    class Counting(_Handler):
+        def send_response(self, code: int, message: str | None = None) -> None:
+            if code == http.HTTPStatus.OK and sent is not None:
+                sent.append(self.path.partition("?")[0])
+            super().send_response(code, message)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Counting, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -4,11 +4,12 @@ import { Answers } from "./answers.js";
 import { connect, startNetwork } from "./ask.js";
 import { operatingPoint } from "./decision.js";
 import { sum } from "./numbers.js";
-import { largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
+import { installed, largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { connectAndroidApp, download, toCsv, toJson } from "./save.js";
 import { $, className, element, percent, questionName, say, terms } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";
 
+await installed();
 const ask = connect("engine.js");
 
 /** `starting`, `ready` or `blocked`: no answer is given before the device has passed its self-test. */

@@ -2,12 +2,13 @@
 
 import { connect } from "./ask.js";
 import { marked, NOTICE, syntheticPng, zip } from "./draw_files.js";
-import { largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
+import { installed, largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
 import { toImageData } from "./raster.js";
 import { download } from "./save.js";
 import { $, button, className, element, say, terms } from "./words.js";
 
 const MODEL = "generator.onnx";
+await installed();
 const ask = connect("draw_engine.js");
 
 let manifest = null;

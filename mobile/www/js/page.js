@@ -62,6 +62,29 @@ export function showCheck({ passed, differences, tolerance, images, golden, mill
   $("check-list").replaceChildren(...terms(facts.map(([name, value]) => [say(name), value])));
 }
 
+const canInstall = !inAndroidApp && "serviceWorker" in navigator && window.isSecureContext; // the Android app has the files
+
+/**
+ * Wait, on a first visit, until the service worker has loaded the app's files: from then on the page and its workers get
+ * them from there, instead of loading each a second time.  Where there is none, or it fails, the page loads them itself.
+ */
+export async function installed() {
+  if (!canInstall || navigator.serviceWorker.controller) return;
+  try {
+    const { installing, waiting, active } = await navigator.serviceWorker.register("service-worker.js");
+    const worker = installing ?? waiting ?? active;
+    await new Promise((resolve) => {
+      const look = () => {
+        if (["activated", "redundant"].includes(worker.state)) resolve();
+      };
+      worker.addEventListener("statechange", look);
+      look();
+    });
+  } catch {
+    return; // a web view or a private window may have none
+  }
+}
+
 /**
  * Install the service worker, and offer a newer version when it has one.  Nothing is reloaded unasked, nor in other
  * windows, and no answer is lost unasked.
@@ -73,7 +96,7 @@ export async function offerUpdates(answers, save) {
   window.addEventListener("beforeunload", (event) => {
     if (answers.unsaved) event.preventDefault();
   });
-  if (inAndroidApp || !("serviceWorker" in navigator) || !window.isSecureContext) return; // the app has the files
+  if (!canInstall) return;
   let installation;
   try {
     installation = await navigator.serviceWorker.register("service-worker.js");
