@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gzip
 import io
 import json
 import math
@@ -32,6 +33,7 @@ from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.onnx_graph import OPERATORS
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
+from sonoforge.runtime.csv_tables import Names, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.images.limits import ImageError
@@ -307,3 +309,33 @@ _FOLDER = Path()
 def _in_a_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     global _FOLDER  # noqa: PLW0603 - hypothesis repeats a test within one call, and fixtures do not reach its helpers
     _FOLDER = tmp_path_factory.mktemp("fuzz")
+
+
+@functools.cache
+def table_files() -> list[bytes]:
+    """One table as Excel, LibreOffice and pandas save it."""
+    plain = 'file,group,device\nbenign/Müller 1.png,007,"A, B"\nb/x.png,,\n'
+    other = plain.replace('"A, B"', "AB").replace(",", ";").replace("\n", "\r\n")
+    return [
+        plain.encode("utf-8-sig"),
+        other.encode("cp1252"),
+        other.replace(";", "\t").encode("utf-16"),
+        b"sep=;\r\n" + other.encode(),
+    ]
+
+
+@fuzzed
+@given(st.integers(0, 3), EDITS, st.booleans())
+def test_damaged_tables_are_read_or_refused(number: int, edits: list[tuple[str, float, bytes]], packed: bool) -> None:
+    data = table_files()[number]
+    path = _FOLDER / ("table.csv.gz" if packed else "table.csv")
+    path.write_bytes(edit(gzip.compress(data), edits) if packed else edit(data, edits))
+
+    def read() -> None:
+        columns, rows = read_table(path, ("file", "group"))
+        assert all(len(row) == len(columns) and None not in row.values() for row in rows)
+        files = Names([row["file"] for row in rows], "data")
+        assert all(isinstance(files.find(row["file"]) + files.near(row["file"]), str) for row in rows)
+        assert set(one_spelling((row["group"] for row in rows), "table")) == {row["group"] for row in rows}
+
+    check(read, SonoforgeError)

@@ -19,6 +19,7 @@ from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
 from sonoforge.runtime.inference.trust import Cause
+from sonoforge.runtime.verbs.adapt import read_scans
 
 SCANS = 90
 
@@ -96,6 +97,14 @@ def test_a_site_bundle_answers_as_was_measured_and_keeps_the_network(
     as_before = succeed("classify", one, "--bundle", site, "--prevalence", "normal=.34,benign=.33,malignant=.33").json
     assert as_before["clinic"]["prevalence"]["normal"] == pytest.approx(0.34)
     assert "original" in refused("adapt", site, "--data", tmp_path / "ours.csv", "--out", tmp_path / "again")
+
+
+def test_a_table_of_excel_with_labels_in_capitals_is_read(tmp_path: Path) -> None:
+    text = "File;Label;Group\r\na.png;BENIGN;1\r\nb.png;;1.0\r\n;;\r\n"
+    (tmp_path / "ours.csv").write_bytes(text.encode("utf-16"))
+    scans = read_scans(tmp_path / "ours.csv", ("normal", "benign"))
+    assert scans.labels == {str(tmp_path / "a.png"): "benign", str(tmp_path / "b.png"): ""}
+    assert set(scans.groups.values()) == {"1"}
 
 
 def test_a_golden_label_that_differs_is_noticed(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +117,8 @@ def test_groups_csv_groups_images(tmp_path: Path) -> None:
     [
         ("file,group\na/scan (1).png,p1\n", r"has no line for a/scan \(2\).png, b/"),
         ("file,group\na/scan (9).png,p1\n", r"names a/scan \(9\).png not found"),
-        ("name,patient\na/scan (1).png,p1\n", "found columns name, patient, expected file,group"),
-        ("", "found columns nothing"),
+        ("name,patient\na/scan (1).png,p1\n", "found headings 'name', 'patient'.*'file', 'group' among"),
+        ("", "found headings nothing"),
         ("file,group\na/scan (1).png,p1\na/scan (1).png,p2\n", "line 3 puts .* in group 'p2', an earlier line in 'p1'"),
         ("file,group\n,p1\n", "line 2 names no file"),
     ],
@@ -183,3 +184,21 @@ def test_groups_of_files_whose_names_are_formulas_are_found_behind_their_apostro
     table = "file,group\n'=cmd/a.png,'-1\n'+more/a.png,p2\n"  # as `crossval` proposes it
     (tmp_path / "groups.csv").write_text(table, encoding="utf-8")
     assert {item.path: item.group for item in read_dataset(tmp_path).items} == {"=cmd/a.png": "-1", "+more/a.png": "p2"}
+
+
+def test_a_table_of_excel_on_a_mac_names_the_images_of_a_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [unicodedata.normalize("NFD", f"bösartig/Müller {number}.png") for number in (1, 2)] + ["gut/a.png"]
+    for name in names:
+        save(tmp_path / "set" / name, PIXELS)
+    text = "File; Group\r\nbösartig\\Müller 1.png;1\r\nC:\\set\\bösartig\\Müller 2.png;1.0\r\n;;\r\na.png;nan\r\n"
+    (tmp_path / "set" / "Groups.csv").write_bytes(b"sep=;\r\n" + text.encode())
+    (tmp_path / "set" / "metadata.csv").write_bytes("FILE\tSplit\tDevice\r\na.png\tTEST\tGE\r\n".encode("utf-16"))
+    items = read_dataset(tmp_path / "set").items
+    assert [(item.path, item.group, item.split, item.device) for item in items] == [
+        (names[0], "1", "", ""),
+        (names[1], "1", "", ""),
+        ("gut/a.png", None, "test", "GE"),
+    ]
+    assert "'1' and '1.0'" in caplog.text and "'nan'" in caplog.text

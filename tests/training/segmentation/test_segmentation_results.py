@@ -108,8 +108,8 @@ def test_scores_survive_the_file_and_a_damaged_one_is_refused(tmp_path: Path) ->
     path.write_text(text.replace("0.46", "high", 1))
     with pytest.raises(SonoforgeError, match=r"cases.csv: line \d+: .*high"):
         read_cases(path)
-    path.write_text(text.replace("dice", "Dice"))
-    with pytest.raises(SonoforgeError, match=r"found columns .*expected data, arm, .*give cases.csv"):
+    path.write_text(text.replace("dice", "Dyce"))
+    with pytest.raises(SonoforgeError, match=r"found headings .*expected .dice. among .*give cases.csv"):
         read_cases(path)
     path.write_text(text.splitlines()[0])
     with pytest.raises(SonoforgeError, match="found no row"):

@@ -81,7 +81,7 @@ def test_arms_of_different_images_cannot_be_paired() -> None:
 def test_a_file_that_is_not_a_prediction_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(SonoforgeError, match=r"not a predictions\.csv"):
+    with pytest.raises(SonoforgeError, match=r"predictions\.csv of crossval"):
         read_predictions(path)
 
 
@@ -92,8 +92,13 @@ def test_a_compressed_table_is_the_same_table(tmp_path: Path) -> None:
     (again,), classes = read_predictions(packed)
     assert (again.files, classes) == (part.files, CLASSES)
     assert np.array_equal(again.probabilities, part.probabilities)
+    excel = (tmp_path / "predictions.csv").read_text().replace(",", ";").replace(".", ",").replace(",png", ".png")
+    (tmp_path / "excel.csv").write_text(excel, "utf-8-sig")  # as a German Excel saves it
+    (again,), classes = read_predictions(tmp_path / "excel.csv")
+    assert (again.files, classes) == (part.files, CLASSES)
+    assert np.array_equal(again.probabilities, part.probabilities)
     packed.write_bytes(packed.read_bytes()[:-40])
-    with pytest.raises(SonoforgeError, match=r"not a predictions\.csv"):
+    with pytest.raises(SonoforgeError, match=r"predictions\.csv of crossval"):
         read_predictions(packed)
 
 

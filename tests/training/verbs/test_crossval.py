@@ -359,11 +359,11 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "predictions.csv"
     for content, message in (
-        ("", "not a predictions.csv"),
-        (head, "not a predictions.csv"),
-        (head + "1.png,0\n", "not a predictions.csv"),
-        (head + row.replace("0.9", "x"), "not a predictions.csv"),
-        (head + row.replace(",a,", ",c,"), "not a predictions.csv"),
+        ("", "predictions.csv of crossval"),
+        (head, "predictions.csv of crossval"),
+        (head + "1.png,0\n", "predictions.csv of crossval"),
+        (head + row.replace("0.9", "x"), "predictions.csv of crossval"),
+        (head + row.replace(",a,", ",c,"), "predictions.csv of crossval"),
         (head + row + row.replace(",0,0,real", ",0,1,real"), "found 1.png twice"),
         (head + row.replace("0.9", "0.7") + other, "1.png: found probabilities that sum to 0.8, expected 1"),
         (head + row.replace("0.9", "0").replace("0.1", "0") + other, "sum to 0, expected 1"),
@@ -379,7 +379,7 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
     ):
         path.write_text(content)
         assert message in refused("crossval", "--from", path)
-    assert "not a predictions.csv" in refused("crossval", "--from", tmp_path / "missing.csv")
+    assert "predictions.csv of crossval" in refused("crossval", "--from", tmp_path / "missing.csv")
     assert "other settings" in refused("crossval", "--from", path, "--folds", "3")
 
 

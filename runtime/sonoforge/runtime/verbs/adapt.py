@@ -26,7 +26,6 @@ there was nothing to fit on.
 
 from __future__ import annotations
 
-import csv
 import logging
 import warnings
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ import numpy as np
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.inputs import Entry, expand, failure, printable
 from sonoforge.runtime.images.limits import ImageError
@@ -190,23 +190,20 @@ def _images(folder: Path, recursive: bool) -> list[str]:
 
 def _read_csv(data: Path, classes: tuple[str, ...]) -> Scans:
     labels, groups = {}, {}
-    try:
-        with data.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SonoforgeError(f"--data: {data}: cannot be read ({error}), expected CSV: file,label[,group]") from error
-    if not rows or not {"file", "label"} <= rows[0].keys():
-        raise SonoforgeError(f"--data: {data}: found no rows with file and label, expected CSV: file,label[,group]")
-    for number, row in enumerate(rows, start=2):
-        label, file = (row["label"] or "").strip(), str(data.parent / (row["file"] or "").strip())
-        _check_class(f"--data: {data}: line {number}", label, classes)
+    rows = read_table(data, ("file", "label"), "give CSV: file,label[,group]").rows
+    patients = one_spelling((row.get("group", "") for row in rows), str(data))
+    files = Names(named_files(data.parent, rows), data.parent.resolve().name)
+    for row in rows:
+        label, file = row["label"], str(data.parent / files.find(row["file"]))
+        label = next((name for name in classes if name.casefold() == label.casefold()), label)
+        _check_class(f"--data: {data}: line {row.line}", label, classes)
         if file in labels:
             raise SonoforgeError(
-                f"--data: {data}: line {number}: found {printable(file)} again, expected each file once"
+                f"--data: {data}: line {row.line}: found {printable(file)} again, expected each file once"
             )
         labels[file] = label
-        if (row.get("group") or "").strip():
-            groups[file] = str(row["group"]).strip()
+        if group := patients[row.get("group", "")]:
+            groups[file] = group
     return Scans(labels, groups)
 
 

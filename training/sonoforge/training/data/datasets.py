@@ -9,18 +9,18 @@ name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png
 * Anything else: one folder for each class, images at any depth below it.
 
 ``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
-because they show one patient; the sealed protocol never splits a group.  Two more columns, of ``groups.csv`` or of
+because they show one patient; the sealed protocol never splits a group.  It is read however Excel and its like save it,
+see `runtime.csv_tables`.  Two more columns, of ``groups.csv`` or of
 ``metadata.csv`` there: ``device``, the scanner that made each image, and ``split``, the published split, ``train`` or
 ``test``.  Several such folders as one set: see `pooled`.
 """
 
-import csv
+import dataclasses
 import functools
-import gzip
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.csv_cells import undefused
+from sonoforge.runtime.csv_tables import Names, column_file, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS, is_image_file, is_image_name
 from sonoforge.training.data.changed_images import name_some
@@ -140,7 +140,6 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
     else:
         classes = tuple(sorted((f.name for f in subfolders(root)), key=natural_order))
     _check_classes(root, classes, fewest_classes)
-    groups, facts = read_groups(root), read_facts(root)
     items: list[Item] = []
     for label, class_name in enumerate(classes):
         found = (file.relative_to(root) for file in (root / class_name).rglob("*"))
@@ -155,14 +154,25 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
                 f"{root / class_name}: all of its {len(images)} images are 1-bit, so this is a folder of masks, "
                 "expected a class; put each mask beside its image as NAME_mask.png, or move the folder away"
             )
-        items += [
-            Item(image, label, groups.get(image), tuple(masks[image]), own.get("device", ""), own.get("split", ""))
-            for image in images
-            for own in (facts.get(image, {}),)
-        ]
-    _check_groups(root, groups, items)
+        items += [Item(image, label, masks=tuple(masks[image])) for image in images]
+    items = _with_facts(root, items)
     folder = root.resolve().name
     return Dataset("BUSI" if folder == BUSI_FOLDER else folder, root, classes, tuple(items))
+
+
+def _with_facts(root: Path, items: Sequence[Item]) -> list[Item]:
+    """Add what the tables beside the class folders say of each image."""
+    known = {item.path for item in items}
+    groups = read_groups(root, known, {mask for item in items for mask in item.masks})
+    _check_groups(root, groups, items)
+    facts = read_facts(root, known)
+    return [
+        dataclasses.replace(
+            item, group=groups.get(item.path), device=own.get("device", ""), split=own.get("split", "").lower()
+        )
+        for item in items
+        for own in (facts.get(item.path, {}),)
+    ]
 
 
 def natural_order(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
@@ -250,105 +260,58 @@ def _is_one_bit(path: Path) -> bool:
         return False
 
 
-def read_groups(root: Path) -> dict[str, str | None]:
+def read_groups(root: Path, known: Collection[str], tolerated: Collection[str] = ()) -> dict[str, str | None]:
     """Read ``groups.csv``: the group of each path; an empty group means unknown.  No file: no groups.
 
+    Args:
+        root: The folder that it is in.
+        known: Paths of the images, as `Item` has them.
+        tolerated: Other files that it may name.
+
     Raises:
-        SonoforgeError: Other columns, or an image in two groups.
+        SonoforgeError: Other columns, an image in two groups, or a name that is no file.
     """
-    path = root / "groups.csv"
-    if not path.exists():
+    path = column_file(root, "groups")
+    if path is None:
         return {}
-    rows, _ = read_table(path, needed=("file", "group"))
-    groups: dict[str, str | None] = {}
-    for line, row in enumerate(rows, start=2):
-        name = path_in(row["file"])
-        group = (row["group"] or "").strip() or None
+    rows = read_table(path, ("file", "group")).rows
+    names = one_spelling((row["group"] for row in rows), str(path))
+    files, groups, absent = Names([*known, *tolerated], root.resolve().name), dict[str, str | None](), list[str]()
+    for row in rows:
+        name, group = files.find(row["file"]), names[row["group"]] or None
         if not name:
-            raise SonoforgeError(f"{path}: line {line} names no file; fill it in or remove the line")
+            raise SonoforgeError(f"{path}: line {row.line} names no file; fill it in or remove the line")
         if groups.setdefault(name, group) != group:
             raise SonoforgeError(
-                f"{path}: line {line} puts {name} in group {group!r}, an earlier line in {groups[name]!r}; keep one"
+                f"{path}: line {row.line} puts {name} in group {group!r}, an earlier line in {groups[name]!r}; keep one"
             )
+        if name not in known and name not in tolerated and not (root / name).is_file():
+            absent.append(name)
+    if absent:
+        raise SonoforgeError(
+            f"{path}: names {name_some(absent)} not found below {root}{files.near(absent[0])}; paths are relative to "
+            "that folder, correct or remove the lines"
+        )
     return groups
 
 
-def read_facts(root: Path) -> dict[str, dict[str, str]]:
+def read_facts(root: Path, known: Collection[str]) -> dict[str, dict[str, str]]:
     """Read what ``groups.csv`` and ``metadata.csv`` say of each path, by column; a column of both is the first's."""
     facts: dict[str, dict[str, str]] = {}
-    known = {"file"}
-    for path in (root / "groups.csv", root / "metadata.csv"):
-        if path.exists():
-            rows, columns = read_table(path)
-            own = set(columns) - known if "file" in columns else set()
-            known |= own
-            for row in rows if own else ():
-                facts.setdefault(path_in(row["file"]), {}).update({name: (row[name] or "").strip() for name in own})
+    said, files = {"file"}, Names(known, root.resolve().name)
+    for path in filter(None, (column_file(root, name) for name in ("groups", "metadata"))):
+        columns, rows = read_table(path)
+        own = {column.lower() for column in columns} - said
+        for row in rows if "file" in {column.lower() for column in columns} else ():
+            facts.setdefault(files.find(row["file"]), {}).update({name: row[name] for name in own})
+            said |= own
     return facts
 
 
-def path_in(cell: str | None) -> str:
-    """Return a cell's path, relative to the data set, as `Item` has it."""
-    return (cell or "").strip().replace("\\", "/").removeprefix("./")
-
-
-def read_table(
-    path: Path, remedy: str = "save it as UTF-8 comma-separated text", needed: Sequence[str] = ()
-) -> tuple[list[dict[str, str | None]], Sequence[str]]:
-    """Read comma-separated text, or text compressed by gzip (``.csv.gz``): its rows by column, and its columns.
-
-    Raises:
-        SonoforgeError: It cannot be read, or lacks a needed column; ends with the remedy.
-    """
-    try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [
-                {column: undefused(cell) if isinstance(cell, str) else cell for column, cell in row.items()}
-                for row in reader
-            ]
-            columns = reader.fieldnames or []
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise SonoforgeError(f"{path}: cannot be read ({error}); {remedy}") from error
-    if not set(needed) <= set(columns):
-        found = ", ".join(map(str, columns)) or "nothing"
-        raise SonoforgeError(f"{path}: found columns {found}, expected {','.join(needed)} in the first line; {remedy}")
-    return rows, columns
-
-
-def read_columns(path: Path, expected: Sequence[str], remedy: str) -> list[dict[str, str]]:
-    """Read the rows of a table that has these columns, in this order.
-
-    Raises:
-        SonoforgeError: It cannot be read, has other columns, or a row has more or fewer cells; ends with the remedy.
-    """
-    rows, columns = read_table(path, remedy)
-    if tuple(columns) != tuple(expected):
-        raise SonoforgeError(
-            f"{path}: found columns {', '.join(columns) or 'nothing'}, expected {', '.join(expected)}; {remedy}"
-        )
-    whole = []
-    for line, row in enumerate(rows, start=2):
-        cells = {column: cell for column, cell in row.items() if isinstance(cell, str)}
-        if len(cells) != len(expected) or len(row) != len(expected):
-            raise SonoforgeError(f"{path}: line {line}: found more or fewer cells than columns; {remedy}")
-        whole.append(cells)
-    return whole
-
-
 def _check_groups(root: Path, groups: dict[str, str | None], items: Sequence[Item]) -> None:
-    if not groups:
-        return
-    path = root / "groups.csv"
-    absent = [name for name in groups if not (root / name).is_file()]
-    if absent:
-        raise SonoforgeError(
-            f"{path}: names {name_some(absent)} not found below {root}; paths are relative to that folder, "
-            "correct or remove the lines"
-        )
-    unlisted = [item.path for item in items if item.path not in groups]
+    unlisted = [item.path for item in items if item.path not in groups] if groups else ()
     if unlisted:
         raise SonoforgeError(
-            f"{path}: has no line for {name_some(unlisted)}; add one for each image, with an empty group where unknown"
+            f"{root / 'groups.csv'}: has no line for {name_some(unlisted)}; add one for each image, with an "
+            "empty group where unknown"
         )

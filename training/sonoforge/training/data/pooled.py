@@ -100,7 +100,6 @@ def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
                 "each its name in a collections.yaml"
             )
     classes = _all_classes(sets)
-    groups = read_groups(root)
     items = []
     for label, class_name in enumerate(classes):
         for dataset in sets:
@@ -109,13 +108,7 @@ def _pool(sets: Sequence[Dataset], root: Path) -> Dataset:
                 for item in dataset.items
                 if dataset.classes[item.label].casefold() == class_name.casefold()
             ]
-    known = {item.path for item in items}
-    for path in groups:
-        if path not in known:
-            raise SonoforgeError(
-                f"{root / 'groups.csv'}: names {path!r}, expected images of the collections, such as {items[0].path}; "
-                "correct or remove the line"
-            )
+    groups = read_groups(root, {item.path for item in items})
     items = [dataclasses.replace(item, group=groups[item.path]) if item.path in groups else item for item in items]
     folders = {dataset.name: dataset.root for dataset in sets}
     return Dataset("+".join(names), root, classes, tuple(items), folders)

@@ -14,13 +14,14 @@ from PIL import Image, ImageDraw
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import csv_text, defused
+from sonoforge.runtime.csv_tables import Names, read_table
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.copies.near_duplicates import join_groups
 from sonoforge.training.copies.pose_search import Picture, backwards, flip, shrink, warp
 from sonoforge.training.copies.second_search import search_again
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.datasets import Dataset, path_in, read_table
+from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.statistics.protocols import SEALED
@@ -195,16 +196,20 @@ def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:
     path = dataset.root / DISTINCT
     if not path.exists():
         return frozenset()
-    rows, _ = read_table(path, needed=("file", "other"))
     known = {item.path for item in dataset.items}
-    pairs = set()
-    for line, row in enumerate(rows, start=2):
-        names = [path_in(row[column]) for column in ("file", "other")]
+    files, pairs = Names(known, dataset.root.resolve().name), set()
+    for row in read_table(path, ("file", "other")).rows:
+        names = [files.find(row[column]) for column in ("file", "other")]
         for name in names:
             if name not in known:
-                raise SonoforgeError(f"{path}: line {line} names {name!r}, expected an image of the set; correct it")
+                raise SonoforgeError(
+                    f"{path}: line {row.line} names {name!r}, expected an image of the set{files.near(name)}; correct "
+                    "it"
+                )
         if names[0] == names[1]:
-            raise SonoforgeError(f"{path}: line {line} names {names[0]} twice, expected two images; remove the line")
+            raise SonoforgeError(
+                f"{path}: line {row.line} names {names[0]} twice, expected two images; remove the line"
+            )
         pairs.add(frozenset(names))
     return frozenset(pairs)
 

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.data.datasets import Dataset, Item, natural_order, path_in, read_dataset, read_table
+from sonoforge.training.data.datasets import Dataset, Item, natural_order, read_dataset
 
 
 def read_external(text: str) -> Dataset:
@@ -26,26 +27,27 @@ def read_external(text: str) -> Dataset:
 
 def _read_table(path: Path) -> Dataset:
     remedy = "give comma-separated text with file and label, and patient and device if known"
-    rows, _ = read_table(path, remedy, needed=("file", "label"))
-    labels = sorted({_cell(row.get("label")) for row in rows}, key=natural_order)
-    if not rows or "" in labels:
-        line = next((line for line, row in enumerate(rows, start=2) if not _cell(row.get("label"))), 1)
+    rows = read_table(path, ("file", "label"), remedy).rows
+    spelled = {row["label"].casefold(): row["label"] for row in reversed(rows)}  # as it is spelled first
+    if not rows or "" in spelled:
+        line = next((row.line for row in rows if not row["label"]), 1)
         raise SonoforgeError(f"{path}: line {line} has no label, expected one for each file")
+    labels = sorted(spelled.values(), key=natural_order)
+    patients = one_spelling((row.get("patient", "") for row in rows), str(path))
+    files = Names(named_files(path.parent, rows), path.parent.resolve().name)
     items = []
-    for line, row in enumerate(rows, start=2):
-        name = path_in(row["file"])
+    for row in rows:
+        name = files.find(row["file"])
         if not (path.parent / name).is_file():
-            raise SonoforgeError(f"{path}: line {line} names {name!r}, not found beside the table; correct the line")
-        patient = _cell(row.get("patient")) or None
-        items.append(Item(name, labels.index(_cell(row["label"])), patient, device=_cell(row.get("device"))))
+            raise SonoforgeError(
+                f"{path}: line {row.line} names {name!r}, not found beside the table; correct the line"
+            )
+        label = labels.index(spelled[row["label"].casefold()])
+        items.append(Item(name, label, patients[row.get("patient", "")] or None, device=row.get("device", "")))
     twice = [path for path, count in Counter(item.path for item in items).items() if count > 1]
     if twice:
         raise SonoforgeError(f"{path}: names {min(twice)} twice, expected every file once; remove a line")
     return Dataset(path.stem, path.parent, tuple(labels), tuple(items))
-
-
-def _cell(cell: str | None) -> str:
-    return (cell or "").strip()
 
 
 Meanings = Mapping[str, tuple[str, ...]]

@@ -70,7 +70,9 @@ def _read_facts(cache: ImageCache) -> list[dict[str, str]]:
     known = {
         f"{name}/{path}" if name else path: facts
         for name, root in (dataset.collections or {"": dataset.root}).items()
-        for path, facts in read_facts(root).items()
+        for path, facts in read_facts(
+            root, {item.path.removeprefix(f"{name}/" * bool(name)) for item in dataset.items}
+        ).items()
     }
     return [known.get(item.path, {}) for item in dataset.items]
 

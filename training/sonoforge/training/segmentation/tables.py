@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.csv_cells import csv_text, defused
+from sonoforge.runtime.csv_tables import number, read_table
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.datasets import read_columns
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.segmentation.results import SetResults
 from sonoforge.training.statistics.published_gans import SEGMENTATION_SOURCE
@@ -59,11 +59,11 @@ def read_cases(path: Path, remedy: str = f"give {CASES} of a run of sonoforge se
     Raises:
         SonoforgeError: Other columns, or a cell that is no number; ends with the remedy.
     """
-    rows = read_columns(path, CaseScore._fields, remedy)
     scores = []
-    for line, cells in enumerate(rows, start=2):
+    for row in read_table(path, CaseScore._fields, remedy, whole=True).rows:
+        cells, line = {name: row[name] for name in CaseScore._fields}, row.line
         try:
-            values = {name: float(cells[name]) if cells[name] else math.nan for name in SCORES}
+            values = {name: number(cells[name]) if cells[name] else math.nan for name in SCORES}
             numbers = {name: int(cells[name]) for name in _NUMBERS}
             invented = {"invented": bool(int(cells["invented"]))}
         except ValueError as error:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.csv_cells import csv_text, defused, undefused
+from sonoforge.runtime.csv_cells import csv_text, defused
+from sonoforge.runtime.csv_tables import number, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics.protocols import ONE_SPLIT, PROTOCOLS
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:  # of Python 3.11
 
 Indices = NDArray[np.int64]
 
+_NEEDED = ("file", "group", "fold", "arm", "protocol", "seed", "label")
 _SOURCES = {"collection": "collections", "device": "devices"}  # field of each column
 
 SHARE_MARK = "@"
@@ -133,9 +133,9 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
         SonoforgeError: The file is missing or no such table.
     """
     try:
-        with _open(path) as stream:
-            rows = list(csv.DictReader(stream))
-        classes = tuple(name.removeprefix("p_") for name in rows[0] if name.startswith("p_"))
+        columns, rows = read_table(path, _NEEDED, "give predictions.csv of crossval", whole=True)
+        classes = tuple(name[2:] for name in columns if name.lower().startswith("p_"))
+        answers = [f"p_{name}".lower() for name in classes]
         keys = list(dict.fromkeys((row["arm"], row["protocol"], int(row["seed"])) for row in rows))
         parts = []
         for arm, protocol, seed in keys:
@@ -145,30 +145,20 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
                     arm=arm,
                     protocol=protocol,
                     seed=seed,
-                    files=tuple(undefused(row["file"]) for row in own),
+                    files=tuple(row["file"] for row in own),
                     groups=np.array([int(row["group"]) for row in own]),
                     folds=np.array([int(row["fold"]) for row in own]),
-                    labels=np.array([classes.index(undefused(row["label"])) for row in own]),
-                    probabilities=np.array([[float(row[f"p_{name}"]) for name in classes] for row in own]),
-                    **{
-                        column: tuple(undefused(row[name]) for row in own)
-                        for name, column in _SOURCES.items()
-                        if name in own[0]
-                    },
+                    labels=np.array([classes.index(row["label"]) for row in own]),
+                    probabilities=np.array([[number(row[name]) for name in answers] for row in own]),
+                    **{column: tuple(row[name] for row in own) for name, column in _SOURCES.items() if name in own[0]},
                 )
             )
-    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, EOFError, csv.Error) as error:
+    except (KeyError, ValueError, IndexError) as error:
         raise SonoforgeError(f"{path}: not a predictions.csv of crossval ({error})") from error
     for part in parts:
         _check(path, part)
     _check_together(path, parts)
     return parts, classes
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", newline="", encoding="utf-8")
-    return path.open(newline="", encoding="utf-8")
 
 
 _ROUNDED = 1e-3

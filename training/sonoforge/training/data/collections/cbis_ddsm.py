@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.csv_tables import read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.training.data.collections.import_settings import ImportSettings
@@ -41,7 +42,6 @@ from sonoforge.training.data.collections.mammogram import (
     square_picture,
     squeezed_picture,
 )
-from sonoforge.training.data.datasets import read_table
 
 _TABLE = re.compile(r"(?P<kind>mass|calc)_case_description_(?P<split>train|test)_set.*\.csv", re.IGNORECASE)
 _CASE_FOLDER = re.compile(r"(Mass|Calc)-(Training|Test)_P_\d+_(LEFT|RIGHT)_(CC|MLO)(_\d+)?")
@@ -53,7 +53,7 @@ _COLUMNS = (
     "abnormality id",
     "pathology",
     "image file path",
-    "ROI mask file path",
+    "roi mask file path",
 )
 # Regions that needed no call-back are benign, as in the paper's counts of benign and malignant cases (table 1).
 _CLASS = {"MALIGNANT": "malignant", "BENIGN": "benign", "BENIGN_WITHOUT_CALLBACK": "benign"}
@@ -111,16 +111,15 @@ def read_regions(table: Path) -> list[Region]:
     named = _TABLE.fullmatch(table.name)
     if named is None:
         raise SonoforgeError(f"{table}: expected a name such as mass_case_description_train_set.csv")
-    rows, _ = read_table(table, "download it again", needed=_COLUMNS)
+    rows = read_table(table, _COLUMNS, "download it again").rows
     kind, split = _KINDS[named["kind"].lower()], named["split"].lower()
-    return [_region(row, kind, split, f"{table}: row {number}") for number, row in enumerate(rows, start=2)]
+    return [_region(row, kind, split, f"{table}: line {row.line}") for row in rows]
 
 
-def _region(row: Mapping[str, str | None], kind: str, split: str, where: str) -> Region:
-    cell = {column: (value or "").strip() for column, value in row.items() if column}
+def _region(cell: Mapping[str, str], kind: str, split: str, where: str) -> Region:
     if cell["pathology"] not in _CLASS:
         raise SonoforgeError(f"{where}: found pathology {cell['pathology']!r}, expected one of {', '.join(_CLASS)}")
-    folders = [re.split(r"[/\\]", cell[column])[0] for column in ("image file path", "ROI mask file path")]
+    folders = [re.split(r"[/\\]", cell[column])[0] for column in ("image file path", "roi mask file path")]
     for name in folders:
         if not _CASE_FOLDER.fullmatch(name):
             raise SonoforgeError(f"{where}: found the folder {name!r}, expected such as Mass-Training_P_00001_LEFT_CC")

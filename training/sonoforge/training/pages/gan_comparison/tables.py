@@ -1,14 +1,15 @@
 """The tables of trainings measured at milestones, published rows beside ours; and those tables read again."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from sonoforge.runtime.csv_tables import Row as Cells
+from sonoforge.runtime.csv_tables import number, read_table
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.datasets import read_columns, read_table
 from sonoforge.training.pages.said import fill_in, read_said
 from sonoforge.training.pages.terminal.tables import as_text
 from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
@@ -35,7 +36,7 @@ CLAIM = "claim under another protocol, not comparable"
 _ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
 _NOISE = 0.25  # of the time that equal lengths of training take, up to which they count as equal
 
-_KINDS: dict[str, type] = {
+_KINDS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("data", "recipe", "reference", "protocol_id", "device", "conditioning", "features"), str),
     **dict.fromkeys(("step", "n", "real", "generated", "image_size", "batch", "images", "expand", "classes"), int),
     **{"source": str, "run": str, "collapsed": bool},
@@ -243,26 +244,30 @@ def read_comparison(paths: Sequence[Path]) -> list[Row]:
 
 def _read(path: Path) -> list[Row]:
     remedy = f"give {TABLE} of a run of sonoforge gan compare"
-    rows = read_columns(path, columns_of(read_table(path, remedy)[1]), remedy)
-    own = [_parse(path, line, row) for line, row in enumerate(rows, start=2) if row["source"] == OURS]
+    columns = columns_of(read_table(path, remedy=remedy).columns)
+    own = [
+        _parse(path, row, columns)
+        for row in read_table(path, columns, remedy, whole=True).rows
+        if row["source"] == OURS
+    ]
     if not own:
         raise SonoforgeError(f"{path}: found no row of source {OURS}; {remedy}")
     return own
 
 
-def _parse(path: Path, line: int, cells: dict[str, str]) -> Row:
+def _parse(path: Path, cells: Cells, columns: Sequence[str]) -> Row:
     row: Row = {}
-    for name, text in cells.items():
-        kind = _KINDS.get(name, float)
+    for name in columns:
+        text, kind = cells[name], _KINDS.get(name, number)
         try:
             if text or kind is str:
                 row[name] = {"True": True, "False": False}[text] if kind is bool else kind(text)
-            elif kind is not float:
+            elif kind is not number:
                 raise ValueError
             elif name not in _FOUND:  # a figure that was not measured is left out of its row
                 row[name] = None
         except (ValueError, KeyError) as error:
             raise SonoforgeError(
-                f"{path}: line {line}: {name}: found {text!r}, expected a number; restore the file"
+                f"{path}: line {cells.line}: {name}: found {text!r}, expected a number; restore the file"
             ) from error
     return row
