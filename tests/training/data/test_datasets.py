@@ -171,10 +171,10 @@ def test_every_known_set_says_where_and_under_which_terms() -> None:
 def test_a_folder_of_masks_is_no_class(tmp_path: Path) -> None:
     root = write_set(tmp_path / "eyes", {"healthy": 3})
     for number in (1, 2):
-        (root / "ground truth").mkdir(exist_ok=True)
-        Image.fromarray(PIXELS > 90).save(root / "ground truth" / f"eye_{number}_OD.png")
+        (root / "lesions").mkdir(exist_ok=True)
+        Image.fromarray(PIXELS > 90).save(root / "lesions" / f"eye_{number}_OD.png")
     message = one_line_error(root)
-    assert "ground truth: all of its 2 images are 1-bit" in message
+    assert "lesions: its 2 images are of two levels" in message
     assert "NAME_mask.png" in message
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, first_bytes, is_non_image
+from sonoforge.runtime.images.folders import is_mask_folder, is_outline, mask_of, walk
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
 from sonoforge.runtime.images.suffixes import is_image_file, is_image_name
 
@@ -158,10 +159,9 @@ def _images_in(folder: str, recursive: bool, generated: bool, others: Counter[st
     Left out are masks beside their image and pictures that sonoforge drew; generated images where ``generated`` is
     False.
     """
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+    for parent, names in walk(folder, recursive, others):
         stems = {Path(name).stem for name in names if is_image_name(name)}
-        for name in sorted(name for name in names if not name.startswith(".")):
+        for name in names:
             kind = _kind_of(parent, name, stems)
             if kind and not (generated and kind == _GENERATED):
                 others[kind] += 1
@@ -175,20 +175,22 @@ def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
     ``name`` does not begin with a full stop; ``stems`` are those of the images beside it.
     """
     if not is_image_file(Path(parent) / name):
-        return _kind_of_other(name)
+        return kind_of_other(name)
     path = str(Path(parent) / name)
     if begins_as_dicom(path):
         return _NON_IMAGE if is_non_image(path) else ""
-    return "mask" if _is_mask(Path(name).stem, stems) else _made_by_sonoforge(path)
+    return "mask" if _is_mask(Path(path), stems) else _made_by_sonoforge(path)
 
 
-def _is_mask(stem: str, stems: Collection[str]) -> bool:
-    """Whether it is ``NAME_mask`` or ``NAME_mask_1`` beside an image ``NAME``, as in BUSI."""
-    image, found, number = stem.rpartition("_mask")
-    return bool(found) and image in stems and (not number or (number[0] == "_" and number[1:].isdecimal()))
+def _is_mask(path: Path, stems: Collection[str]) -> bool:
+    """Whether it is ``NAME_mask`` beside an image ``NAME``, or is called as a mask, or its folder is, and looks so."""
+    named = mask_of(path.stem)
+    if named and named[2] and named[0] in stems:
+        return True
+    return bool(named or is_mask_folder(path.parent.name)) and is_outline(path)
 
 
-def _kind_of_other(name: str) -> str:
+def kind_of_other(name: str) -> str:
     """Return the kind of a file that is no image, such as ``video``, by its suffix; ``other`` for an unknown one."""
     lower = name.lower()
     return next((kind for kind, suffixes in _KINDS.items() if lower.endswith(suffixes)), "other")
@@ -218,8 +220,7 @@ def skipped_in_words(skipped: Mapping[str, int]) -> str:
 def _plural(kind: str, count: int) -> str:
     if count == 1 or kind in _UNCOUNTED:
         return kind
-    noun, of, rest = kind.partition(" of ")
-    return f"{noun}s{of}{rest}"
+    return re.sub(r"^.+?(?= of | without | that |$)", r"\g<0>s", kind)
 
 
 def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
@@ -248,8 +249,7 @@ def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
 
 def _states(folder: str, recursive: bool) -> dict[str, _State]:
     found = {}
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+    for parent, names in walk(folder, recursive):
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118 - thousands of files at every look
             try:
@@ -263,7 +263,7 @@ def _states(folder: str, recursive: bool) -> dict[str, _State]:
 def _other(path: str) -> str:
     """Return the kind of a file that is no scan; empty for a scan."""
     parent, name = os.path.split(path)
-    stems = {Path(beside).stem for beside in os.listdir(parent)} if "_mask" in name else set()  # noqa: PTH208
+    stems = {Path(beside).stem for beside in os.listdir(parent)} if mask_of(Path(name).stem) else set()  # noqa: PTH208
     return _kind_of(parent, name, stems) if not name.startswith(".") else "hidden"
 
 

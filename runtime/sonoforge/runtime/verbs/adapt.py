@@ -39,6 +39,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.images.folders import is_system_folder
 from sonoforge.runtime.images.inputs import Entry, expand, failure, printable
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import Fingerprint, Repeats
@@ -176,8 +177,8 @@ def read_scans(data: Path, classes: tuple[str, ...]) -> Scans:
 
 def _read_folders(data: Path, classes: tuple[str, ...]) -> Scans:
     labels = dict.fromkeys(_images(data, recursive=False), "")
-    for folder in sorted(item for item in data.iterdir() if item.is_dir() and not item.name.startswith(".")):
-        name = "" if folder.name == _UNLABELLED else folder.name
+    for folder in sorted(item for item in data.iterdir() if item.is_dir() and not is_system_folder(item.name)):
+        name = "" if folder.name.lower() == _UNLABELLED else _as_class(folder.name, classes)
         _check_class(f"--data: folder {printable(folder.name)}", name, classes)
         labels |= dict.fromkeys(_images(folder, recursive=True), name)
     return Scans(labels, {})
@@ -195,7 +196,7 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> Scans:
     files = Names(named_files(data.parent, rows), data.parent.resolve().name)
     for row in rows:
         label, file = row["label"], str(data.parent / files.find(row["file"]))
-        label = next((name for name in classes if name.casefold() == label.casefold()), label)
+        label = _as_class(label, classes)
         _check_class(f"--data: {data}: line {row.line}", label, classes)
         if file in labels:
             raise SonoforgeError(
@@ -205,6 +206,11 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> Scans:
         if group := patients[row.get("group", "")]:
             groups[file] = group
     return Scans(labels, groups)
+
+
+def _as_class(name: str, classes: tuple[str, ...]) -> str:
+    """Return the class that a name means, whatever its case; the name itself for none."""
+    return next((known for known in classes if known.casefold() == name.strip().casefold()), name)
 
 
 def _check_class(where: str, name: str, classes: tuple[str, ...]) -> None:

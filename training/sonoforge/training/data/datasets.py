@@ -1,12 +1,13 @@
 """Labelled images in folders: the class, the group and the masks of each image.
 
 Two layouts are read.  In both, a class is a folder and a file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is
-a mask of the image ``NAME.*`` beside it.  Where several structures are outlined, each has masks of its own, with its
-name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
+a mask of the image ``NAME.*`` beside it; so is a picture of two levels called ``NAME-mask``, ``NAME_segmentation`` or
+the like, or ``NAME`` in a folder ``masks`` (see `folder_layout`).  Where several structures are outlined, each has
+masks of its own, with its name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
 
 * BUSI as published (Al-Dhabyani et al., Data in Brief 28, 2020): ``normal``, ``benign``, ``malignant`` with
   ``benign (1).png``, ``benign (1)_mask.png``.
-* Anything else: one folder for each class, images at any depth below it.
+* Anything else: one folder for each class, images at any depth below it, through links, too.
 
 ``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
 because they show one patient; the sealed protocol never splits a group.  It is read however Excel and its like save it,
@@ -19,29 +20,39 @@ import dataclasses
 import functools
 import logging
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sonoforge.runtime.csv_tables import Names, column_file, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.folders import is_mask_folder, is_outline, is_system_folder, mask_of, walk
+from sonoforge.runtime.images.inputs import kind_of_other, skipped_in_words
 from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS, is_image_file, is_image_name
 from sonoforge.training.data.changed_images import name_some
+from sonoforge.training.data.folder_layout import (
+    Sorted,
+    check_layout,
+    check_pictures,
+    sort_files,
+    spell_classes,
+    subfolders,
+)
 
 log = logging.getLogger(__name__)
 
 # From healthy to worst, so that tables and confusion matrices read in clinical order.
 BUSI_CLASSES = ("normal", "benign", "malignant")
+TABLES = frozenset(("groups.csv", "metadata.csv", "distinct.csv", "collections.yaml"))
+"""Files beside the class folders that are read."""
 BUSI_FOLDER = "Dataset_BUSI_with_GT"
 BUSI_FINGERPRINT = "eb25725139a35ed57cf448fd1caafbdcc928c404633ac6a818f3f8f97d44e20b"
 """Fingerprint (`cache.ImageCache.fingerprint`) of BUSI's 780 images, as the owner hands them out."""
 _BUSI_IMAGE = re.compile(r"(normal|benign|malignant) \(\d+\)\.png")
-MASK = re.compile(r"(?P<image>.+)_mask(_(?P<structure>[a-z][a-z0-9]*(-[a-z0-9]+)*))?(_\d+)?")
 UNNAMED = "mask"
 """What the structure is called whose masks have no name of their own."""
 
@@ -102,8 +113,8 @@ class Dataset:
 
 def structure_of(mask: str) -> str:
     """Return the name of the structure that a mask is of, by its file name."""
-    match = MASK.fullmatch(Path(mask).stem)
-    return (match["structure"] if match else None) or UNNAMED
+    named = mask_of(PurePath(mask).stem)
+    return (named[1] if named else "") or UNNAMED
 
 
 def is_busi(fingerprint: str) -> bool:
@@ -135,29 +146,39 @@ def read_dataset(path: Path | str, fewest_classes: int = 2) -> Dataset:
 
 
 def _read(root: Path, fewest_classes: int) -> Dataset:
-    if _is_busi(root):
-        classes = tuple(c for c in BUSI_CLASSES if (root / c).is_dir())
-    else:
-        classes = tuple(sorted((f.name for f in subfolders(root)), key=natural_order))
-    _check_classes(root, classes, fewest_classes)
+    folders = sorted(subfolders(root), key=lambda folder: natural_order(folder.name))
+    found, skipped = find_files(root)
+    busi = _is_busi(root, folders)
+    if busi:
+        folders.sort(key=lambda folder: BUSI_CLASSES.index(folder.name))
+    masks_apart = [f for f in folders if is_mask_folder(f.name) and _holds_outlines(root, f.name, found)]
+    classes = spell_classes([folder for folder in folders if folder not in masks_apart])
+    _check_classes(root, tuple(classes), fewest_classes)
+    check_layout(root, [folder for own in classes.values() for folder in own])
+    own = {folder.name for folder in folders}
+    skipped["image outside of the class folders"] += sum(file.parts[0] not in own for file in found)
+    files = sort_files(
+        (file for file in found if file.parts[0] in own), lambda file: is_outline(root / file), natural_order
+    )
     items: list[Item] = []
-    for label, class_name in enumerate(classes):
-        found = (file.relative_to(root) for file in (root / class_name).rglob("*"))
-        images, masks = images_and_masks(root, (file for file in found if is_image(file, root)))
+    for label, (class_name, inside) in enumerate(classes.items()):
+        names = {folder.name for folder in inside}
+        images = [image for image in files.images if image.partition("/")[0] in names]
         if not images:
             raise SonoforgeError(
-                f"{root / class_name}: found no images, expected at least one ({KINDS_IN_WORDS}); "
+                f"{inside[0]}: found no images, expected at least one ({KINDS_IN_WORDS}); "
                 "add images or remove the folder"
             )
-        if all(_is_one_bit(root / image) for image in images):
-            raise SonoforgeError(
-                f"{root / class_name}: all of its {len(images)} images are 1-bit, so this is a folder of masks, "
-                "expected a class; put each mask beside its image as NAME_mask.png, or move the folder away"
-            )
-        items += [Item(image, label, masks=tuple(masks[image])) for image in images]
+        check_pictures(inside[0], [root / image for image in images])
+        if len(inside) > 1:
+            log.warning("%s: %s are read as one class, %s", root, " and ".join(map(repr, sorted(names))), class_name)
+        items += [Item(image, label, masks=tuple(files.masks.get(image, ()))) for image in images]
+    tell_layout(
+        root, "as published with BUSI" if busi else "as each folder in it holds images", classes, files, skipped
+    )
     items = _with_facts(root, items)
     folder = root.resolve().name
-    return Dataset("BUSI" if folder == BUSI_FOLDER else folder, root, classes, tuple(items))
+    return Dataset("BUSI" if folder == BUSI_FOLDER else folder, root, tuple(classes), tuple(items))
 
 
 def _with_facts(root: Path, items: Sequence[Item]) -> list[Item]:
@@ -190,15 +211,38 @@ def _existing_folder(root: Path) -> Path:
     return root
 
 
-def _is_busi(root: Path) -> bool:
-    folders = [folder for folder in subfolders(root) if folder.name in BUSI_CLASSES]
-    others = [folder for folder in subfolders(root) if folder.name not in BUSI_CLASSES]
-    return not others and any(_BUSI_IMAGE.fullmatch(f.name) for folder in folders for f in folder.iterdir())
+def _is_busi(root: Path, folders: Sequence[Path]) -> bool:
+    named = all(folder.name in BUSI_CLASSES for folder in folders)
+    return named and any(_BUSI_IMAGE.fullmatch(f.name) for folder in folders for f in folder.iterdir())
 
 
-def subfolders(root: Path) -> list[Path]:
-    """Return the visible folders in a folder."""
-    return [f for f in root.iterdir() if f.is_dir() and not f.name.startswith((".", "__"))]
+def _holds_outlines(root: Path, folder: str, files: Sequence[PurePath]) -> bool:
+    own = [root / file for file in files if file.parts[0] == folder]
+    return bool(own) and all(map(is_outline, own[:: max(1, len(own) // 5)]))
+
+
+def find_files(root: Path, recursive: bool = True) -> tuple[list[PurePath], Counter[str]]:
+    """Return the relative paths of a folder's image files, and how many other files it holds, by kind."""
+    found, skipped = list[PurePath](), Counter[str]()
+    for parent, names in walk(root, recursive, skipped):
+        for name in names:
+            path = Path(parent, name).relative_to(root)
+            if is_image(path, root):
+                found.append(path)
+            elif path.name.lower() not in TABLES:
+                skipped[kind_of_other(name)] += 1
+    return found, skipped
+
+
+def tell_layout(root: Path, why: str, classes: Collection[str], files: Sorted, skipped: Counter[str]) -> None:
+    """Say as what a folder was read, and count by kind what was passed over."""
+    masks = sum(map(len, files.masks.values()))
+    shown = name_some(classes)
+    log.info("%s: read as classes %s, %s: %d images, %d masks", root, shown, why, len(files.images), masks)
+    skipped["mask without its image"] += len(files.orphans)
+    if words := skipped_in_words(+skipped):
+        first = f", such as {files.orphans[0]}" if files.orphans else ""
+        log.info("%s: %s%s", root, words, first)
 
 
 def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
@@ -210,54 +254,19 @@ def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
         found = f"{loose} images but no class folders" if loose else "neither images nor class folders"
         raise SonoforgeError(f"{root}: found {found}, {wanted}; move each image into the folder of its class")
     inner = root / classes[0]
-    nested = len(subfolders(inner))
+    nested = len(subfolders(inner)) if inner.is_dir() else 0
     hint = f"did you mean {inner}?" if nested >= 2 else "add the folder of a second class"
     raise SonoforgeError(f"{root}: found a single class folder {classes[0]!r}, {wanted}; {hint}")
 
 
-def images_and_masks(root: Path, files: Iterable[PurePath]) -> tuple[list[str], dict[str, list[str]]]:
-    """Tell images from masks of images beside them.
-
-    Args:
-        root: The folder or archive that the files are in, for messages.
-        files: Relative paths of images and masks.
-
-    Returns:
-        The images in their natural order and, for each that has some, its masks.
-    """
-    ordered = sorted(files, key=lambda file: natural_order(file.as_posix()))
-    by_stem = {file.parent / file.stem: file.as_posix() for file in ordered}
-    images: list[str] = []
-    masks: dict[str, list[str]] = defaultdict(list)
-    for file in ordered:
-        match = MASK.fullmatch(file.stem)
-        owner = by_stem.get(file.parent / match["image"]) if match else None
-        if owner is not None:
-            masks[owner].append(file.as_posix())
-        elif match and _BUSI_IMAGE.fullmatch(match["image"] + ".png"):
-            log.warning("%s: a mask without its image %s.png; it is left out", root / file, match["image"])
-        else:
-            images.append(file.as_posix())
-    return images, masks
-
-
 def is_image(path: PurePath, root: Path | None = None) -> bool:
-    """Whether a relative path names an image, neither hidden nor in a hidden folder.
+    """Whether a relative path names an image, neither hidden nor in a hidden folder or one of the system.
 
     Files without a suffix, which scanners write, are looked into where their ``root`` is given.
     """
-    if any(part.startswith((".", "__")) for part in path.parts):
+    if any(map(is_system_folder, path.parts)):
         return False
     return is_image_name(path.name) if root is None else is_image_file(root / path)
-
-
-def _is_one_bit(path: Path) -> bool:
-    """Whether an image holds black and white alone, by its header; False where it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return image.mode == "1"
-    except OSError:
-        return False
 
 
 def read_groups(root: Path, known: Collection[str], tolerated: Collection[str] = ()) -> dict[str, str | None]:

@@ -1,17 +1,21 @@
 """Open a data set by its name: a folder of images, or the built-in phantom set."""
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.folders import is_black_and_white
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import Dataset, read_dataset
 from sonoforge.training.data.pooled import read_collections
+
+log = logging.getLogger(__name__)
 
 
 class ImageSource(NamedTuple):
@@ -51,7 +55,17 @@ def load_images(source: ImageSource) -> ImageCache:
 
 
 def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
-    return open_cache(dataset, source.preprocessing.size, source.cache, source.preprocessing.crop)
+    cache = open_cache(dataset, source.preprocessing.size, source.cache, source.preprocessing.crop)
+    flat = [i for i, picture in enumerate(cache.pictures) if is_black_and_white(picture)]
+    if flat:
+        log.warning(
+            "%s: %d of %d images hold black and white alone, as masks do, such as %s; take masks out",
+            dataset.name,
+            len(flat),
+            len(cache.pictures),
+            cache.dataset.items[flat[0]].path,
+        )
+    return cache
 
 
 def count_simulated(dataset: Dataset) -> int:

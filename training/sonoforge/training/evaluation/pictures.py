@@ -19,6 +19,7 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 from sonoforge.runtime.images import decoding, limits
+from sonoforge.runtime.images.folders import is_outline
 from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS
 from sonoforge.runtime.images.synthetic import MANIFEST
@@ -29,12 +30,13 @@ from sonoforge.training.data.datasets import (
     BUSI_FOLDER,
     Dataset,
     Item,
-    images_and_masks,
+    find_files,
     is_image,
     natural_order,
     read_dataset,
-    subfolders,
+    tell_layout,
 )
+from sonoforge.training.data.folder_layout import sort_files, subfolders
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import Described, StoredSet, describe, store_arrays
@@ -168,7 +170,8 @@ def _read_archive(path: Path, archive: zipfile.ZipFile, choose: Callable[[Sequen
             f"{MOST_BYTES / 1e9:g} GB; give fewer images"
         )
     names = {PurePosixPath(name).as_posix(): info.filename for name, info in found.items() if not name.endswith("/")}
-    images, _ = images_and_masks(path, filter(is_image, map(PurePosixPath, names)))
+    inside = [name for name in map(PurePosixPath, names) if is_image(name)]
+    images = sort_files(inside, lambda name: _is_outline(archive, names[name.as_posix()]), natural_order).images
     if not images:
         raise SonoforgeError(f"{path}: found no images, expected at least one ({KINDS_IN_WORDS})")
     classes = sorted({PurePosixPath(name).parent.name for name in images}, key=natural_order)
@@ -177,6 +180,12 @@ def _read_archive(path: Path, archive: zipfile.ZipFile, choose: Callable[[Sequen
     manifest = parse_manifest(archive.read(MANIFEST)) if MANIFEST in names.values() else {}
     entries = [_zip_entry(path, archive, name) for name in chosen]
     return decode_all(str(path), entries, shown, manifest)
+
+
+def _is_outline(archive: zipfile.ZipFile, name: str) -> bool:
+    if archive.getinfo(name).file_size > limits.MAX_FILE_BYTES:
+        return False
+    return is_outline(io.BytesIO(archive.read(name)))
 
 
 def _zip_entry(path: Path, archive: zipfile.ZipFile, name: str) -> Entry:
@@ -257,9 +266,9 @@ def find_images(root: Path) -> Dataset:
         SonoforgeError: No images; or both loose ones and class folders, so that it is unclear which are meant.
     """
     try:
-        loose, _ = images_and_masks(
-            root, (f.relative_to(root) for f in root.iterdir() if is_image(f.relative_to(root), root))
-        )
+        found, skipped = find_files(root, recursive=False)
+        files = sort_files(found, lambda file: is_outline(root / file), natural_order)
+        loose = files.images
         folders = subfolders(root)
         nested = [f.name for f in folders if any(is_image(inner.relative_to(root), root) for inner in f.iterdir())]
     except OSError as error:
@@ -278,6 +287,7 @@ def find_images(root: Path) -> Dataset:
             "one or the other; move them apart"
         )
     name = root.resolve().name
+    tell_layout(root, "as images lie in it", (name,), files, skipped)
     return Dataset(name, root, (name,), tuple(Item(file, 0) for file in loose))
 
 

@@ -1,0 +1,184 @@
+"""Folders as people have them: what is a class, a mask or neither, and what cannot be told without a word."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from program import sonoforge
+from scans import draw_scan, save
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.folders import is_outline
+from sonoforge.training.data.data_option import data_flags
+from sonoforge.training.data.datasets import read_dataset
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.pooled import read_collections
+
+CLASSES = ("benign", "malignant")
+DISC = ((np.mgrid[:48, :48] - 20) ** 2).sum(axis=0) < 100
+
+
+def outline(path: Path, picture: Image.Image | None = None) -> None:
+    """A mask as it is often saved: white on black, its edges smoothed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (picture or Image.fromarray(DISC.astype(np.uint8) * 255).resize((60, 60))).save(path)
+
+
+def scans(root: Path, image: str = "{name}/{number}.png", mask: str = "", count: int = 3) -> Path:
+    for seed, name in enumerate(CLASSES):
+        for number in range(1, count + 1):
+            save(root / image.format(name=name, number=number), draw_scan(10 * seed + number, 60))
+            if mask:
+                outline(root / mask.format(name=name, number=number))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{name}/{number}.png", "{name}/{number}_mask.png"),
+        ("{name}/{number}.png", "{name}/{number}_Mask.PNG"),
+        ("{name}/{number}.png", "{name}/{number}-mask.jpg"),
+        ("{name}/{number}.png", "{name}/{number}_segmentation.png"),
+        ("{name}/{number}.jpg", "{name}/{number} GT.bmp"),
+        ("{name}/s{number}.png", "{name}/mask_S{number}.png"),
+        ("{name}/images/{number}.png", "{name}/masks/{number}.png"),
+        ("{name}/{number}.png", "{name}/Ground Truth/{number}.png"),
+        ("{name}/Images/{number}.png", "{name}/labels/{number}_mask.png"),
+        ("{name}/{number}.png", "{name}/outlined/{number}.png"),
+        ("{name}/{number}.png", "masks/{name}/{number}.png"),
+        ("{name}/{number}.png", "{name}_masks/{number}.png"),
+    ],
+)
+def test_masks_are_found_however_they_are_called(tmp_path: Path, image: str, mask: str) -> None:
+    dataset = read_dataset(scans(tmp_path, image, mask))
+    assert dataset.classes == CLASSES
+    expected = {
+        (image.format(name=name, number=number), mask.format(name=name, number=number))
+        for name in CLASSES
+        for number in (1, 2, 3)
+    }
+    assert {(item.path, *item.masks) for item in dataset.items} == expected
+
+
+def test_images_and_masks_apart_are_one_class_with_masks(tmp_path: Path) -> None:
+    for number in (1, 2):
+        save(tmp_path / "images" / f"{number}.png", draw_scan(number, 60))
+        outline(tmp_path / "masks" / f"{number}.png")
+    items = read_dataset(tmp_path, fewest_classes=1).items
+    assert [(item.path, item.masks) for item in items] == [(f"images/{n}.png", (f"masks/{n}.png",)) for n in (1, 2)]
+
+
+def test_masks_without_their_images_are_counted_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scans(tmp_path, mask="{name}/{number}_mask.png")
+    for name in ("benign/7_mask.png", "malignant/8-segmentation.png", "malignant/masks/9.png"):
+        outline(tmp_path / name)
+    save(tmp_path / "benign" / "face_mask.png", draw_scan(5, 60))  # a scan, whatever it is called
+    with caplog.at_level(logging.INFO):
+        dataset = read_dataset(tmp_path)
+    assert len(dataset.items) == 7 and "3 masks without its image" in caplog.text
+
+
+def test_a_mask_of_two_images_is_refused(tmp_path: Path) -> None:
+    scans(tmp_path, mask="{name}/{number}_mask.png")
+    save(tmp_path / "benign" / "1.jpg", draw_scan(5, 60))
+    with pytest.raises(SonoforgeError, match=r"1_mask.png: found a mask of both benign/1.jpg and 1.png"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "Validation"), ("train", "test")])
+def test_splits_are_no_classes_and_what_the_error_names_is_read(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for number, name in enumerate(names):
+        scans(tmp_path / name, image=f"{{name}}/{number}{{number}}.png")
+    with pytest.raises(SonoforgeError, match="which are splits of the classes benign, malignant") as caught:
+        read_dataset(tmp_path)
+    paths = [tmp_path / name for name in sorted(names)]
+    assert data_flags([str(path) for path in paths]) in str(caught.value)
+    assert read_collections(paths).classes == CLASSES
+    assert len(read_dataset(tmp_path / names[0]).items) == 6
+
+
+def test_collections_are_no_classes_but_views_may_be_folders_of_one(tmp_path: Path) -> None:
+    for name in ("Rio", "Cairo"):
+        scans(tmp_path / "sites" / name)
+    with pytest.raises(SonoforgeError, match=r"benign, malignant below each of Cairo, Rio.*--data"):
+        read_dataset(tmp_path / "sites")
+    for view in ("left", "right"):
+        scans(tmp_path / "views", image=f"{{name}}/{view}/{{number}}.png")
+    assert read_dataset(tmp_path / "views").classes == CLASSES
+
+
+def test_one_class_in_several_spellings_is_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = ("Benign", "benign ", "BENIGN", "Müll", unicodedata.normalize("NFD", "müll"))
+    for seed, name in enumerate(names):
+        save(tmp_path / name / "1.png", draw_scan(seed, 60))
+    with caplog.at_level(logging.WARNING):
+        dataset = read_dataset(tmp_path)
+    assert len(dataset.classes) == 2 and np.bincount(dataset.labels).tolist() == [3, 2]
+    assert "'BENIGN' and 'Benign' and 'benign '" in caplog.text
+
+
+def test_links_are_followed_at_every_depth_and_thumbnails_are_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there, root = scans(tmp_path / "there"), tmp_path / "data"
+    save(root / "malignant" / "a.png", draw_scan(1, 60))
+    (root / "benign").symlink_to(there / "benign")
+    (root / "malignant" / "clinic").symlink_to(there / "malignant")
+    (root / "malignant" / "again").symlink_to(root)
+    (root / "malignant" / "gone.png").symlink_to(tmp_path / "nowhere")
+    for folder in ("@eaDir/a.png", "$RECYCLE.BIN", ".thumbnails", "__MACOSX", "#recycle"):
+        save(root / "malignant" / folder / "SYNOPHOTO_THUMB_M.jpg", draw_scan(2, 60))
+        save(root / folder / "x.png", draw_scan(3, 60))
+    (root / "malignant" / "notes.pdf").touch()
+    save(root / "loose.png", draw_scan(4, 60))
+    with caplog.at_level(logging.INFO):
+        dataset = read_dataset(root)
+    assert np.bincount(dataset.labels).tolist() == [3, 4]
+    assert "link that leads back" in caplog.text and "1 broken link" in caplog.text and "1 document" in caplog.text
+    assert "8 thumbnail or system files" in caplog.text and "1 image outside of the class folders" in caplog.text
+    found = sonoforge("classify", root, "--recursive", "--json")
+    assert {Path(entry["file"]).name for entry in found.json["results"]} == {
+        "1.png",
+        "2.png",
+        "3.png",
+        "a.png",
+        "loose.png",
+    }
+
+
+def test_black_and_white_pictures_among_the_scans_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scans(tmp_path / "data")
+    outline(tmp_path / "data" / "benign" / "odd.png")
+    with caplog.at_level(logging.WARNING):
+        load_images(ImageSource((str(tmp_path / "data"),), 0, 0, tmp_path / "cache"))
+    assert "1 of 7 images hold black and white alone, as masks do, such as benign/odd.png" in caplog.text
+
+
+def test_outlines_are_told_from_scans(tmp_path: Path, shared: Path) -> None:
+    busi = read_dataset(shared / "data" / "BUSI")
+    some = busi.items[::40]
+    assert not any(is_outline(busi.file(item.path)) for item in some)
+    assert all(is_outline(busi.file(mask)) for item in some for mask in item.masks)
+    levels = Image.fromarray(DISC.astype(np.uint8))  # label maps: 0 and 1, with a palette, of three structures
+    for number, picture in enumerate((levels, levels.convert("P"), Image.fromarray(DISC), levels.convert("RGB"))):
+        outline(tmp_path / f"{number}.png", picture)
+        assert is_outline(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n")
+    assert not is_outline(tmp_path / "bad.png")
+
+
+def test_zipped_sets_are_sorted_like_folders(tmp_path: Path) -> None:
+    from sonoforge.training.evaluation.pictures import read_zip
+
+    root = scans(tmp_path / "set", mask="{name}/masks/{number}.png")
+    save(root / "__MACOSX" / "benign" / "1.png", draw_scan(1, 60))
+    save(root / "benign" / "@eaDir" / "1.png", draw_scan(1, 60))
+    path = Path(shutil.make_archive(str(tmp_path / "set"), "zip", root))
+    assert len(read_zip(path, lambda _: "").images) == 6

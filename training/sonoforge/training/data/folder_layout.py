@@ -1,0 +1,192 @@
+"""How the images of a folder lie: which sub-folders are classes, which files are masks, and what is passed over.
+
+What can be read in two ways is refused with the command that settles it: train, val and test are splits and no classes,
+and neither are collections that hold the same classes each.
+"""
+
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline, is_system_folder, mask_of
+from sonoforge.training.data.changed_images import name_some
+
+_SPLITS = frozenset(
+    ("train", "training", "trn", "val", "valid", "validation", "dev", "test", "testing", "tst", "holdout", "hold-out")
+)
+_IMAGE_FOLDERS = frozenset(
+    ("image", "images", "img", "imgs", "scan", "scans", "original", "originals", "raw", "us", "bmode")
+)
+_KNOWN_CLASSES = frozenset(
+    (
+        "normal",
+        "benign",
+        "malignant",
+        "healthy",
+        "cancer",
+        "tumor",
+        "tumour",
+        "lesion",
+        "negative",
+        "positive",
+        "abnormal",
+    )
+)
+_NUMBERED = re.compile(r" \(\d+\)$")  # end of names that were numbered by a program, as those of BUSI
+_LOOKED_AT = 5
+"""Pictures of a folder that are looked at to tell whether they are masks."""
+
+
+class Sorted(NamedTuple):
+    """Files of a folder, told apart."""
+
+    images: list[str]
+    masks: dict[str, list[str]]  # of the images that have some
+    orphans: list[str]  # masks without their image
+
+
+def subfolders(root: Path) -> list[Path]:
+    """Return the folders in a folder, but for those of the system."""
+    return [f for f in root.iterdir() if f.is_dir() and not is_system_folder(f.name)]
+
+
+def spell_classes(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the folders of each class; names that differ in case or spaces alone are one, spelled as the first."""
+    classes: dict[PurePath, list[Path]] = defaultdict(list)
+    for folder in folders:
+        classes[folded(PurePath(" ".join(folder.name.replace("_", " ").split())))].append(folder)
+    return {own[0].name.strip() if len(own) > 1 else own[0].name: own for own in classes.values()}
+
+
+def check_layout(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse folders that are not classes, by their names and by what lies in them.
+
+    Raises:
+        SonoforgeError: They are splits, collections, or images and masks apart.
+    """
+    names = [folder.name for folder in folders]
+    inner = {folder.name: {f.name.casefold() for f in subfolders(folder)} for folder in folders}
+    common = set.intersection(*inner.values()) if inner else set()
+    common = {name for name in common if name not in _IMAGE_FOLDERS and not is_mask_folder(name)}
+    each = " ".join(f"--data {shlex.quote(str(root / name))}" for name in names)
+    trained = next((name for name in names if name.casefold().startswith("tr")), names[0] if names else "")
+    if len(names) > 1 and {name.casefold() for name in names} <= _SPLITS:
+        below = f" of the classes {', '.join(sorted(common))}" if common else ""
+        raise SonoforgeError(
+            f"{root}: found the folders {', '.join(names)}, which are splits{below}, expected one folder a class; "
+            f"give --data {shlex.quote(str(root / trained))}, or all of them as {each}"
+        )
+    if len(names) > 1 and len(common) > 1 and len(common & _KNOWN_CLASSES) > 1:
+        raise SonoforgeError(
+            f"{root}: found the classes {', '.join(sorted(common))} below each of {name_some(names)}, expected one "
+            f"folder a class; give the collections as {each}"
+        )
+
+
+def check_pictures(folder: Path, images: Sequence[Path]) -> None:
+    """Refuse a class whose pictures are masks.
+
+    Raises:
+        SonoforgeError: All of the pictures looked at are black and white.
+    """
+    step = max(1, len(images) // _LOOKED_AT)
+    if images and all(is_outline(image, few=False) for image in images[::step]):
+        raise SonoforgeError(
+            f"{folder}: its {len(images)} images are of two levels, so this is a folder of masks, expected a class; "
+            "put each mask beside its image as NAME_mask.png, or move the folder away"
+        )
+
+
+def sort_files(
+    files: Iterable[PurePath], outline: Callable[[PurePath], bool], order: Callable[[str], object]
+) -> Sorted:
+    """Tell images from their masks.
+
+    A mask is called after its image (``NAME_mask``, ``NAME_mask_1``, ``NAME_mask_STRUCTURE``; also ``NAME-mask``,
+    ``NAME_segmentation`` and the like where the picture has two levels), or has its name in a folder of masks beside
+    it.
+
+    Args:
+        files: Relative paths of images and masks.
+        outline: Whether a picture has the few levels of a mask, see `folders.is_outline`.
+        order: Sort key of paths.
+
+    Raises:
+        SonoforgeError: A mask of two images.
+    """
+    ordered = sorted(files, key=lambda file: order(file.as_posix()))  # type: ignore[arg-type,return-value]
+    by_stem: dict[PurePath, list[PurePath]] = defaultdict(list)
+    for file in ordered:
+        by_stem[folded(file.parent / file.stem)].append(file)
+    beside = _masks_beside(ordered, by_stem, outline)
+    images: list[str] = []
+    masks: dict[str, list[str]] = defaultdict(list)
+    orphans: list[str] = []
+    for file in ordered:
+        claims, plain = _claimed(file)
+        owners = _owners(file, claims, by_stem)
+        if not owners and file.parent in beside:
+            claims = [*claims, *(other / file.stem for other in beside[file.parent])]
+            owners = _owners(file, claims, by_stem)
+        if not claims or not ((plain and (owners or _NUMBERED.search(claims[0].name))) or outline(file)):
+            images.append(file.as_posix())
+        elif not owners:
+            orphans.append(file.as_posix())
+        elif len(owners) > 1:
+            raise SonoforgeError(
+                f"{file}: found a mask of both {owners[0]} and {owners[1].name}, expected one of that name; rename "
+                "or remove one of the two"
+            )
+        else:
+            masks[owners[0].as_posix()].append(file.as_posix())
+    return Sorted(images, masks, orphans)
+
+
+def _owners(file: PurePath, claims: Sequence[PurePath], by_stem: Mapping[PurePath, list[PurePath]]) -> list[PurePath]:
+    """Return the images with these paths, whatever their suffix; those in the case of the mask if there are any."""
+    owners = dict[PurePath, None]()
+    for key in claims:
+        found = [owner for owner in by_stem.get(folded(key), ()) if owner != file]
+        owners.update(dict.fromkeys([owner for owner in found if owner.stem == key.name] or found))
+    return list(owners)
+
+
+def _claimed(file: PurePath) -> tuple[list[PurePath], bool]:
+    """Return which images a file would be a mask of by its name or its folder, and whether the name alone says so."""
+    named = mask_of(file.stem)
+    claims, plain = ([file.parent / named[0]], named[2]) if named else ([], False)
+    parts = file.parent.parts
+    place = next((i for i in reversed(range(len(parts))) if is_mask_folder(parts[i])), None)
+    if place is not None:
+        above, below = PurePath(*parts[:place]), PurePath(*parts[place + 1 :])
+        stems, own = [file.stem, *([named[0]] if named else [])], mask_of(parts[place])
+        inner = ["", *sorted(_IMAGE_FOLDERS), *([own[0]] if own else [])]
+        claims += [above / name / below / stem for name in inner for stem in stems]
+    return claims, plain
+
+
+def _masks_beside(
+    files: Sequence[PurePath], by_stem: Mapping[PurePath, list[PurePath]], outline: Callable[[PurePath], bool]
+) -> dict[PurePath, list[PurePath]]:
+    """Find folders, whatever they are called, whose pictures have two levels and the names of those in a folder beside.
+
+    Returns:
+        For each such folder the folders beside it.
+    """
+    inside: dict[PurePath, list[PurePath]] = defaultdict(list)
+    for file in files:
+        inside[file.parent].append(file)
+    repeated = Counter(file.stem for file in files)
+    masks = {
+        folder
+        for folder, own in inside.items()
+        if len(inside) > 1 and all(repeated[file.stem] > 1 for file in own) and all(map(outline, own[:_LOOKED_AT]))
+    }
+    return {
+        folder: [other for other in inside if other not in masks and folder.parent in (other, other.parent)]
+        for folder in masks
+    }
