@@ -222,7 +222,8 @@ CHECKS = [
     Check(lambda f: not f.simulated, lambda f: "Trained on cells alone: images from other places and machines must be "
           "expected to be judged worse."),
     Check(lambda f: not f.given_groups, lambda f:
-          "The data name no patients: images of one patient may lie on both sides of the split."),
+          "**The data name no patients**: images of one patient may lie on both sides of the split. If a patient has "
+          "several images, every figure here is optimistic and every interval too narrow."),
     Check(always, lambda f: "The class-activation map shows where the evidence lies, not why."),
 ]  # fmt: skip
 

@@ -74,9 +74,15 @@ def classifier_card(record: ModelRecord) -> str:
 
 
 def _doubt(record: ModelRecord) -> list[str]:
-    """Say in the card's first lines that it may have been tested on what it knew, or be no better than guessing."""
+    """Say in the card's first lines what makes its figures doubtful, or better than they are."""
     found = (judge_weights(record.training["weights"]), judge_guessing(record.evaluation))
-    return [f"**{verdict.headline}.** " + " ".join(verdict.sentences) for verdict in found if verdict is not None]
+    said = [f"**{verdict.headline}.** " + " ".join(verdict.sentences) for verdict in found if verdict is not None]
+    if not record.training["given_groups"]:
+        said.append(
+            "**The data name no patients**: images of one patient may lie on both sides of the split. If a patient has "
+            "several images, every figure here is optimistic and every interval too narrow."
+        )
+    return said
 
 
 def _decision(record: ModelRecord) -> list[str]:
@@ -321,8 +327,6 @@ def _limits(record: ModelRecord, facts: RunFacts) -> Iterator[str]:
             "Published models trained on BUSI alone fall to an AUC of .64 to .79 (malignant against benign) on other "
             "hospitals' scans."
         )
-    if not training["given_groups"]:
-        yield "The data name no patients: images of one patient may lie on both sides of the split."
     yield "The class-activation map shows where the evidence lies, not why."
 
 

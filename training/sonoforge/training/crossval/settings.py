@@ -107,7 +107,12 @@ def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
 def image_source(config: ComparisonConfig, settings: ComparisonSettings) -> ImageSource:
     """Return where the images of a comparison come from, as its classifier sees them."""
     return ImageSource(
-        config.data, config.images, config.seed, config.storage.open(), settings.classifier.preprocessing
+        config.data,
+        config.images,
+        config.seed,
+        config.storage.open(),
+        settings.classifier.preprocessing,
+        groups_from=config.groups_from,
     )
 
 

@@ -10,6 +10,7 @@ from sonoforge.training.copies.near_duplicates import RepeatedScans, count_repea
 from sonoforge.training.copies.planting import PlantedRow, measure_recall
 from sonoforge.training.copies.search import match_pictures, null_limit, prepare
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.patients import Proposal, propose
 from sonoforge.training.data.splits import scan_groups
 
 
@@ -81,8 +82,9 @@ class Audit(TypedDict):
     """A data set, ready for JSON.
 
     ``modes`` counts images of ``L``, ``RGB`` and ``RGB grey`` (three equal channels); ``given_groups`` those of
-    groups.csv, None without; ``unreadable`` has a message for each file that was left out; ``remarks`` counts images
-    by what was noticed while they were read; ``clusters`` come mixed labels first, then the largest.
+    groups.csv, None without; ``proposed_groups`` what names or headers suggest in their place; ``unreadable`` has a
+    message for each file that was left out; ``remarks`` counts images by
+    what was noticed while they were read; ``clusters`` come mixed labels first, then the largest.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Audit(TypedDict):
     sizes: Sizes
     modes: dict[str, int]
     given_groups: int | None
+    proposed_groups: Proposal | None
     unreadable: dict[str, str]
     remarks: dict[str, int]
     duplicates: DuplicateCounts
@@ -136,6 +139,7 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
         },
         "modes": dict(sorted(Counter(cache.modes).items())),
         "given_groups": len(given) or None,
+        "proposed_groups": propose(cache),
         "unreadable": cache.unreadable,
         "remarks": dict(cache.remarks),
         "duplicates": {

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sonoforge.runtime.cli.options import repeated_option
+from sonoforge.runtime.cli.options import option, repeated_option
 
 PHANTOM = ("phantom",)
 """In the place of folders: the built-in simulated set."""
@@ -19,6 +19,16 @@ def data_option() -> Any:
         help="folder of images (one folder per class, or as BUSI), collections.yaml, or phantom; repeat it to pool "
         "several",
         metavar="FOLDER",
+    )
+
+
+def groups_option() -> Any:
+    """Declare ``--groups-from`` of a verb that splits by patients: a field ``groups_from: str``."""
+    return option(
+        "",
+        help="where images have no group in groups.csv, take their patients from their names: a pattern such as "
+        "'{patient}_*' or '{patient}/*', or dicom for the headers; sonoforge data audit proposes one",
+        metavar="PATTERN",
     )
 
 

@@ -13,6 +13,7 @@ from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import Dataset, read_dataset
+from sonoforge.training.data.patients import grouped
 from sonoforge.training.data.pooled import read_collections
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class ImageSource(NamedTuple):
     cache: Path  # folder of decoded images, see `cache_settings`
     preprocessing: Preprocessing = IMAGENET  # how they are cropped and resized
     fewest_classes: int = 2  # 1 for what needs no labels
+    groups_from: str = ""  # pattern that gives the patients, see `patients`; empty: those of groups.csv alone
 
 
 def load_images(source: ImageSource) -> ImageCache:
@@ -36,7 +38,8 @@ def load_images(source: ImageSource) -> ImageCache:
         SonoforgeError: The folder holds no data set.
     """
     if source.data != PHANTOM:
-        return _open(source, read_collections([Path(path) for path in source.data], source.fewest_classes))
+        dataset = read_collections([Path(path) for path in source.data], source.fewest_classes)
+        return _open(source, grouped(dataset, source.groups_from) if source.groups_from else dataset)
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415
 

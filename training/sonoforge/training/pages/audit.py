@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.patients import without_patients
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.clusters import cluster_blocks
 from sonoforge.training.statistics.wording import counted, share
@@ -46,10 +47,18 @@ def write_audit(path: Path, audit: Audit, cache: ImageCache) -> Path:
         meta=f"sonoforge data audit · {audit['root']}",
         heading=f"{audit['name']}: {counted(audit['images'], 'image')} in "
         + counted(len(audit["classes"]), "class", "classes"),
-        summary=[blocks.Facts(facts)],
+        summary=[*patient_warning(audit), blocks.Facts(facts)],
         sections=sections,
     )
     return page.write(path)
+
+
+def patient_warning(audit: Audit) -> list[blocks.Block]:
+    """Warn that no patients are known, with what the names suggest."""
+    if audit["given_groups"] is not None:
+        return []
+    said = without_patients(audit["images"], audit["duplicates"]["groups"], audit["proposed_groups"])
+    return [blocks.Answer("open", "Whose images are these?", "No patients are named", [blocks.Text(said)])]
 
 
 def _contents(audit: Audit) -> blocks.Section:

@@ -18,8 +18,9 @@ def main(config: DataAuditConfig) -> Outcome:
     if config.html and Path(config.html).is_dir():
         raise SonoforgeError(f"--html: {config.html} is a folder, expected a file name such as audit.html")
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), fewest_classes=1)
+    source = source._replace(groups_from=config.groups_from)
     cache = load_images(source)
-    other = load_images(source._replace(data=(config.against,))) if config.against else None
+    other = load_images(source._replace(data=(config.against,), groups_from="")) if config.against else None
     result = audit(cache, config.plant, other)
     say("%s", describe_audit(result))
     if config.html:

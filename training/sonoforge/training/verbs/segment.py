@@ -186,6 +186,7 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
         config.storage.open(),
         Preprocessing(size=config.image_size),
         fewest_classes=1,
+        groups_from=config.groups_from,
     )
     images = open_labelled_set(source)
     if not images.maps.any():

@@ -43,6 +43,7 @@ def main(config: TrainConfig) -> Outcome:
     arm = find_arm(config.arm)
     settings = settings_of_arm(arm, config.classifier.settings())
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), settings.preprocessing)
+    source = source._replace(groups_from=config.groups_from)
     cache = load_images(source)
     check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     folder = run_folder.open_run(

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.pages.audit import patient_warning
 from sonoforge.training.pages.blocks import Answer, Block, Bullets, Fact, Facts, Page, Text, bold, code, glossary
 from sonoforge.training.pages.run.making import bundle, making, published
 from sonoforge.training.pages.run.read_data import data, split
@@ -72,7 +73,14 @@ def report(run: WholeRun) -> Page:
         title=f"{run.results['data']}: evidence report",
         meta=f"sonoforge evidence report · {run.name}",
         heading=f"{run.results['data']}{simulated}: {named}",
-        summary=[_question(run), *_failed(run), *_doubts(run), *_answers(run), Facts(_facts(run))],
+        summary=[
+            _question(run),
+            *_failed(run),
+            *patient_warning(run.audit),
+            *_doubts(run),
+            *_answers(run),
+            Facts(_facts(run)),
+        ],
         sections=[section for section in sections if section is not None],
         made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(
             run.environment["versions"].get("sonoforge") or "", code(run.name)

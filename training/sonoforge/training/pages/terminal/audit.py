@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from sonoforge.training.data.audit import Audit
+from sonoforge.training.data.patients import without_patients
 from sonoforge.training.pages.audit import count_table, file_table, planted_tables, threshold_table
 from sonoforge.training.pages.terminal.tables import plain_table, table_text
 from sonoforge.training.statistics.wording import counted
@@ -16,6 +17,8 @@ def describe_audit(result: Audit) -> str:
 def _parts(result: Audit) -> Iterator[str]:
     found = result["duplicates"]
     yield f"{result['name']}: {result['images']} images, {result['masks']} masks"
+    if result["given_groups"] is None:
+        yield f"warning: {without_patients(result['images'], found['groups'], result['proposed_groups'])}"
     yield table_text(count_table(result))
     yield table_text(file_table(result))
     yield from (f"unreadable: {message}" for message in result["unreadable"].values())

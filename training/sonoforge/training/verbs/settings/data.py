@@ -6,7 +6,7 @@ from typing import ClassVar
 from sonoforge.runtime.cli.options import argument, group, option
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.data_option import data_option
+from sonoforge.training.data.data_option import data_option, groups_option
 from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 
 
@@ -36,6 +36,7 @@ sonoforge data audit --data BUSI/ --json > audit.json   the same for a program
 """
 
     data: tuple[str, ...] = data_option()
+    groups_from: str = groups_option()
     html: str = option("", help="also write a self-contained page that shows the clusters", metavar="FILE")
     plant: int = option(
         0, help="plant this many copies of each kind and report how many are found (0: none)", limits=(0, 1000)
