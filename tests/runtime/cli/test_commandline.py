@@ -132,6 +132,33 @@ def test_a_mistake_in_a_config_file_is_answered_in_one_line(tmp_path: Path, text
     assert expected in refused("a", file=file)
 
 
+def test_a_config_file_that_never_ends_or_is_too_deep_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "deep.json").write_text('{"a":' * 100_000)
+    (tmp_path / "deep.yaml").write_text("[" * 20_000)
+    (tmp_path / "digits.json").write_text('{"size": ' + "9" * 5000 + "}")
+    (tmp_path / "large.json").write_bytes(b" " * 10_000_001)
+    for path, said in (
+        (Path("/dev/zero"), "device"),
+        (tmp_path / "pipe.json", "pipe"),
+        (tmp_path, "folder"),
+        (tmp_path / "deep.json", "too deep"),
+        (tmp_path / "deep.yaml", "too deep"),
+        (tmp_path / "digits.json", "not valid JSON"),
+        (tmp_path / "large.json", "more than 10 MB"),
+    ):
+        assert said in refused("a", file=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("c.json", '{"size": 1, "size": 2}'), ("c.yaml", "size: 1\nsize: 2\n"), ("c.yaml", "a: {b: 1, b: 2}\n")],
+)
+def test_an_option_that_a_config_file_gives_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert "twice" in refused("a", file=tmp_path / name)
+
+
 def test_a_config_file_that_is_not_there(tmp_path: Path) -> None:
     assert "cannot be read as a config file" in refused("a", file=tmp_path / "absent.json")
 
@@ -326,6 +353,11 @@ def call(monkeypatch: pytest.MonkeyPatch, do: object, *flags: str) -> Finished:
         (SonoforgeError("a.png: found\n two lines"), 2, "sonoforge: error: a.png: found two lines\n"),
         (GateError("leak"), 1, "sonoforge: error: leak\n"),
         (ZeroDivisionError("division\nby zero"), 2, "unexpected ZeroDivisionError"),
+        (
+            FileNotFoundError(2, "No such file or directory", "runs/1/x"),
+            2,
+            "error: runs/1/x: No such file or directory, e",
+        ),
         (MemoryError(), 2, "unexpected MemoryError"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

@@ -202,3 +202,10 @@ def test_batch_renormalisation_is_refused_on_several_devices() -> None:
     """Its moving averages would differ between the processes."""
     with pytest.raises(SonoforgeError, match="norm: found batch-renorm on several devices"):
         share_batch_norm(nn.Sequential(BatchRenorm2d(2)))
+
+
+def test_networks_of_one_size_refuse_a_width_before_anything_is_trained() -> None:
+    with pytest.raises(SonoforgeError, match="width: found 8, but the dcgan-thesis networks have one size"):
+        compose(GanSettings(recipe="dcgan-thesis", width=8))
+    for recipe in ("dcgan", "stylegan2", "biggan", "ga-gan", "progan"):
+        compose(GanSettings(recipe=recipe, width=8))

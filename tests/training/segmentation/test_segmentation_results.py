@@ -55,6 +55,13 @@ def test_a_gain_in_every_patient_is_certain_though_patients_differ() -> None:
     assert "Worth its hours here: dcgan (both, Dice 0.670) adds +0.030 [+0.030, +0.030]" in conclude(rows, [])[0]
 
 
+def test_a_network_that_finds_nothing_after_a_few_steps_has_a_verdict() -> None:
+    nothing = [
+        score._replace(dice=0.0, iou=0.0) for score in (*scores("real", "", 0.0), *scores("generated", "dcgan", 0.0))
+    ]
+    assert "Dice of 0.000." in conclude(compute_rows(nothing), [])[0]
+
+
 def test_seeds_are_averaged_before_patients_are_drawn() -> None:
     once = compute_rows(scores("real", "", 0.0))[0]["dice"]
     twice = compute_rows([*scores("real", "", -0.1), *scores("real", "", 0.1, seed=1)])[0]["dice"]

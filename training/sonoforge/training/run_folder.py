@@ -95,7 +95,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise SonoforgeError(f"{path}: cannot be read ({error}); is this a run folder?") from error
     if not isinstance(values, dict):
         raise SonoforgeError(f"{path}: found {type(values).__name__}, expected settings by name")

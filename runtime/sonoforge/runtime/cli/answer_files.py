@@ -140,7 +140,7 @@ class JsonLinesFormat:
                 own = json.loads(line)
                 failed = not own["ok"] or bool(own.get("unwritten"))
                 yield Row(own["file"], {name: own[name] for name in IDENTITY}, line + "\n", failed)
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise SonoforgeError(
                     f"{path}: line {number} is not an answer of this command; choose another file"
                 ) from error

@@ -113,6 +113,11 @@ def _one_line(error: BaseException) -> str:
 
 def _unexpected(error: Exception) -> str:
     """Describe an unforeseen error in one line, with the file and line that raised it."""
+    if isinstance(error, OSError) and error.filename:  # a folder was removed meanwhile, or a disk is full
+        return printable(
+            f"{error.filename}: {error.strerror}, expected it to stay while the command works; put it back or make "
+            "room, then run the command again, with --resume where it has that"
+        )
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119
     return f"unexpected {type(error).__name__}{where}: {_one_line(error)}; --debug shows the traceback"

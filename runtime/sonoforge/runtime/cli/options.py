@@ -302,6 +302,9 @@ def _bare(value: object) -> object:
     return value.removeprefix(_NAME) if isinstance(value, str) else value
 
 
+_MOST_CONFIG_BYTES = 10_000_000
+
+
 def read_config_file(path: Path) -> Mapping[str, object]:
     """Read the settings of a YAML or JSON file.
 
@@ -309,26 +312,55 @@ def read_config_file(path: Path) -> Mapping[str, object]:
         SonoforgeError: It cannot be read, or holds anything but a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if path.exists() and not path.is_file():
+            raise SonoforgeError(f"{path}: found no file but a folder, a pipe or a device, expected a config file")
+        with path.open("rb") as stream:
+            text = stream.read(_MOST_CONFIG_BYTES + 1).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise SonoforgeError(f"{path}: cannot be read as a config file ({error})") from error
-    if path.suffix == ".json":
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SonoforgeError(f"{path}: not valid JSON ({error})") from error
-    else:
-        try:
-            import yaml  # noqa: PLC0415 - comes with the extras, not with the base install
-        except ImportError as error:
-            raise SonoforgeError(f"{path}: YAML needs pyyaml; pip install pyyaml, or use a .json file") from error
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SonoforgeError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if len(text) > _MOST_CONFIG_BYTES:
+        raise SonoforgeError(f"{path}: found more than {_MOST_CONFIG_BYTES // 10**6} MB, expected a config file")
+    try:
+        values = _parse_json(path, text) if path.suffix == ".json" else _parse_yaml(path, text)
+    except RecursionError as error:
+        raise SonoforgeError(f"{path}: found values inside values, too deep to read; expected option: value") from error
     if not isinstance(values, dict):
         raise SonoforgeError(f"{path}: found {type(values).__name__}, expected a mapping of option to value")
     return values
+
+
+def _parse_json(path: Path, text: str) -> object:
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        _refuse_twice(path, [key for key, _ in pairs])
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except ValueError as error:
+        raise SonoforgeError(f"{path}: not valid JSON ({error})") from error
+
+
+def _parse_yaml(path: Path, text: str) -> object:
+    try:
+        import yaml  # noqa: PLC0415 - comes with the extras, not with the base install
+    except ImportError as error:
+        raise SonoforgeError(f"{path}: YAML needs pyyaml; pip install pyyaml, or use a .json file") from error
+
+    class Once(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _refuse_twice(path, [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
+            return dict(super().construct_mapping(node, deep))
+
+    try:
+        return yaml.load(text, Once)  # noqa: S506 - of SafeLoader
+    except (yaml.YAMLError, ValueError) as error:
+        raise SonoforgeError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+
+
+def _refuse_twice(path: Path, keys: Sequence[Any]) -> None:
+    twice = [key for i, key in enumerate(keys) if key in keys[:i]]
+    if twice:
+        raise SonoforgeError(f"{path}: found {str(twice[0])[:80]!r} twice, expected every option once; remove one line")
 
 
 def _convert(option: Option, raw: Any) -> Any:

@@ -330,7 +330,7 @@ def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onn
         text = said.get(f"sonoforge.{key}", "null")
         try:
             stated = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             stated = text
         if stated != own:
             raise BundleError(

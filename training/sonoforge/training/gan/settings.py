@@ -1,6 +1,7 @@
 """How the options of a GAN training that were left open are filled in from the recipe."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -79,6 +80,12 @@ def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str
         if discriminator.get(name) != "none":  # a critic without normalisation stays so
             discriminator[name] = value
     if settings.width is not None:
+        taken = inspect.signature(ARCHITECTURES[recipe.architecture].generator).parameters
+        if not {"width", "options"} & set(taken):
+            raise SonoforgeError(
+                f"GAN training: width: found {settings.width}, but the {recipe.architecture} networks have one size; "
+                "leave it out, or choose another recipe"
+            )
         generator |= ARCHITECTURES[recipe.architecture].width_options(settings.width)
         discriminator |= discriminator_of(recipe).width_options(settings.width)
     if settings.generator_cell is not None:

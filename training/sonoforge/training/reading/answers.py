@@ -81,7 +81,7 @@ def _read(path: Path, key: Key, seal: str) -> Reader:
             raise ValueError(f"its format is not {FORMAT!r}")
     except OSError as error:
         raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); expected a file of answers") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SonoforgeError(
             f"{path}: found no answers to a reading sheet ({error}), expected the file that the page saved"
         ) from error

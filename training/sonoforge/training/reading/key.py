@@ -64,7 +64,7 @@ def read_key(path: Path) -> tuple[Key, str]:
         ) from error
     try:
         key = _parsed(json.loads(content))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SonoforgeError(
             f"{path}: found no key of a reading sheet ({error}), expected the file as it was written; restore it"
         ) from error

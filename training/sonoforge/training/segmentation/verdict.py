@@ -28,7 +28,7 @@ def _alone(rows: Sequence[ArmResult]) -> str:
         return ""
     best = _best(generated)
     said = f"A U-Net that saw only pairs of {best['recipe']} reaches a Dice of {_number(best['dice'])}"
-    if real:
+    if real and real[0]["dice"]["value"] > 0:  # a U-Net of few steps may find nothing
         share = best["dice"]["value"] / real[0]["dice"]["value"]
         said += f", {100 * share:.0f} % of the {_number(real[0]['dice'])} that as many real pairs give"
     return (
