@@ -82,7 +82,7 @@ def test_masks_without_their_images_are_counted_and_left_out(tmp_path: Path, cap
     save(tmp_path / "benign" / "face_mask.png", draw_scan(5, 60))  # a scan, whatever it is called
     with caplog.at_level(logging.INFO):
         dataset = read_dataset(tmp_path)
-    assert len(dataset.items) == 7 and "3 masks without its image" in caplog.text
+    assert len(dataset.items) == 7 and "3 masks of no image" in caplog.text
 
 
 def test_a_mask_of_two_images_is_refused(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def skipped_in_words(skipped: Mapping[str, int]) -> str:
 def _plural(kind: str, count: int) -> str:
     if count == 1 or kind in _UNCOUNTED:
         return kind
-    return re.sub(r"^.+?(?= of | without | that |$)", r"\g<0>s", kind)
+    return re.sub(r"^.+?(?= of | that |$)", r"\g<0>s", kind)
 
 
 def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:

@@ -174,7 +174,11 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
             log.warning("%s: %s are read as one class, %s", root, " and ".join(map(repr, sorted(names))), class_name)
         items += [Item(image, label, masks=tuple(files.masks.get(image, ()))) for image in images]
     tell_layout(
-        root, "as published with BUSI" if busi else "as each folder in it holds images", classes, files, skipped
+        root,
+        "because it is laid out as BUSI" if busi else "because each folder in it holds images",
+        classes,
+        files,
+        skipped,
     )
     items = _with_facts(root, items)
     folder = root.resolve().name
@@ -238,8 +242,8 @@ def tell_layout(root: Path, why: str, classes: Collection[str], files: Sorted, s
     """Say as what a folder was read, and count by kind what was passed over."""
     masks = sum(map(len, files.masks.values()))
     shown = name_some(classes)
-    log.info("%s: read as classes %s, %s: %d images, %d masks", root, shown, why, len(files.images), masks)
-    skipped["mask without its image"] += len(files.orphans)
+    log.info("%s: read as class folders %s, %s: %d images, %d masks", root, shown, why, len(files.images), masks)
+    skipped["mask of no image"] += len(files.orphans)
     if words := skipped_in_words(+skipped):
         first = f", such as {files.orphans[0]}" if files.orphans else ""
         log.info("%s: %s%s", root, words, first)

@@ -287,7 +287,7 @@ def find_images(root: Path) -> Dataset:
             "one or the other; move them apart"
         )
     name = root.resolve().name
-    tell_layout(root, "as images lie in it", (name,), files, skipped)
+    tell_layout(root, "because its images lie in no folder", (name,), files, skipped)
     return Dataset(name, root, (name,), tuple(Item(file, 0) for file in loose))
 
 

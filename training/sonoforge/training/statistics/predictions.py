@@ -134,6 +134,8 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
     """
     try:
         columns, rows = read_table(path, _NEEDED, "give predictions.csv of crossval", whole=True)
+        if not rows:
+            raise ValueError("found no row")
         classes = tuple(name[2:] for name in columns if name.lower().startswith("p_"))
         answers = [f"p_{name}".lower() for name in classes]
         keys = list(dict.fromkeys((row["arm"], row["protocol"], int(row["seed"])) for row in rows))
