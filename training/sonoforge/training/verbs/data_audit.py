@@ -1,5 +1,6 @@
 """``data audit``: look at a data set before anything is trained on it."""
 
+import shlex
 from pathlib import Path
 
 from sonoforge.runtime.cli.answer import say
@@ -26,4 +27,5 @@ def main(config: DataAuditConfig) -> Outcome:
     if config.html:
         write_audit(Path(config.html), result, cache)
         say("pictures of the clusters: %s", config.html)
-    return Outcome({**result}, f"sonoforge crossval {data_flags(config.data)}")
+    groups = f" --groups-from {shlex.quote(config.groups_from)}" if config.groups_from else ""
+    return Outcome({**result}, f"sonoforge crossval {data_flags(config.data)}{groups}")
