@@ -589,6 +589,7 @@ def segmentation() -> str:
     kept = answers("segmentation-real.csv.gz")
     parts.append(f"## The U-Net on real images\n\n{kept}\n{table(['set', 'Dice', 'by structure'], rows)}")
     parts += six_gans("Six GANs on three sets", "segmentation-six")
+    parts += six_gans("Six GANs on the liver", "segmentation-liver")
     parts.append("**The paper's table 4 of its liver, SLiver07**\n")
     rows = [[row.recipe or "real images", row.fid or "-", row.dice] for row in published_for("SLiver07")]
     parts.append(table(["trained on images of", "FID", "Dice"], rows))
