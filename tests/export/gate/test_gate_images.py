@@ -73,9 +73,9 @@ def test_sealed_answers_are_found_by_file_whatever_their_order(cache: Path, scan
     names = [f"{file.parent.name}/{file.name}" for file in sorted(scans.rglob("*.png"))]
     truth = np.array([CLASSES.index(name.split("/")[0]) for name in names])
     table = np.random.default_rng(0).dirichlet(np.ones(3), len(names))
-    zeros = np.zeros(len(names), np.int64)
+    numbers = np.arange(len(names))
     parts = [
-        Predictions(arm, "sealed", 0, tuple(names), zeros, np.arange(len(names)) % 2, truth, values)
+        Predictions(arm, "sealed", 0, tuple(names), numbers, numbers % 2, truth, values)
         for arm, values in (("gan", table[::-1].copy()), ("real", table))
     ]
     write_predictions(tmp_path / "predictions.csv", parts, CLASSES)
@@ -129,8 +129,8 @@ def test_a_variant_moves_an_image_by_what_it_says() -> None:
 def test_the_sealed_answer_of_a_variant_is_that_of_its_image(cache: Path, cells: Path, tmp_path: Path) -> None:
     names = [item.path for item in load_images(ImageSource((str(cells),), 0, 0, cache)).dataset.items]
     table = np.random.default_rng(0).dirichlet(np.ones(2), len(names))
-    zeros, truth = np.zeros(len(names), np.int64), np.array([CELLS.index(name.split("/")[0]) for name in names])
-    part = Predictions("real", "sealed", 0, tuple(names), zeros, np.arange(len(names)) % 2, truth, table)
+    numbers, truth = np.arange(len(names)), np.array([CELLS.index(name.split("/")[0]) for name in names])
+    part = Predictions("real", "sealed", 0, tuple(names), numbers, numbers % 2, truth, table)
     write_predictions(tmp_path / "predictions.csv", [part], CELLS)
     images = find_images("", tmp_path, settings(cache, data=str(cells)), CELLS, "real")
     assert images.sealed is not None

@@ -49,7 +49,7 @@ def test_the_report_shows_the_figures_of_the_run(small_run: SmallRun) -> None:
 def test_every_table_comes_again_from_the_predictions_byte_for_byte(small_run: SmallRun, tmp_path: Path) -> None:
     alone = tmp_path / "predictions.csv"
     alone.write_bytes((small_run.folder / "predictions.csv").read_bytes())
-    printed = sonoforge("crossval", "--from", alone).out
+    printed = sonoforge("crossval", "--from", small_run.folder / "predictions.csv").out
     # The run's own tables of the spread and of each class have the accuracy on training images, too, which no answer
     # tells.
     trained = ("Spread over folds", "Sensitivity and specificity of each class")

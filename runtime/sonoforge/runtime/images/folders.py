@@ -76,7 +76,7 @@ def walk(
             counts["folder that cannot be opened"] += 1
             continue
         for entry in found:
-            is_folder, path = entry.is_dir(), os.path.join(parent, entry.name)  # noqa: PTH118 - thousands of files
+            is_folder, path = _is_folder(entry), os.path.join(parent, entry.name)  # noqa: PTH118 - thousands of files
             if is_folder and is_system_folder(entry.name):
                 counts[SYSTEM] += sum(len(files) for _, _, files in os.walk(path)) if entry.name[:1] != "." else 0
             elif is_folder:
@@ -95,6 +95,13 @@ def walk(
                 names.append(entry.name)
         yield parent, names
         waiting += reversed(inner)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
 
 
 def mask_of(stem: str) -> tuple[str, str, bool] | None:
