@@ -73,12 +73,12 @@ def test_one_that_ends_before_it_has_read_its_model_is_refused(
 
 
 def endless() -> bytes:
-    """The patch network with hours of work beside it."""
+    """The patch network with hours of work beside it, on its input, so that none is done while it is loaded."""
     model = onnx.load_model_from_string(factory.model_bytes())
     side = numpy_helper.from_array(np.array([1500, 1500]), "side")
-    half = numpy_helper.from_array(np.array(1e-4, np.float32), "tiny")
-    model.graph.initializer.extend([side, half])
-    model.graph.node.append(helper.make_node("Expand", ["tiny", "side"], ["product0"]))
+    model.graph.initializer.append(side)
+    model.graph.node.append(helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0))
+    model.graph.node.append(helper.make_node("Expand", ["mean", "side"], ["product0"]))
     for number in range(5000):
         names = [f"product{number}", "product0"]
         model.graph.node.append(helper.make_node("MatMul", names, [f"product{number + 1}"]))
