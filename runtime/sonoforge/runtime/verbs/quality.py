@@ -4,9 +4,9 @@ JSON (``--json``) is one object:
 
 * ``results``: one entry for each file in the order given, ``{"file", "ok": True, "remarks": [phrases],
   "quality": {metric: value, ..., "flags": []}, "scan": {"metrics", "lesion", "flags", "advice", "severity"}, "marks",
-  "copy_of", "seems_copy_of"}``, or ``{"file", "ok":
-  False, "error": {"code", "message"}}``.  ``quality`` has the metrics of `images.quality_metrics.measure`, in the
-  network's view, as ``classify`` gives them; ``scan`` those of
+  "copy_of", "seems_copy_of"}``, or
+  ``{"file", "ok": False, "error": {"code", "message"}}``.  ``quality`` has the metrics of
+  `images.quality_metrics.measure`, in the network's view, as ``classify`` gives them; ``scan`` those of
   `images.quality_table`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
   ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band.
   ``marks`` says what is burned in, as text; ``copy_of`` names the first file of the batch with the same pixels,

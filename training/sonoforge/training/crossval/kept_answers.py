@@ -34,11 +34,11 @@ def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
         folder = table.parent if (table.parent / FILE).is_file() else table.parent / protocol
         if table.name != ANSWERS or not (folder / FILE).is_file():
             return parts, classes, AS_GIVEN
-        check_kept(folder, [part for part in parts if part.protocol == protocol], classes)
+        check_kept(folder, [part for part in parts if part.protocol == protocol])
     return parts, classes, ""
 
 
-def check_kept(folder: Path, parts: Sequence[Predictions], classes: Sequence[str]) -> None:
+def check_kept(folder: Path, parts: Sequence[Predictions]) -> None:
     """Compare a run's answers with its split plans and its folds, and what trainings read with what was tested.
 
     Raises:
@@ -50,7 +50,7 @@ def check_kept(folder: Path, parts: Sequence[Predictions], classes: Sequence[str
         if part.seed not in plans:
             raise SonoforgeError(f"{what}: found no split plan of this seed in {folder}, expected one")
         plan = plans[part.seed]
-        _check_plan(what, part, plan, classes)
+        _check_plan(what, part, plan)
         for fold in range(plan.folds):
             path = fold_path(folder, part.arm, part.seed, fold)
             kept, own = read_fold(path), part.folds == fold
@@ -70,7 +70,7 @@ def check_kept(folder: Path, parts: Sequence[Predictions], classes: Sequence[str
             raise SonoforgeError(f"{folder}: {check.what}: found {check.found}, expected none")
 
 
-def _check_plan(what: str, part: Predictions, plan: SplitPlan, classes: Sequence[str]) -> None:
+def _check_plan(what: str, part: Predictions, plan: SplitPlan) -> None:
     place = {file: index for index, file in enumerate(plan.files)}
     tested = {plan.files[index] for index in plan.tested}
     if set(part.files) != tested:
