@@ -95,15 +95,32 @@ def test_a_large_jpeg_may_have_fewer_scans_than_a_small_one(monkeypatch: pytest.
     assert refused.value.code == "too_slow"
 
 
-def bomb(compression: int, strip: bytes, side: int = 7000, samples: int = 1, times: int = 1) -> bytes:
-    """A TIFF whose strips all are one; section 8 of TIFF 6.0."""
+def bomb(
+    compression: int,
+    strip: bytes,
+    side: int = 7000,
+    samples: int = 1,
+    times: int = 1,
+    **more: tuple[int, int, int],
+) -> bytes:
+    """A TIFF whose strips all are one; section 8 of TIFF 6.0.
+
+    Args:
+        compression: Tag 259.
+        strip: The compressed bytes.
+        side: Of the square picture, in pixels.
+        samples: Of each pixel.
+        times: How many strips the picture is made of.
+        more: Further tags as number, type and value, by any name; or others in place of the usual ones.
+    """
     rows = -(-side // times)
     head = 8 + len(strip) + len(strip) % 2
     table = struct.pack("<I", 8) * times + struct.pack("<I", len(strip)) * times
     places = [head, head + 4 * times] if times > 1 else [8, len(strip)]
     entries = [(256, side), (257, side), (258, 8), (259, compression), (262, 1), (277, samples), (278, rows)]
-    tags = [(tag, 1, value) for tag, value in entries] + [(273, times, places[0]), (279, times, places[1])]
-    ifd = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, *rest) for tag, *rest in sorted(tags))
+    tags = {tag: (4, 1, value) for tag, value in entries} | {273: (4, times, places[0]), 279: (4, times, places[1])}
+    tags |= {tag: (kind, 1, value) for tag, kind, value in more.values()}
+    ifd = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, *tags[tag]) for tag in sorted(tags))
     start = b"II*\0" + struct.pack("<I", head + len(table))
     return start + strip + b"\0" * (len(strip) % 2) + table + ifd + struct.pack("<I", 0)
 
@@ -139,6 +156,100 @@ def test_jpegs_in_a_tiff_count_once_for_each_strip_that_is_one(monkeypatch: pyte
     with pytest.raises(ImageError) as refused:
         decode_image(bomb(7, jpeg_with_scans(90), times=1000), "image")
     assert refused.value.code == "too_slow"
+
+
+def nothing_deflated(size: int, pixels: bytes) -> bytes:
+    """Zlib data of so many bytes of blocks that hold nothing, each with code tables of its own; RFC 1951, 3.2.7."""
+    lengths = {18: 1, 1: 1}  # of the code for code lengths: one for a run of zeros, one for a length of 1
+    order = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)
+    header = [0, *bits(2, 2), *bits(0, 5), *bits(0, 5), *bits(len(order) - 4, 4)]
+    header += [bit for symbol in order for bit in bits(lengths.get(symbol, 0), 3)]
+    table = [0, 1, *bits(138 - 11, 7), 1, *bits(117 - 11, 7), 0, 0]  # one literal, no other, the end, one distance
+    block = np.array([*header, *table, 1], np.uint8)  # and the end at once
+    many = np.concatenate([np.tile(block, size * 8 // len(block)), np.zeros(3, np.uint8)])  # a stored block fills up
+    packer = zlib.compressobj(wbits=-15)
+    rest = packer.compress(pixels) + packer.flush()
+    blocks = np.packbits(many, bitorder="little").tobytes() + b"\0\0\xff\xff"
+    return b"\x78\x9c" + blocks + rest + struct.pack(">I", zlib.adler32(pixels))
+
+
+def bits(number: int, count: int) -> list[int]:
+    return [number >> place & 1 for place in range(count)]
+
+
+def test_strips_of_a_tiff_that_are_decoded_again_and_again_are_refused() -> None:
+    pixels = bytes(range(200)) * 5
+    strip = nothing_deflated(40_000, pixels)
+    assert zlib.decompress(strip) == pixels, "deflate is written as the RFC says"
+    few = bomb(8, strip, side=1000, times=1000)
+    shared = decode_image(bomb(8, zlib.compress(pixels), side=1000, times=1000), "image")
+    assert np.array_equal(np.asarray(shared)[999], np.frombuffer(pixels, np.uint8)), "blank strips may be one"
+    started = time.process_time()
+    with pytest.raises(ImageError) as refused:
+        decode_image(few, "image")
+    assert refused.value.code == "too_slow"
+    assert time.process_time() - started < 1
+
+
+def test_strips_that_overlap_are_looked_at_in_time() -> None:
+    head = bomb(7, bytes(1_000_000), side=5000, times=5000)
+    at = 8 + 1_000_000
+    starts = struct.pack("<5000I", *range(8, 5008))
+    started = time.process_time()
+    with pytest.raises(ImageError) as refused:
+        decode_image(head[:at] + starts + head[at + len(starts) :], "image")
+    assert refused.value.code == "too_slow"
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("length", [0, 4_000_000_000])
+def test_strips_whose_lengths_are_not_said_may_reach_to_the_end(length: int) -> None:
+    with pytest.raises(ImageError) as refused:
+        decode_image(
+            bomb(7, picture("JPEG", 1000) + bytes(100_000), side=1000, times=500, counts=(279, 4, length)), "a"
+        )
+    assert refused.value.code == "too_slow"
+
+
+def test_a_tile_far_larger_than_its_picture_is_refused_before_it_takes_memory() -> None:
+    def tiled(side: int) -> bytes:
+        data = zlib.compress(bytes(side * side))
+        tiles = {"a": (322, 4, side), "b": (323, 4, side), "c": (324, 4, 8), "d": (325, 4, len(data))}
+        return bomb(8, data, side=20, **tiles)
+
+    assert decode_image(tiled(256), "image").size == (20, 20)
+    with pytest.raises(ImageError, match=r"tiles of 20000x20000 pixels, for a picture of 20x20"):
+        decode_image(tiled(20_000), "image")
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_of_millions_of_strips_is_refused_before_they_take_memory(order: str, is_big: bool) -> None:
+    def tagged(count: int) -> bytes:
+        opening = {"<": b"II", ">": b"MM"}[order]
+        head, number, entry = ("HHHQ", "Q", "HHQQ") if is_big else ("HI", "H", "HHII")
+        first = (43, 8, 0, 16 + 4 * count) if is_big else (42, 8 + 4 * count)
+        at = 2 + struct.calcsize(order + head)
+        sizes = ((256, 20), (257, 20), (258, 8), (259, 1), (262, 1), (277, 1), (278, 20))
+        tags = [(tag, 4, 1, value << (32 if order == ">" and is_big else 0)) for tag, value in sizes]
+        tags.insert(5, (273, 4, count, at))
+        directory = struct.pack(order + number, len(tags)) + b"".join(struct.pack(order + entry, *tag) for tag in tags)
+        return opening + struct.pack(order + head, *first) + struct.pack(order + "I", at) * count + directory + bytes(8)
+
+    file_checks.check_tags(tagged(100_000))
+    started = time.process_time()
+    with pytest.raises(ImageError, match="1000000 values of tag 273"):
+        decode_image(tagged(1_000_000), "image")
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(("mode", "side"), [("RGB", 2900), ("RGBA", 2500)])
+def test_channels_of_jpeg_2000_count(mode: str, side: int) -> None:
+    buffer = io.BytesIO()
+    Image.new(mode, (side, side)).save(buffer, "JPEG2000")
+    with pytest.raises(ImageError) as refused:
+        decode_image(buffer.getvalue(), "image")
+    assert refused.value.code == "too_large"
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", None])

@@ -36,9 +36,17 @@ from PIL import Image
 from sonoforge.runtime.images import bit_depth
 from sonoforge.runtime.images.dicom.frame_limits import stated_sizes
 from sonoforge.runtime.images.dicom.opening import is_dicom
-from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_work, ended, sound_chunks
+from sonoforge.runtime.images.file_checks import (
+    TimedBytes,
+    TooSlowError,
+    check_tags,
+    check_work,
+    ended,
+    sound_chunks,
+)
 from sonoforge.runtime.images.limits import (
     MAX_FILE_BYTES,
+    MAX_JPEG_2000_SAMPLES,
     MAX_PIXELS,
     MAX_WEBP_PIXELS,
     ImageError,
@@ -213,6 +221,8 @@ def _opening(data: bytes) -> tuple[bytes, str, str] | None:
 
 def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Image:
     """Let Pillow read a file's header, and check its size."""
+    if name == "TiffImageFile":
+        check_tags(data)
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:
         image: Image.Image = getattr(import_module(f"PIL.{module}"), name)(TimedBytes(data))
@@ -220,8 +230,8 @@ def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Imag
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
     check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))
     if name == "Jpeg2KImageFile":  # whose boxes may state one size, and its codestream another
-        for width, height, _ in stated_sizes(data):
-            check_size(width, height, path, image.width * image.height)
+        for width, height, samples in stated_sizes(data):
+            check_size(width, height, path, min(image.width * image.height, MAX_JPEG_2000_SAMPLES // max(samples, 1)))
     check_work(image, data)
     return image
 

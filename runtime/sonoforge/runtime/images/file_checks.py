@@ -13,7 +13,7 @@ import re
 import struct
 import time
 import zlib
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,6 +35,15 @@ _DEFLATE, _LZW, _PACK_BITS = 1032, 2731, 64
 _TIFF_EXPANSIONS = {5: _LZW, 8: _DEFLATE, 32946: _DEFLATE, 32773: _PACK_BITS}  # by tag 259, Compression
 _TIFF_JPEGS = (6, 7)
 _COMPRESSION, _BITS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES = 259, 258, 273, 279, 324, 325
+_SIDES, _TILE_SIDES, _UNCOMPRESSED = (256, 257), (322, 323), 1
+_PRIVATE_TAG = 32768  # the first one; TIFF 6.0, section 1
+_TEXT_AND_BYTES = (1, 2, 7)  # types whose values Pillow does not take apart
+_MOST_VALUES = 250_000  # of a tag: as many tiles of 16 x 16 as the largest picture has, and some
+_MOST_PADDING = 4096 * 4096  # pixels of tiles beyond the picture's edge
+
+# Bytes that strips may have in common, as blank ones do, beyond the whole file: deflate takes a second to decode 10 MB
+# of blocks that hold nothing.
+_MOST_AGAIN = 20_000_000
 
 _PIECES = 100  # between two looks at the clock, each of which may cost some microseconds; an ordinary file has ten
 _MOST_SEGMENTS = 100_000
@@ -100,19 +109,58 @@ def check_work(image: Image.Image, data: bytes) -> None:
         _check_tiff(tags, pixels, data)
 
 
+def check_tags(data: bytes) -> None:
+    """Refuse a TIFF one of whose tags has millions of values, before Pillow makes a tile of each.
+
+    Source: TIFF 6.0, section 2; for 64 bits, the BigTIFF file format of libtiff.
+
+    Raises:
+        ValueError: A tag has more values than any picture needs, or the file ends before its tags.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = 43 in data[2:4]
+    at, start, number, entry = (8, "Q", "Q", "HHQ8x") if is_big else (4, "I", "H", "HHI4x")
+    try:
+        (place,) = struct.unpack_from(order + start, data, at)
+        (count,) = struct.unpack_from(order + number, data, place)
+    except struct.error:
+        raise ValueError("it ends before its tags") from None
+    place += struct.calcsize(order + number)
+    size = struct.calcsize(order + entry)
+    entries = data[place : place + size * min(count, len(data))]
+    for tag, kind, values in struct.iter_unpack(order + entry, entries[: len(entries) // size * size]):
+        if values > _MOST_VALUES and tag < _PRIVATE_TAG and kind not in _TEXT_AND_BYTES:
+            raise ValueError(f"{values} values of tag {tag}, of which a picture has {_MOST_VALUES} at most")
+
+
 def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
+    """Check a TIFF's strips, or its tiles, which may be larger than the picture, and may all lie in one place."""
     compression = tags.get(_COMPRESSION)
     starts, lengths = (
         [int(one) for one in tags.get(strips) or tags.get(tiles) or ()]
         for strips, tiles in ((_STRIPS, _TILES), (_STRIP_BYTES, _TILE_BYTES))
     )
+    padded = pixels
+    if _TILES in tags:
+        width, height, *sides = (int(tags.get(side, 0)) for side in (*_SIDES, *_TILE_SIDES))
+        padded = math.prod(-(-whole // side) * side for whole, side in zip((width, height), sides, strict=True))
+        if padded > 2 * pixels + _MOST_PADDING:
+            raise ValueError(f"tiles of {sides[0]}x{sides[1]} pixels, for a picture of {width}x{height}")
     if compression in _TIFF_EXPANSIONS:
         there = sum(min(length, len(data)) for length in lengths)
         _check_room(pixels * sum(tags.get(_BITS, (1,))) // 8, there * _TIFF_EXPANSIONS[compression])
-    elif compression in _TIFF_JPEGS and starts:
-        places = Counter(zip(starts, lengths, strict=False))  # of which many may be one
-        scans = sum(count * data.count(_SCANS, at, at + length) for (at, length), count in places.items())
-        if scans * (pixels // len(starts) + 1) > MOST_VISITS:
+    if compression == _UNCOMPRESSED:  # which Pillow reads itself, against the clock
+        return
+    lengths += [len(data)] * (len(starts) - len(lengths))  # how libtiff reads strips whose lengths are not said
+    ends = [min(start + (length or len(data)), len(data)) for start, length in zip(starts, lengths, strict=False)]
+    if sum(max(end - start, 0) for start, end in zip(starts, ends, strict=True)) > len(data) + _MOST_AGAIN:
+        raise TooSlowError
+    if compression in _TIFF_JPEGS and starts:
+        marks = [mark.start() for mark in re.finditer(_SCANS, data)]
+        scans = sum(
+            bisect_left(marks, end) - bisect_left(marks, start) for start, end in zip(starts, ends, strict=True)
+        )
+        if scans * (padded // len(starts) + 1) > MOST_VISITS:
             raise TooSlowError
 
 

@@ -18,6 +18,8 @@ MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
 MAX_WEBP_PIXELS = 16_000_000
 """Its decoder needs 15 bytes a pixel."""
+MAX_JPEG_2000_SAMPLES = 24_000_000
+"""Pixels times channels; its decoder needs an eighth of a microsecond and 7 bytes for each."""
 MAX_ASPECT = 20
 """Longest side in shortest sides; a panoramic scan has about six.  Resizing a thread of pixels to a square would take
 gigabytes."""
