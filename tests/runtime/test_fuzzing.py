@@ -28,22 +28,26 @@ from PIL import Image
 
 import bundle_factory as factory
 import dicom_files
-from model_worker import ModelWorker
+from file_structure import changed, numbers
 from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.manifest import with_digest
-from sonoforge.runtime.bundle.onnx_graph import OPERATORS
+from sonoforge.runtime.bundle.onnx_graph import OPERATORS, check_graph
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.csv_tables import Names, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import decode_image
-from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.onnx_session import load_session, run_session
+from worker import LONGEST_SECONDS, Worker
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow and pydicom warn of damaged metadata
 
 EXAMPLES = int(os.environ.get("SONOFORGE_FUZZ_EXAMPLES", "50"))
-LONGEST_SECONDS = 5.0
-MEMORY = 4_000_000_000  # bytes that a model may take in these tests, beside what pytest itself holds
+LINUX = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the memory of a process is limited on Linux alone"
+)
+MODEL_MEMORY = 4_000_000_000  # bytes that a model may take in these tests, with what pytest itself holds
+MOST_MB = 400  # that any other file may take, beside that
 fuzzed = settings(
     max_examples=EXAMPLES,
     deadline=None,  # measured below, without the making of the example
@@ -65,6 +69,16 @@ def image_files() -> list[bytes]:
         (colour, "PNG", {}),
         (colour, "TIFF", {"compression": "tiff_lzw"}),
         (colour.convert("CMYK"), "TIFF", {"compression": "tiff_deflate"}),
+        (colour.convert("RGB"), "TIFF", {"compression": "jpeg"}),
+        (colour.convert("YCbCr"), "TIFF", {"compression": "tiff_adobe_deflate"}),
+        (grey, "TIFF", {"compression": "packbits", "strip_size": 40}),
+        (grey, "TIFF", {"compression": "tiff_lzw", "strip_size": 20}),
+        (grey, "TIFF", {"compression": "lzma"}),
+        (grey.convert("1"), "TIFF", {"compression": "group4"}),
+        (grey.convert("1"), "TIFF", {"compression": "group3"}),
+        (grey, "GIF", {"save_all": True, "append_images": [colour.convert("P")], "loop": 0, "comment": "x"}),
+        (colour.convert("P"), "GIF", {"interlace": 1, "transparency": 2}),
+        (colour.convert("RGB"), "JPEG2000", {}),
         (grey.convert("P"), "PNG", {"transparency": 3}),
         (Image.fromarray(rng.integers(0, 65536, (17, 20)).astype(np.uint16)), "PNG", {}),
         (colour.convert("RGB"), "JPEG", {"progressive": True}),
@@ -77,16 +91,23 @@ def image_files() -> list[bytes]:
 
 @functools.cache
 def dicom_file_bytes(tmp: Path) -> list[bytes]:
-    """A small DICOM file, uncompressed and RLE."""
-    from pydicom.uid import RLELossless
+    """Small DICOM files: uncompressed, deflated, RLE and JPEG; one frame and three; grey and colour, with a window."""
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
-    files = []
-    for compressed in (False, True):
-        written = dicom_files.data_set(dicom_files.scan())
-        if compressed:
-            written.compress(RLELossless)
-        files.append(dicom_files.save(written, tmp / f"{len(files)}.dcm").read_bytes())
-    return files
+    window = {"WindowCenter": "100", "WindowWidth": "50", "RescaleSlope": "2", "RescaleIntercept": "-10"}
+    written = [dicom_files.data_set(dicom_files.scan()) for _ in range(3)]
+    written[1].compress(RLELossless)
+    written[2].file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    written += [
+        dicom_files.data_set(
+            dicom_files.scan(3).astype(np.uint16) * 16, BitsStored=12, PixelSpacing=[0.1, 0.1], **window
+        ),
+        dicom_files.data_set(
+            dicom_files.colour_scan(), "RGB", SequenceOfUltrasoundRegions=[dicom_files.region((4, 4, 40, 40))]
+        ),
+        dicom_files.with_jpeg(dicom_files.data_set(dicom_files.scan()), dicom_files.scan()),
+    ]
+    return [dicom_files.save(one, tmp / f"{number}.dcm").read_bytes() for number, one in enumerate(written)]
 
 
 EDITS = st.lists(
@@ -130,20 +151,54 @@ def check(read: Callable[[], object], allowed: type[Exception]) -> None:
     assert time.process_time() - started < LONGEST_SECONDS
 
 
-@fuzzed
-@given(st.integers(0, 100), EDITS)
-def test_damaged_images_are_read_or_refused(number: int, edits: list[tuple[str, float, bytes]]) -> None:
-    files = image_files()
-    data = edit(files[number % len(files)], edits)
-    check(lambda: decode_image(data, "image"), ImageError)
+CHANGES = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(("number", "more", "less", "twice", "bit", "other")),
+    ),
+    max_size=4,
+)
+NONE_OR_EDITS = st.one_of(st.just([]), EDITS)  # on top of changed numbers
 
 
-@fuzzed
-@given(st.integers(0, 1), EDITS)
-def test_damaged_dicom_files_are_read_or_refused(number: int, edits: list[tuple[str, float, bytes]]) -> None:
-    pytest.importorskip("pydicom")
-    data = edit(dicom_file_bytes(_FOLDER)[number], edits)
-    check(lambda: decode_image(data, "scan.dcm"), ImageError)
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Callable[[Callable[[bytes], object], int], Worker]]:
+    started: list[Worker] = []
+
+    def start(use: Callable[[bytes], object], memory: int) -> Worker:
+        started.append(Worker(use, memory))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def check_in_worker(reader: Worker, data: bytes) -> None:
+    """Let a process of its own read, in time, in memory and in one line."""
+    outcome = reader.try_file(data)
+    assert outcome.kind in ("answered", "refused"), f"{outcome}: {data.hex()}"
+    assert "\n" not in outcome.said and len(outcome.said) < 2000
+    assert outcome.peak_mb < MOST_MB, f"{outcome}: {data.hex()}"
+
+
+@LINUX
+@pytest.mark.parametrize("kind", ["images", "dicom"])
+def test_damaged_pictures_are_read_or_refused(kind: str, worker: Callable[..., Worker]) -> None:
+    if kind == "dicom":
+        pytest.importorskip("pydicom")
+    files = image_files() if kind == "images" else dicom_file_bytes(_FOLDER)
+    built = [numbers(file) for file in files]
+    assert sum(map(bool, built)) == (13 if kind == "images" else 6)
+    reader = worker(lambda data: decode_image(data, "file"), MODEL_MEMORY)
+
+    @fuzzed
+    @given(st.integers(0, len(files) - 1), CHANGES, NONE_OR_EDITS)
+    def read(number: int, changes: list[tuple[float, float, str]], edits: list[tuple[str, float, bytes]]) -> None:
+        check_in_worker(reader, edit(changed(files[number], built[number], changes), edits))
+
+    read()
 
 
 @fuzzed
@@ -214,27 +269,29 @@ def rewired(changes: list[tuple[str, float, float]]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-@pytest.fixture(scope="module")
-def worker() -> Iterator[ModelWorker]:
-    started = ModelWorker((1, 3, factory.SIZE, factory.SIZE), MEMORY)
-    yield started
-    started.close()
+def answer_zeros(content: bytes) -> None:
+    """Look into a model file, load it and run it on zeros."""
+    check_graph(content, "model.onnx")
+    zeros = np.zeros((1, 3, factory.SIZE, factory.SIZE), np.float32)
+    run_session(load_session(content, "model.onnx"), {"input": zeros}, "model.onnx")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of a process is limited on Linux alone")
-def test_damaged_models_answer_or_are_refused(worker: ModelWorker, tmp_path: Path) -> None:
+@LINUX
+def test_damaged_models_answer_or_are_refused(worker: Callable[..., Worker], tmp_path: Path) -> None:
     """Those that end their process, or take too long, are refused by the trial that foreign bundles go through."""
     harmful: list[bytes] = []
+    runner = worker(answer_zeros, MODEL_MEMORY)
 
     @fuzzed
     @given(st.booleans(), EDITS, REWIRINGS)
     def change(sound: bool, edits: list[tuple[str, float, bytes]], rewirings: list[tuple[str, float, float]]) -> None:
         content = rewired(rewirings) if sound else edit(factory.model_bytes(), edits)
-        outcome = worker.try_model(content)
+        outcome = runner.try_file(content)
         assert outcome.kind != "raw", outcome.said
         assert "\n" not in outcome.said and len(outcome.said) < 2000
-        if outcome.kind in ("crashed", "hung"):
+        if outcome.kind in ("crashed", "hung") or outcome.peak_mb > MOST_MB:
             harmful.append(content)
+            runner.start_anew()
 
     change()
     for number, content in enumerate(harmful):

@@ -134,6 +134,17 @@ def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_pa
     assert (rows[names[1]]["gcnr"], float(rows[names[0]]["gcnr"])) == ("", expected["gcnr"])
 
 
+def test_what_was_measured_on_ultrasound_alone_is_not_said_of_other_images(bundle: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(bundle, tmp_path / "other"))
+    factory.edit_manifest(other, lambda manifest: manifest["trust"]["checks"].update(kind="other"))
+    folder = write_scans(tmp_path / "scans", range(1))
+    Image.fromarray(np.pad(np.full((40, 40), 255, np.uint8), ((30, 20), (40, 40)))).save(folder / "0_mask.png")
+    (of_ultrasound,), (of_other,) = (quality(one, folder)[1]["results"] for one in (bundle, other))
+    assert of_ultrasound["scan"]["lesion"] and of_ultrasound["scan"]["metrics"]["speckle_snr"] > 0
+    metrics = {**of_ultrasound["scan"]["metrics"], "speckle_snr": None}
+    assert of_other == {**of_ultrasound, "scan": {**of_ultrasound["scan"], "metrics": metrics, "lesion": None}}
+
+
 def test_a_bad_file_never_stops_the_batch(bundle: Path, tmp_path: Path) -> None:
     folder = write_scans(tmp_path / "scans", range(2))
     (folder / "bad, or worse.png").write_bytes(b"junk")

@@ -54,6 +54,10 @@ def scans(root: Path, image: str = "{name}/{number}.png", mask: str = "", count:
         ("{name}/{number}.png", "{name}/outlined/{number}.png"),
         ("{name}/{number}.png", "masks/{name}/{number}.png"),
         ("{name}/{number}.png", "{name}_masks/{number}.png"),
+        ("images/{name}/{number}.png", "masks/{name}/{number}.png"),
+        ("Scans/{name}/{number}.png", "scans_gt/{name}/{number}.png"),
+        ("img/{name}/{number}.jpg", "labels/{name}/{number}_mask.png"),
+        ("images/{name}/{number}.png", "images/{name}/masks/{number}.png"),
     ],
 )
 def test_masks_are_found_however_they_are_called(tmp_path: Path, image: str, mask: str) -> None:
@@ -73,6 +77,25 @@ def test_images_and_masks_apart_are_one_class_with_masks(tmp_path: Path) -> None
         outline(tmp_path / "masks" / f"{number}.png")
     items = read_dataset(tmp_path, fewest_classes=1).items
     assert [(item.path, item.masks) for item in items] == [(f"images/{n}.png", (f"masks/{n}.png",)) for n in (1, 2)]
+
+
+def test_folders_of_patients_among_images_are_no_classes(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        save(tmp_path / "images" / patient / "1.png", draw_scan(1, 60))
+        outline(tmp_path / "masks" / patient / "1.png")
+    assert read_dataset(tmp_path, fewest_classes=1).classes == ("images",)
+    with pytest.raises(SonoforgeError, match=r"a single class folder 'images'.*did you mean .*images\?"):
+        read_dataset(tmp_path)
+
+
+def test_splits_among_images_are_no_classes(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in CLASSES:
+            save(tmp_path / "images" / split / name / "1.png", draw_scan(1, 60))
+    with pytest.raises(SonoforgeError, match="a single class folder 'images'"):
+        read_dataset(tmp_path)
+    with pytest.raises(SonoforgeError, match="which are splits"):
+        read_dataset(tmp_path / "images")
 
 
 def test_masks_without_their_images_are_counted_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import CollectionsRecord, ElsewhereRecord, ModelRecord
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.run_folder import RESULTS, read_results
+from sonoforge.training.statistics.predictions import ANSWERS
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 from sonoforge.training.statistics.tables import evaluate
 
@@ -82,7 +83,7 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
     """
     # The packages of a cross-validation are not needed where nothing of one is read.
     from sonoforge.training.crossval.fold_task import fold_path, read_fold  # noqa: PLC0415
-    from sonoforge.training.crossval.kept_answers import ANSWERS, read_answers  # noqa: PLC0415
+    from sonoforge.training.crossval.kept_answers import read_answers  # noqa: PLC0415
 
     parts, classes, doubt = read_answers(folder / ANSWERS)
     if doubt:

@@ -24,7 +24,7 @@ from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.statistics.predictions import read_predictions
+from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ def _varied(original: Original, change: Variant) -> NDArray[np.uint8]:
 
 def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) -> NDArray[np.float64] | None:
     """Look the images up among the run's cross-validated predictions."""
-    path = run / "predictions.csv"
+    path = run / ANSWERS
     if not path.is_file():
         return None
     parts, columns = read_predictions(path)

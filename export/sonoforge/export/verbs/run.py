@@ -37,7 +37,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.pages.run.page import write_report
 from sonoforge.training.pages.terminal.comparison import log_table
-from sonoforge.training.statistics.predictions import read_predictions
+from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.statistics.verdict import doubts, judge_guessing
 
@@ -133,7 +133,7 @@ def _train_final_model(
     job = job_of_arm(arm, comparison.backbone, arm_settings, config.seed, find_device(config.device))
     images = LabelledImages.of_set(cache, everything, scan_groups(cache))
     trained = train_final(final, images, arm, job, settings.generator, comparison.maps)
-    predictions, _ = read_predictions(folder / "predictions.csv")
+    predictions, _ = read_predictions(folder / ANSWERS)
     held_out = next(own for own in predictions if (own.arm, own.seed) == (config.final_arm, config.seed))
     figures = comparison.results["arms"][config.final_arm]
     seeds, judged = figures["seeds"], figures["trust"]

@@ -33,7 +33,8 @@ class ImageError(SonoforgeError):
 
     Attributes:
         code: ``not_found``, ``is_directory``, ``unreadable``, ``empty``, ``not_an_image``, ``truncated``,
-            ``too_large``, ``too_small``, ``too_slow``, ``animated`` or ``unsupported``.
+            ``incomplete`` (of DICOM, a needed element is missing or damaged), ``too_large``, ``too_small``,
+            ``too_slow``, ``animated`` or ``unsupported``.
     """
 
     def __init__(self, code: str, message: str) -> None:

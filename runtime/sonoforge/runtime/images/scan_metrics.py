@@ -162,13 +162,15 @@ class ScanQuality:
     severity: float  # sum over the flags of how far out of its band a value is, in widths of the band; 0 without flags
 
 
-def assess_scan(scan: Image.Image, bands: Mapping[str, Band], mask: Image.Image | None = None) -> ScanQuality:
+def assess_scan(
+    scan: Image.Image, bands: Mapping[str, Band], mask: Image.Image | None = None, names: Sequence[str] = ()
+) -> ScanQuality:
     """Measure a scan, the part of a picture, against the bands of a bundle; a metric without a band is never flagged.
 
-    ``mask`` is bright where the lesion is; one of another size is a `ValueError`.
+    ``mask`` is bright where the lesion is; one of another size is a `ValueError`.  ``names`` as of `measure`.
     """
     levels = grey_levels(scan)
-    values = measure(levels)
+    values = dict.fromkeys(SCAN, math.nan) | measure(levels, names)
     flags, advice, severity = [], [], 0.0
     for name, metric in SCAN.items():
         if name not in bands or math.isnan(values[name]):

@@ -9,6 +9,8 @@ JSON (``--json``) is one object:
   `images.quality_metrics.measure`, in the network's view, as ``classify`` gives them; ``scan`` those of
   `images.quality_table`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
   ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band.
+  With a bundle of other images than breast ultrasound, on which these were not measured, ``speckle_snr``, ``lesion``
+  and ``seems_copy_of`` are null, and ``marks`` empty.
   ``marks`` says what is burned in, as text; ``copy_of`` names the first file of the batch with the same pixels,
   ``seems_copy_of`` an earlier one that seems to show the same picture, saved again, scaled or brightened;
 * ``model``: ``{"name", "version", "sha256"}`` of the bundle that the reference ranges and the embedding are from;
@@ -49,7 +51,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.atomic import write_text
-from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.answer_files import CsvFormat
@@ -180,13 +182,16 @@ def _look_closer(
 ) -> None:
     """Add to a file's result what its own pixels show: ``scan``, ``marks``, what it repeats; and its small picture."""
     file = result["file"]
+    is_ultrasound = manifest.checks.kind == BREAST_ULTRASOUND
     area = manifest.preprocessing.scan_area(whole)
     scan, levels = whole.crop(area.box) if area else whole, grey_levels(whole)
-    mask = _mask_of(file, whole)
+    mask = _mask_of(file, whole) if is_ultrasound else None
     lesion = mask.crop(area.box) if mask and area else mask
-    result["scan"] = asdict(assess_scan(scan, manifest.scan_bands.limits, lesion))
-    result["marks"] = find_marks(whole, area.box if area else None).summary
-    result.update(repeats.find(file, take_fingerprint(levels, manifest.preprocessing.resize(scan))))
+    names = [name for name in SCAN if is_ultrasound or name != "speckle_snr"]
+    result["scan"] = asdict(assess_scan(scan, manifest.scan_bands.limits, lesion, names))
+    result["marks"] = find_marks(whole, area.box if area else None).summary if is_ultrasound else ""
+    repeated = repeats.find(file, take_fingerprint(levels, manifest.preprocessing.resize(scan)))
+    result.update(repeated if is_ultrasound else {**repeated, "seems_copy_of": None})
     if pictures is not None:
         from sonoforge.runtime.pages.cards import address  # noqa: PLC0415 - only with --html
 

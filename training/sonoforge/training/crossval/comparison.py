@@ -45,7 +45,7 @@ from sonoforge.training.data.second_opinion import check_plans, find_second_view
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
 from sonoforge.training.statistics import tables
-from sonoforge.training.statistics.predictions import Predictions, write_predictions
+from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
 from sonoforge.training.statistics.protocols import SEALED
 from sonoforge.training.statistics.results import (
     ArmResult,
@@ -185,7 +185,7 @@ def _results(planned: _Planned, folds: Sequence[FoldResult], second_opinion: Sec
     settings, cache, plans = planned.settings, planned.cache, planned.plans
     classes = cache.dataset.classes
     predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
-    write_predictions(planned.folder / "predictions.csv", predictions, classes)
+    write_predictions(planned.folder / ANSWERS, predictions, classes)
     evaluation = tables.evaluate(predictions, classes)
     by_seed = {
         arm: [[fold for fold in folds if (fold.arm, fold.seed) == (arm, seed)] for seed in settings.seeds]

@@ -11,9 +11,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.crossval.evidence import check_reads, origin_checks, read_plans, split_checks
 from sonoforge.training.crossval.fold_task import fold_path, read_fold
 from sonoforge.training.data.split_plan import FILE, SplitPlan
-from sonoforge.training.statistics.predictions import Predictions, read_predictions
-
-ANSWERS = "predictions.csv"
+from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 
 AS_GIVEN = "unverified: as given"
 """What figures of a table are called that no run folder vouches for."""

@@ -7,7 +7,8 @@ masks of its own, with its name in lower case: ``NAME_mask_myocardium.png``, ``N
 
 * BUSI as published (Al-Dhabyani et al., Data in Brief 28, 2020): ``normal``, ``benign``, ``malignant`` with
   ``benign (1).png``, ``benign (1)_mask.png``.
-* Anything else: one folder for each class, images at any depth below it, through links, too.
+* Anything else: one folder for each class, images at any depth below it, through links, too; where these lie in one
+  folder, as ``images/benign`` and ``images/malignant`` beside ``masks/benign``, the classes are read in there.
 
 ``groups.csv`` beside the class folders (columns ``file`` and ``group``) lists which images belong together, usually
 because they show one patient; the sealed protocol never splits a group.  It is read however Excel and its like save it,
@@ -38,6 +39,7 @@ from sonoforge.training.data.folder_layout import (
     Sorted,
     check_layout,
     check_pictures,
+    image_folder,
     sort_files,
     spell_classes,
     subfolders,
@@ -152,9 +154,13 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
     if busi:
         folders.sort(key=lambda folder: BUSI_CLASSES.index(folder.name))
     masks_apart = [f for f in folders if is_mask_folder(f.name) and _holds_outlines(root, f.name, found)]
-    classes = spell_classes([folder for folder in folders if folder not in masks_apart])
+    class_folders = [folder for folder in folders if folder not in masks_apart]
+    above = image_folder(class_folders) or root  # of the class folders
+    if above != root:
+        class_folders = sorted(subfolders(above), key=lambda folder: natural_order(folder.name))
+    classes = spell_classes(class_folders)
     _check_classes(root, tuple(classes), fewest_classes)
-    check_layout(root, [folder for own in classes.values() for folder in own])
+    check_layout(above, [folder for own in classes.values() for folder in own])
     own = {folder.name for folder in folders}
     skipped["image outside of the class folders"] += sum(file.parts[0] not in own for file in found)
     files = sort_files(
@@ -162,8 +168,8 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
     )
     items: list[Item] = []
     for label, (class_name, inside) in enumerate(classes.items()):
-        names = {folder.name for folder in inside}
-        images = [image for image in files.images if image.partition("/")[0] in names]
+        places = tuple(f"{folder.relative_to(root).as_posix()}/" for folder in inside)
+        images = [image for image in files.images if image.startswith(places)]
         if not images:
             raise SonoforgeError(
                 f"{inside[0]}: found no images, expected at least one ({KINDS_IN_WORDS}); "
@@ -171,11 +177,14 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
             )
         check_pictures(inside[0], [root / image for image in images])
         if len(inside) > 1:
-            log.warning("%s: %s are read as one class, %s", root, " and ".join(map(repr, sorted(names))), class_name)
+            names = " and ".join(repr(folder.name) for folder in inside)
+            log.warning("%s: %s are read as one class, %s", above, names, class_name)
         items += [Item(image, label, masks=tuple(files.masks.get(image, ()))) for image in images]
     tell_layout(
         root,
-        "because it is laid out as BUSI" if busi else "because each folder in it holds images",
+        "because it is laid out as BUSI"
+        if busi
+        else f"because each folder in {'it' if above == root else above.name} holds images",
         classes,
         files,
         skipped,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline, is_system_folder, mask_of
+from sonoforge.runtime.images.suffixes import is_image_file
 from sonoforge.training.data.changed_images import name_some
 
 _SPLITS = frozenset(
@@ -52,6 +53,17 @@ class Sorted(NamedTuple):
 def subfolders(root: Path) -> list[Path]:
     """Return the folders in a folder, but for those of the system."""
     return [f for f in root.iterdir() if f.is_dir() and not is_system_folder(f.name)]
+
+
+def image_folder(folders: Sequence[Path]) -> Path | None:
+    """Return the one folder, such as ``images`` in ``images/CLASS`` beside ``masks/CLASS``, whose folders are classes.
+
+    Only names that are known to be classes are taken for such: folders of patients lie like this, too.
+    """
+    if len(folders) != 1 or folders[0].name.casefold() not in _IMAGE_FOLDERS:
+        return None
+    known = {folder.name.strip().casefold() for folder in subfolders(folders[0])} & _KNOWN_CLASSES
+    return folders[0] if len(known) > 1 and not any(map(is_image_file, folders[0].iterdir())) else None
 
 
 def spell_classes(folders: Sequence[Path]) -> dict[str, list[Path]]:

@@ -25,6 +25,9 @@ Indices = NDArray[np.int64]
 _NEEDED = ("file", "group", "fold", "arm", "protocol", "seed", "label")
 _SOURCES = {"collection": "collections", "device": "devices"}  # field of each column
 
+ANSWERS = "predictions.csv"
+"""The table in a run folder."""
+
 SHARE_MARK = "@"
 """Between an arm and the share of the real images that it was made from: ``real@0.25``."""
 

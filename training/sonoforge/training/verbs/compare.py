@@ -14,7 +14,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.kept_answers import ANSWERS, read_answers
+from sonoforge.training.crossval.kept_answers import read_answers
 from sonoforge.training.statistics.between_runs import (
     ComparedFigure,
     OthersChoice,
@@ -22,7 +22,7 @@ from sonoforge.training.statistics.between_runs import (
     compare_run,
     in_order_of,
 )
-from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.predictions import ANSWERS, Predictions
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 from sonoforge.training.statistics.results import change_text, interval_text
 from sonoforge.training.verbs.settings.crossval import CompareConfig

@@ -17,7 +17,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.statistics.between_runs import Leakage, measure_leakage
-from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
+from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.results import Interval, change_text, interval_text
 from sonoforge.training.verbs.crossval import read_again, say_doubt
 from sonoforge.training.verbs.settings.crossval import LeakageConfig
@@ -54,7 +54,7 @@ def main(config: LeakageConfig) -> Outcome:
             if arms:
                 log.info("== protocol %s: %s", name, ", ".join(arms))
                 parts += _answers(folder / name, source, cache, dataclasses.replace(own, arms=arms))
-        write_predictions(folder / "predictions.csv", parts, cache.dataset.classes)
+        write_predictions(folder / ANSWERS, parts, cache.dataset.classes)
         found = measure_leakage(_by_protocol(parts))
         own = settings["sealed"]
         choice = describe_choice(
@@ -102,7 +102,7 @@ def _answers(folder: Path, source: ImageSource, cache: ImageCache, settings: Com
     """Run the comparison under one protocol, or read what an earlier call left."""
     folder.mkdir(exist_ok=True)
     compare_once(folder, source, cache, settings)
-    parts, _ = read_predictions(folder / "predictions.csv")
+    parts, _ = read_predictions(folder / ANSWERS)
     return parts
 
 

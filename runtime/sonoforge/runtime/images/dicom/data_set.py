@@ -265,7 +265,7 @@ def _needed(header: Dataset, syntax: str, path: Path | str) -> dict[str, Any]:
         except Exception:  # of pydicom, which meets hostile bytes
             problem = "missing" if name not in header else "empty or damaged"
         raise ImageError(
-            "truncated", f"{path}: its {name} is {problem}, and without it the pixels cannot be read; export it again"
+            "incomplete", f"{path}: its {name} is {problem}, and without it the pixels cannot be read; export it again"
         )
 
     photometric = header.get("PhotometricInterpretation")

@@ -25,7 +25,7 @@ from sonoforge.training.data.load import count_simulated
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.pages.run.statements import RunFacts, gan_budget
 from sonoforge.training.statistics import tables
-from sonoforge.training.statistics.predictions import Predictions, read_predictions
+from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, RunResults
 
 
@@ -86,7 +86,7 @@ class WholeRun:
 
 def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResults) -> WholeRun:
     """Read a run folder, and check its results against it."""
-    parts, classes = read_predictions(folder / "predictions.csv")
+    parts, classes = read_predictions(folder / ANSWERS)
     plans = read_plans(folder)
     arms, split = results["arms"], results["split"]
     reads = check_reads(folder, plans)
