@@ -20,7 +20,7 @@ from group_loops import group_sums, sign_flip_p, wilson_ends
 from pages import Page, check_page
 from report_factory import Run, Written, make_run, write_reads, written
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.crossval.evidence import check_reads, read_plans
+from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
 from sonoforge.training.data import datasets
 from sonoforge.training.pages.run.making import command_line
 from sonoforge.training.pages.run.page import write_report
@@ -451,7 +451,7 @@ def test_a_group_member_in_training_is_found_where_contents_differ(sealed: Writt
     fold = plan.fold_of[near_duplicates[0]]
     stages = {"classifier": [plan.hashes[near_duplicates[0]]], "generated": ["0" * 64]}
     write_reads(tmp_path / "folds" / "real.json", plan, fold, stages)
-    reads = check_reads(tmp_path, plans)
+    reads = check_reads(read_folds(tmp_path), plans)
     assert set(reads) == {"classifier"}
     assert reads["classifier"].same_content == {(0, near_duplicates[0])}
     assert reads["classifier"].same_group == {(0, i) for i in near_duplicates}

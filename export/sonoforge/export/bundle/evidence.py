@@ -9,9 +9,10 @@ import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import CollectionsRecord, ElsewhereRecord, ModelRecord
+from sonoforge.training.data.split_plan import FILE as SPLITS
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.run_folder import RESULTS, read_results
-from sonoforge.training.statistics.predictions import ANSWERS
+from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 from sonoforge.training.statistics.tables import evaluate
 
@@ -82,12 +83,15 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
         SonoforgeError: No answers, or others than the folds', or folds that were trained in another way than said.
     """
     # The packages of a cross-validation are not needed where nothing of one is read.
-    from sonoforge.training.crossval.fold_task import fold_path, read_fold  # noqa: PLC0415
-    from sonoforge.training.crossval.kept_answers import read_answers  # noqa: PLC0415
+    from sonoforge.training.crossval.evidence import read_folds  # noqa: PLC0415
+    from sonoforge.training.crossval.fold_task import fold_path  # noqa: PLC0415
+    from sonoforge.training.crossval.kept_answers import check_kept  # noqa: PLC0415
 
-    parts, classes, doubt = read_answers(folder / ANSWERS)
-    if doubt:
+    parts, classes = read_predictions(folder / ANSWERS)
+    if not (folder / SPLITS).is_file():
         raise SonoforgeError(f"{folder}: found no split plan, expected the whole folder of a run of crossval")
+    folds = read_folds(folder)
+    check_kept(folder, parts, folds)
     parts = [part for part in parts if part.arm == arm]
     for part in parts:
         if part.protocol != results["protocol"]:
@@ -96,7 +100,7 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
             )
         for fold in np.unique(part.folds).tolist():
             file = fold_path(folder, arm, part.seed, fold)
-            if read_fold(file).made_from.settings["classifier"] != results["classifier"]:
+            if folds[file].made_from.settings["classifier"] != results["classifier"]:
                 raise SonoforgeError(f"{file}: was trained with other settings than {RESULTS} says, expected the same")
     figures: Mapping[str, Any] = evaluate(parts, classes)["arms"][arm]
     return figures

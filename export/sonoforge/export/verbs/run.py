@@ -25,7 +25,7 @@ from sonoforge.training.crossval.arms import check_arms, final_name, find_arm, s
 from sonoforge.training.crossval.balancing import job_of_arm
 from sonoforge.training.crossval.choice_grid import of_classifier, with_dose
 from sonoforge.training.crossval.comparison import Comparison, compare
-from sonoforge.training.crossval.evidence import check_reads, read_plans
+from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.fold_task import check_finished, check_images
 from sonoforge.training.crossval.settings import ComparisonSettings, image_source, resolve
@@ -138,7 +138,7 @@ def _train_final_model(
     figures = comparison.results["arms"][config.final_arm]
     seeds, judged = figures["seeds"], figures["trust"]
     assert judged is not None  # noqa: S101 - comparators alone have none, and are no final arm
-    reads = check_reads(folder, read_plans(folder)) if arm.reads_generators else {}
+    reads = check_reads(read_folds(folder), read_plans(folder)) if arm.reads_generators else {}
     record_model(
         folder / "model",
         trained,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.crossval.fold_task import GENERATED, INNER, read_fold
+from sonoforge.training.crossval.fold_task import GENERATED, INNER, FoldResult, read_fold
 from sonoforge.training.data.changed_images import describe_changes, name_some
 from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
 from sonoforge.training.statistics.classification import confusion_matrix
@@ -69,8 +69,14 @@ class Reads:
     unknown: list[str] = field(default_factory=list)
 
 
-def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
-    """Compare every ``folds/*.json``'s list of content hashes with the test fold it belongs to.
+def read_folds(folder: Path) -> dict[Path, FoldResult]:
+    """Read the folds of a run folder and the inner ones, on which settings were chosen, by file."""
+    paths = [*sorted((folder / "folds").glob("*.json")), *sorted((folder / INNER).glob("*-fold*.json"))]
+    return {path: read_fold(path) for path in paths}
+
+
+def check_reads(folds: Mapping[Path, FoldResult], plans: Mapping[int, SplitPlan]) -> dict[str, Reads]:
+    """Compare every fold's list of content hashes with the test fold it belongs to.
 
     Inner folds, on which settings were chosen, are compared with the test fold of the outer one.
 
@@ -79,9 +85,7 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
     """
     found: dict[str, Reads] = {}
     generators: set[tuple[int, int, str, tuple[str, ...]]] = set()
-    inner = sorted((folder / INNER).glob("*-fold*.json"))
-    for path in [*sorted((folder / "folds").glob("*.json")), *inner]:
-        result = read_fold(path)
+    for path, result in folds.items():
         if result.seed not in plans:
             continue  # `origin_checks` names it
         plan, seed = plans[result.seed], result.seed
@@ -109,7 +113,10 @@ def check_reads(folder: Path, plans: Mapping[int, SplitPlan]) -> dict[str, Reads
 
 
 def origin_checks(
-    folder: Path, plans: Mapping[int, SplitPlan], reads: Mapping[str, Reads], images: Mapping[str, str]
+    folds: Mapping[Path, FoldResult],
+    plans: Mapping[int, SplitPlan],
+    reads: Mapping[str, Reads],
+    images: Mapping[str, str],
 ) -> list[Check]:
     """List what must hold under every protocol: split, folds and reads are of these very images.
 
@@ -118,9 +125,8 @@ def origin_checks(
     changes = "; ".join({describe_changes(plan.images, images): None for plan in plans.values()})
     foreign = [
         path.name
-        for path in sorted((folder / "folds").glob("*.json"))
-        for fold in [read_fold(path)]
-        if fold.seed not in plans or fold.made_from.plan != plans[fold.seed].digest
+        for path, fold in folds.items()
+        if fold.inner_of is None and (fold.seed not in plans or fold.made_from.plan != plans[fold.seed].digest)
     ]
     checks = [
         Check("the split is of the images of the data set", changes or "yes", not changes),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.crossval.evidence import check_reads, origin_checks, read_plans, split_checks
-from sonoforge.training.crossval.fold_task import fold_path, read_fold
+from sonoforge.training.crossval.evidence import check_reads, origin_checks, read_folds, read_plans, split_checks
+from sonoforge.training.crossval.fold_task import FoldResult, fold_path, read_fold
 from sonoforge.training.data.split_plan import FILE, SplitPlan
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 
@@ -32,12 +32,14 @@ def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
         folder = table.parent if (table.parent / FILE).is_file() else table.parent / protocol
         if table.name != ANSWERS or not (folder / FILE).is_file():
             return parts, classes, AS_GIVEN
-        check_kept(folder, [part for part in parts if part.protocol == protocol])
+        check_kept(folder, [part for part in parts if part.protocol == protocol], read_folds(folder))
     return parts, classes, ""
 
 
-def check_kept(folder: Path, parts: Sequence[Predictions]) -> None:
+def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult]) -> None:
     """Compare a run's answers with its split plans and its folds, and what trainings read with what was tested.
+
+    ``folds`` are those of `evidence.read_folds`.
 
     Raises:
         SonoforgeError: They differ, a fold is missing, or a training read what its protocol keeps from it.
@@ -51,7 +53,7 @@ def check_kept(folder: Path, parts: Sequence[Predictions]) -> None:
         _check_plan(what, part, plan)
         for fold in range(plan.folds):
             path = fold_path(folder, part.arm, part.seed, fold)
-            kept, own = read_fold(path), part.folds == fold
+            kept, own = folds.get(path) or read_fold(path), part.folds == fold
             files = [file for file, chosen in zip(part.files, own, strict=True) if chosen]
             answers = dict(zip(kept.files, kept.probabilities, strict=True))
             if sorted(answers) != sorted(files):
@@ -61,9 +63,9 @@ def check_kept(folder: Path, parts: Sequence[Predictions]) -> None:
                     f"{what}: found other probabilities than {path} keeps, expected the same; take the table as the "
                     "run wrote it"
                 )
-    reads = check_reads(folder, plans)
+    reads = check_reads(folds, plans)
     images = next(iter(plans.values())).images
-    for check in (*origin_checks(folder, plans, reads, images), *split_checks(plans, reads, 0)):
+    for check in (*origin_checks(folds, plans, reads, images), *split_checks(plans, reads, 0)):
         if not check.passed:
             raise SonoforgeError(f"{folder}: {check.what}: found {check.found}, expected none")
 

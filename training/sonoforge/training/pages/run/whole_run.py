@@ -14,6 +14,7 @@ from sonoforge.training.crossval.evidence import (
     check_predictions,
     check_reads,
     origin_checks,
+    read_folds,
     read_generators,
     read_plans,
     split_checks,
@@ -89,11 +90,12 @@ def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResult
     parts, classes = read_predictions(folder / ANSWERS)
     plans = read_plans(folder)
     arms, split = results["arms"], results["split"]
-    reads = check_reads(folder, plans)
+    folds = read_folds(folder)
+    reads = check_reads(folds, plans)
     near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
     generators = read_generators(folder, classes)
     checks = [
-        *origin_checks(folder, plans, reads, cache.contents),
+        *origin_checks(folds, plans, reads, cache.contents),
         *split_checks(plans, reads, near_duplicates),
         *check_predictions(parts, arms, len(next(iter(plans.values())).tested)),
     ]
