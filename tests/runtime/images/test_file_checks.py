@@ -243,6 +243,19 @@ def test_a_tiff_of_millions_of_strips_is_refused_before_they_take_memory(order: 
     assert time.process_time() - started < 1
 
 
+def test_a_tiff_whose_tags_all_are_one_is_refused() -> None:
+    def tagged(count: int) -> bytes:
+        sizes = {256: 20, 257: 20, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 20, 279: 400}
+        tags = [(tag, 4, 1, value) for tag, value in sizes.items()]
+        tags += [(40_000 + number, 7, 10_000, 8) for number in range(count)]  # of the type for any bytes
+        entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        return b"II*\0" + struct.pack("<I", 10_008) + bytes(10_000) + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+    assert decode_image(tagged(1), "image").size == (20, 20)
+    with pytest.raises(ImageError, match="bytes of tags in a file of"):
+        decode_image(tagged(1000), "image")
+
+
 @pytest.mark.parametrize(("mode", "side"), [("RGB", 2900), ("RGBA", 2500)])
 def test_channels_of_jpeg_2000_count(mode: str, side: int) -> None:
     buffer = io.BytesIO()

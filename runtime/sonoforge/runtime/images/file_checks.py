@@ -38,6 +38,7 @@ _COMPRESSION, _BITS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES = 259, 258, 273,
 _SIDES, _TILE_SIDES, _UNCOMPRESSED = (256, 257), (322, 323), 1
 _PRIVATE_TAG = 32768  # the first one; TIFF 6.0, section 1
 _TEXT_AND_BYTES = (1, 2, 7)  # types whose values Pillow does not take apart
+_VALUE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # by type, where not one
 _MOST_VALUES = 250_000  # of a tag: as many tiles of 16 x 16 as the largest picture has, and some
 _MOST_PADDING = 4096 * 4096  # pixels of tiles beyond the picture's edge
 
@@ -110,12 +111,13 @@ def check_work(image: Image.Image, data: bytes) -> None:
 
 
 def check_tags(data: bytes) -> None:
-    """Refuse a TIFF one of whose tags has millions of values, before Pillow makes a tile of each.
+    """Refuse a TIFF whose tags have millions of values, or all the same ones, before Pillow reads each.
 
     Source: TIFF 6.0, section 2; for 64 bits, the BigTIFF file format of libtiff.
 
     Raises:
-        ValueError: A tag has more values than any picture needs, or the file ends before its tags.
+        ValueError: A tag has more values than any picture needs, all of them more than the file holds, or it ends
+            before them.
     """
     order = "<" if data[:2] == b"II" else ">"
     is_big = 43 in data[2:4]
@@ -128,9 +130,14 @@ def check_tags(data: bytes) -> None:
     place += struct.calcsize(order + number)
     size = struct.calcsize(order + entry)
     entries = data[place : place + size * min(count, len(data))]
+    total = 0
     for tag, kind, values in struct.iter_unpack(order + entry, entries[: len(entries) // size * size]):
         if values > _MOST_VALUES and tag < _PRIVATE_TAG and kind not in _TEXT_AND_BYTES:
             raise ValueError(f"{values} values of tag {tag}, of which a picture has {_MOST_VALUES} at most")
+        length = values * _VALUE_BYTES.get(kind, 1)
+        total += length if length <= len(data) else 0  # of longer ones Pillow reads nothing
+    if total > 2 * len(data):
+        raise ValueError(f"{total} bytes of tags in a file of {len(data)}")
 
 
 def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
