@@ -21,6 +21,7 @@ from sonoforge.runtime.bundle.reader import SHIPPED, BundleError
 from sonoforge.runtime.inference import trial
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.onnx_session import load_session
+from sonoforge.runtime.verbs import verify
 
 posix = pytest.mark.skipif(os.name != "posix", reason="a shell script stands for the interpreter")
 
@@ -97,6 +98,18 @@ def test_a_model_that_works_on_and_on_is_refused(bundle: Path, monkeypatch: pyte
     monkeypatch.setattr(trial, "SECONDS", 2)
     with pytest.raises(BundleError, match=r"found no answer to its golden input within 2 s of processor time"):
         Classifier(bundle)
+
+
+@posix
+def test_a_further_file_that_works_on_and_on_is_a_problem_of_its_bundle(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory.add_file(bundle, "model.int8.onnx", endless(), "onnx-int8", "int8")
+    monkeypatch.setattr(trial, "SECONDS", 2)
+    outcome = verify.main(verify.VerifyConfig(str(bundle)))
+    assert outcome.exit_code == 1
+    (problem,) = outcome.result["problems"]
+    assert "model.int8.onnx: found no answer to its golden input within 2 s of processor time" in problem
 
 
 @posix

@@ -265,7 +265,7 @@ def _load_session(
     # Two things at a time: reading and hashing, and onnxruntime while it makes a session, leave Python free.
     engine = _importing("onnxruntime")  # not for --help
     try:  # in this thread, where Ctrl-C ends it
-        content = bundle.read(file) if bundle.is_shipped else _read_tried(bundle, file)
+        content = bundle.read(file) if bundle.is_shipped else read_tried(bundle, file)
     finally:
         engine.join()
     for_later = _importing("zipfile", "PIL.PngImagePlugin", "sonoforge.runtime.images.burned_in_marks")
@@ -290,7 +290,7 @@ def _importing(*modules: str) -> Thread:
     return thread
 
 
-def _read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
+def read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
     """Read a model that did not come with sonoforge, and try it in a process of its own."""
     from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - not for the shipped bundle
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
+from sonoforge.runtime.bundle.files import BundleError
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.classifier import Classifier, read_tried
 from sonoforge.runtime.inference.decision import SENSITIVITY, Clinic, decide
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
@@ -97,7 +98,13 @@ def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checke
     tensors = bundle.manifest.preprocessing.normalise(golden["pixels"])
 
     def difference(name: str) -> float:
-        own_preprocessing = bundle.manifest.files[name].format.endswith("-uint8")
+        form = bundle.manifest.files[name].format
+        if not bundle.is_shipped and not runs_code(form):
+            try:  # `run_in_subprocess` would wait for half an hour
+                read_tried(bundle, name)
+            except BundleError as error:
+                raise GateError(str(error).removeprefix(f"{bundle.path}: ")) from error
+        own_preprocessing = form.endswith("-uint8")
         found = _run_extracted(bundle, name, [golden["pixels"] if own_preprocessing else tensors])
         shapes, expected = [output.shape for output in found], [golden[output].shape for output in OUTPUTS]
         if shapes != expected:
