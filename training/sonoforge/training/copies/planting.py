@@ -81,6 +81,48 @@ def resize(picture: Picture, width: int, height: int, resampling: Image.Resampli
     return np.asarray(Image.fromarray(picture).resize((max(1, width), max(1, height)), resampling))
 
 
+def curve(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Show a linear scan as a curved probe's: depth becomes the radius, the width an arc of 44 to 76 degrees."""
+    height, width = picture.shape
+    half, inner = np.deg2rad(rng.uniform(22, 38)), rng.uniform(0.3, 0.8) * height
+    size = round(inner + height - inner * np.cos(half)), round(2 * (inner + height) * np.sin(half))
+    down, across = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    down, across = down + np.float32(inner * np.cos(half)), across - np.float32((size[1] - 1) / 2)
+    columns = (np.arctan2(across, down) / half + 1) / 2 * (width - 1)
+    return _remap(picture, columns, np.hypot(across, down) - inner, cv2.BORDER_CONSTANT)
+
+
+def bend(picture: Picture, rng: np.random.Generator, share: float) -> Picture:
+    """Move every point smoothly, by up to ``share`` of the longer side."""
+    side = max(picture.shape)
+    fields = [cv2.GaussianBlur(rng.standard_normal(picture.shape), (0, 0), 0.1 * side) for _ in range(2)]
+    down, across = (share * side * field / np.abs(field).max() for field in fields)
+    rows, columns = np.indices(picture.shape)
+    return _remap(picture, columns + across, rows + down, cv2.BORDER_REPLICATE)
+
+
+def draw_speckle_anew(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Smooth a scan's speckle away and multiply by other speckle, half of it fully developed (Rayleigh)."""
+    size = 0.006 * max(picture.shape)
+    tissue = cv2.GaussianBlur(cv2.medianBlur(np.ascontiguousarray(picture), 3), (0, 0), size).astype(np.float64)
+    waves = [cv2.GaussianBlur(rng.standard_normal(picture.shape), (0, 0), 0.6 * size) for _ in range(2)]
+    speckle = np.hypot(*waves)
+    return _clip(tissue * (0.5 + 0.5 * speckle / speckle.mean()))
+
+
+def edges(picture: Picture) -> Picture:
+    """Keep the magnitude of the gradient alone."""
+    smooth = cv2.GaussianBlur(picture, (0, 0), 0.003 * max(picture.shape)).astype(np.float32)
+    steep = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)).astype(np.float64)
+    return _clip(255 * steep / max(float(np.percentile(steep, 99.5)), 1.0))
+
+
+def colour(picture: Picture) -> Picture:
+    """Colour by Jet, whose grey rises and falls, and read as grey."""
+    coloured = cv2.applyColorMap(np.ascontiguousarray(picture), cv2.COLORMAP_JET)
+    return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
 GEOMETRY: dict[str, Plant] = {
     "crop 25 %": lambda picture, rng: crop(picture, rng, 0.25),
     "shift 15 %": lambda picture, rng: shift(picture, rng, 0.15),
@@ -109,6 +151,17 @@ KINDS: dict[str, Plant] = {
     **GEOMETRY,
     "half": half,
     "quarter": quarter,
+    "zoom 2": lambda picture, rng: about_the_middle(picture, 0.0, 2.0),
+    "third of the size in black": lambda picture, rng: about_the_middle(picture, 0.0, 1 / 3),
+    "elastic 4 %": lambda picture, rng: bend(picture, rng, 0.04),
+    "curved probe": curve,
+    "solarised": lambda picture, rng: np.where(picture < 128, picture, 255 - picture),
+    "colour map": lambda picture, rng: colour(picture),
+    "speckle anew": draw_speckle_anew,
+    "speckle anew, turn, zoom": lambda picture, rng: about_the_middle(
+        draw_speckle_anew(picture, rng), float(rng.choice((-8.0, 8.0))), 1.25
+    ),
+    "edges only": lambda picture, rng: edges(picture),
 }
 """Kinds of copies by name, the mildest first."""
 
@@ -127,6 +180,11 @@ def plant(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:
 def _warp(picture: Picture, matrix: NDArray[np.float64]) -> Picture:
     height, width = picture.shape
     return np.asarray(cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _remap(picture: Picture, columns: NDArray[np.float64], rows: NDArray[np.float64], border: int) -> Picture:
+    places = columns.astype(np.float32), rows.astype(np.float32)
+    return np.asarray(cv2.remap(picture, *places, cv2.INTER_LINEAR, borderMode=border), np.uint8)
 
 
 def _clip(values: NDArray[np.float64]) -> Picture:
