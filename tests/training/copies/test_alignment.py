@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from scans import draw_scan
@@ -13,6 +14,7 @@ from sonoforge.training.copies.confirmation import compare_aligned, fine_detail
 from sonoforge.training.copies.local_features import extract_features
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.copies.pictures import Look
+from sonoforge.training.copies.search import LOWEST_LIMIT
 
 
 @pytest.mark.parametrize(("scale", "degrees", "shift"), [(1.3, 0, (0, 0)), (0.8, 20, (9, -14)), (1.0, 170, (0, 30))])
@@ -67,6 +69,37 @@ def test_the_score_is_in_standard_errors_of_unrelated_pictures() -> None:
     scores = [compare_aligned(draw_scan(2 * i, 96), draw_scan(2 * i + 1, 96), whole).score for i in range(150)]
     assert np.std(scores) == pytest.approx(1, abs=0.25)
     assert abs(np.mean(scores)) < 0.6
+
+
+def changed_in_parts(picture: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """Copies that agree with a picture (256, 256) in parts only, made with NumPy and SciPy alone."""
+    rows, columns = np.mgrid[:256, :256].astype(float)
+    waves = [rows + 8 * np.sin(columns / 40), columns + 8 * np.sin(rows / 33)]
+    inside = draw_scan(77, 256).copy()
+    inside[60:170, 80:200] = picture[60:170, 80:200]
+    return {
+        "solarised": np.where(picture < 80, picture, 255 - picture).astype(np.uint8),
+        "bent": ndimage.map_coordinates(picture, waves, order=1, mode="nearest"),
+        "inside another": inside,
+    }
+
+
+def test_copies_that_agree_in_parts_only_score_by_the_area_that_does() -> None:
+    picture, other = draw_scan(6, 256), draw_scan(8, 256)
+    for kind, copy in changed_in_parts(picture).items():
+        own, unrelated = (compare_aligned(one, copy, np.eye(2, 3)) for one in (picture, other))
+        assert own.score > LOWEST_LIMIT > 5 > unrelated.score, kind
+    patch = compare_aligned(picture, changed_in_parts(picture)["inside another"], np.eye(2, 3))
+    assert patch.score / 80 == pytest.approx(110 * 120 / 256**2, abs=0.08)  # windows at its border hold both
+
+
+def test_marks_that_two_scans_share_do_not_make_them_one() -> None:
+    """As burned in by one scanner: letters and a scale along the border, alike to the pixel."""
+    one, other = draw_scan(9, 256).copy(), draw_scan(10, 256).copy()
+    for picture in (one, other):
+        cv2.putText(picture, "MI 1.2 L12-5", (8, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255)
+        picture[20:250:16, 246:254] = 255
+    assert compare_aligned(one, other, np.eye(2, 3)).score < LOWEST_LIMIT
 
 
 def test_padding_does_not_count() -> None:

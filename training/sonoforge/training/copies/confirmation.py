@@ -33,8 +33,8 @@ _ALIKE = 0.6  # correlation from which a window is found; of unrelated scans, th
 _MOVED_ALIKE = 2  # pixels between the moves of neighbours under a smooth warp
 _KNOWN = 0.7  # of a window
 _NEIGHBOURS = 3  # of eight that have to be found as well
-# Score of a share of the smaller picture: 8, the lowest limit, of a tenth. Of BUS-BRA's unrelated pairs none has 0.09,
-# though many share burned-in marks.
+# Score of a share of the smaller picture, from `SMALLEST_OVERLAP` on. Unrelated scans of BUSI and BrEaST do not reach
+# 0.09; of BUS-BRA's pairs, which share burned-in marks, the highest has 0.119.
 _SCORE_OF_SHARE = 80.0
 
 Plane = NDArray[np.float32]
@@ -45,7 +45,7 @@ class Comparison(NamedTuple):
 
     correlation: float  # -1 to 1, of the fine detail
     # The correlation in standard errors of what two unrelated pictures of this texture and overlap would give, or
-    # 80 times the share of the smaller picture whose windows agree, if that is more.
+    # 80 times the share of the smaller picture whose windows agree, if that is more and at least `SMALLEST_OVERLAP`.
     score: float
     overlap: float  # area of the overlap, as a share of the smaller picture
 
@@ -72,7 +72,8 @@ def compare_aligned(first: Picture, second: Picture, matrix: NDArray[np.float64]
     correlation = min(max(float((a * b).sum()) / energy, -0.9999), 0.9999)
     score = float(np.arctanh(correlation)) / _standard_error(a, b, views.known)
     if score < _PLAIN:
-        score = max(score, _SCORE_OF_SHARE * views.overlap * _share_alike(a, b, views.known))
+        share = views.overlap * _share_alike(a, b, views.known)
+        score = max(score, _SCORE_OF_SHARE * share) if share >= SMALLEST_OVERLAP else score
     return Comparison(correlation, score, views.overlap)
 
 
