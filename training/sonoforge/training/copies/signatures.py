@@ -18,7 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.local_features import LocalFeatures, extract_features, stack
+from sonoforge.training.copies.local_features import (
+    LocalFeatures,
+    extract_coarse_features,
+    extract_features,
+    stack,
+)
 from sonoforge.training.copies.matches import Found, Match, Matches, find_once
 from sonoforge.training.copies.pictures import SIDE, Picture
 from sonoforge.training.copies.search import align_candidate, prepare
@@ -31,7 +36,7 @@ FEWEST_AGREEING = 6
 """Features at different places that must agree on one transform: of unrelated pictures no more than three do
 (``training/docs/trained-on.md``)."""
 
-_SEARCH = "signatures1"  # another number, and no earlier answer is read
+_SEARCH = "signatures2"  # another number, and no earlier answer is read
 _STEPS_AN_OCTAVE = 24  # of a size: 3 %
 _STEPS_A_TURN = 256 / (2 * np.pi)
 _FAR = 60.0  # pixels; keypoints farther apart than this count as far apart
@@ -122,13 +127,14 @@ def recognise(signatures: Signatures, pictures: Sequence[Picture], title: str = 
     At most one match for each of M grey (H, W) uint8 pictures (``second``) with its original (``first``), in their
     order; ``title``: see `in_threads`.
     """
-    features = prepare(pictures, title).features
     known = _restore(signatures)
-    asked = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE).T.tolist()
     best: dict[int, Match] = {}
-    for match in in_threads(functools.partial(align_candidate, known, features, FEWEST_AGREEING), asked):
-        if match and (match.second not in best or match.agreeing > best[match.second].agreeing):
-            best[match.second] = match
+    # The strongest features of a picture whose speckle was drawn anew are of that speckle, the coarse ones of tissue.
+    for features in (prepare(pictures, title).features, in_threads(extract_coarse_features, pictures)):
+        asked = find_candidates(known, features, near_by_chance=_NEAR_BY_CHANCE).T.tolist()
+        for match in in_threads(functools.partial(align_candidate, known, features, FEWEST_AGREEING), asked):
+            if match and (match.second not in best or match.agreeing > best[match.second].agreeing):
+                best[match.second] = match
     return [best[picture] for picture in sorted(best)]
 
 
@@ -139,7 +145,7 @@ def recognise_once(
     pictures: Sequence[Picture],
     hashes: Sequence[str],
 ) -> list[Match]:
-    """Return what `recognise` finds, kept in a folder; about 45 core-milliseconds a picture the first time.
+    """Return what `recognise` finds, kept in a folder; about 80 core-milliseconds a picture the first time.
 
     ``signatures`` makes or reads them, ``of`` are hashes of what they are of, or of their file; ``hashes`` are those of
     the contents of the M grey (H, W) uint8 pictures.  For ``store`` see `matches.find_once`.
