@@ -182,11 +182,39 @@ def arms() -> str:
                 row += [f"{area['value']['value']:.3f}", "-" if arm == "real" else change(area["change"])]
                 rows.append(row)
             parts.append(f"**{shown}**\n\n{table(heading, rows)}")
+    parts.append(one_against_rest())
     file = "leakage-dcgan-64.csv.gz"
     parts.append(
         f"## How much is leakage\n\n{answers(file)}\n```text\n{printed('leakage', '--from', ANSWERS / file)}```\n"
     )
     return "\n".join(parts)
+
+
+def one_against_rest() -> str:
+    """Malignant against the rest, real images and generated ones, and what no seed of the first answers rightly."""
+    file = ANSWERS / "arms-dcgan-64.csv.gz"
+    found = sonoforge("crossval", "--from", file)
+    rows = []
+    for arm in ("real", "gan"):
+        own = found["arms"][arm]["one_against_rest"]["malignant"]
+        at = [f"{interval(one['sensitivity'])} at {one['specificity']['value']:.3f}" for one in own["sensitivity_at"]]
+        gains = zip(own["decision_curve"]["thresholds"], own["decision_curve"]["gain_low"], strict=True)
+        rows.append([f"`{arm}`", interval(own["auc"]), *at, f"{next(where for where, gain in gains if gain > 0):.0%}"])
+    heading = ["arm", "AUC", "sensitivity at a specificity of 0.9, reached", "of 0.95, reached"]
+    heading.append("net benefit above acting on all (lower limit) from")
+    right: dict[tuple[str, str], bool] = {}
+    for row in read(file):
+        if row["arm"] == "real":
+            key = row["file"], row["group"]
+            said = max(CLASSES, key=lambda name: float(row[f"p_{name}"]))
+            right[key] = right.get(key, False) or said == row["label"]
+    never = [key for key, ever in right.items() if not ever]
+    groups = len({group for _, group in never}), len({group for _, group in right})
+    return (
+        f"## Malignant against the rest, seed 0\n\n{answers(file.name)}\n{table(heading, rows)}\n"
+        f"Never answered rightly by `real`, seeds {', '.join(SEEDS)}: {len(never)} of {len(right)} images, in "
+        f"{groups[0]} of {groups[1]} groups.\n"
+    )
 
 
 AVERAGED = {

@@ -141,7 +141,9 @@ def test_a_small_set_is_shown_until_there_are_enough_steps() -> None:
         steps = max(1, count // min(32, count)) * settings.epochs
         assert steps >= quick.least_steps and (settings.epochs == 5 or steps - steps // settings.epochs < 60)
     assert quick.for_images(700).epochs == 5  # enough as they are
-    assert ClassifierOptions(epochs=2).settings().for_images(10).epochs == 2  # what is asked for is done
+    assert (
+        ClassifierOptions(budget="quick", epochs=2).settings().for_images(10).epochs == 2
+    )  # what is asked for is done
 
 
 def test_a_bundle_of_ones_own_gives_its_weights_and_an_ensembles_is_refused(tmp_path: Path) -> None:

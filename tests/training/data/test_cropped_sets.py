@@ -76,5 +76,5 @@ def test_masks_stay_on_their_lesions(root: Path, crop: str) -> None:
 
 
 def test_the_option_reaches_the_settings() -> None:
-    assert ClassifierOptions().settings().crop == "none"
-    assert ClassifierOptions(crop="auto").settings().crop == "auto"
+    assert ClassifierOptions(budget="quick").settings().crop == "none"
+    assert ClassifierOptions(budget="quick", crop="auto").settings().crop == "auto"

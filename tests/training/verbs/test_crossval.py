@@ -243,6 +243,17 @@ def test_flags_win_over_the_budget() -> None:
         assert make_plan(quick.generator, 702).batch == make_plan(full.generator, 702).batch == 16, "the preset's own"
 
 
+def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "sonoforge")
+    assert resolved().budget == "quick" and "for the scanners of these images" in caplog.text
+    config = crossval.CrossvalConfig(data=("BUSI", "BrEaST"), protocol="leave-one-collection-out")
+    kept, settings = resolve(config)
+    assert kept.classifier.budget == settings.budget == "collections" and settings.classifier.teachers == 2
+    assert (settings.generator.image_size, settings.generator.steps) == (64, 120)  # not its published length, by itself
+    given = dataclasses.replace(config, classifier=ClassifierOptions(budget="quick"))
+    assert resolve(given)[1].budget == "quick"
+
+
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
     small = [*SMALL, "--arms", "gan,duplicates", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol", "thesis"]

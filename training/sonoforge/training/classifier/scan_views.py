@@ -90,7 +90,7 @@ def find_healthy(classes: Sequence[str]) -> int:
     if HEALTHY not in names or len(names) < 3:
         raise SonoforgeError(
             f"--heads hierarchical: found classes {', '.join(classes)}, expected {HEALTHY} and at least two kinds "
-            "of lesion"
+            "of lesion, or --budget quick"
         )
     return names.index(HEALTHY)
 
@@ -205,7 +205,9 @@ def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int)
     if not option:
         return None
     if images.masks is None:
-        raise SonoforgeError(f"{option}: found images without masks, expected NAME_mask.png beside each lesion's")
+        raise SonoforgeError(
+            f"{option}: found images without masks, expected NAME_mask.png beside each lesion's, or --budget quick"
+        )
     return images.masks(side)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from sonoforge.runtime.cli.options import flag, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS, IMAGENET, Preprocessing
 from sonoforge.training.classifier.augmentation import VARIANTS
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
+
+log = logging.getLogger(__name__)
 
 LARGE = 256
 """Side in pixels of the images that crops are cut from: a crop of a small image would be blurred."""
@@ -124,9 +128,9 @@ class ClassifierOptions:
     """How the classifier is trained; what is None is as the budget has it."""
 
     budget: str = option(
-        "quick",
+        "",
         help="quick: minutes on a CPU; full: all layers, 20 epochs; thesis: as published; collections: for several "
-        "collections with masks\n"
+        "collections with masks (default: collections where each is left out, else quick)\n"
         "quick trains the late blocks only; full adds label smoothing, a moving average of the weights, flips "
         "and a one-cycle learning rate to the thesis' training; collections aims at scanners that are in no collection",
         choices=tuple(BUDGETS),
@@ -196,6 +200,19 @@ class ClassifierOptions:
     precision: str | None = option(
         None, help="floating-point precision of the training, in place of the budget's", choices=("fp32", "bf16")
     )
+
+    def with_budget(self, protocol: str) -> ClassifierOptions:
+        """Return these options with a budget: the one given, else the one for what the protocol asks; says which.
+
+        A network of one's own scanners is tested on them; one that is tested on collections left out must travel.
+        """
+        if self.budget:
+            return self
+        if protocol == LEAVE_ONE_OUT:
+            log.info("budget collections, for scanners that are in none, as each is left out; --budget quick is faster")
+            return dataclasses.replace(self, budget="collections")
+        log.info("budget quick, for the scanners of these images; --budget collections is for scanners of others")
+        return dataclasses.replace(self, budget="quick")
 
     def settings(self) -> ClassifierSettings:
         """Return the budget's settings with what was given instead.

@@ -23,8 +23,8 @@ from sonoforge.training.tasks.ray_cluster import check_cluster
 GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
     # Small on purpose: what a CPU can train ten times over in minutes.  Every table says so.
     "quick": {"image_size": 64, "steps": 120, "batch": 32},
+    "collections": {"image_size": 64, "steps": 120, "batch": 32},
     "full": {},  # the recipe's own
-    "collections": {},
     # As published: the recipe's own size, epochs and batches; and in RGB, as the classifier reads images (section 3.3
     # of the thesis); the recipe alone leaves grey images grey.
     "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
@@ -80,7 +80,7 @@ def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
         raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
     if choosing:
         check_arms_choose(choosing, arms)
-    config = _fill_defaults(config)
+    config = _fill_defaults(dataclasses.replace(config, classifier=config.classifier.with_budget(config.protocol)))
     _check_protocol(config, arms)
     check_cluster(config.cluster, config.device)
     find_device(config.device)

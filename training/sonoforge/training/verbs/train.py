@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 
 def main(config: TrainConfig) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
-    config = replace(config, arm=final_name(config.arm, "--arm"))
+    classifier = config.classifier.with_budget("sealed")
+    config = replace(config, arm=final_name(config.arm, "--arm"), classifier=classifier)
     device = find_device(config.device)
     arm = find_arm(config.arm)
     settings = settings_of_arm(arm, config.classifier.settings())

@@ -165,7 +165,7 @@ def gan_budget(gan: Mapping[str, Any], budget: str, filled: Sequence[str]) -> st
     ours = f"{side} px, {length}"
     if is_published_budget(settings):
         return f"the published budget: {ours}"
-    size_word = "a small CPU budget" if budget == "quick" else "this run's own budget"
+    size_word = "a small CPU budget" if budget in ("quick", "collections") else "this run's own budget"
     if recipe is None:
         return f"{size_word}: {ours}"
     published = [
