@@ -11,6 +11,7 @@ from PIL import Image
 
 from places import CHECKOUT
 from program import sonoforge
+from sonoforge.runtime.bundle.reader import open_bundle
 
 PAGES = [CHECKOUT / "README.md", *sorted(CHECKOUT.glob("*/docs/**/*.md"))]
 
@@ -66,3 +67,19 @@ def test_python_examples_run(
 def test_linked_files_are_there(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_figures_of_the_shipped_network_are_of_the_one_that_is_shipped(page: Path) -> None:
+    """A section that speaks of it and of figures names the network by its hash, or says that they are another's."""
+    manifest = open_bundle().manifest
+    own = f"network {manifest.files[manifest.model].sha256[:16]}"
+    text = page.read_text(encoding="utf-8")
+    for section in re.split(r"\n(?=## )", text):
+        marks = re.findall(r"<!-- figures: (.+?) -->", section)
+        made_again = "<!-- measured: " in section or "Made by `python .ci/measured.py`" in text
+        if re.search(r"shipped (bundle|model|network|classifier|one)\b", section) and re.search(
+            r"\d\.\d|\d ?%", section
+        ):
+            assert marks or made_again, section.splitlines()[0]
+        assert set(marks) <= {own, "not of the shipped network"}, section.splitlines()[0]
