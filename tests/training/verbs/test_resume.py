@@ -23,6 +23,7 @@ from sonoforge.export.verbs import run
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
+from sonoforge.training.classifier.fine_tuning import EpochRow, _Training
 
 CLASSIFIER = ["--weights", "first.safetensors", "--frozen-blocks", "17", "--epochs", "1", "--ensemble-size", "1"]
 CLASSIFIER += ["--image-size", "96"]
@@ -202,6 +203,28 @@ def test_images_put_back_give_the_predictions_of_an_uninterrupted_run(place: Pat
     swap(place)
     assert succeed(*COMMANDS["crossval"], "--resume").json["run"] == str(folder.relative_to(place))
     assert (folder / "predictions.csv").read_bytes() == expected
+
+
+def test_a_fold_goes_on_after_the_epoch_that_was_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a training without cached maps, which may take an hour; the answers are those of one that nothing stopped."""
+    long = [*COMMANDS["crossval"][:-2], "--budget", "full", "--frozen-blocks", "0", "--epochs", "3"]
+    expected = Path(succeed(*long, "--out", "whole").json["run"]) / "predictions.csv"
+    epoch = _Training.epoch
+
+    def stopped(training: _Training, number: int) -> EpochRow:
+        if number == 2:
+            raise KeyboardInterrupt
+        return epoch(training, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Training, "epoch", stopped)
+        assert sonoforge(*long, "--out", "cut").code == 130
+    (kept,) = (place / "cut").glob("*/folds/*")
+    assert kept.is_dir()
+    run = place / succeed(*long, "--out", "cut", "--resume").json["run"]
+    assert "continuing after epoch 2 of 3" in (run / "log.txt").read_text()
+    assert (run / "predictions.csv").read_bytes() == (place / expected).read_bytes()
+    assert sorted(path.suffix for path in (run / "folds").iterdir()) == [".json", ".json"]
 
 
 def edit_plan(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The model that leaves the workstation: trained on all images, calibrated on images that it did not see."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
@@ -45,7 +43,7 @@ from sonoforge.training.crossval.arms import Arm, find_arm
 from sonoforge.training.crossval.balancing import balance, train_scorer
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.crossval.choice_grid import Choosing
-from sonoforge.training.crossval.fold_task import REMEDY, MadeFrom, check_made_from
+from sonoforge.training.crossval.fold_task import NOTE, REMEDY, MadeFrom, open_training
 from sonoforge.training.crossval.generators import GeneratorJob
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -136,17 +134,10 @@ def open_final(run: Path, made: MadeFrom) -> Path:
         SonoforgeError: It holds a training, or ``model/`` a model, made from something else or nobody knows what.
     """
     folder = run / "final"
-    note = folder / "made_from.json"
-    if note.is_file():
-        try:
-            before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise SonoforgeError(f"{note}: cannot be read ({error}); {REMEDY}") from error
-        check_made_from(folder, before, made)
-    elif (run / "model").exists() or (folder.is_dir() and any(folder.iterdir())):
+    note = folder / NOTE
+    if (run / "model").exists() and not note.is_file():
         raise SonoforgeError(f"{note}: missing, so nothing says what the kept model was made from; {REMEDY}")
-    write_json(note, made)
-    return folder
+    return open_training(folder, made)
 
 
 def train_final(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.atomic import plain
+from sonoforge.runtime.atomic import plain, write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import run_folder
@@ -34,6 +34,7 @@ from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference,
 from sonoforge.training.statistics.results import FoldChoiceResult
 
 _UNKNOWN = "unknown"  # a setting that one of the two does not have
+NOTE = "made_from.json"
 REMEDY = "restore what changed, or leave out --resume to start again"
 
 
@@ -86,6 +87,25 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
         pairs = [(name, was.get(name, _UNKNOWN), is_now.get(name, _UNKNOWN)) for name in sorted({*was, *is_now})]
         found = "with " + name_some(f"{name} {old}, expected {new}" for name, old, new in pairs if old != new)
     raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
+
+
+def open_training(folder: Path, made: MadeFrom) -> Path:
+    """Return a folder for the checkpoints of a training, after a note of what it is made from.
+
+    Raises:
+        SonoforgeError: It holds a training of something else, or of nobody knows what.
+    """
+    note = folder / NOTE
+    if note.is_file():
+        try:
+            before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise SonoforgeError(f"{note}: cannot be read ({error}); {REMEDY}") from error
+        check_made_from(folder, before, made)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise SonoforgeError(f"{note}: missing, so nothing says what the kept model was made from; {REMEDY}")
+    write_json(note, made)
+    return folder
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,6 +196,11 @@ class FoldTask:
             return fold_path(self.folder, self.arm, self.plan.seed, self.fold)
         name = f"{file_stem(self.arm)}-seed{self.plan.seed}-{self.inside_name}-candidate{self.inside.candidate}.json"
         return self.folder / INNER / name
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the fold's training keeps its checkpoints until it is done."""
+        return self.path.with_suffix("")
 
     @property
     def inside_name(self) -> str:

@@ -1,6 +1,7 @@
 """One fold of one arm: train without the fold, predict it, and write down all that was read."""
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from sonoforge.training.crossval.fold_task import (
     FoldResult,
     FoldTask,
     Indices,
+    open_training,
 )
 from sonoforge.training.crossval.generators import ALL_CLASSES, generator_name
 from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
@@ -64,6 +66,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         result = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
     result = dataclasses.replace(result, seconds=time.perf_counter() - started)
     write_json(task.path, result)
+    shutil.rmtree(task.training_folder, ignore_errors=True)
     return result
 
 
@@ -125,12 +128,16 @@ def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
         views: Sequence[Pixels | Tensor] = pixel_views(cache.images[test], settings.mirror)
         if settings.cached_blocks:
             views = list(read_maps(task, test, device)[: len(views)])
+        checkpoint = None  # a training on cached maps takes seconds
+        if not settings.cached_blocks:
+            checkpoint = open_training(task.training_folder, task.made_from) / "checkpoint.pt"
         watched = Watched(views, cache.dataset.labels[test], settings.look) if settings.test_curves else None
         trained = train_classifier(
             images,
             added,
             dataclasses.replace(job, watched=watched),
             features=read_maps(task, train, device) if settings.cached_blocks else None,
+            checkpoint=checkpoint,
         )
         answers = answer(trained.members, views, settings.frozen_blocks, device, look=settings.look)
     result = _judge(task, cache, answers.probabilities, trained.train_accuracy)
