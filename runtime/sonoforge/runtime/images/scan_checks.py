@@ -92,6 +92,12 @@ def _image_flatness(levels: NDArray[np.int64]) -> float:
 
 
 def coloured_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the share (N,), 0..1, of a view (N, S, S, 3) uint8 whose channels differ by more than 24 levels."""
-    spread = pixels.max(axis=3) - pixels.min(axis=3)
-    return np.asarray((spread > _LEAST_COLOUR).mean(axis=(1, 2)))
+    """Return the share (N,), 0..1, of a view (N, S, S, C) uint8 whose channels differ by more than 24 levels.
+
+    C is 3, or 1 of a grey view, which has no colour.
+    """
+    channels = np.moveaxis(pixels, -1, 0)  # of a grey one: compared with itself
+    high, low = channels[0], channels[0]
+    for channel in channels[1:]:
+        high, low = np.maximum(high, channel), np.minimum(low, channel)
+    return np.asarray(((high - low) > _LEAST_COLOUR).mean(axis=(1, 2)))

@@ -238,7 +238,7 @@ class Classifier:
             upright=float(scan_checks.upright_score(pixels, manifest.checks.upright)[0]),
             dark=float(scan_checks.dark_columns(pixels)[0]),
             flags=quality.flags,
-            colour=float(scan_checks.coloured_share(colours)[0]),
+            colour=float(scan_checks.coloured_share(pixels)[0]),
             kind=kind,
         )
 
