@@ -88,6 +88,25 @@ def test_folders_of_patients_among_images_are_no_classes(tmp_path: Path) -> None
         read_dataset(tmp_path)
 
 
+def test_classes_of_any_name_are_read_where_masks_lie_alike(tmp_path: Path) -> None:
+    for name in ("cyst", "fibroadenoma"):
+        save(tmp_path / "images" / name / "1.png", draw_scan(1, 60))
+        outline(tmp_path / "masks" / name / "1.png")
+    dataset = read_dataset(tmp_path)
+    assert dataset.classes == ("cyst", "fibroadenoma")
+    assert [item.masks for item in dataset.items] == [("masks/cyst/1.png",), ("masks/fibroadenoma/1.png",)]
+    (tmp_path / "masks" / "cyst").rename(tmp_path / "masks" / "another")
+    assert read_dataset(tmp_path, fewest_classes=1).classes == ("images",)
+
+
+def test_splits_beside_those_of_masks_are_no_classes(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        save(tmp_path / "images" / split / f"{split}.png", draw_scan(1, 60))
+        outline(tmp_path / "masks" / split / f"{split}.png")
+    dataset = read_dataset(tmp_path, fewest_classes=1)
+    assert dataset.classes == ("images",) and all(item.masks for item in dataset.items)
+
+
 def test_splits_among_images_are_no_classes(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for name in CLASSES:

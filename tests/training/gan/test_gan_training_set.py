@@ -19,8 +19,10 @@ from sonoforge.training.gan.batches.training_set import (
     TrainingSet,
     join_masks,
     read_training_set,
+    set_aside,
 )
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.search.trial import Source
 
 SIZE = 32
 
@@ -213,3 +215,21 @@ def test_the_fingerprint_changes_with_whatever_a_training_sees() -> None:
         dataclasses.replace(images, image_channels=2),
     ]
     assert len({images.fingerprint, *(other.fingerprint for other in others)}) == 6
+
+
+def test_patients_that_names_tell_of_stay_on_one_side(tmp_path: Path) -> None:
+    for patient in range(16):
+        for view in range(2):
+            save(tmp_path / "set" / "benign" / f"p{patient}_{view}.png", draw_scan(100 * patient + view, 96)[:64])
+    settings = GanSettings("dcgan", class_name="benign", image_size=SIZE)
+    source = Source((str(tmp_path / "set"),), tmp_path / "cache", settings, "cpu", 0.0, "{patient}_*")
+    images = source.read()
+    assert images.groups is not None
+    patient = [int(Path(name).stem.partition("_")[0][1:]) for name in images.sources]
+    kept, held_out = set_aside(images, 0.25, seed=0)
+    sides = [{patient[index] for index in _places(images, part)} for part in (kept, held_out)]
+    assert len(sides[1]) == 4 and not sides[0] & sides[1]
+
+
+def _places(images: TrainingSet, part: TrainingSet) -> list[int]:
+    return [next(i for i, whole in enumerate(images.pixels) if np.array_equal(whole, one)) for one in part.pixels]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option, runs_folder
 from sonoforge.training.data.cache_settings import CacheSettings
-from sonoforge.training.data.data_option import data_option
+from sonoforge.training.data.data_option import data_option, groups_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class TrainingOptions(RunOptions):
     """Of a verb that trains."""
 
     data: tuple[str, ...] = data_option()
+    groups_from: str = groups_option()
     resume: bool = option(False, help="continue the latest run with the same settings, if there is one")
 
 

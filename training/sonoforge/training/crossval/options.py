@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from sonoforge.runtime.cli.options import group, option
 from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
-from sonoforge.training.data.data_option import groups_option
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import ParallelOptions
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL
@@ -17,7 +16,6 @@ from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL
 class ComparisonConfig(ParallelOptions):
     """Settings of a comparison of arms: of ``crossval``, and of ``run``."""
 
-    groups_from: str = groups_option()
     protocol: str = option(
         "sealed",
         help="sealed: no leakage; leave-one-collection-out: test each collection with models trained on the others; "

@@ -155,7 +155,7 @@ def _read(root: Path, fewest_classes: int) -> Dataset:
         folders.sort(key=lambda folder: BUSI_CLASSES.index(folder.name))
     masks_apart = [f for f in folders if is_mask_folder(f.name) and _holds_outlines(root, f.name, found)]
     class_folders = [folder for folder in folders if folder not in masks_apart]
-    above = image_folder(class_folders) or root  # of the class folders
+    above = image_folder(class_folders, masks_apart) or root  # of the class folders
     if above != root:
         class_folders = sorted(subfolders(above), key=lambda folder: natural_order(folder.name))
     classes = spell_classes(class_folders)

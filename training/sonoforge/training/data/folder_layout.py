@@ -37,6 +37,7 @@ _KNOWN_CLASSES = frozenset(
         "abnormal",
     )
 )
+_NUMBER = re.compile(r"\d")
 _NUMBERED = re.compile(r" \(\d+\)$")  # end of names that were numbered by a program, as those of BUSI
 _LOOKED_AT = 5
 """Pictures of a folder that are looked at to tell whether they are masks."""
@@ -55,15 +56,24 @@ def subfolders(root: Path) -> list[Path]:
     return [f for f in root.iterdir() if f.is_dir() and not is_system_folder(f.name)]
 
 
-def image_folder(folders: Sequence[Path]) -> Path | None:
+def image_folder(folders: Sequence[Path], masks: Sequence[Path] = ()) -> Path | None:
     """Return the one folder, such as ``images`` in ``images/CLASS`` beside ``masks/CLASS``, whose folders are classes.
 
-    Only names that are known to be classes are taken for such: folders of patients lie like this, too.
+    Folders of patients and splits lie like this, too.  So their names must be known to be classes, or be those of the
+    folders in one of ``masks`` and neither hold a number nor name a split.
     """
     if len(folders) != 1 or folders[0].name.casefold() not in _IMAGE_FOLDERS:
         return None
-    known = {folder.name.strip().casefold() for folder in subfolders(folders[0])} & _KNOWN_CLASSES
-    return folders[0] if len(known) > 1 and not any(map(is_image_file, folders[0].iterdir())) else None
+    if any(map(is_image_file, folders[0].iterdir())):
+        return None
+    names = _inside(folders[0])
+    unlike = not names & _SPLITS and not any(map(_NUMBER.search, names))
+    outlined = unlike and any(names == _inside(folder) for folder in masks)
+    return folders[0] if len(names & _KNOWN_CLASSES) > 1 or (len(names) > 1 and outlined) else None
+
+
+def _inside(folder: Path) -> set[str]:
+    return {inner.name.strip().casefold() for inner in subfolders(folder)}
 
 
 def spell_classes(folders: Sequence[Path]) -> dict[str, list[Path]]:

@@ -114,7 +114,8 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     """
     checkpoint = gan_checkpoint.find_checkpoint(Path(inputs.real), inputs.checkpoint)
     about, run = gan_checkpoint.describe(checkpoint), checkpoint.parent.parent
-    data: Any = read_config(run).get("data")
+    config = read_config(run)
+    data: Any = config.get("data")
     if not data:
         raise SonoforgeError(f"{run}: found no config.yaml that names its images; give these: evaluate REAL {run}")
     if inputs.image_size or inputs.channels != "auto":
@@ -122,7 +123,8 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     names = {field.name for field in dataclasses.fields(GanSettings)}
     settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
     paths = tuple(data) if isinstance(data, list) else (str(data),)
-    images = read_training_set(paths, settings, groups=True, cache_folder=cache_folder)
+    groups_from = str(config.get("groups_from") or "")
+    images = read_training_set(paths, settings, groups=True, groups_from=groups_from, cache_folder=cache_folder)
     images = expanded(images, settings, settings.seed)
     share = settings.held_out or 0.0
     kept, held_out = set_aside(images, share, settings.seed) if share else (images, None)

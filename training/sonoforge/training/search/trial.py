@@ -49,7 +49,18 @@ class Source:
     settings: GanSettings  # as the user gave them, with the recipe and the feature space
     device: str
     apart: float  # share of the images that no trial reads
+    groups_from: str = ""  # see `load.ImageSource`
     fingerprint: str = ""  # of the images that trials read; empty: not known yet
+
+    def read(self) -> TrainingSet:
+        """Read the images.
+
+        Raises:
+            SonoforgeError: See `read_training_set`.
+        """
+        return read_training_set(
+            self.data, self.settings, groups=True, groups_from=self.groups_from, cache_folder=self.cache
+        )
 
 
 class Opened(NamedTuple):
@@ -73,8 +84,9 @@ def with_space(source: Source) -> Source:
     settings = source.settings
     if settings.metric_features or measures_in_features(settings):
         return source
-    images = read_training_set(source.data, settings, groups=True, cache_folder=source.cache)
-    return dataclasses.replace(source, settings=dataclasses.replace(settings, metric_features=suited_space(images)))
+    return dataclasses.replace(
+        source, settings=dataclasses.replace(settings, metric_features=suited_space(source.read()))
+    )
 
 
 @functools.lru_cache(maxsize=2)  # of one recipe at a time; a process has many trials of it
@@ -84,7 +96,7 @@ def open_source(source: Source, seed: int) -> Opened:
     Raises:
         SonoforgeError: Bad settings or images, or others than where the search was begun.
     """
-    images, apart = read_training_set(source.data, source.settings, groups=True, cache_folder=source.cache), None
+    images, apart = source.read(), None
     if source.apart:
         images, apart = set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
     if source.fingerprint not in ("", images.fingerprint):

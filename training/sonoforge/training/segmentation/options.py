@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from sonoforge.runtime.cli.options import group, option, repeated_option
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.data_option import groups_option
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import ParallelOptions
 from sonoforge.training.search.space import Values
@@ -68,7 +67,6 @@ class UnetSettings:
 class Experiment(ParallelOptions):
     """Everything that determines an experiment, together with its images."""
 
-    groups_from: str = groups_option()
     recipes: tuple[str, ...] = option(
         ("dcgan", "spade:small-data"),
         help="comma-separated recipes, each NAME or NAME:PRESET; none: no generator; all: "

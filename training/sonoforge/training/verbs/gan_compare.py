@@ -226,7 +226,9 @@ def _prepare(config: GanCompareConfig, cache_folder: Path | None) -> list[_Train
         key = (settings.image_size or compose(settings).image_size, settings.class_name)
         if key not in read:
             groups = bool(settings.held_out or settings.expand_to)
-            read[key] = read_training_set(config.data, settings, groups=groups, cache_folder=cache_folder)
+            read[key] = read_training_set(
+                config.data, settings, groups=groups, groups_from=config.groups_from, cache_folder=cache_folder
+            )
         setup = prepare(settings, read[key], config.device, pretrained)
         label = [name, *(f"{key.replace('_', '-')}={format_value(value)}" for key, value in point.items())]
         trainings.append(_Training(" ".join(label), setup, real_set(setup)))

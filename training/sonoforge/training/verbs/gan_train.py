@@ -36,7 +36,9 @@ def main(config: GanTrainConfig) -> Outcome:
     settings = config.gan
     groups = bool(settings.measured) if settings.held_out is None else settings.held_out > 0
     groups = groups or settings.expand_to is not None
-    images = read_training_set(config.data, settings, groups=groups, cache_folder=config.storage.open())
+    images = read_training_set(
+        config.data, settings, groups=groups, groups_from=config.groups_from, cache_folder=config.storage.open()
+    )
     training = prepare(settings, images, config.device)  # refuses bad settings before a folder is made
     fabric = open_fabric(config.device, PRECISIONS[settings.precision])
     fabric.launch()

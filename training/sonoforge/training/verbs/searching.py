@@ -78,7 +78,7 @@ def open_images(
     settings = dataclasses.replace(settings, metrics=METRICS)
     apart = SECOND_HELD_OUT if config.second_held_out is None else config.second_held_out
     device = "auto" if config.cluster else config.device  # a cluster's GPUs need not be here
-    source = with_space(Source(config.data, config.storage.open(), settings, device, apart))
+    source = with_space(Source(config.data, config.storage.open(), settings, device, apart, config.groups_from))
     opened = open_source(source, settings.seed)
     return dataclasses.replace(source, fingerprint=opened.images.fingerprint), opened
 

@@ -90,7 +90,12 @@ def make_training_set(
 
 
 def read_training_set(
-    data: tuple[str, ...], settings: GanSettings, *, groups: bool = False, cache_folder: Path | None = None
+    data: tuple[str, ...],
+    settings: GanSettings,
+    *,
+    groups: bool = False,
+    groups_from: str = "",
+    cache_folder: Path | None = None,
 ) -> TrainingSet:
     """Read what a generator with these settings learns, by way of the image cache.
 
@@ -100,6 +105,7 @@ def read_training_set(
         data: See `load.ImageSource`.
         settings: Class, size, channels, masks and conditioning are used.
         groups: Whether to find out which images are of one scan, see `splits.scan_groups`: seconds for 1000 images.
+        groups_from: See `load.ImageSource`.
         cache_folder: See `cache.open_cache`.
 
     Raises:
@@ -107,7 +113,8 @@ def read_training_set(
     """
     recipe = compose(settings)
     size, name = settings.image_size or recipe.image_size, settings.class_name
-    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder or default_folder(), fewest_classes=1))
+    source = ImageSource(data, PHANTOM_IMAGES, 0, cache_folder or default_folder(), fewest_classes=1)
+    cache = load_images(source._replace(groups_from=groups_from))
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
     classes, labels = cache.dataset.classes, cache.dataset.labels

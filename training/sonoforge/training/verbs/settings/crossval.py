@@ -7,7 +7,6 @@ from sonoforge.runtime.cli.options import argument, group, option, repeated_opti
 from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.cache_settings import CacheSettings
-from sonoforge.training.data.data_option import groups_option
 from sonoforge.training.run_options import TrainingOptions
 
 
@@ -22,7 +21,6 @@ sonoforge train --data scans/ --weights backbone.safetensors --resume
 """
     ESSENTIAL: ClassVar[str] = "data arm budget weights epochs ensemble_size seed device out resume"
 
-    groups_from: str = groups_option()
     arm: str = option("real", help="what to train on, as in crossval --arms")
     holdout: float = option(
         0.16, help="share of the images, in whole groups, held out for evaluation and calibration", limits=(0.05, 0.5)
