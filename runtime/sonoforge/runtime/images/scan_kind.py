@@ -7,7 +7,7 @@ reaches over any column within a scan.  Found and missed are counted in ``runtim
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def meets_in_a_seam(levels: NDArray[np.uint8]) -> bool:
 def _has_gap(columns: NDArray[np.float32]) -> bool:
     """Whether dark columns part a picture in two, from the mean level of each column (S,)."""
     first, last = (int(share * len(columns)) for share in _MIDDLE)
-    usual = float(np.median(columns))
+    usual = float(_median(columns))
     dark = first + np.flatnonzero(columns[first:last] < max(4.0, _DARK * usual))
     if len(dark) < _NARROWEST_GAP:
         return False
@@ -55,9 +55,9 @@ def seam_score(levels: NDArray[np.uint8]) -> float:
     first, last = (int(share * width) for share in _MIDDLE)
     grey = levels.astype(np.int16)  # sums of 15 levels fit, and cost a fraction of what those of 32 bits do
     steps = np.abs(np.diff(grey, axis=1))
-    usual = np.median(steps, axis=1, keepdims=True).astype(np.float32) + 1
+    usual = _median(steps).astype(np.float32)[:, None] + 1
     difference = np.minimum(steps / usual, _CLIPPED).mean(axis=0)
-    difference /= max(float(np.median(difference)), 1e-9)
+    difference /= max(float(_median(difference)), 1e-9)
     column = first + int(np.argmax(difference[first:last]))
     padded = np.pad(grey, ((_WINDOW // 2, _WINDOW // 2), (0, 0)), mode="edge")
     sums = np.zeros_like(grey)
@@ -70,7 +70,13 @@ def seam_score(levels: NDArray[np.uint8]) -> float:
     norms = np.sqrt(np.einsum("ij,ij->j", detail, detail)) + 1e-3
     products = np.einsum("ij,ij->j", detail[:, :-_ACROSS], detail[:, _ACROSS:])
     likeness = products / (norms[:-_ACROSS] * norms[_ACROSS:])
-    typical = float(np.median(likeness))
+    typical = float(_median(likeness))
     loss = typical - float(likeness[column + 1 - _ACROSS : column + 1].min())  # of the pairs on both sides of it
     features = (float(np.log(max(difference[column], 1e-9))), loss, 1.0)
     return sum(weight * value for weight, value in zip(_WEIGHTS, features, strict=True))
+
+
+def _median(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the median along the last axis; `numpy.median` would import masked arrays first, for a tenth of a start."""
+    ordered, size = np.sort(values, axis=-1), values.shape[-1]
+    return np.asarray((ordered[..., (size - 1) // 2] + ordered[..., size // 2]) / 2)
