@@ -1,11 +1,11 @@
 """How fast the ONNX family of formats answers, as ratios to the float32 ONNX file in the same run.
 
-    python tests/benchmarks/bench_formats.py IMAGES [--model model.onnx] [--count 32] [--rounds 10] [--threads 1]
+    python tests/benchmarks/bench_formats.py IMAGES [--bundle BUNDLE] [--count 32] [--rounds 10] [--threads 1]
 
-IMAGES is a folder of images; by default the shipped model is converted here.  One image at a time; the formats take
-turns on each image, so that other work on the machine slows all of them, and each figure is the median of processor
-time over all images and rounds.  Two rows begin with the decoded image and not with the network's input: the file that
-resizes by itself, and float32 behind Pillow and numpy.
+IMAGES is a folder of images; the shipped model, or that of BUNDLE, is converted here.  One image at a time; the formats
+take turns on each image, so that other work on the machine slows all of them, and each figure is the median of
+processor time over all images and rounds.  Two rows begin with the decoded image and not with the network's input: the
+file that resizes by itself, and float32 behind Pillow and numpy.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from sonoforge.export.bundle.network import read_network
 from sonoforge.export.formats.half_precision import to_half
 from sonoforge.export.formats.ort import to_ort
 from sonoforge.export.formats.preprocessing_graph import with_preprocessing
-from sonoforge.export.formats.quantisation import to_int8, to_symmetric_int8
-from sonoforge.runtime.bundle.reader import SHIPPED
+from sonoforge.export.formats.quantisation import write_int8
+from sonoforge.export.formats.source import Source
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.inference.runners import open_file
 
 
@@ -32,25 +33,25 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
-    parser.add_argument("--model", type=Path, default=SHIPPED / "model.onnx")
+    parser.add_argument("--bundle", help="folder or .zip of a classifier's bundle (default: the shipped one)")
     for name, default in (("count", 32), ("rounds", 10), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     files = sorted(path for path in options.images.rglob("*.png") if "mask" not in path.name)
     images = [read_image(path) for path in files[:: max(1, len(files) // options.count)][: options.count]]
-    inputs = [IMAGENET.normalise(IMAGENET.resize(image)[None]) for image in images]
+    bundle = open_bundle(options.bundle)
+    model, prepare = bundle.read("model.onnx"), bundle.manifest.preprocessing
+    calibration = np.stack([prepare.resize(image) for image in images])
+    inputs = [prepare.normalise(image[None]) for image in calibration]
     # Four axes: a batch of one, and one channel where the image is grey.
     pixels = [np.atleast_3d(np.asarray(image))[None] for image in images]
 
-    model = options.model.read_bytes()
-    calibration = np.concatenate(inputs)
     contents = {
         "onnx": model,
         "onnx-fp16": to_half(model),
-        "onnx-int8": to_int8(model, calibration).data,
-        "onnx-int8-symmetric": to_symmetric_int8(model, calibration),
+        "onnx-int8": write_int8(Source(read_network(bundle), model, calibration, prepare, {})),
         "ort": to_ort(model),
-        "onnx-uint8": with_preprocessing(model, IMAGENET),
+        "onnx-uint8": with_preprocessing(model, prepare),
     }
     with tempfile.TemporaryDirectory() as folder:
         answers = {}
@@ -63,7 +64,7 @@ def main() -> None:
         answers[name]([pixels[index] if name == "onnx-uint8" else inputs[index]])
 
     def resize_and_run(index: int) -> None:
-        answers["onnx"]([IMAGENET.normalise(IMAGENET.resize(images[index])[None])])
+        answers["onnx"]([prepare.normalise(prepare.resize(images[index])[None])])
 
     rows: dict[str, Callable[[int], None]] = {name: lambda i, name=name: run(name, i) for name in contents}  # type: ignore[misc]
     rows["Pillow, numpy and onnx"] = resize_and_run

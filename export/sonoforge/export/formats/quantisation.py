@@ -154,8 +154,8 @@ def _corrected(quantised: onnx.ModelProto, inputs: NDArray[np.float32], logits: 
 def to_symmetric_int8(model: bytes, inputs: NDArray[np.float32]) -> bytes:
     """Quantise for TensorRT: int8 with zero points of 0, biases in float32, the same layers as always in float32.
 
-    TensorRT refuses the file of `to_int8`, and onnxruntime runs this one more slowly.  ``inputs`` are (N, 3, S, S)
-    preprocessed calibration images.
+    TensorRT refuses the file of `to_int8`; onnxruntime runs this one more slowly, and not at all where weights run
+    twice, see `_shift_shared`.  ``inputs`` are (N, 3, S, S) preprocessed calibration images.
     """
     original = named(model)
     return finish(_quantise(original, inputs, _always_kept(original), symmetric=True), metadata_of(original))
