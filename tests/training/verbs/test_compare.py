@@ -149,3 +149,17 @@ def test_runs_that_cannot_be_compared_are_refused(two: tuple[str, str], tmp_path
     assert "found runs of one name" in refused("compare", two[0], two[0])
     assert "found arms real" in refused("compare", *two, "--arm", "gan")
     assert "not found, expected a finished run" in refused("compare", two[0], str(tmp_path / "none"))
+
+
+def test_the_order_of_the_rows_changes_no_figure(tmp_path: Path) -> None:
+    def parts(*orders: int) -> list[Predictions]:
+        first = [answers(0.5, seed, order) for seed, order in enumerate(orders)]
+        second = [answers(1.5, seed, 2 * order) for seed, order in enumerate(orders)]
+        return [*first, *(dataclasses.replace(part, arm="gan") for part in second)]
+
+    kept, shuffled = (run(tmp_path / str(orders[1]), parts(*orders), epochs=5) for orders in ((0, 0, 0), (0, 7, 3)))
+    figures = [
+        [row["figures"] for row in succeed("compare", path, "--arms", "real,gan").json["runs"]]
+        for path in (kept, shuffled)
+    ]
+    assert figures[0] == figures[1]

@@ -77,6 +77,6 @@ def seam_score(levels: NDArray[np.uint8]) -> float:
 
 
 def _median(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the median along the last axis; `numpy.median` would import masked arrays first, for a tenth of a start."""
+    """Return the median along the last axis; `numpy.median` would import masked arrays first."""
     ordered, size = np.sort(values, axis=-1), values.shape[-1]
     return np.asarray((ordered[..., (size - 1) // 2] + ordered[..., size // 2]) / 2)

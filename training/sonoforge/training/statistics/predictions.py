@@ -132,6 +132,8 @@ def write_predictions(path: Path, predictions: Sequence[Predictions], classes: S
 def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
     """Read `write_predictions`' file, or one compressed by gzip (``.csv.gz``): the arms in file order, and the classes.
 
+    Arms and seeds of the same images have them in one order, whatever that of the rows: figures are paired by place.
+
     Raises:
         SonoforgeError: The file is missing or no such table.
     """
@@ -163,7 +165,8 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
     for part in parts:
         _check(path, part)
     _check_together(path, parts)
-    return parts, classes
+    images = set(parts[0].files)
+    return [part.in_order_of(parts[0]) if set(part.files) == images else part for part in parts], classes
 
 
 _ROUNDED = 1e-3
