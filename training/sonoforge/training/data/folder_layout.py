@@ -56,7 +56,7 @@ def subfolders(root: Path) -> list[Path]:
     return [f for f in root.iterdir() if f.is_dir() and not is_system_folder(f.name)]
 
 
-def image_folder(folders: Sequence[Path], masks: Sequence[Path] = ()) -> Path | None:
+def image_folder(folders: Sequence[Path], masks: Sequence[Path]) -> Path | None:
     """Return the one folder, such as ``images`` in ``images/CLASS`` beside ``masks/CLASS``, whose folders are classes.
 
     Folders of patients and splits lie like this, too.  So their names must be known to be classes, or be those of the
@@ -64,7 +64,7 @@ def image_folder(folders: Sequence[Path], masks: Sequence[Path] = ()) -> Path | 
     """
     if len(folders) != 1 or folders[0].name.casefold() not in _IMAGE_FOLDERS:
         return None
-    if any(map(is_image_file, folders[0].iterdir())):
+    if any(map(is_image_file, folders[0].iterdir())):  # one class, whatever else lies in it
         return None
     names = _inside(folders[0])
     unlike = not names & _SPLITS and not any(map(_NUMBER.search, names))

@@ -84,9 +84,8 @@ def with_space(source: Source) -> Source:
     settings = source.settings
     if settings.metric_features or measures_in_features(settings):
         return source
-    return dataclasses.replace(
-        source, settings=dataclasses.replace(settings, metric_features=suited_space(source.read()))
-    )
+    images = source.read()
+    return dataclasses.replace(source, settings=dataclasses.replace(settings, metric_features=suited_space(images)))
 
 
 @functools.lru_cache(maxsize=2)  # of one recipe at a time; a process has many trials of it

@@ -113,8 +113,8 @@ def read_training_set(
     """
     recipe = compose(settings)
     size, name = settings.image_size or recipe.image_size, settings.class_name
-    source = ImageSource(data, PHANTOM_IMAGES, 0, cache_folder or default_folder(), fewest_classes=1)
-    cache = load_images(source._replace(groups_from=groups_from))
+    folder = cache_folder or default_folder()
+    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, folder, fewest_classes=1, groups_from=groups_from))
     if size > cache.size:
         cache = open_cache(cache.dataset, size, cache_folder)
     classes, labels = cache.dataset.classes, cache.dataset.labels
