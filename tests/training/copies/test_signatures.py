@@ -37,11 +37,14 @@ def test_every_kind_of_copy_is_recognised_and_other_pictures_are_not(signatures:
     assert abs(how["turn 10 degrees"].degrees) == pytest.approx(10, abs=1)
 
 
-def test_scans_whose_speckle_was_drawn_anew_are_recognised(signatures: Signatures) -> None:
+@pytest.mark.parametrize("kind", ["speckle anew", "speckle anew, turn, zoom"])
+def test_scans_whose_speckle_was_drawn_anew_are_recognised(signatures: Signatures, kind: str) -> None:
     rng = np.random.default_rng(1)
-    copies = [plant("speckle anew", scan, rng) for scan in SCANS]
+    copies = [plant(kind, scan, rng) for scan in SCANS]
     found = recognise(signatures, copies)
-    assert all(copy.first == copy.second for copy in found) and len(found) >= 14
+    assert [(copy.first, copy.second) for copy in found] == [(number, number) for number in range(len(SCANS))]
+    zoom = 1.25 if kind.endswith("zoom") else 1.0
+    assert [copy.scale for copy in found] == pytest.approx([zoom] * len(SCANS), rel=0.1)
 
 
 def test_a_picture_is_recognised_by_half_a_kilobyte(signatures: Signatures) -> None:

@@ -17,6 +17,7 @@ from sonoforge.runtime.errors import GateError
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.copies.signatures import BITS, Signatures, make_signatures, recognise_once
+from sonoforge.training.copies.sketches import SIGNS
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.datasets import Dataset
@@ -32,6 +33,8 @@ _ARRAYS = {
     "sizes": ArrayKind(np.uint8, ("N",)),
     "angles": ArrayKind(np.uint8, ("N",)),
     "bits": ArrayKind(np.uint8, ("N", BITS // 8)),
+    "usual": ArrayKind(np.float32, (SIGNS,)),
+    "sketches": ArrayKind(np.uint8, (None, SIGNS // 8)),
 }
 _ORIGINS = {
     "labels": ArrayKind(np.uint8, (None,)),
@@ -58,7 +61,7 @@ def write_signatures(cache: ImageCache, indices: NDArray[np.int64]) -> bytes:
     signatures = make_signatures([cache.pictures[index] for index in indices])
     buffer = io.BytesIO()
     names, sources = collection_names(cache.dataset), cache.dataset.sources
-    np.savez(
+    np.savez_compressed(
         buffer,
         labels=cache.dataset.labels[indices].astype(np.uint8),
         collections=np.array([names.index(sources[i]) if sources else 0 for i in indices], np.uint8),

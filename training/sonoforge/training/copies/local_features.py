@@ -65,21 +65,7 @@ def descriptor_order(look: Look) -> NDArray[np.int64]:
 
 def extract_features(picture: Picture) -> LocalFeatures:
     """Find the strongest local features of a grey (H, W) uint8 picture, after `fit`; 20 ms on one core."""
-    return _detect(fit(picture))
-
-
-def extract_coarse_features(picture: Picture) -> LocalFeatures:
-    """Find those of half the size, whose smallest are larger than speckle: drawing it anew leaves them; 7 ms."""
     fitted = fit(picture)
-    height, width = fitted.shape
-    half = cv2.resize(fitted, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    found = _detect(np.asarray(half, np.uint8))
-    factor = np.array([width / found.width, height / found.height], np.float32)
-    points = (found.points + np.float32(0.5)) * factor - np.float32(0.5)
-    return found._replace(width=width, height=height, points=points, sizes=found.sizes * 2)
-
-
-def _detect(fitted: Picture) -> LocalFeatures:
     detector = cv2.SIFT.create(nfeatures=MOST_FEATURES, contrastThreshold=_CONTRAST, edgeThreshold=_EDGES)
     # OpenCV gives None instead of an empty table where it finds nothing, which its stubs do not know.
     keypoints, found = detector.detectAndCompute(fitted, np.empty(0, np.uint8))

@@ -38,13 +38,6 @@ cv2.setNumThreads(1)
 SIDE = 128
 """Longest side of a picture in pixels."""
 
-_CELLS = 12
-_WINDOW = 0.6  # of the shorter side; smaller windows hold too little to tell pictures apart
-# A copy enlarged up to 1.5 times is met within 5 % of its size and 2.5 degrees of its angle. At the border of a window
-# that is 0.4 of a cell, as much as half a step of the positions; detail blurred by half a cell bears it.
-_SIZES = (1.0, 0.91, 0.83, 0.75, 0.68)
-_ANGLES = (-10, -5, 0, 5, 10)  # degrees
-_REACH = 0.27  # of width and height: how far the middle of a window may lie from the middle of the picture
 _DIMENSIONS = 64  # hold 96 % of the variance of BUSI's queries
 _WHITENING = 0.7  # of the exponent of full whitening, which would raise the noise of the weakest directions
 _FLAT = 0.15  # RMS of evened-out detail (1 where there is any) below which a window shows nothing
@@ -53,9 +46,30 @@ _BAR = 16  # grey levels, between the 5th and the 95th percentile of a line; noi
 _FAINT = 0.004  # of full scale: one grey level, below which detail is noise
 
 
+class Lattice(NamedTuple):
+    """Which windows of a picture are looked at."""
+
+    cells: int  # across a window
+    width: float  # of a window at size 1, as a share of the shorter side
+    sizes: tuple[float, ...]
+    angles: tuple[float, ...]  # degrees
+    reach: float  # of width and height: how far the middle of a window may lie from the middle of the picture
+
+    def cell_of(self, picture: Picture, size: float = 1.0) -> float:
+        """Return the side of a cell in pixels."""
+        return self.width * float(min(picture.shape)) * size / self.cells
+
+
+# Windows smaller than 0.6 hold too little to tell pictures apart. A copy enlarged up to 1.5 times is met within 5 % of
+# its size and 2.5 degrees of its angle. At the border of a window that is 0.4 of a cell, as much as half a step of the
+# positions; detail blurred by half a cell bears it.
+_LATTICE = Lattice(cells=12, width=0.6, sizes=(1.0, 0.91, 0.83, 0.75, 0.68), angles=(-10, -5, 0, 5, 10), reach=0.27)
+
+
 class Grid(NamedTuple):
     """Windows of one size and angle."""
 
+    cells: int  # across a window
     cell: float  # side of a cell in pixels
     angle: float  # radians
     across: int  # cells from the middle position to the outermost, in x
@@ -105,21 +119,27 @@ def detail(picture: Picture, cell: float) -> Picture:
     return evened
 
 
-def cell_of(picture: Picture, size: float = 1.0) -> float:
-    """Return the side of a cell in pixels."""
-    return _WINDOW * float(min(picture.shape)) * size / _CELLS
+def cell_of(picture: Picture) -> float:
+    """Return the side of a cell of the query in pixels."""
+    return _LATTICE.cell_of(picture)
+
+
+def cut_middle(picture: Picture, lattice: Lattice) -> NDArray[np.float32]:
+    """(1, cells * cells) detail of the window of size 1 in the middle of a picture, upright."""
+    cell = lattice.cell_of(picture)
+    return _cut(detail(picture, cell), Grid(lattice.cells, cell, 0.0, 0, 0))
 
 
 def search(pictures: Sequence[Picture], title: str = "") -> Found:
     """Score every pair of N pictures; ``title``: see `in_threads`."""
     count = len(pictures)
-    vectors = np.concatenate([_cut(detail(one, cell_of(one)), Grid(cell_of(one), 0.0, 0, 0)) for one in pictures])
+    vectors = np.concatenate([cut_middle(picture, _LATTICE) for picture in pictures])
     project = _Projection(vectors)
     upright, upside_down = project(vectors), project(_flipped(vectors, 0))
     found = Found(np.zeros((count, count), np.float16), np.zeros((count, count), np.int32))
 
     def score(key: int) -> None:
-        windows = project(_windows(pictures[key]))
+        windows = project(cut_windows(pictures[key], _LATTICE))
         for begin in range(0, count, _BLOCK):
             some = slice(begin, begin + _BLOCK)
             for turned, queries in enumerate((upright, upside_down)):
@@ -155,50 +175,63 @@ def flip(picture: Picture, *, mirrored: bool, upside_down: bool) -> Picture:
 
 def start_of(code: int, query: Picture, key: Picture) -> Start:
     """Return how the query lies in the key by a code of `Found`."""
-    window = code // 8
-    for grid in _grids(key):
+    grid, right, below = place_of(code // 8, key, _LATTICE)
+    turn = _rotation(grid.angle)
+    middle = _middle(key) + turn @ (grid.cell * np.array([right, below]))
+    linear = turn * grid.cell / cell_of(query)
+    matrix = np.column_stack((linear, middle - linear @ _middle(query)))
+    return Start(Look(mirrored=bool(code & 2), inverted=bool(code & 1), upside_down=bool(code & 4)), matrix)
+
+
+def place_of(window: int, picture: Picture, lattice: Lattice) -> tuple[Grid, int, int]:
+    """Return the grid of a window by its number, and how many cells it lies right of the middle and below it."""
+    for grid in _grids(picture, lattice):
         columns = 2 * grid.across + 1
         number = columns * (2 * grid.down + 1)
         if window < number:
             row, column = divmod(window, columns)
-            turn = _rotation(grid.angle)
-            middle = _middle(key) + turn @ (grid.cell * np.array([column - grid.across, row - grid.down]))
-            linear = turn * grid.cell / cell_of(query)
-            matrix = np.column_stack((linear, middle - linear @ _middle(query)))
-            return Start(Look(mirrored=bool(code & 2), inverted=bool(code & 1), upside_down=bool(code & 4)), matrix)
+            return grid, column - grid.across, row - grid.down
         window -= number
-    raise ValueError(f"found window {code // 8}, the key has fewer")
+    raise ValueError(f"found window {window} beyond the last, expected fewer")
 
 
-def _grids(picture: Picture) -> list[Grid]:
+def _grids(picture: Picture, lattice: Lattice) -> list[Grid]:
+    """Return the grids of a picture, as `cut_windows` takes them one after the other."""
     height, width = picture.shape
     grids = []
-    for size in _SIZES:
-        cell = cell_of(picture, size)
-        # A window may stick out by 0.04 of the shorter side, less than a cell.
-        room = [side - _WINDOW * min(height, width) * size for side in (width, height)]
+    for size in lattice.sizes:
+        cell = lattice.cell_of(picture, size)
+        # A window may stick out by 0.04 of the shorter side, about a cell at most.
+        room = [side - lattice.width * min(height, width) * size for side in (width, height)]
         across, down = (
-            max(0, int(min(_REACH * side, free / 2 + 0.04 * min(height, width)) / cell))
+            max(0, int(min(lattice.reach * side, free / 2 + 0.04 * min(height, width)) / cell))
             for side, free in zip((width, height), room, strict=True)
         )
-        grids += [Grid(cell, float(np.deg2rad(angle)), across, down) for angle in _ANGLES]
+        grids += [Grid(lattice.cells, cell, float(np.deg2rad(angle)), across, down) for angle in lattice.angles]
     return grids
 
 
-def _windows(picture: Picture) -> NDArray[np.float32]:
-    """(K, 144) detail of all windows, in the order of `_grids`."""
-    filtered = {cell_of(picture, size): detail(picture, cell_of(picture, size)) for size in _SIZES}
-    return np.concatenate([_cut(filtered[grid.cell], grid) for grid in _grids(picture)])
+def cut_windows(picture: Picture, lattice: Lattice) -> NDArray[np.float32]:
+    """(K, cells * cells) detail of all windows."""
+    grids = _grids(picture, lattice)
+    filtered = {cell: detail(picture, cell) for cell in {grid.cell for grid in grids}}
+    return np.concatenate([_cut(filtered[grid.cell], grid) for grid in grids])
+
+
+def is_flat(windows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(K,) whether a window shows nothing."""
+    flat: NDArray[np.bool_] = np.einsum("ij,ij->i", windows, windows) < _FLAT**2 * windows.shape[1]
+    return flat
 
 
 def _cut(filtered: Picture, grid: Grid) -> NDArray[np.float32]:
-    """Sample a turned lattice of cells and take every square of 12 x 12 of them."""
-    columns, rows = 2 * grid.across + _CELLS, 2 * grid.down + _CELLS
+    """Sample a turned lattice of cells and take every square of them."""
+    columns, rows = 2 * grid.across + grid.cells, 2 * grid.down + grid.cells
     linear = _rotation(grid.angle) * grid.cell
     shift = _middle(filtered) - linear @ np.array([(columns - 1) / 2, (rows - 1) / 2])
     lattice = warp(filtered, np.column_stack((linear, shift)), (rows, columns))
-    squares = np.lib.stride_tricks.sliding_window_view(lattice, (_CELLS, _CELLS))
-    return squares.reshape(-1, _CELLS * _CELLS)
+    squares = np.lib.stride_tricks.sliding_window_view(lattice, (grid.cells, grid.cells))
+    return squares.reshape(-1, grid.cells**2)
 
 
 def warp(picture: Picture, matrix: Matrix, shape: tuple[int, ...]) -> Picture:
@@ -238,14 +271,14 @@ class _Projection:
     def __call__(self, windows: NDArray[np.float32]) -> _Parts:
         even, odd = (windows @ basis for basis in self._bases)
         square = np.einsum("ij,ij->i", even, even) + np.einsum("ij,ij->i", odd, odd)
-        flat = np.einsum("ij,ij->i", windows, windows) < _FLAT**2 * _CELLS**2
-        scale = np.where(flat, 0, 1 / np.maximum(np.sqrt(square), 1e-6)).astype(np.float32)[:, None]
+        scale = np.where(is_flat(windows), 0, 1 / np.maximum(np.sqrt(square), 1e-6)).astype(np.float32)[:, None]
         return _Parts(even * scale, odd * scale)
 
 
 def _flipped(windows: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Exchange top and bottom (axis 0) or left and right (axis 1) of (K, 144) windows."""
-    return np.flip(windows.reshape(-1, _CELLS, _CELLS), axis + 1).reshape(-1, _CELLS * _CELLS)
+    squares = windows.reshape(-1, _LATTICE.cells, _LATTICE.cells)
+    return np.flip(squares, axis + 1).reshape(windows.shape)
 
 
 def _rotation(angle: float) -> NDArray[np.float64]:

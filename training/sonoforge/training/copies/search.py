@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sonoforge.training.copies.alignment import align
 from sonoforge.training.copies.confirmation import compare_aligned
@@ -55,8 +56,10 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
     Each pair comes once, with its best look, sorted by its indices; pairs without an alignment are left out.
     """
     other = first if second is None else second
-    found = find_candidates(first.features, None if second is None else second.features)
-    framed = find_same_framing(first.pictures, None if second is None else second.pictures)
+    # The products of both are too small to be shared out: beside other work, that took four times as long.
+    with threadpool_limits(1, "blas"):
+        found = find_candidates(first.features, None if second is None else second.features)
+        framed = find_same_framing(first.pictures, None if second is None else second.pictures)
     asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T.tolist()
     rows = in_threads(functools.partial(_compare, first, other), asked, title)
     return _best_of_each_pair([row for row in rows if row is not None])
