@@ -488,7 +488,7 @@ def papers() -> str:
     heading = ["loss", "weight", "KID", "FID", "LPIPS of pairs", "MS-SSIM of pairs", "SWD x 1000"]
     parts.append(f"## Losses and perceptual weights\n\n{figures('loss-table-busi-64.csv')}\n{table(heading, rows)}")
     parts.append("## A classifier of mammograms\n")
-    parts += [mammograms(title, file) for title, file in MAMMOGRAMS.items()]
+    parts += [with_placebo(title, file, "malignant") for title, file in MAMMOGRAMS.items()]
     rows = [
         [row.network, row.fid, "-" if row.inception_score is None else row.inception_score, row.hours or "-"]
         for row in PAPERS["ga-gan"].rows
@@ -501,20 +501,20 @@ def papers() -> str:
 MAMMOGRAMS = {"The published split": "mammograms-official.csv.gz", "Three sealed folds": "mammograms-sealed.csv.gz"}
 
 
-def mammograms(title: str, file: str) -> str:
-    """Real, generated and copied mammograms in training, on the same test images."""
+def with_placebo(title: str, file: str, judged: str = "") -> str:
+    """Real, generated and copied images in training, on the same test images; of one class where two are told apart."""
     arms = sonoforge("crossval", "--from", ANSWERS / file)["arms"]
     real, placebo = (changes(file, names) for names in (list(arms), ["duplicates-all", "gan-all"]))
+    per_class, area = (("sensitivity", "specificity"), "AUC") if judged else ((), "macro-AUC")
     rows = []
     for arm, own in arms.items():
-        accuracy, area = real[arm][:2]
         row = [f"`{arm}`", interval(own["accuracy"]), interval(own["macro_auc"])]
-        row += [f"{own[figure]['malignant']['value']:.3f}" for figure in ("sensitivity", "specificity")]
-        row += ["-", "-"] if arm == "real" else [points(accuracy["change"]), change(area["change"])]
+        row += [f"{own[figure][judged]['value']:.3f}" for figure in per_class]
+        row += ["-", "-"] if arm == "real" else [points(real[arm][0]["change"]), change(real[arm][1]["change"])]
         row.append(change(placebo[arm][1]["change"]) if arm == "gan-all" else "-")
         rows.append(row)
-    heading = ["arm", "accuracy", "AUC", "sensitivity, malignant", "specificity, malignant"]
-    heading += ["accuracy minus `real`, points", "AUC minus `real`", "AUC minus `duplicates-all`"]
+    heading = ["arm", "accuracy", area, *(f"{figure}, {judged}" for figure in per_class)]
+    heading += ["accuracy minus `real`, points", f"{area} minus `real`", f"{area} minus `duplicates-all`"]
     tested = f"{arms['real']['images']} images of {arms['real']['groups']} groups are tested."
     return f"**{title}.** {tested}\n\n{answers(file)}\n{table(heading, rows)}"
 
@@ -603,6 +603,9 @@ def cells() -> str:
     ]
     heading = ["recipe", "KID", "FID", "diversity", "told the class by"]
     parts.append(f"## Six recipes on the same images\n\n{figures('cytology-six-32.csv')}\n{table(heading, rows)}")
+    parts.append(
+        f"## A classifier with and without GA-GAN's images\n\n{with_placebo('Three sealed folds', 'cells.csv.gz')}"
+    )
     return "\n".join(parts)
 
 
