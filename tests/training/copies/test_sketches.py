@@ -39,7 +39,7 @@ def test_how_a_copy_lies_is_said(mirrored: bool, inverted: bool) -> None:
 
 
 def test_the_signs_are_those_of_scipys_cosine_transform() -> None:
-    """A picture of 16 x 16 plateaus whose detail is known: one wave of the transform itself."""
+    """A picture that holds one wave of the transform, over the part that is sketched."""
     places = (np.arange(128) + 0.5) / 128
     # The middle three quarters hold 2 periods across and 1 down, from their own border on.
     inner = (places - 0.125) / 0.75

@@ -57,7 +57,7 @@ def choose_weights(choice: str | None, cache: ImageCache) -> str:
     """Return the initial weights that the user named, or those that suit the images; the reason is logged.
 
     Of images of another kind some are looked at; those of breast ultrasound are compared with the shipped network's
-    training images, about 80 core-milliseconds each the first time.
+    training images, about 45 core-milliseconds each the first time.
     """
     if choice:
         return choice

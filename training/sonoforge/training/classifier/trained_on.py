@@ -79,7 +79,7 @@ def collection_names(dataset: Dataset) -> list[str]:
 def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
     """Find the images of a set that a bundle's model was trained on, changed or not, in their order.
 
-    About 80 core-milliseconds an image the first time; the answer is kept beside the decoded images.
+    About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.
     """
     stored, names = bundle.arrays(SIGNATURES, _ORIGINS), bundle.manifest.raw["training"]["collections"]
     collections = [names[place] for place in stored["collections"]]  # of each training image

@@ -57,7 +57,7 @@ def find_near_duplicates(
 ) -> NearDuplicates:
     """Group the images of one set by the scan that they show.
 
-    About 45 core-seconds for 780 images and 6 core-minutes for 5000, the first time; memory is 0.2 MB an image.
+    About 40 core-seconds for 780 images and 6 core-minutes for 5000, the first time; memory is 0.2 MB an image.
 
     Args:
         pictures: N grey (H, W) uint8 pictures.

@@ -143,7 +143,7 @@ def search(pictures: Sequence[Picture], title: str = "") -> Found:
         for begin in range(0, count, _BLOCK):
             some = slice(begin, begin + _BLOCK)
             for turned, queries in enumerate((upright, upside_down)):
-                value, window, flips = _best_window(queries, windows, some)
+                value, window, flips = best_window(queries, windows, some)
                 better = value > found.scores[key, some]
                 found.scores[key, some][better] = value[better]
                 found.codes[key, some][better] = (8 * window + 4 * turned + flips)[better]
@@ -152,8 +152,8 @@ def search(pictures: Sequence[Picture], title: str = "") -> Found:
     return found
 
 
-def _best_window(
-    queries: _Parts, windows: _Parts, some: slice
+def best_window(
+    queries: Parts, windows: Parts, some: slice
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Return the score of some queries, the number of the window, and 2 where mirrored + 1 where inverted."""
     even, odd = queries.even[some], queries.odd[some]
@@ -176,7 +176,7 @@ def flip(picture: Picture, *, mirrored: bool, upside_down: bool) -> Picture:
 def start_of(code: int, query: Picture, key: Picture) -> Start:
     """Return how the query lies in the key by a code of `Found`."""
     grid, right, below = place_of(code // 8, key, _LATTICE)
-    turn = _rotation(grid.angle)
+    turn = rotation(grid.angle)
     middle = _middle(key) + turn @ (grid.cell * np.array([right, below]))
     linear = turn * grid.cell / cell_of(query)
     matrix = np.column_stack((linear, middle - linear @ _middle(query)))
@@ -218,16 +218,10 @@ def cut_windows(picture: Picture, lattice: Lattice) -> NDArray[np.float32]:
     return np.concatenate([_cut(filtered[grid.cell], grid) for grid in grids])
 
 
-def is_flat(windows: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(K,) whether a window shows nothing."""
-    flat: NDArray[np.bool_] = np.einsum("ij,ij->i", windows, windows) < _FLAT**2 * windows.shape[1]
-    return flat
-
-
 def _cut(filtered: Picture, grid: Grid) -> NDArray[np.float32]:
     """Sample a turned lattice of cells and take every square of them."""
     columns, rows = 2 * grid.across + grid.cells, 2 * grid.down + grid.cells
-    linear = _rotation(grid.angle) * grid.cell
+    linear = rotation(grid.angle) * grid.cell
     shift = _middle(filtered) - linear @ np.array([(columns - 1) / 2, (rows - 1) / 2])
     lattice = warp(filtered, np.column_stack((linear, shift)), (rows, columns))
     squares = np.lib.stride_tricks.sliding_window_view(lattice, (grid.cells, grid.cells))
@@ -246,11 +240,20 @@ def backwards(matrix: Matrix) -> Matrix:
     return np.asarray(cv2.invertAffineTransform(matrix), np.float64)
 
 
-class _Parts(NamedTuple):
-    """Vectors of K windows: what is even and what is odd under mirroring."""
+class Parts(NamedTuple):
+    """Vectors: what is even and what is odd under mirroring; of K windows in rows, of a basis in columns."""
 
     even: NDArray[np.float32]  # (K, E)
     odd: NDArray[np.float32]  # (K, D - E)
+
+
+def project_onto(bases: Parts, windows: NDArray[np.float32]) -> Parts:
+    """Project (K, cells * cells) windows onto the columns of two bases: vectors of length 1, or 0 for flat windows."""
+    even, odd = windows @ bases.even, windows @ bases.odd
+    square = np.einsum("ij,ij->i", even, even) + np.einsum("ij,ij->i", odd, odd)
+    flat = np.einsum("ij,ij->i", windows, windows) < _FLAT**2 * windows.shape[1]
+    scale = np.where(flat, 0, 1 / np.maximum(np.sqrt(square), 1e-6)).astype(np.float32)[:, None]
+    return Parts(even * scale, odd * scale)
 
 
 class _Projection:
@@ -262,17 +265,15 @@ class _Projection:
         # The covariance of queries and mirror images together falls into these two.
         parts = [np.linalg.eigh(part.T @ part / len(part)) for part in (centred + mirrored, centred - mirrored)]
         values = np.sort(np.concatenate([values for values, _ in parts]))[::-1]
-        self._bases = []
+        bases = []
         for own, axes in parts:
             kept = own >= values[_DIMENSIONS - 1]
             basis = axes[:, kept] * np.maximum(own[kept], values[0] * 1e-3) ** (-_WHITENING / 2)
-            self._bases.append((basis - basis.mean(axis=0)).astype(np.float32))  # leaves out the mean of each window
+            bases.append((basis - basis.mean(axis=0)).astype(np.float32))  # leaves out the mean of each window
+        self._bases = Parts(*bases)
 
-    def __call__(self, windows: NDArray[np.float32]) -> _Parts:
-        even, odd = (windows @ basis for basis in self._bases)
-        square = np.einsum("ij,ij->i", even, even) + np.einsum("ij,ij->i", odd, odd)
-        scale = np.where(is_flat(windows), 0, 1 / np.maximum(np.sqrt(square), 1e-6)).astype(np.float32)[:, None]
-        return _Parts(even * scale, odd * scale)
+    def __call__(self, windows: NDArray[np.float32]) -> Parts:
+        return project_onto(self._bases, windows)
 
 
 def _flipped(windows: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
@@ -281,7 +282,8 @@ def _flipped(windows: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return np.flip(squares, axis + 1).reshape(windows.shape)
 
 
-def _rotation(angle: float) -> NDArray[np.float64]:
+def rotation(angle: float) -> NDArray[np.float64]:
+    """Return the (2, 2) turn by an angle in radians, from x towards y."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 

@@ -17,9 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from sonoforge.training.copies.pictures import Look, Picture
-from sonoforge.training.copies.pose_search import Lattice, cut_middle, cut_windows, is_flat, place_of, shrink
+from sonoforge.training.copies.pose_search import (
+    Lattice,
+    Parts,
+    best_window,
+    cut_middle,
+    cut_windows,
+    place_of,
+    project_onto,
+    shrink,
+)
 from sonoforge.training.progress import in_threads
 
 SIGNS = 192
@@ -50,7 +60,7 @@ class Sketched(NamedTuple):
 
 def make_sketches(pictures: Sequence[Picture]) -> Sketches:
     """Sketch grey (H, W) uint8 pictures; 1 ms each on one core."""
-    basis, _ = _cosines()
+    basis = np.concatenate(_cosines(), axis=1)
     parts = in_threads(lambda picture: cut_middle(shrink(picture), _LATTICE) @ basis, pictures)
     amplitudes = np.concatenate([np.empty((0, SIGNS), np.float32), *parts])
     usual = np.sqrt((amplitudes**2).mean(axis=0)) if len(amplitudes) else np.ones(SIGNS, np.float32)
@@ -59,48 +69,36 @@ def make_sketches(pictures: Sequence[Picture]) -> Sketches:
 
 def find_sketched(sketches: Sketches, pictures: Sequence[Picture]) -> list[Sketched | None]:
     """Find the most alike sketch of each grey (H, W) uint8 picture; None where none is."""
-    signs = np.unpackbits(sketches.signs, axis=1, count=SIGNS).astype(np.float32) * 2 - 1
-    if not len(signs):
+    if not len(sketches.signs):
         return [None] * len(pictures)
+    even, odd = _cosines()
+    signs = np.unpackbits(sketches.signs, axis=1, count=SIGNS).astype(np.float32) * 2 - 1
     signs /= np.float32(np.sqrt(SIGNS))
     weights = np.maximum(sketches.usual, 1e-6) ** np.float32(-_EVENED)
-    return in_threads(functools.partial(_find, signs, weights), pictures)
+    evens = even.shape[1]
+    bases = Parts(even * weights[:evens], odd * weights[evens:])
+    return in_threads(functools.partial(_find, Parts(signs[:, :evens], signs[:, evens:]), bases), pictures)
 
 
-def _find(signs: NDArray[np.float32], weights: NDArray[np.float32], picture: Picture) -> Sketched | None:
-    basis, evens = _cosines()
+def _find(signs: Parts, bases: Parts, picture: Picture) -> Sketched | None:
     shrunk = shrink(picture)
-    windows = cut_windows(shrunk, _LATTICE)
-    amplitudes = (windows @ basis) * weights
-    length = np.linalg.norm(amplitudes, axis=1)
-    amplitudes *= np.where(is_flat(windows), 0, 1 / np.maximum(length, 1e-6)).astype(np.float32)[:, None]
-    # Mirroring turns the sign of the odd frequencies, a negative that of all.
-    likeness, other = signs[:, :evens] @ amplitudes[:, :evens].T, signs[:, evens:] @ amplitudes[:, evens:].T
-    np.abs(likeness, out=likeness)
-    likeness += np.abs(other, out=other)
-    sketch, window = divmod(int(likeness.argmax()), len(windows))
-    if likeness[sketch, window] < ALIKE:
+    likeness, window, flips = best_window(signs, project_onto(bases, cut_windows(shrunk, _LATTICE)), slice(None))
+    best = int(likeness.argmax())
+    if likeness[best] < ALIKE:
         return None
-    even = float(signs[sketch, :evens] @ amplitudes[window, :evens])
-    odd = float(signs[sketch, evens:] @ amplitudes[window, evens:])
-    grid, _, _ = place_of(window, shrunk, _LATTICE)
-    size = grid.cell / _LATTICE.cell_of(shrunk)
-    return Sketched(
-        sketch, float(likeness[sketch, window]), Look(mirrored=even * odd < 0, inverted=even < 0), size, grid.angle
-    )
+    grid, _, _ = place_of(int(window[best]), shrunk, _LATTICE)
+    look = Look(mirrored=bool(flips[best] & 2), inverted=bool(flips[best] & 1))
+    return Sketched(best, float(likeness[best]), look, grid.cell / _LATTICE.cell_of(shrunk), grid.angle)
 
 
 @functools.cache
-def _cosines() -> tuple[NDArray[np.float32], int]:
-    """Return the (cells * cells, SIGNS) lowest frequencies, and how many of them are even from left to right.
-
-    Those come first; the lowest of all, the mean, is left out.
-    """
-    cells = _LATTICE.cells
-    places = np.arange(cells)
-    waves = np.cos(np.pi * (places[:, None] + 0.5) * places / cells) * np.sqrt(2 / cells)
-    waves[:, 0] /= np.sqrt(2)
-    frequencies = sorted((down**2 + across**2, down, across) for down in places for across in places)[1 : SIGNS + 1]
-    frequencies.sort(key=lambda one: one[2] % 2)
-    basis = np.stack([np.outer(waves[:, down], waves[:, across]).ravel() for _, down, across in frequencies], axis=1)
-    return np.asarray(basis, np.float32), sum(across % 2 == 0 for _, _, across in frequencies)
+def _cosines() -> Parts:
+    """Return the SIGNS lowest frequencies of a window's cosine transform, but for its mean."""
+    places = range(_LATTICE.cells)
+    waves = fft.dct(np.eye(_LATTICE.cells), axis=0, norm="ortho")
+    lowest = sorted((down**2 + across**2, down, across) for down in places for across in places)[1 : SIGNS + 1]
+    even, odd = (
+        np.stack([np.outer(waves[down], waves[across]).ravel() for _, down, across in lowest if across % 2 == rest], 1)
+        for rest in (0, 1)
+    )
+    return Parts(np.asarray(even, np.float32), np.asarray(odd, np.float32))

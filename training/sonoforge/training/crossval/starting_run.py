@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path) -> None:
     """Refuse to start generators from a run that was trained on images of this data set, changed or not.
 
-    The run's images are read again from where it read them; about 80 core-milliseconds for each image of either set the
+    The run's images are read again from where it read them; about 45 core-milliseconds for each image of either set the
     first time, after which the answer is kept beside the decoded images.  A file of weights is not looked at.
 
     Raises:
