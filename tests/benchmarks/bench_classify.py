@@ -123,6 +123,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32, help="of the torchvision script")
     given = parser.parse_args()
+    if not Path(given.folder).is_dir() or expand([given.folder], True).failures:
+        parser.error(f"{given.folder}: found no folder with images, expected scans in it or in its subfolders")
     result = {
         **throughput(given.folder, given.rounds, given.batch),
         "onnxruntime": onnxruntime.__version__,

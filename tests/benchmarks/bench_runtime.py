@@ -141,6 +141,9 @@ def main() -> None:
     parser.add_argument("images", nargs="+")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
+    for path in (Path(given.bundle) / "model.onnx", *map(Path, given.images)):
+        if not path.is_file():
+            parser.error(f"{path}: no such file, expected the folder of a bundle and then images")
     result = {
         **start_up(given.bundle, given.images[0], given.rounds),
         **warm(given.bundle, given.images, given.rounds),
