@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,10 +32,6 @@ import stylegan_reference as reference
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.stylegan2 import Generator
-from sonoforge.training.gan.batches.training_set import make_training_set
-from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.training import prepare
 
 MIB = 1024  # of the kibibytes that Linux counts in
 
@@ -54,7 +49,7 @@ def measure(path: str, size: int, batch: int, base: int, most: int, steps: int) 
     for network in (generator, discriminator):  # their gradients belong to both
         for values in network.parameters():
             values.grad = torch.zeros_like(values)
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+    start = peak()
     seconds = []
     for _ in range(steps + 1):
         began = time.process_time()
@@ -71,12 +66,22 @@ def measure(path: str, size: int, batch: int, base: int, most: int, steps: int) 
         softplus(-score).mean().backward()
         discriminator.requires_grad_(True)
         seconds.append(time.process_time() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
-    return {"seconds": seconds[1:], "mib": peak - start}
+    return {"seconds": seconds[1:], "mib": peak() - start}
+
+
+def peak() -> float:
+    """Most memory so far in MiB, of this program alone: what `resource` tells begins with that of the one before."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / MIB
 
 
 def train_on_gpu(size: int, batch: int, steps: int) -> None:
     """Print what a thousand images cost in each recipe and precision."""
+    from sonoforge.training.gan.batches.training_set import make_training_set
+    from sonoforge.training.gan.engine import train_gan
+    from sonoforge.training.gan.options import GanSettings
+    from sonoforge.training.gan.training import prepare
+
     rng = np.random.default_rng(0)
     images = make_training_set(rng.integers(0, 256, (256, size, size, 1), np.uint8), None, ("any",), size)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {size}x{size}, batch {batch}, preset small-data")
