@@ -74,7 +74,7 @@ MEASURED_ON_IT = {
     *(f"export/docs/{name}.md" for name in ("executorch", "formats", "onnx", "torchscript")),
     *(f"mobile/docs/{name}.md" for name in ("android", "web-app")),
     *(f"runtime/docs/{name}.md" for name in ("burned-in-marks", "explanations", "quality")),
-    *("README.md", "training/docs/metrics.md"),
+    *("README.md", "training/docs/metrics.md", "training/docs/notebook/benchmarks.md"),
 }
 
 

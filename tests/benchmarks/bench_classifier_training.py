@@ -69,8 +69,8 @@ def bare(images: LabelledImages, *, autocast: bool) -> Callable[[], None]:
         net = mobilenet_v2(3).to(memory_format=torch.channels_last).train()
         inputs, labels = to_tensor(images.pixels, CPU), torch.from_numpy(images.labels)
         optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
-        for first in range(0, len(labels) - 31, 32):
-            batch = slice(first, first + 32)
+        for first in range(0, len(labels) - BASE.batch + 1, BASE.batch):
+            batch = slice(first, first + BASE.batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 logits = net(inputs[batch])
             optimizer.zero_grad(set_to_none=True)

@@ -66,13 +66,14 @@ def main() -> None:
                 count = sum(told[pair] for pair in which)
                 print(f"{name}: {title}, {'one group' if kind else 'two groups'}: {count} of {len(which)} joined")
         for share in (0.02, 0.05, 0.10):
+            drawn = rng.permutation(len(scans))[:200]
             count = 0
-            for scan in (scans[i] for i in rng.permutation(len(scans))[:200]):
+            for scan in (scans[i] for i in drawn):
                 size = int(0.85 * scan.width), int(0.85 * scan.height)
                 way = share * min(scan.size) * np.array([np.cos(angle := rng.uniform(0, np.pi / 2)), np.sin(angle)])
                 boxes = [(int(x), int(y), int(x) + size[0], int(y) + size[1]) for x, y in ((0, 0), way)]
                 count += joined(*(fingerprint(scan.crop(box)) for box in boxes))
-            print(f"{name}: moved by {share:.0%}: {count} of 200 joined")
+            print(f"{name}: moved by {share:.0%}: {count} of {len(drawn)} joined")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from clustered_scores import KINDS, coverage
 
 
-def main(datasets: int) -> None:
+def main() -> None:
     """Print one line for each kind of figure and correlation."""
+    datasets = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     for correlation in (0.0, 0.6):
         covered = coverage(datasets, correlation, np.random.default_rng(0))
         for kind in KINDS:
@@ -25,4 +26,4 @@ def main(datasets: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    main()

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from foreign_images import SPOILT, foreign_images
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import foreign_images as foreign
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime.bundle.classification import ClassifierManifest, Site, TailLimits
@@ -50,12 +52,13 @@ ANY = {*Cause} - {Cause.BETWEEN_CLASSES}
 Pixels = NDArray[np.uint8]
 
 
-def main(data: Path, keep: Path) -> None:
+def main() -> None:
+    data, keep = map(Path, sys.argv[1:3])
     settings = BUDGETS["collections"]
     side = settings.preprocessing.size
     cache = open_cache(read_collections([data / name for name in COLLECTIONS]), side)
     sources, patients = np.array(cache.dataset.sources), np.array(make_plan(cache, LEAVE_ONE_OUT).groups)
-    foreign = {name: _resized(pixels[:PICTURES], side) for name, pixels in foreign_images(data).items()}
+    pictures = {name: _resized(pixels[:PICTURES], side) for name, pixels in foreign.foreign_images(data).items()}
     for left in COLLECTIONS:
         net = mobilenet_v2(len(cache.dataset.classes))
         net.outline = OutlineHead()
@@ -85,8 +88,8 @@ def main(data: Path, keep: Path) -> None:
         print(f"{left}: unlike the training {_share(seen, limits, 1, UNLIKE):.3f}, at the site {np.mean(alarms):.3f}")
         print(f"  reach {np.mean(reaches):.2f}, {np.min(reaches):.2f} to {np.max(reaches):.2f}")
         small = _resized(spoilt, 224)
-        bad = {name: _resized(np.stack([f(scan) for scan in small]), side) for name, f in SPOILT.items()}
-        for name, pixels in {**foreign, **bad}.items():
+        bad = {name: _resized(np.stack([f(scan) for scan in small]), side) for name, f in foreign.SPOILT.items()}
+        for name, pixels in {**pictures, **bad}.items():
             evidence = _evidence(pixels, _distances(embed(pixels), *references), limits)
             after = [_share(evidence, limits, reach, ANY) for reach in reaches]
             print(f"  {name:20} told {_share(evidence, limits, 1, ANY):.3f}, at the site {np.mean(after):.3f}")
@@ -139,4 +142,4 @@ def _resized(pixels: Pixels, side: int) -> Pixels:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from foreign_images import SPOILT, foreign_images, other_ultrasound
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy.stats import mannwhitneyu
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import foreign_images as foreign
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.runtime.bundle.classification import TailLimits
 from sonoforge.runtime.images import quality_metrics
@@ -57,11 +59,17 @@ def auroc(clean: Floats, others: Floats) -> float:
     return float(mannwhitneyu(others, clean).statistic) / (len(clean) * len(others))
 
 
-def main(data: Path, weights: str, keep: Path, folds: int) -> None:
+def main() -> None:
+    data, weights, keep = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    folds = int(sys.argv[4]) if len(sys.argv) > 4 else 10
     cache = open_cache(read_dataset(data / "BUSI"))
     plan = make_plan(cache, "sealed", 10, 0, [(view.first, view.second) for view in find_second_views(cache)])
     labels, backbone = cache.dataset.labels, load_backbone(weights, cache)
-    pictures = {**foreign_images(data), **other_ultrasound(data, 0), **other_ultrasound(data, 1)}
+    pictures = {
+        **foreign.foreign_images(data),
+        **foreign.other_ultrasound(data, 0),
+        **foreign.other_ultrasound(data, 1),
+    }
     found: dict[str, list[Floats]] = {}
     views = [quality_metrics.measure(image, 400, 400) for image in cache.images]
     looks = np.c_[[[view[metric] for metric in QUALITY] for view in views], flatness(cache.images)]
@@ -80,7 +88,7 @@ def main(data: Path, weights: str, keep: Path, folds: int) -> None:
         own = answer([net], [cache.images[train]], 0, _CPU).embeddings
         fitted = fit_trust(cache.images[train], own)
         scans = np.asarray(cache.images[test])
-        spoilt = {name: np.stack([spoil(scan) for scan in scans[::4]]) for name, spoil in SPOILT.items()}
+        spoilt = {name: np.stack([spoil(scan) for scan in scans[::4]]) for name, spoil in foreign.SPOILT.items()}
         for name, pixels in {"held-out": scans, **pictures, **spoilt}.items():
             answers = answer([net], [pixels], 0, _CPU)
             judged = assess_held_out(pixels, answers.embeddings, fitted)
@@ -151,4 +159,4 @@ def _print_errors(rows: Floats, part: Predictions) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 10)
+    main()

@@ -1,11 +1,11 @@
 """How long the web app takes: from a cold start without a network to its first answer, and for each image after.
 
-    python tests/benchmarks/web_app.py APP [--scans FOLDER] [--starts 3] [--json FILE]
+    python tests/benchmarks/web_app.py APP [--scans FOLDER] [--starts 3] [--batch 30] [--json FILE]
 
 APP is a folder of `sonoforge mobile build`.  It is opened once with a network, so that the service worker keeps it;
 then, in a new process of the browser each time, with the server gone and the network off, the page is opened and given
-one scan.  A second figure comes from twice 30 scans in one page, of which the second 30 count.  Prints the wall clock
-and, because other programs may be running, the CPU time of the browser's processes.
+one scan.  A second figure comes from the second of two batches of scans in one page.  Prints the wall clock and,
+because other programs may be running, the CPU time of the browser's processes.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from browser import CHROMIUM, FLAGS, served
 
-WARM = 30
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("app", type=Path)
     parser.add_argument("--scans", type=Path, help="folder of scans; simulated ones without it")
+    parser.add_argument("--batch", type=int, default=30, help="scans in a batch")
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    scans = _scans(given.scans)
+    scans = _scans(given.scans, given.batch)
     with tempfile.TemporaryDirectory() as folder:
         profile = Path(folder) / "profile"
         with served(given.app) as address:
@@ -108,18 +107,19 @@ def _warm(page: Any, scans: list[Path]) -> dict[str, float]:
     """The median of each part, and how long a batch takes for each of its images."""
     _batch(page, scans, 0)
     cpu, started = _cpu(), time.perf_counter()
-    _batch(page, scans, WARM)
+    _batch(page, scans, len(scans))
     took = {"batch ms an image": time.perf_counter() - started, "batch CPU ms an image": _cpu() - cpu}
     with page.expect_download() as saved:
         page.click("#save-json")
-    results = json.loads(Path(saved.value.path()).read_text())["results"][WARM:]
+    results = json.loads(Path(saved.value.path()).read_text())["results"][len(scans) :]
     parts = {f"warm {part} ms": statistics.median(r["ms"][part] for r in results) for part in results[0]["ms"]}
-    return parts | {name: 1e3 * seconds / WARM for name, seconds in took.items()}
+    return parts | {name: 1e3 * seconds / len(scans) for name, seconds in took.items()}
 
 
 def _batch(page: Any, scans: list[Path], before: int) -> None:
-    page.set_input_files("#files", [str(scans[i % len(scans)]) for i in range(WARM)])
-    while page.locator("#answers .card").count() < before + WARM:  # the page's own policy allows no other way of asking
+    page.set_input_files("#files", [str(scan) for scan in scans])
+    after = before + len(scans)
+    while page.locator("#answers .card").count() < after:  # the page's own policy allows no other way of asking
         page.wait_for_timeout(100)
 
 
@@ -137,12 +137,12 @@ def _cpu() -> float:
     return sum(seconds[pid] for pid in ours - {os.getpid()})
 
 
-def _scans(folder: Path | None) -> list[Path]:
+def _scans(folder: Path | None, count: int) -> list[Path]:
     if folder:
         found = sorted(path for path in folder.rglob("*.png") if "_mask" not in path.name)
-        return found[:: max(1, len(found) // WARM)][:WARM]
+        return found[:: max(1, len(found) // count)][:count]
     rng, made = np.random.default_rng(0), []
-    for i in range(WARM):
+    for i in range(count):
         path = Path(tempfile.mkdtemp()) / f"{i}.png"
         Image.fromarray(rng.rayleigh(60, (470, 560)).clip(0, 255).astype(np.uint8)).save(path)
         made.append(path)

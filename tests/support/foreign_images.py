@@ -27,9 +27,9 @@ def foreign_images(data: Path) -> dict[str, Pixels]:
     return {
         "photographs": _stack(_photographs(np.random.default_rng(1))),
         "grey photographs": _stack(picture.convert("L") for picture in _photographs(np.random.default_rng(2))),
-        "mammograms": _read(data / "MIAS", "mdb*.png"),
-        "fundus photographs": _read(data / "IDRiD", "**/*.jpg"),
-        "cells": _read(data / "Herlev", "**/*.jpg"),
+        "mammograms": _read(data / "MIAS", "mdb*.png", COUNT),
+        "fundus photographs": _read(data / "IDRiD", "**/*.jpg", COUNT),
+        "cells": _read(data / "Herlev", "**/*.jpg", COUNT),
         "cardiac MRI": _stack(_slices(data / "ACDC")),
         "noise": _stack(_noise(np.random.default_rng(3))),
         "uniform frames": _stack(Image.new("L", (300, 300), round(level)) for level in np.linspace(0, 255, COUNT)),
@@ -71,7 +71,7 @@ SPOILT: dict[str, Callable[[Pixels], Pixels]] = {
 """What is done to clean held-out scans (S, S, 3); the blur has a standard deviation of 6 of 224 pixels."""
 
 
-def _read(folder: Path, pattern: str, count: int = COUNT) -> Pixels:
+def _read(folder: Path, pattern: str, count: int) -> Pixels:
     files = sorted(path for path in folder.glob(pattern) if "_mask" not in path.name)
     chosen = [files[i] for i in np.linspace(0, len(files) - 1, count).astype(int)]
     return np.stack([IMAGENET.resize(as_image(path)) for path in chosen])
