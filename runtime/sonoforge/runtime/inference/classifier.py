@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
-from sonoforge.runtime.bundle.reader import Bundle, BundleError, open_bundle
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.bundle.reader import Bundle, BundleError
 from sonoforge.runtime.images import quality_metrics, scan_checks
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.grey_levels import grey_levels
@@ -26,12 +23,12 @@ from sonoforge.runtime.images.repeats import take_fingerprint
 from sonoforge.runtime.images.scan_kind import ScanKind, name_kind
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.decision import AtClinic, decide, read_clinic
-from sonoforge.runtime.inference.onnx_session import CPU, load_session, run_session
+from sonoforge.runtime.inference.loading import LoadingModel, inputs_of
+from sonoforge.runtime.inference.onnx_session import CPU, run_session
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.training_distance import mahalanobis_distances, neighbour_distances, read_references
 
 if TYPE_CHECKING:
-    import onnxruntime
     from PIL import Image
 
 log = logging.getLogger(__name__)
@@ -39,8 +36,7 @@ log = logging.getLogger(__name__)
 # Softmax in float32 here against softmax in the graph, on logits up to some hundreds; in 16-bit floats, two steps of
 # the numbers just below 1.
 _SOFTMAX_TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-4}
-_RUNS = ("onnx", "ort")  # what the names of formats begin with that onnxruntime runs
-_FROM_PIXELS = "-uint8"  # what the names of formats end with that resize and normalise by themselves
+_FOR_ANSWERS = ("PIL.PngImagePlugin", "sonoforge.runtime.images.burned_in_marks")  # imported while the model loads
 
 
 class Classifier:
@@ -63,7 +59,7 @@ class Classifier:
 
     def __init__(
         self,
-        bundle: Bundle[ClassifierManifest] | Path | str | None = None,
+        bundle: LoadingModel | Bundle[ClassifierManifest] | Path | str | None = None,
         threads: int = 1,
         file: str = ClassifierManifest.model,
         provider: str = CPU,
@@ -73,7 +69,8 @@ class Classifier:
         """Open the bundle and load its model.
 
         Args:
-            bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge.
+            bundle: An opened bundle, or the folder or ``.zip`` of one; None for the bundle shipped with sonoforge.  Or
+                a model that is being loaded, which ``threads``, ``file`` and ``provider`` were given to.
             threads: Threads for one inference.  One starts fastest and is the steadiest on a busy machine; more pay
                 only for large batches given to `predict`.
             file: The bundle's model file to answer with, ONNX or ORT, such as ``model.int8.onnx``.  Calibration, sets
@@ -86,7 +83,8 @@ class Classifier:
             SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or there is no such
                 file or provider here.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        model = bundle if isinstance(bundle, LoadingModel) else LoadingModel(bundle, file, threads, provider)
+        self.bundle, self.file = model.bundle, model.file
         manifest = self.bundle.manifest
         self.crop, trained = crop or manifest.preprocessing.crop, manifest.preprocessing.crop
         self._preprocessing = replace(manifest.preprocessing, crop=self.crop)
@@ -97,13 +95,15 @@ class Classifier:
                 self.crop,
                 trained,
             )
-        self._session = _load_session(self.bundle, _known(self.bundle, file), threads, provider)
+        for module in _FOR_ANSWERS:
+            with suppress(ImportError):  # raised where it is used
+                import_module(module)
         self._reference, self._neighbours = read_references(self.bundle)
         asked = asked or AtClinic()
         self.abstains = asked.abstain or manifest.checks.policy.always
         self.clinic = read_clinic(asked.prevalence, asked.sensitivity, manifest)
-        self.file = file
-        self.model = {**manifest.identity, "sha256": manifest.files[file].sha256}
+        self.model = {**manifest.identity, "sha256": manifest.files[self.file].sha256}
+        self._session = model.session()
 
     @property
     def provider(self) -> str:
@@ -125,7 +125,7 @@ class Classifier:
         """
         names = list(self.bundle.manifest.outputs)
         where = f"{self.bundle.path}: {self.file}"
-        values = run_session(self._session, _inputs(self.bundle, self.file, pixels), where, names)
+        values = run_session(self._session, inputs_of(self.bundle, self.file, pixels), where, names)
         outputs: dict[str, NDArray[np.float32]] = dict(zip(names, values, strict=True))
         for name, value in outputs.items():
             expected = (len(pixels), *self.bundle.manifest.outputs[name])
@@ -241,99 +241,3 @@ class Classifier:
             colour=float(scan_checks.coloured_share(pixels)[0]),
             kind=kind,
         )
-
-
-def _known(bundle: Bundle[ClassifierManifest], file: str) -> str:
-    """Return the name of a model file that onnxruntime runs."""
-    entries = bundle.manifest.files
-    usable = [name for name, entry in entries.items() if entry.format.split("-", maxsplit=1)[0] in _RUNS]
-    if file in usable:
-        return file
-    if file in entries:
-        found = f"one of format {entries[file].format}" if entries[file].format else "no model file"
-    else:
-        found = f"no such file in {bundle.path}"
-    raise SonoforgeError(
-        f"file: found {file!r}, {found}; expected one of {', '.join(usable)}{did_you_mean(file, usable)}"
-    )
-
-
-def _load_session(
-    bundle: Bundle[ClassifierManifest], file: str, threads: int, provider: str
-) -> onnxruntime.InferenceSession:
-    """Load the checked model and compare its interface with the manifest."""
-    # Two things at a time: reading and hashing, and onnxruntime while it makes a session, leave Python free.
-    engine = _importing("onnxruntime")  # not for --help
-    try:  # in this thread, where Ctrl-C ends it
-        content = bundle.read(file) if bundle.is_shipped else read_tried(bundle, file)
-    finally:
-        engine.join()
-    for_later = _importing("zipfile", "PIL.PngImagePlugin", "sonoforge.runtime.images.burned_in_marks")
-    try:
-        session = load_session(content, f"{bundle.path}: {file}", threads, provider)
-    finally:
-        for_later.join()
-    _check_interface(bundle, file, session)
-    return session
-
-
-def _importing(*modules: str) -> Thread:
-    """Import modules in a thread, which it returns; what stops that is raised where they are used."""
-
-    def run() -> None:
-        with suppress(ImportError):
-            for module in modules:
-                import_module(module)
-
-    thread = Thread(target=run)
-    thread.start()
-    return thread
-
-
-def read_tried(bundle: Bundle[ClassifierManifest], file: str) -> bytes:
-    """Read a model that did not come with sonoforge, and try it in a process of its own."""
-    from sonoforge.runtime.inference.trial import admit  # noqa: PLC0415 - not for the shipped bundle
-
-    content = bundle.read(file)
-    admit(content, f"{bundle.path}: {file}", _inputs(bundle, file, bundle.golden()["pixels"][:1]))
-    return content
-
-
-def _inputs(bundle: Bundle[ClassifierManifest], file: str, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """Return the inputs of a model file, by name, for pixels (N, S, S, 3)."""
-    manifest = bundle.manifest
-    if manifest.files[file].format.endswith(_FROM_PIXELS):
-        return {"pixels": np.ascontiguousarray(pixels)}
-    return {"input": manifest.preprocessing.normalise(pixels)}
-
-
-def _check_interface(bundle: Bundle[ClassifierManifest], file: str, session: onnxruntime.InferenceSession) -> None:
-    """Compare the model's inputs, outputs, preprocessing and classes with the manifest's."""
-    where, manifest = f"{bundle.path}: {file}", bundle.manifest
-    side, from_pixels = manifest.preprocessing.size, manifest.files[file].format.endswith(_FROM_PIXELS)
-    expected = {"pixels": ("height", "width", "channels")} if from_pixels else {"input": (3, side, side)}
-    kinds = {"input": "tensor(uint8)" if from_pixels else "tensor(float)", "output": "tensor(float)"}
-    inputs = {item.name: item for item in session.get_inputs()}
-    outputs = {item.name: item for item in session.get_outputs()}
-    for found, wanted, kind in ((inputs, expected, "input"), (outputs, manifest.outputs, "output")):
-        if set(found) != set(wanted):
-            raise BundleError(f"{where}: found {kind} {', '.join(found)}, expected {', '.join(wanted)}")
-        for name, item in found.items():
-            batch, *shape = item.shape
-            if item.type != kinds[kind] or tuple(shape) != tuple(wanted[name]) or isinstance(batch, int):
-                raise BundleError(
-                    f"{where}: {kind} {name}: found {item.type} {item.shape}, "
-                    f"expected {kinds[kind]} with any batch and {list(wanted[name])}"
-                )
-    said = session.get_modelmeta().custom_metadata_map
-    for key, own in (("preprocessing", manifest.preprocessing.to_dict()), ("classes", list(manifest.classes))):
-        text = said.get(f"sonoforge.{key}", "null")
-        try:
-            stated = json.loads(text)
-        except (ValueError, RecursionError):
-            stated = text
-        if stated != own:
-            raise BundleError(
-                f"{where}: its metadata key sonoforge.{key} holds {text:.120}, the manifest {json.dumps(own)}; export "
-                "the bundle again"
-            )

@@ -14,10 +14,11 @@ from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.runtime.inference.classifier import Classifier, read_tried
+from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import SENSITIVITY, Clinic, decide
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
+from sonoforge.runtime.inference.loading import read_tried
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, run_in_subprocess, runs_code
 from sonoforge.runtime.temporary import temporary_folder
 

@@ -37,174 +37,18 @@ and the other answers are still printed and written.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from sonoforge.runtime.cli.answer import prints_text, say
-from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
-from sonoforge.runtime.cli.answer_table import AnswerTable
-from sonoforge.runtime.cli.answering import Answering, Extras
-from sonoforge.runtime.cli.options import Outcome
-from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, Entry, expand, printable, skipped_in_words, whole_files
-from sonoforge.runtime.inference import prevalence
-from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.decision import AtClinic
-from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
-from sonoforge.runtime.notice import NOTICE
-from sonoforge.runtime.verbs.settings import ClassifyConfig
+from sonoforge.runtime.inference.loading import LoadingModel
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from sonoforge.runtime.cli.options import Outcome
+    from sonoforge.runtime.verbs.settings import ClassifyConfig
 
 
 def main(config: ClassifyConfig) -> Outcome:
     """Classify every file; see the top of this module for the result and the exit code."""
-    _check(config)
-    # Pillow's warnings about odd metadata would break up the table.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    crop = None if config.crop == "bundle" else config.crop
-    classifier = Classifier(
-        config.bundle or None,
-        config.threads,
-        config.file,
-        config.provider,
-        crop,
-        AtClinic(config.prevalence, config.sensitivity, config.abstain),
-    )
-    found = expand(config.paths, config.recursive, generated=False)
-    page = None
-    if config.html:
-        from sonoforge.runtime.pages.answer_page import AnswerPage  # noqa: PLC0415 - only with --html
+    model = LoadingModel(config.bundle or None, config.file, config.threads, config.provider)
+    from sonoforge.runtime.cli.classifying import classify  # noqa: PLC0415 - imported while the model is loaded
 
-        page = AnswerPage(config.html, classifier, config.anonymous)
-    extras = Extras(config.overlay, config.sr, page, config.beside, config.anonymous)
-    alone = not config.watch and len(found.files) == 1
-    answering = Answering(classifier, found.failures, extras, alone)
-    kept = _open_files(config, classifier)
-    results: list[Entry] = []
-    all_at_once = not prints_text()  # a day's answers of a folder need not be in memory
-    table = AnswerTable(classifier.bundle.manifest, classifier.clinic)
-    table.skip(found.skipped)
-    seen = prevalence.SharesSeen(classifier.clinic.prevalence)
-    with contextlib.suppress(KeyboardInterrupt) if config.watch else contextlib.nullcontext():
-        for files in _batches(config, found.files):
-            for entry in _answers(config, answering, kept, files, table):
-                table.show(entry)
-                seen.add(entry)
-                if page:
-                    page.add(entry)
-                if all_at_once:
-                    results.append(entry)
-    for own in kept:
-        own.close()
-        log.info("written: %s", own.path)
-    table.end()
-    estimate = seen.estimate()
-    if estimate and not config.prevalence:
-        say("%s", prevalence.in_words(estimate))
-    summary = table.summary() | {"prevalence_estimate": estimate}
-    if page:
-        page.write(summary)
-        log.info("written: %s", page.path)
-    say(
-        "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
-        *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
-        NOTICE,
-    )
-    if summary["marked"]:
-        from sonoforge.runtime.images.burned_in_marks import SENTENCE  # noqa: PLC0415 - for marked scans only
-
-        log.warning("%d of %d scans carry burned-in marks.  %s", summary["marked"], summary["ok"], SENTENCE)
-    if found.skipped:
-        log.info("%s", skipped_in_words(found.skipped))
-    if config.overlay:
-        log.info("written: pictures in %s", config.overlay)
-    if config.sr:
-        log.info("written: reports on DICOM files in %s", config.sr)
-    result = {
-        "results": results,
-        "model": classifier.model,
-        "provider": classifier.provider,
-        "clinic": classifier.clinic.to_dict(),
-        "crop": {"used": classifier.crop, "in_training": classifier.bundle.manifest.preprocessing.crop},
-        "summary": summary,
-        "notice": NOTICE,
-    }
-    next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
-    return Outcome(result, next_command, 2 if summary["failed"] or summary["unwritten"] or _failed_before(kept) else 0)
-
-
-def _failed_before(kept: Sequence[AnswerFile]) -> bool:
-    """Whether the files hold failures of earlier commands, and say so."""
-    count = max((own.failed for own in kept), default=0)
-    if count:
-        log.warning("%d of the files answered before could not be used; remove their rows to try them again", count)
-    return count > 0
-
-
-def _check(config: ClassifyConfig) -> None:
-    """Refuse settings that contradict each other."""
-    if not (config.paths or config.watch):
-        raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
-    if config.anonymous and config.beside:
-        raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
-    if config.anonymous and config.sr:
-        raise SonoforgeError("--sr writes reports that hold the patient's name, which --anonymous must not; choose one")
-    if config.html and config.resume:
-        raise SonoforgeError(
-            "--html shows the answers of this run alone, and --resume leaves out the others; choose one"
-        )
-    for flag in ("beside", "resume", "sr"):
-        if STDIN in config.paths and getattr(config, flag):
-            raise SonoforgeError(f"--{flag}: needs a file's name, which standard input (-) has not; give the file")
-
-
-def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
-    """Yield the files given; then, with ``--watch``, those that appear, until Ctrl-C or SIGTERM."""
-    if files or not config.watch:
-        yield files
-    if config.watch:
-        log.info("watching %s; Ctrl-C ends it", printable(config.watch))
-        yield from whole_files(config.watch, config.recursive)
-
-
-def _answers(
-    config: ClassifyConfig, answering: Answering, kept: Sequence[AnswerFile], files: Sequence[str], table: AnswerTable
-) -> Iterator[Entry]:
-    """Yield the answer for each file that ``--resume`` leaves, kept as soon as it is known."""
-    names = answering.name(files)
-    left = [file for file in files if not (config.resume and all(own.holds(names[file]) for own in kept))]
-    if config.resume and files:
-        log.info("%d files are answered already, %d are left", len(files) - len(left), len(left))
-    table.begin([names[file] for file in left], more=bool(config.watch))
-    done = itertools.count(1)
-    with progress_bar("classifying", len(left), silenced=True) as advance:
-
-        def keep(entry: Entry) -> None:
-            answering.mark_repeat(entry)
-            table.count(entry)  # before it is kept: the exit code is that of all that is in the files
-            for own in kept:
-                if not own.holds(entry["file"]):
-                    own.add(entry)
-            advance(next(done), None)
-
-        workers = config.workers or workers_for(len(left), config.threads)
-        yield from answers_in_order(answering.answer, keep, left, workers)
-
-
-def _open_files(config: ClassifyConfig, classifier: Classifier) -> list[AnswerFile]:
-    """Open what answers are appended to, before anything is answered."""
-    if not (config.csv or config.jsonl):
-        if config.resume:
-            raise SonoforgeError("--resume: found neither --csv nor --jsonl, expected the file to continue")
-        return []
-    origin, kept = Origin(classifier.model["sha256"], settings_in_words(classifier)), []
-    if config.csv:
-        kept.append(AnswerFile(config.csv, csv_format(classifier.bundle.manifest), origin, config.resume))
-    if config.jsonl:
-        kept.append(AnswerFile(config.jsonl, JsonLinesFormat(), origin, config.resume))
-    return kept
+    return classify(config, model)
