@@ -73,11 +73,10 @@ def test_no_socket_no_file_and_no_thread_but_its_own(verb: str, picture: Path, t
     changed = [line for line in seen if line[0] in ("creat", "mkdir", "mkdirat", "rename", "renameat", "unlink")]
     opened = [what for name, what in seen if name in ("open", "openat") and re.search("O_WRONLY|O_RDWR|O_CREAT", what)]
     assert changed == [] and [what for what in opened if '"/dev/null"' not in what] == []
-    # One thread imports onnxruntime while the model is read, the next what images need while onnxruntime loads it;
-    # onnxruntime 1.32 and later start one that ends at once, too, as they are imported.
+    # One thread loads the model; onnxruntime 1.32 and later start one that ends at once, too, as they are imported.
     quiet = "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; import onnxruntime"  # as the command line has it
     imported = traced_calls([sys.executable, "-c", quiet], home, trace)
-    assert threads(seen) == (2 + threads(imported) if verb == "classify" else 0)
+    assert threads(seen) == (1 + threads(imported) if verb == "classify" else 0)
     assert list(home.iterdir()) == []
 
 

@@ -73,7 +73,11 @@ class Marks:
         return {"summary": self.summary, "counts": dict(self.counts), "note": SENTENCE if self.marks else ""}
 
 
-def find_marks(image: Image.Image | NDArray[np.uint8], box: tuple[int, int, int, int] | None = None) -> Marks:
+def find_marks(
+    image: Image.Image | NDArray[np.uint8],
+    box: tuple[int, int, int, int] | None = None,
+    levels: NDArray[np.uint8] | None = None,
+) -> Marks:
     """Find calipers, dotted lines, text, body marks and other drawings.
 
     Example:
@@ -88,12 +92,13 @@ def find_marks(image: Image.Image | NDArray[np.uint8], box: tuple[int, int, int,
     Args:
         image: A Pillow image, or an array (H, W) of grey or (H, W, 3) of red, green and blue, uint8.
         box: Where to search, such as `scan_area.ScanArea.box`; None for the whole picture.
+        levels: Grey levels (H, W) of the whole picture, where they are known already.
     """
     whole = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     left, top, right, bottom = box or (0, 0, *whole.size)
     searched = whole if box is None else whole.crop(box)
     factor = max(1, math.ceil(max(searched.size) / _LONGEST))
-    levels = grey_levels(searched)
+    levels = (grey_levels(whole) if levels is None else levels)[top:bottom, left:right]
     if factor > 1:
         searched, levels = searched.reduce(factor), np.asarray(Image.fromarray(levels).reduce(factor))
     if min(searched.size) < 2:

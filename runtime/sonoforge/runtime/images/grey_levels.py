@@ -17,5 +17,7 @@ def grey_levels(picture: Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
         if picture.ndim == 2:
             return picture
+        if picture.strides[2] == 0:  # one channel shown as three, of which the luma is that channel
+            return picture[..., 0]
         picture = Image.fromarray(picture)
     return np.asarray(picture if picture.mode == "L" else picture.convert("L"))

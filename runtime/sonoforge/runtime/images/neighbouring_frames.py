@@ -30,7 +30,8 @@ class Sweeps:
 
     def find(self, file: str, own: Fingerprint) -> str:
         """Return the first file of the sweep that a picture goes on with, or ``file``; and remember it."""
-        alike = ((likeness(earlier, own), first, earlier) for first, earlier in self._last)
+        places = _Places(own)
+        alike = ((places.likeness(earlier), first, earlier) for first, earlier in self._last)
         ranked = sorted((row for row in alike if row[0] >= ALIKE), key=lambda row: -row[0])
         found = next((first for _, first, earlier in ranked if can_be_followed(earlier, own)), file)
         self._last.append((found, own))
@@ -39,12 +40,22 @@ class Sweeps:
 
 def likeness(before: Fingerprint, after: Fingerprint) -> float:
     """Correlation of two pictures' details where one is moved over the other to fit best, 0..1."""
-    centre, cells = (own.detail.reshape(SIDE, SIDE) for own in (before, after))
-    centre = centre[_MOST_MOVED:-_MOST_MOVED, _MOST_MOVED:-_MOST_MOVED]
-    windows = sliding_window_view(cells, centre.shape)
-    lengths = np.sqrt(np.square(windows).sum(axis=(2, 3)) * np.square(centre).sum())
-    products = np.einsum("ijkl,kl->ij", windows, centre)
-    return float(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0).max(initial=0))
+    return _Places(after).likeness(before)
+
+
+class _Places:
+    """The windows of a picture's detail, in which earlier ones are looked for."""
+
+    def __init__(self, own: Fingerprint) -> None:
+        self._windows = sliding_window_view(own.detail.reshape(SIDE, SIDE), (SIDE - 2 * _MOST_MOVED,) * 2)
+        self._squares = np.square(self._windows).sum(axis=(2, 3))
+
+    def likeness(self, before: Fingerprint) -> float:
+        """See `likeness`."""
+        centre = before.detail.reshape(SIDE, SIDE)[_MOST_MOVED:-_MOST_MOVED, _MOST_MOVED:-_MOST_MOVED]
+        lengths = np.sqrt(self._squares * np.square(centre).sum())
+        products = np.einsum("ijkl,kl->ij", self._windows, centre)
+        return float(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0).max(initial=0))
 
 
 def can_be_followed(before: Fingerprint, after: Fingerprint) -> bool:

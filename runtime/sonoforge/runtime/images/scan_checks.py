@@ -96,7 +96,9 @@ def coloured_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     C is 3, or 1 of a grey view, which has no colour.
     """
-    channels = np.moveaxis(pixels, -1, 0)  # of a grey one: compared with itself
+    if pixels.shape[-1] == 1:
+        return np.zeros(len(pixels))
+    channels = np.moveaxis(pixels, -1, 0)
     high, low = channels[0], channels[0]
     for channel in channels[1:]:
         high, low = np.maximum(high, channel), np.minimum(low, channel)

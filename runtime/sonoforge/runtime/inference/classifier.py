@@ -22,6 +22,7 @@ from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.repeats import take_fingerprint
 from sonoforge.runtime.images.scan_kind import ScanKind, name_kind
 from sonoforge.runtime.inference import trust
+from sonoforge.runtime.inference.adaptation import rules_of
 from sonoforge.runtime.inference.decision import AtClinic, decide, read_clinic
 from sonoforge.runtime.inference.loading import LoadingModel, inputs_of
 from sonoforge.runtime.inference.onnx_session import CPU, run_session
@@ -102,6 +103,7 @@ class Classifier:
         asked = asked or AtClinic()
         self.abstains = asked.abstain or manifest.checks.policy.always
         self.clinic = read_clinic(asked.prevalence, asked.sensitivity, manifest)
+        self._rules = rules_of(manifest, self.clinic.prevalence)
         self.model = {**manifest.identity, "sha256": manifest.files[self.file].sha256}
         self._session = model.session()
 
@@ -178,11 +180,11 @@ class Classifier:
         outputs = self.predict(pixels[None])
         inferred = perf_counter()
         manifest = self.bundle.manifest
-        said = decide(
-            dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True)), manifest, self.clinic
-        )
+        probabilities = dict(zip(manifest.classes, outputs["probabilities"][0].tolist(), strict=True))
+        said = decide(probabilities, manifest, self.clinic, self._rules)
         quality = quality_metrics.assess(view, seen.size, manifest.quality)
-        marks = find_marks(decoded, area.box if area else None)
+        levels = grey_levels(decoded)
+        marks = find_marks(decoded, area.box if area else None, levels)
         kind = name_kind(grey_levels(view), overlay=marks.overlay)
         judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest).with_set(said.set)
         alike = manifest.checks.kind == BREAST_ULTRASOUND and trust.Cause.OTHER_KIND not in judged.causes
@@ -210,7 +212,7 @@ class Classifier:
             map=outputs["cam"][0, manifest.classes.index(said.label)],
             view=pixels,
             embedding=outputs["embedding"][0],
-            fingerprint=take_fingerprint(grey_levels(decoded), view if alike else None) if fingerprint else None,
+            fingerprint=take_fingerprint(levels, view if alike else None) if fingerprint else None,
             crop=area,
             abstained=abstained,
             remarks=remarks_on(decoded),

@@ -22,6 +22,7 @@ from sonoforge.runtime.notice import GUESSES
 
 if TYPE_CHECKING:
     from sonoforge.runtime.bundle.classification import ClassifierManifest, OperatingPoint, Question
+    from sonoforge.runtime.inference.adaptation import Rules
 
 SENSITIVITY = 0.95
 """Sensitivity that each question is asked at, unless a clinic asks for another."""
@@ -183,19 +184,30 @@ def reweighted(
     return {name: value / total for name, value in weighted.items()}
 
 
-def decide(probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic) -> Decision:
-    """Decide on what the network said of one scan: its ``probabilities``, by class."""
+def decide(
+    probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic, rules: Rules | None = None
+) -> Decision:
+    """Decide on what the network said of one scan: its ``probabilities``, by class.
+
+    Args:
+        probabilities: Of each class.
+        manifest: The bundle's.
+        clinic: Where the answer is for.
+        rules: `adaptation.rules_of` both, for who has many scans.
+    """
     equal = dict.fromkeys(manifest.classes, 1.0)
-    return decide_equal(reweighted(probabilities, manifest.reference, equal), manifest, clinic)
+    return decide_equal(reweighted(probabilities, manifest.reference, equal), manifest, clinic, rules)
 
 
-def decide_equal(probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic) -> Decision:
-    """Decide on probabilities for equally frequent classes."""
+def decide_equal(
+    probabilities: Mapping[str, float], manifest: ClassifierManifest, clinic: Clinic, rules: Rules | None = None
+) -> Decision:
+    """Decide on probabilities for equally frequent classes, as `decide` does."""
     import numpy as np  # noqa: PLC0415 - --help does not wait for it
 
     from sonoforge.runtime.inference import adaptation  # noqa: PLC0415 - nor for this
 
-    names, rules = manifest.classes, adaptation.rules_of(manifest, clinic.prevalence)
+    names, rules = manifest.classes, rules or adaptation.rules_of(manifest, clinic.prevalence)
     equal = np.array([[probabilities[name] for name in names]])
     decided, here = adaptation.decide_all(equal, rules), adaptation.at_shares(equal, rules.prevalence)
     findings = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 
 HEAD_BYTES = 132
@@ -36,9 +38,9 @@ def is_dicom(head: bytes) -> bool:
 def first_bytes(path: Path | str, count: int) -> bytes:
     """Return the beginning of a regular file; nothing of one that cannot be read, and a pipe is never opened."""
     try:
-        if not Path(path).is_file():
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - thousands of files, str and Path alike
             return b""
-        with open(path, "rb") as file:  # noqa: PTH123 - thousands of files, str and Path alike
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             return file.read(count)
     except (OSError, ValueError):
         return b""
