@@ -66,19 +66,22 @@ def dark_columns(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def flatness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return (N,) by how much the grain is wider than deep, of the network's views (N, S, S, 3) uint8.
+    """Return (N,) by how much the grain is wider than deep, of the network's views (N, S, S, C) uint8.
 
     Within -2 to 2: the correlation of neighbours across less that of neighbours along the depth, of the grey levels
     (mean of the colours) less their mean in the surrounding square of 9 x 9 pixels, the border continued outwards.
-    0 for a picture of one level.
+    0 for a picture of one level.  One channel stands for three that are equal.
     """
-    return np.array([_image_flatness(image.sum(axis=2, dtype=np.int64)) for image in pixels], dtype=np.float64)
+    times = 3 // pixels.shape[3]
+    return np.array([_image_flatness(times * image.sum(axis=2, dtype=np.int32)) for image in pixels], dtype=np.float64)
 
 
-def _image_flatness(levels: NDArray[np.int64]) -> float:
+def _image_flatness(levels: NDArray[np.int32]) -> float:
     """See `flatness`, of the sums of the colours (S, S)."""
     half = _GRAIN_WINDOW // 2
-    sums = np.pad(np.pad(levels, half, mode="edge").cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    padded = np.pad(levels, half, mode="edge")
+    # Of views up to 1600 pixels a side 32 bits hold all sums; beyond, they wrap around and their differences do not.
+    sums = np.pad(padded.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32), ((1, 0), (1, 0)))
     inside = (
         sums[_GRAIN_WINDOW:, _GRAIN_WINDOW:]
         - sums[:-_GRAIN_WINDOW, _GRAIN_WINDOW:]

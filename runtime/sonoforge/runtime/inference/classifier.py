@@ -231,10 +231,9 @@ class Classifier:
         neighbour = float(neighbour_distances(embedding, self._neighbours)[0])
         far = trust.how_far(distance, neighbour, manifest) > 1  # nearer images are not judged by their grain
         pixels = view.reshape(1, *view.shape[:2], -1)
-        colours = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
         return trust.Evidence(
             distance,
-            grain=float(scan_checks.flatness(colours)[0]) if far else None,
+            grain=float(scan_checks.flatness(pixels)[0]) if far else None,
             white=quality.metrics["saturated"],
             neighbour=neighbour,
             upright=float(scan_checks.upright_score(pixels, manifest.checks.upright)[0]),
