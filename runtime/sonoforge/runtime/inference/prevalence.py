@@ -8,7 +8,7 @@ interval is that of the draw of scans alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,14 +73,15 @@ def estimate_shares(equal: Floats, groups: Sequence[object]) -> list[Share]:
     return [Share(*map(float, row)) for row in rows]
 
 
-def _drawn(groups: Sequence[object], at_a_time: int) -> list[Floats]:
+def _drawn(groups: Sequence[object], at_a_time: int) -> Iterator[Floats]:
     """Draw whole groups: how often each scan is drawn, (R, N), in pieces of at most ``at_a_time`` draws."""
     number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     group_of = np.array([number[group] for group in groups])
     generator = np.random.default_rng(0)
     pieces = [min(at_a_time, DRAWS - begin) for begin in range(0, DRAWS, at_a_time)]
     even = np.full(len(number), 1 / len(number))
-    return [generator.multinomial(len(number), even, size=size)[:, group_of].astype(float) for size in pieces]
+    for size in pieces:
+        yield generator.multinomial(len(number), even, size=size)[:, group_of].astype(float)
 
 
 class SharesSeen:
