@@ -63,6 +63,7 @@ def classify(config: ClassifyConfig, model: LoadingModel) -> Outcome:
         own.close()
         log.info("written: %s", own.path)
     table.end()
+    del answering  # and with it what repeats are found by: up to 50 MB, and as much is needed here
     estimate = seen.estimate()
     if estimate and not config.prevalence:
         say("%s", prevalence.in_words(estimate))

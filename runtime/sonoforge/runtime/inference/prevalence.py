@@ -8,6 +8,7 @@ interval is that of the draw of scans alone.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -47,8 +48,9 @@ def likeliest_shares(equal: Floats, weights: Floats, start: Floats | None = None
     shares = np.tile(np.full(count, 1 / count) if start is None else start, (len(weights), 1))
     totals = weights.sum(axis=1, keepdims=True)
     for _ in range(_STEPS):
-        mixture = np.maximum(shares @ equal.T, np.finfo(float).tiny)
-        moved = shares * ((weights / mixture) @ equal) / totals
+        mixture = shares @ equal.T  # in place from here: of many scans, each such array takes 16 MB
+        np.maximum(mixture, np.finfo(float).tiny, out=mixture)
+        moved = shares * (np.divide(weights, mixture, out=mixture) @ equal) / totals
         moved /= moved.sum(axis=1, keepdims=True)
         arrived = float(np.abs(moved - shares).max()) < _STILL
         shares = moved
@@ -81,7 +83,7 @@ def _drawn(groups: Sequence[object], at_a_time: int) -> Iterator[Floats]:
     pieces = [min(at_a_time, DRAWS - begin) for begin in range(0, DRAWS, at_a_time)]
     even = np.full(len(number), 1 / len(number))
     for size in pieces:
-        yield generator.multinomial(len(number), even, size=size)[:, group_of].astype(float)
+        yield generator.multinomial(len(number), even, size=size).astype(np.int32)[:, group_of].astype(float)
 
 
 class SharesSeen:
@@ -90,13 +92,13 @@ class SharesSeen:
     def __init__(self, prevalence: Mapping[str, float]) -> None:
         """Take the class shares that the answers are for."""
         self._prevalence = dict(prevalence)
-        self._rows: list[list[float]] = []
+        self._rows = array("d")  # one after the other
         self._groups: list[str] = []
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Take one entry of ``classify --json``; one that is no answer does not count, nor does a repeated picture."""
         if entry["ok"] and not (entry["copy_of"] or entry["seems_copy_of"]):
-            self._rows.append([entry["probabilities"][name] / share for name, share in self._prevalence.items()])
+            self._rows.extend(entry["probabilities"][name] / share for name, share in self._prevalence.items())
             self._groups.append(entry["file"])
 
     def estimate(self) -> dict[str, Any] | None:
@@ -104,9 +106,9 @@ class SharesSeen:
 
         ``option`` is what ``--prevalence`` takes.  None where there are fewer than `LEAST_SCANS` scans.
         """
-        if len(self._rows) < LEAST_SCANS:
+        if len(self._groups) < LEAST_SCANS:
             return None
-        rows = np.array(self._rows)
+        rows = np.array(self._rows).reshape(len(self._groups), -1)
         found = estimate_shares(rows / rows.sum(axis=1, keepdims=True), self._groups)
         shares = dict(zip(self._prevalence, found, strict=True))
         offered = {name: max(one.share, _LEAST_SHARE) for name, one in shares.items()}
