@@ -78,3 +78,25 @@ def test_memory_is_bounded_by_forgetting_the_oldest(monkeypatch: pytest.MonkeyPa
     assert seen.find("of 0", print_of(changed(draw_scan(0), "jpeg"))) == NOTHING  # forgotten; now 1 is, too
     assert seen.find("of 5", print_of(changed(draw_scan(5), "jpeg")))["seems_copy_of"] == "5"
     assert seen.find("of 0 again", print_of(changed(draw_scan(0), "half")))["seems_copy_of"] == "of 0"
+
+
+@pytest.mark.parametrize("grain", [False, True], ids=["scans", "grain, of which no pair is left out"])
+def test_no_pair_that_is_alike_is_left_out_unseen(grain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "_FEW", 20)
+    generator = np.random.default_rng(5)
+    details: list[np.ndarray] = []
+    for number in range(300):
+        detail = generator.normal(size=1024) if grain else print_of(draw_scan(number, 64)).detail.astype(float)
+        if number % 3 == 2:  # about as like the one before it as `ALIKE` asks for
+            other = details[-1] + generator.uniform(0.6, 0.9) * detail / np.linalg.norm(detail)
+            detail = other
+        details.append(detail / np.linalg.norm(detail))
+    rows = np.array(details, np.float32)
+    seen, found, expected = Repeats(), [], []
+    for number, own in enumerate(rows):
+        found.append(seen.find(f"{number}", Fingerprint(bytes([number // 256, number % 256]), own, None)))
+        alike = rows[:number].astype(float) @ own.astype(float)
+        best = int(alike.argmax()) if number else 0
+        expected.append(f"{best}" if number and alike[best] >= repeats.ALIKE else None)
+    assert [row["seems_copy_of"] for row in found] == expected
+    assert 20 < sum(name is not None for name in expected) < 100, "pairs on either side of the limit"

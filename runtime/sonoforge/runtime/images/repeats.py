@@ -34,6 +34,7 @@ _LOWEST = 6
 _WAVES = np.cos(np.pi * (np.arange(SIDE)[:, None] + 0.5) * np.arange(_LOWEST) / SIDE, dtype=np.float32)
 _WAVES /= np.linalg.norm(_WAVES, axis=0)  # (32, 6), orthonormal: the discrete cosine transform
 _ROUNDING = 1e-4
+_FEW = 500  # details copied to be compared: 2 MB
 _AND_ROUND = np.clip(np.arange(-1, SIDE + 1), 0, SIDE - 1)  # the cells of a line, its ends continued by one
 _LEAST_SPREAD = 0.5  # of the detail, in grey levels: an empty picture is like every other
 
@@ -109,8 +110,10 @@ class Repeats:
         # By Cauchy and Schwarz, no correlation is greater.
         most = self._sketches[:count] @ sketch + rest * self._rest[:count]
         near = np.flatnonzero(most >= ALIKE - _ROUNDING)
+        if len(near) > _FEW:  # as of noise, which has no lowest frequencies
+            near = np.arange(count)
         if len(near):
-            correlations = self._details[near] @ own.detail
+            correlations = (self._details[near] if len(near) <= _FEW else self._details[:count]) @ own.detail
             best = int(correlations.argmax())
             if correlations[best] >= ALIKE:
                 alike = self._files[near[best]]

@@ -9,7 +9,7 @@ from sonoforge.runtime.images.inputs import Entry, silent_libraries
 # At most this many decoded images are in memory at a time by default, on however many cores.
 _MOST_WORKERS = 8
 # Files per worker in a block, whose lines are printed together: few enough to watch, enough to keep all cores busy.
-_BLOCK = 48
+_BLOCK = 16
 
 
 def workers_for(files: int, threads: int) -> int:

@@ -38,20 +38,22 @@ class LoadingModel:
         """Open the bundle and begin to load its model; see `Classifier` for the arguments.
 
         Raises:
-            SonoforgeError: The bundle is missing, damaged, or not one that this version knows; or has no such file.
+            SonoforgeError: The bundle is missing, damaged, or not one that this version knows; has no such file; or
+                came from elsewhere, and its model cannot be run.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.file = _known(self.bundle, file)
         self._session: onnxruntime.InferenceSession | None = None
         self._error: BaseException | None = None
-        self._thread = Thread(target=self._load, args=(threads, provider))
+        tried = None if self.bundle.is_shipped else read_tried(self.bundle, self.file)  # here, where Ctrl-C ends it
+        self._thread = Thread(target=self._load, args=(tried, threads, provider))
         self._thread.start()
         with suppress(ImportError):  # raised by the thread; here, so that two imports do not wait for each other
             import_module("onnxruntime")
 
-    def _load(self, threads: int, provider: str) -> None:
+    def _load(self, tried: bytes | None, threads: int, provider: str) -> None:
         try:
-            content = self.bundle.read(self.file) if self.bundle.is_shipped else read_tried(self.bundle, self.file)
+            content = self.bundle.read(self.file) if tried is None else tried
             self._session = load_session(content, f"{self.bundle.path}: {self.file}", threads, provider)
         except BaseException as error:
             self._error = error
