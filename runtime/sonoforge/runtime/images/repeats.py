@@ -27,12 +27,12 @@ NOT_REPEATED: dict[str, str | None] = {"copy_of": None, "seems_copy_of": None}
 
 SIDE = 32
 """Cells of a picture's detail, in each direction."""
-_MOST = 10_000  # earlier pictures compared with: 49 MB
+_MOST = 10_000  # earlier pictures compared with: 47 MB
 # A picture is compared in full only where its rows' lowest frequencies leave it possible that it is alike: one pair in
-# ten thousand of 728 scans of BUSI, BUS-BRA and BrEaST.
-_LOWEST = 6
+# two thousand of 728 scans of BUSI, BUS-BRA and BrEaST.
+_LOWEST = 5
 _WAVES = np.cos(np.pi * (np.arange(SIDE)[:, None] + 0.5) * np.arange(_LOWEST) / SIDE, dtype=np.float32)
-_WAVES /= np.linalg.norm(_WAVES, axis=0)  # (32, 6), orthonormal: the discrete cosine transform
+_WAVES /= np.linalg.norm(_WAVES, axis=0)  # (32, 5), orthonormal: the discrete cosine transform
 _ROUNDING = 1e-4
 _FEW = 500  # details copied to be compared: 2 MB
 _AND_ROUND = np.clip(np.arange(-1, SIDE + 1), 0, SIDE - 1)  # the cells of a line, its ends continued by one
