@@ -37,6 +37,7 @@ from sonoforge.export.bundle.network import read_network
 from sonoforge.runtime import open_bundle
 from sonoforge.runtime.images.inputs import expand
 from sonoforge.runtime.verbs import classify
+from sonoforge.runtime.verbs.settings import ClassifyConfig
 
 
 def plain_script(net: Any, files: list[str], target: Path, batch_size: int) -> None:
@@ -87,7 +88,7 @@ def throughput(folder: str, rounds: int, batch: int) -> dict[str, Any]:
         def here() -> None:
             target["here"].unlink(missing_ok=True)
             with contextlib.redirect_stdout(io.StringIO()):
-                classify.main(classify.ClassifyConfig((folder,), csv=str(target["here"]), recursive=True))
+                classify.main(ClassifyConfig((folder,), csv=str(target["here"]), recursive=True))
 
         def process() -> None:
             target["process"].unlink(missing_ok=True)
