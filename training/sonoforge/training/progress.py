@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,13 +22,17 @@ def in_threads(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", w
 
     An interrupt does not wait for what is still queued.
     """
-    waiting, results = list(items), list[_R]()
+    return list(as_done(work, items, title, workers))
+
+
+def as_done(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", workers: int = 0) -> Iterator[_R]:
+    """Yield what `in_threads` returns, in order, one by one: what is used up at once need not lie in memory."""
+    waiting = list(items)
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
         with progress_bar(title, len(waiting), show=bool(title)) as advance:
-            for result in pool.map(work, waiting):
-                results.append(result)
-                advance(len(results), None)
+            for done, result in enumerate(pool.map(work, waiting), 1):
+                yield result
+                advance(done, None)
     finally:
         pool.shutdown(cancel_futures=True)
-    return results

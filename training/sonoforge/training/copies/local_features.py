@@ -12,14 +12,18 @@ one extraction serves all four `Look`s.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.copies.pictures import SIDE, Look, Picture, fit
+from sonoforge.training.copies.scratch import on_disk
+
+# Pictures are shared out among threads, and gain nothing from more of OpenCV's own.
+cv2.setNumThreads(1)
 
 MOST_FEATURES = 400
 # Lowe's 0.04 is for photographs; half of the textured area of an ultrasound scan lies below it.
@@ -82,6 +86,19 @@ def extract_features(picture: Picture) -> LocalFeatures:
         angles=np.deg2rad(rows[:, 3]),
         descriptors=descriptors.astype(np.uint8),
     )
+
+
+def keep_on_disk(features: Iterable[LocalFeatures]) -> list[LocalFeatures]:
+    """Keep the features of many pictures in a temporary file, see `scratch`."""
+    sizes: list[tuple[int, int]] = []
+
+    def arrays() -> Iterator[NDArray[Any]]:
+        for one in features:
+            sizes.append((one.width, one.height))
+            yield from (one.points, one.sizes, one.angles, one.descriptors)
+
+    kept = iter(on_disk(arrays()))
+    return [LocalFeatures(width, height, *itertools.islice(kept, 4)) for width, height in sizes]
 
 
 def stack(pictures: Sequence[LocalFeatures]) -> LocalFeatures:

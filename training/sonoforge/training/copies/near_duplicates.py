@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Multiples of the limit at which an audit counts again."""
 
-_SEARCH = "near-duplicates2"  # another number, and no earlier answer is read
+_SEARCH = "near-duplicates3"  # another number, and no earlier answer is read
 
 
 class RepeatedScans(TypedDict):

@@ -1,7 +1,8 @@
 """Look for the middle of every picture inside every other one, at every pose on a grid.
 
-The near-duplicate search that shapes the folds cannot notice what it misses, so this one shares nothing with it: no
-hash, no local features, no list of candidates that some cheaper comparison has made.  It is exhaustive.
+The near-duplicate search that shapes the folds cannot notice what it misses, so this one shares no feature with it: no
+hash, no local features, no list of candidates that such a comparison has made.  Every window of every picture is looked
+up.
 
 A *query* is the central square of a picture, 0.6 of its shorter side wide, on 12 x 12 cells.  A *key* is the same
 square anywhere in another picture, at 5 sizes and 5 angles: some 5000 windows.  Each becomes a vector: detail at the
@@ -14,7 +15,9 @@ pair may be the query, sizes below 1 suffice.
 Vectors have two parts, which hold what is even and what is odd under mirroring.  Mirroring only turns the sign of the
 second, so the best of query and mirror image, of either sign, is the sum of two magnitudes: half the products.
 
-Time grows with the square of the number of pictures, memory is 6 bytes a pair.
+A window is compared with the queries in the nearest cells of an inverted file (`cells`): all of them in a set of up to 64
+pictures, and few enough in a large one that time grows little faster than the number of pictures.  Of each cell it
+names the most alike query of another group.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.training.copies.cells import Cells, rank, sort_into_cells, visits
 from sonoforge.training.copies.pictures import Look
 from sonoforge.training.progress import in_threads
 
@@ -42,6 +46,12 @@ _DIMENSIONS = 64  # hold 96 % of the variance of BUSI's queries
 _WHITENING = 0.7  # of the exponent of full whitening, which would raise the noise of the weakest directions
 _FLAT = 0.15  # RMS of evened-out detail (1 where there is any) below which a window shows nothing
 _BLOCK = 64  # queries at a time, so that their products with 5000 windows stay in the processor's cache
+_SAMPLE = 64  # pictures that tell what a score usually is
+_KEYS = 16  # pictures whose windows are looked up together
+_KEPT = 8  # queries of each key
+_QUERIES_A_CELL = 128
+_CELLS_OF_A_WINDOW = 4
+_SAMPLED_VECTORS = 20_000
 _BAR = 16  # grey levels, between the 5th and the 95th percentile of a line; noise of 4 spans 13
 _FAINT = 0.004  # of full scale: one grey level, below which detail is noise
 
@@ -77,11 +87,12 @@ class Grid(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best window for each pair: rows are keys, columns queries."""
+    """The pairs that stand out most, best first."""
 
-    scores: NDArray[np.float16]  # (N, N) in [0, 1]
-    # (N, N): 8 x number of the window + 4 where upside down + 2 where mirrored + 1 where inverted
-    codes: NDArray[np.int32]
+    key: NDArray[np.int64]  # (P,) picture whose windows were looked up
+    query: NDArray[np.int64]  # (P,) picture whose middle was found in it
+    # (P,): 8 x number of the window + 4 where upside down + 2 where mirrored + 1 where inverted
+    code: NDArray[np.int64]
 
 
 class Start(NamedTuple):
@@ -130,26 +141,108 @@ def cut_middle(picture: Picture, lattice: Lattice) -> NDArray[np.float32]:
     return _cut(detail(picture, cell), Grid(lattice.cells, cell, 0.0, 0, 0))
 
 
-def search(pictures: Sequence[Picture], title: str = "") -> Found:
-    """Score every pair of N pictures; ``title``: see `in_threads`."""
-    count = len(pictures)
-    vectors = np.concatenate([cut_middle(picture, _LATTICE) for picture in pictures])
-    project = _Projection(vectors)
-    upright, upside_down = project(vectors), project(_flipped(vectors, 0))
-    found = Found(np.zeros((count, count), np.float16), np.zeros((count, count), np.int32))
+def search(pictures: Sequence[Picture], groups: NDArray[np.int64], count: int, title: str = "") -> Found:
+    """Return the ``count`` pairs of N pictures of different groups (N,) that stand out most, best first.
 
-    def score(key: int) -> None:
-        windows = project(cut_windows(pictures[key], _LATTICE))
-        for begin in range(0, count, _BLOCK):
-            some = slice(begin, begin + _BLOCK)
-            for turned, queries in enumerate((upright, upside_down)):
-                value, window, flips = best_window(queries, windows, some)
-                better = value > found.scores[key, some]
-                found.scores[key, some][better] = value[better]
-                found.codes[key, some][better] = (8 * window + 4 * turned + flips)[better]
+    A picture of one dark disc resembles all that have one.  So a score counts by how far it lies above the median of
+    the scores of both pictures, in units of their ninth decile above their median, with a sample of all pictures.
+    ``title``: see `in_threads`.
+    """
+    middles = np.concatenate([cut_middle(picture, _LATTICE) for picture in pictures])
+    project = _Projection(middles)
+    queries = [project(middles), project(_flipped(middles, 0))]
+    sample = np.sort(np.random.default_rng(0).permutation(len(pictures))[:_SAMPLE])
+    sampled = [Parts(turned.even[sample], turned.odd[sample]) for turned in queries]
+    index = _sort_queries(queries)
 
-    in_threads(score, range(count), title)
-    return found
+    def windows_of(key: int) -> Parts:
+        return project(cut_windows(pictures[key], _LATTICE))
+
+    def look_up(keys: NDArray[np.int64]) -> NDArray[np.void]:
+        windows = [windows_of(key) for key in keys.tolist()]
+        found = _look_up(index, windows, groups, keys)
+        of_keys = _usual([_best_scores(sampled, own) for own in windows])[:, found["key"]]
+        found["key"] = keys[found["key"]]
+        usual = np.stack((of_keys, of_queries[:, found["query"]]))
+        found["score"] = ((found["score"] - usual[:, 0]) / usual[:, 1]).min(axis=0)
+        order = np.lexsort((-found["score"], found["key"]))
+        return found[order[rank(found["key"][order]) < _KEPT]]
+
+    of_queries = _usual(np.stack(in_threads(lambda key: _best_scores(queries, windows_of(key)), sample.tolist())).T)
+    blocks = np.array_split(np.arange(len(pictures)), -(-len(pictures) // _KEYS))
+    found = np.concatenate(in_threads(look_up, blocks, title))
+    found = found[np.argsort(-found["score"], kind="stable")]
+    pairs = np.sort(np.stack((found["key"], found["query"])), axis=0)  # either picture may be the query
+    once = np.sort(np.unique(pairs, axis=1, return_index=True)[1])[:count]
+    return Found(*(found[name][once].astype(np.int64) for name in ("key", "query", "code")))
+
+
+_PAIR = np.dtype([("key", np.int32), ("query", np.int32), ("code", np.int32), ("score", np.float32)])
+
+
+def _best_scores(queries: Sequence[Parts], windows: Parts) -> NDArray[np.float32]:
+    """Return the score of each of N queries with a key, (N,), upright or upside down."""
+    count = len(queries[0].even)
+    blocks = [slice(begin, begin + _BLOCK) for begin in range(0, count, _BLOCK)]
+    turned = [np.concatenate([best_window(own, windows, some)[0] for some in blocks]) for own in queries]
+    best: NDArray[np.float32] = np.maximum(*turned)
+    return best
+
+
+def _usual(scores: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the median of the scores of each of N pictures, and the ninth decile above it: (2, N)."""
+    median, high = np.quantile(scores, (0.5, 0.9), axis=1)
+    return np.stack((median, np.maximum(high - median, 1e-3))).astype(np.float32)
+
+
+def _sort_queries(queries: Sequence[Parts]) -> Cells:
+    """Sort the queries into cells: upright and upside down, as they are, inverted, mirrored and both."""
+    vectors = np.concatenate(
+        [
+            np.concatenate((invert * turned.even, invert * mirror * turned.odd), axis=1)
+            for turned in queries
+            for mirror in (1, -1)
+            for invert in (1, -1)
+        ]
+    )
+    sample = np.random.default_rng(1).permutation(len(vectors))[: max(_SAMPLED_VECTORS, len(vectors) // 16)]
+    return sort_into_cells(vectors, _QUERIES_A_CELL, sample)
+
+
+def _look_up(
+    index: Cells, windows: Sequence[Parts], groups: NDArray[np.int64], keys: NDArray[np.int64]
+) -> NDArray[np.void]:
+    """Return the best window for each query of another group that is the nearest of its cell to one, as (P,) `_PAIR`.
+
+    Their keys are places in ``keys``.
+    """
+    points = np.concatenate([np.concatenate(parts, axis=1) for parts in windows])
+    lengths = [len(parts.even) for parts in windows]
+    owner = np.repeat(np.arange(len(windows)), lengths)
+    number = np.concatenate([np.arange(length) for length in lengths])
+    count = len(groups)
+    parts = [np.empty(0, _PAIR)]
+    for cell, own in visits(index, points, _CELLS_OF_A_WINDOW):
+        members = slice(index.start[cell], index.start[cell + 1])
+        products = points[own] @ index.vectors[members].T
+        query = index.place[members] % count
+        best = products.argmax(axis=1)
+        of_members, of_keys = groups[query], groups[keys[owner[own]]]
+        of_one_group = np.flatnonzero(of_members[best] == of_keys)
+        if len(of_one_group):
+            others = np.where(of_members == of_keys[of_one_group, None], -1, products[of_one_group])
+            products[of_one_group] = others
+            best[of_one_group] = others.argmax(axis=1)
+        pairs = np.empty(len(own), _PAIR)
+        pairs["key"], pairs["query"], pairs["score"] = owner[own], query[best], products[np.arange(len(own)), best]
+        pairs["code"] = 8 * number[own] + index.place[members][best] // count
+        parts.append(pairs[pairs["score"] > 0])
+    found = np.concatenate(parts)
+    order = np.lexsort((-found["score"], found["query"], found["key"]))
+    found = found[order]
+    fresh = np.ones(len(found), bool)
+    fresh[1:] = (np.diff(found["key"]) != 0) | (np.diff(found["query"]) != 0)
+    return found[fresh]
 
 
 def best_window(

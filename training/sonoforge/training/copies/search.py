@@ -18,12 +18,13 @@ from threadpoolctl import threadpool_limits
 
 from sonoforge.training.copies.alignment import align
 from sonoforge.training.copies.confirmation import compare_aligned
-from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, extract_features
+from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, extract_features, keep_on_disk
 from sonoforge.training.copies.matches import Match, Matches
 from sonoforge.training.copies.pictures import Picture, fit
 from sonoforge.training.copies.same_framing import find_same_framing
+from sonoforge.training.copies.scratch import on_disk
 from sonoforge.training.copies.shared_features import find_candidates
-from sonoforge.training.progress import in_threads
+from sonoforge.training.progress import as_done, in_threads
 
 LOWEST_LIMIT = 8.0
 """Scores below count as unrelated in every set; measured in BUSI, where unrelated pairs stay below 6."""
@@ -46,8 +47,8 @@ class Prepared(NamedTuple):
 
 def prepare(pictures: Sequence[Picture], title: str = "") -> Prepared:
     """Fit grey (H, W) uint8 pictures of any size and extract their features; ``title``: see `in_threads`."""
-    fitted = [fit(picture) for picture in pictures]
-    return Prepared(fitted, in_threads(extract_features, fitted, title))
+    fitted = on_disk(map(fit, pictures))
+    return Prepared(fitted, keep_on_disk(as_done(extract_features, fitted, title)))
 
 
 def match_pictures(first: Prepared, second: Prepared | None = None, title: str = "") -> Matches:
@@ -60,8 +61,8 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
     with threadpool_limits(1, "blas"):
         found = find_candidates(first.features, None if second is None else second.features)
         framed = find_same_framing(first.pictures, None if second is None else second.pictures)
-    asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T.tolist()
-    rows = in_threads(functools.partial(_compare, first, other), asked, title)
+        asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T.tolist()
+        rows = in_threads(functools.partial(_compare, first, other), asked, title)
     return _best_of_each_pair([row for row in rows if row is not None])
 
 

@@ -1,4 +1,4 @@
-"""A second search for repeated scans, which checks the first: it shares types and cache with it, and no method.
+"""A second search for repeated scans, which checks the first: it shares types, cache and `cells` with it, no feature.
 
 The pairs that stand out most in `pose_search` are laid on each other as well as an affine map can, and what they show
 in common is correlated.  Nearly all of them are unrelated: they are the set's own null distribution, and a pair counts
@@ -22,7 +22,6 @@ from sonoforge.training.copies.confirmation import Comparison
 from sonoforge.training.copies.matches import Found as Kept
 from sonoforge.training.copies.matches import Match, Matches, find_once
 from sonoforge.training.copies.pose_search import (
-    Found,
     Matrix,
     Picture,
     Start,
@@ -35,13 +34,14 @@ from sonoforge.training.copies.pose_search import (
     start_of,
     warp,
 )
-from sonoforge.training.progress import in_threads
+from sonoforge.training.copies.scratch import on_disk
+from sonoforge.training.progress import as_done, in_threads
 
 log = logging.getLogger(__name__)
 
 Groups = NDArray[np.int64]
 
-_SEARCH = "second-search1"  # another number, and no earlier answer is read
+_SEARCH = "second-search2"  # another number, and no earlier answer is read
 _CANDIDATES = 4  # pairs to lay on each other, for each picture of the set
 _BEYOND = 6.0  # standard deviations of the null distribution of the correlations' Fisher transform
 # Little more than BUSI's null distribution gives. Sets too small to have one, or as unlike as simulated ones, do not go
@@ -83,7 +83,7 @@ def search_again(
         # Both steps run in threads of their own. Their products are too small to be shared out once more: that took
         # four times as long on two cores.
         with threadpool_limits(1, "blas"):
-            found = find_repeated([shrink(picture) for picture in pictures], groups, "second opinion")
+            found = find_repeated(on_disk(as_done(shrink, pictures)), groups, "second opinion")
         return Kept(Matches.of(found.matches), [groups.tolist(), found.threshold, found.compared])
 
     def still_answers(found: Kept) -> bool:
@@ -99,36 +99,20 @@ def search_again(
 
 def find_repeated(pictures: Sequence[Picture], groups: Groups, title: str = "") -> SecondSearch:
     """Find the pairs of N shrunk pictures of different groups that show one scan; ``title``: see `in_threads`."""
-    found = search(pictures, title)
-    first, second = candidates(found, groups)
+    found = search(pictures, groups, _CANDIDATES * len(pictures), title)
 
-    def match(pair: tuple[int, int]) -> Match:
-        key, query = pair if found.scores[pair] >= found.scores[pair[::-1]] else pair[::-1]
-        start = start_of(int(found.codes[key, query]), pictures[query], pictures[key])
+    def match(pair: tuple[int, int, int]) -> Match:
+        key, query, code = pair
+        start = start_of(code, pictures[query], pictures[key])
         compared, matrix = align(pictures[query], pictures[key], start)
         return Match.of(key, query, start.look, Alignment(backwards(matrix), 0), compared)
 
-    matches = in_threads(match, zip(first.tolist(), second.tolist(), strict=True), title)
+    matches = in_threads(match, np.stack(found, axis=1).tolist(), title)
     threshold = threshold_of(np.array([one.correlation for one in matches[len(pictures) :]]))
     same = sorted((one for one in matches if one.correlation >= threshold), key=lambda one: -one.correlation)
-    different = groups[:, None] != groups[None, :]
-    return SecondSearch(same, threshold, int(np.triu(different, 1).sum()))
-
-
-def candidates(found: Found, groups: Groups) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of different groups that stand out most, four for each picture: (P,) and (P,), best first.
-
-    A picture of one dark disc resembles all that have one.  So a score counts by how far it lies above the median of
-    both pictures' scores, in units of their ninth decile above their median.
-    """
-    scores = np.maximum(found.scores, found.scores.T).astype(np.float32)
-    median, high = np.quantile(scores, (0.5, 0.9), axis=1)
-    spread = np.maximum(high - median, 1e-3)
-    first, second = np.nonzero(np.triu(groups[:, None] != groups[None, :], 1))
-    score = scores[first, second]
-    standing = np.minimum((score - median[first]) / spread[first], (score - median[second]) / spread[second])
-    best = np.argsort(-standing, kind="stable")[: _CANDIDATES * len(groups)]
-    return first[best], second[best]
+    sizes = np.unique(groups, return_counts=True)[1]
+    compared = (len(groups) * (len(groups) - 1) - int((sizes * (sizes - 1)).sum())) // 2
+    return SecondSearch(same, threshold, compared)
 
 
 def threshold_of(null: NDArray[np.float64]) -> float:

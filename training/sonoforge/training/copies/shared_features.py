@@ -7,19 +7,26 @@ a descriptor that is near to many (a caption, the edge of a frame) shares its vo
 frequency of both papers).
 """
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, descriptor_order, stack
+from sonoforge.training.copies.cells import Cells, rank, sort_into_cells, visits
+from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, descriptor_order
+from sonoforge.training.copies.scratch import stack_on_disk
+from sonoforge.training.progress import in_threads
 
 _COMPONENTS = 32  # principal components of the descriptors that are compared
 _CELLS_OF_A_DESCRIPTOR = 2  # cells that a descriptor looks into; its own is the nearest
 _DESCRIPTORS_A_CELL = 512
-_SAMPLE = 40_000
-_ROUNDS = 6  # of k-means; the cells need not be optimal
+_SAMPLE = 40_000  # descriptors that the components are found from
+_POINTS_A_CENTRE = 8
+_PICTURES = 1024  # looked up together
 _NEAREST = 12  # matches of one descriptor that are kept, so that a common one does not fill the memory
 _TURNS = 12
 _FEWEST = 3  # near descriptors from which a pair of pictures is a candidate
@@ -27,19 +34,38 @@ _MOST = 8  # candidates kept of each picture, those with the most votes
 
 
 class _Set(NamedTuple):
-    """All features of a set of pictures."""
+    """All features of a set of pictures, one after the other."""
 
-    features: LocalFeatures
+    sizes: NDArray[np.float32]  # (T,)
+    angles: NDArray[np.float32]  # (T,)
     owner: NDArray[np.int64]  # (T,) picture of each
+    start: NDArray[np.int64]  # (N + 1,) where those of each picture begin
+    pictures: Sequence[LocalFeatures]
 
+    @classmethod
+    def of(cls, pictures: Sequence[LocalFeatures]) -> _Set:
+        """Take the features of N pictures."""
+        none = [np.empty(0, np.float32)]
+        start = np.concatenate(([0], np.cumsum([len(one.sizes) for one in pictures], dtype=np.int64)))
+        return cls(
+            np.concatenate([*none, *(one.sizes for one in pictures)]),
+            np.concatenate([*none, *(one.angles for one in pictures)]),
+            np.repeat(np.arange(len(pictures)), np.diff(start)),
+            start,
+            pictures,
+        )
 
-class _Index(NamedTuple):
-    """The descriptors of a set, sorted by cell."""
+    def descriptors(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return some descriptors, (P, 128)."""
+        found = np.empty((len(places), 128), np.uint8)
+        for row, (place, owner) in enumerate(zip(places.tolist(), self.owner[places].tolist(), strict=True)):
+            found[row] = self.pictures[owner].descriptors[place - self.start[owner]]
+        return found
 
-    centres: NDArray[np.float32]  # (C, D)
-    start: NDArray[np.int64]  # (C + 1,) where each cell begins
-    vectors: NDArray[np.float32]  # (T, D)
-    place: NDArray[np.int64]  # (T,) place of each in the set
+    def block(self, first: int) -> tuple[int, NDArray[np.uint8]]:
+        """Return where the descriptors of some pictures begin, and these."""
+        some = self.pictures[first : first + _PICTURES]
+        return int(self.start[first]), np.concatenate([one.descriptors for one in some])
 
 
 def find_candidates(
@@ -56,19 +82,26 @@ def find_candidates(
         (3, P): index of one, index of the other (larger within a set), place in `LOOKS` of how the second has to be
         seen; each pair once with each look.
     """
-    base = _stack(indexed)
-    queries = base if asked is None else _stack(asked)
-    vectors, looked_for = base.features.descriptors, queries.features.descriptors
-    if not len(vectors) or not len(looked_for):
+    base = _Set.of(indexed)
+    queries = base if asked is None else _Set.of(asked)
+    total = len(base.sizes)
+    if not total or not len(queries.sizes):
         return np.empty((3, 0), np.int64)
-    sample = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
-    space = _principal_axes(vectors[sample])
-    index = _build_index(_project(vectors, space), sample)
-    limit = _near_limit(index, looked_for, space, near_by_chance)
-    found = []
-    for look in range(len(LOOKS)):
-        near = _near_descriptors(index, _project(looked_for[:, descriptor_order(LOOKS[look])], space), limit)
-        found.append(_votes(base, queries, near, look, asked is None))
+    enough = max(_SAMPLE, total // _DESCRIPTORS_A_CELL * _POINTS_A_CENTRE)
+    sample = np.random.default_rng(0).permutation(total)[:enough]
+    space = _principal_axes(base.descriptors(sample[:_SAMPLE]))
+    blocks = (base.block(first)[1] for first in range(0, len(indexed), _PICTURES))
+    vectors = stack_on_disk((_project(block, space) for block in blocks), np.float16, (_COMPONENTS,))
+    index = sort_into_cells(vectors, _DESCRIPTORS_A_CELL, sample)
+    limit = _near_limit(index, queries, space, near_by_chance)
+
+    def vote(task: tuple[int, int]) -> NDArray[np.void]:
+        start, block = queries.block(task[0])
+        near = _near_descriptors(index, _project(block[:, descriptor_order(LOOKS[task[1]])], space), limit)
+        return _votes(base, queries, near._replace(query=start + near.query), task[1], asked is None)
+
+    tasks = itertools.product(range(0, len(queries.pictures), _PICTURES), range(len(LOOKS)))
+    found = in_threads(vote, tasks)
     return _count(np.concatenate(found), asked is None)
 
 
@@ -90,10 +123,6 @@ _VOTE = np.dtype(
 )
 
 
-def _stack(pictures: Sequence[LocalFeatures]) -> _Set:
-    return _Set(stack(pictures), np.repeat(np.arange(len(pictures)), [len(one.sizes) for one in pictures]))
-
-
 def _principal_axes(sample: NDArray[np.uint8]) -> _Space:
     points = sample.astype(np.float32)
     middle = points.mean(axis=0)
@@ -102,87 +131,42 @@ def _principal_axes(sample: NDArray[np.uint8]) -> _Space:
 
 
 def _project(vectors: NDArray[np.uint8], space: _Space) -> NDArray[np.float32]:
-    parts = [
-        (vectors[i : i + 65536].astype(np.float32) - space.middle) @ space.axes for i in range(0, len(vectors), 65536)
-    ]
-    return np.concatenate(parts)
+    return np.asarray((vectors.astype(np.float32) - space.middle) @ space.axes, np.float32)
 
 
-def _build_index(vectors: NDArray[np.float32], sample: NDArray[np.int64]) -> _Index:
-    """Sort the descriptors into the cells of a few rounds of k-means on a sample."""
-    points = vectors[sample]
-    centres = points[: max(1, len(vectors) // _DESCRIPTORS_A_CELL)].copy()
-    for _ in range(_ROUNDS):
-        cell = _nearest_cells(points, centres, 1)[:, 0]
-        order = np.argsort(cell, kind="stable")
-        filled, start = np.unique(cell[order], return_index=True)
-        centres[filled] = np.add.reduceat(points[order], start) / np.diff(np.append(start, len(order)))[:, None]
-    cell = _nearest_cells(vectors, centres, 1)[:, 0]
-    order = np.argsort(cell, kind="stable")
-    start = np.searchsorted(cell[order], np.arange(len(centres) + 1))
-    return _Index(centres, start, vectors[order], order)
-
-
-def _nearest_cells(points: NDArray[np.float32], centres: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Return the ``count`` cells nearest to each point, nearest first: (T, count), or fewer columns."""
-    norm = (centres * centres).sum(axis=1) / 2
-    nearest = np.empty((len(points), min(count, len(centres))), np.int64)
-    for start in range(0, len(points), 4096):
-        closeness = points[start : start + 4096] @ centres.T
-        closeness -= norm
-        rows = np.arange(len(closeness))
-        for place in range(nearest.shape[1]):
-            found = closeness.argmax(axis=1)
-            nearest[start : start + 4096, place] = found
-            closeness[rows, found] = -np.inf
-    return nearest
-
-
-def _visits(index: _Index, points: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each cell with the points that look into it."""
-    cells = _nearest_cells(points, index.centres, _CELLS_OF_A_DESCRIPTOR)
-    order = np.argsort(cells, axis=None, kind="stable")
-    start = np.searchsorted(cells.reshape(-1)[order], np.arange(len(index.centres) + 1))
-    visitors = order // cells.shape[1]
-    for cell in range(len(index.centres)):
-        own = visitors[start[cell] : start[cell + 1]]
-        if len(own) and index.start[cell] < index.start[cell + 1]:
-            yield cell, own
-
-
-def _distances(index: _Index, cell: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
+def _distances(index: Cells, cell: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
     """(Q, members) squared distances of points to the members of a cell, less each point's own squared length."""
-    members = index.vectors[index.start[cell] : index.start[cell + 1]]
+    members = index.vectors[index.start[cell] : index.start[cell + 1]].astype(np.float32)
     distance: NDArray[np.float32] = points @ (-2 * members.T)
     distance += (members * members).sum(axis=1)
     return distance
 
 
-def _near_limit(index: _Index, vectors: NDArray[np.uint8], space: _Space, quantile: float) -> float:
+def _near_limit(index: Cells, queries: _Set, space: _Space, quantile: float) -> float:
     """Return the squared distance below which two descriptors are unusually near.
 
     The null distribution is that of descriptors of negatives: real collections hold none, while they may hold any
     number of repeated scans.  The larger of both senses, in case one of them is there.
     """
     rng = np.random.default_rng(1)
-    chosen = rng.permutation(len(vectors))[:5000]
+    chosen = queries.descriptors(rng.permutation(len(queries.sizes))[:5000])
     limits = []
     for look in LOOKS:
         if look.inverted:
-            points = _project(vectors[chosen][:, descriptor_order(look)], space)
+            points = _project(chosen[:, descriptor_order(look)], space)
             nearest = np.full(len(points), np.inf)
-            for cell, visitors in _visits(index, points):
+            for cell, visitors in visits(index, points, _CELLS_OF_A_DESCRIPTOR):
                 distance = _distances(index, cell, points[visitors])
                 nearest[visitors] = np.minimum(nearest[visitors], distance.min(axis=1))
             limits.append(float(np.quantile(nearest + (points * points).sum(axis=1), quantile)))
     return max(limits)
 
 
-def _near_descriptors(index: _Index, points: NDArray[np.float32], limit: float) -> _Near:
+def _near_descriptors(index: Cells, points: NDArray[np.float32], limit: float) -> _Near:
     """Find the indexed descriptors within a squared distance of each of (T, D) points."""
     query, found, distances = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     reach = limit - (points * points).sum(axis=1)
-    for cell, visitors in _visits(index, points):
+    for cell, visitors in visits(index, points, _CELLS_OF_A_DESCRIPTOR):
         for start in range(0, len(visitors), 2048):
             own = visitors[start : start + 2048]
             distance = _distances(index, cell, points[own])
@@ -190,7 +174,7 @@ def _near_descriptors(index: _Index, points: NDArray[np.float32], limit: float) 
             values = distance[rows, columns]
             if len(rows) > _NEAREST * len(own):
                 order = np.lexsort((values, rows))
-                kept = order[_rank(rows[order]) < 4 * _NEAREST]
+                kept = order[rank(rows[order]) < 4 * _NEAREST]
                 rows, columns, values = rows[kept], columns[kept], values[kept]
             query.append(own[rows])
             found.append(index.place[index.start[cell] + columns])
@@ -203,13 +187,14 @@ def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDA
     asked, found = queries.owner[near.query], base.owner[near.found]
     kept = np.flatnonzero((asked != found) | (not same))
     kept = kept[np.lexsort((near.distance[kept], near.query[kept]))]
-    kept = kept[_rank(near.query[kept]) < _NEAREST]
+    kept = kept[rank(near.query[kept]) < _NEAREST]
     query, place, asked, found = near.query[kept], near.found[kept], asked[kept], found[kept]
+    nth = query - query[:1].sum()  # they are sorted
     votes = np.empty(len(kept), _VOTE)
-    angle = queries.features.angles[query] + (np.float32(np.pi) if LOOKS[look].inverted else 0)
+    angle = queries.angles[query] + (np.float32(np.pi) if LOOKS[look].inverted else 0)
     angle = np.float32(np.pi) - angle if LOOKS[look].mirrored else angle
-    octaves = np.log2(queries.features.sizes[query] / base.features.sizes[place])
-    turn = angle - base.features.angles[place]
+    octaves = np.log2(queries.sizes[query] / base.sizes[place])
+    turn = angle - base.angles[place]
     if same:
         # The pair is noted from its first picture to its second; both descriptors of a pair look for each other.
         swapped = asked < found
@@ -219,7 +204,7 @@ def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDA
     else:
         low, high = found, asked
     votes["pair"] = low << 32 | high
-    votes["look"], votes["weight"] = look, 1 / np.bincount(query)[query]
+    votes["look"], votes["weight"] = look, 1 / np.bincount(nth)[nth]
     votes["octaves"], votes["turn"] = octaves, turn
     return votes
 
@@ -252,15 +237,7 @@ def _count(votes: NDArray[np.void], same: bool) -> NDArray[np.int64]:
     pair, look = pair[order], look[order]
     once = np.sort(np.unique(pair * 4 + look, return_index=True)[1])
     first, second = pair[once] >> 32, pair[once] & 0xFFFFFFFF
-    kept = _rank(second) < _MOST
+    kept = rank(second) < _MOST
     if same:
-        kept |= _rank(first) < _MOST
+        kept |= rank(first) < _MOST
     return np.stack((first, second, look[once]))[:, kept]
-
-
-def _rank(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how often each value came before: (P,)."""
-    order = np.argsort(values, kind="stable")
-    rank = np.empty(len(values), np.int64)
-    rank[order] = np.arange(len(values)) - np.searchsorted(values[order], values[order])
-    return rank

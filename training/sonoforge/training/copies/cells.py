@@ -1,0 +1,111 @@
+"""An inverted file: vectors sorted into cells around centres, so that one is compared with those of a few cells only.
+
+Sivic and Zisserman, "Video Google", ICCV 2003; Jegou, Douze, Schmid, "Product quantization for nearest neighbor
+search", TPAMI 33(1), 2011, section IV.  Many centres are sorted into cells themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.training.copies.scratch import stack_on_disk
+
+_ROUNDS = 6  # of k-means; the cells need not be optimal
+_MOST_CENTRES = 2048  # that are compared one by one
+_CENTRES_A_CELL = 64
+_CELLS_OF_CENTRES = 4  # that a point looks into for its nearest centres
+_BLOCK, _ROWS = 4096, 65536
+
+
+class Cells(NamedTuple):
+    """T vectors of D dimensions, sorted by cell."""
+
+    centres: NDArray[np.float32]  # (C, D)
+    start: NDArray[np.int64]  # (C + 1,) where each cell begins
+    vectors: NDArray[Any]  # (T, D) float32 or float16
+    place: NDArray[np.int64]  # (T,) place of each before
+    above: Cells | None  # of the centres, where they are many
+
+
+def sort_into_cells(vectors: NDArray[Any], size: int, sample: NDArray[np.int64]) -> Cells:
+    """Sort (T, D) vectors into cells of about ``size``, by a few rounds of k-means on a sample (places) of them."""
+    points = vectors[sample].astype(np.float32)
+    centres = points[: max(1, len(vectors) // size)].copy()
+    many = len(centres) > _MOST_CENTRES
+    above = None
+    for _ in range(_ROUNDS):
+        above = sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres))) if many else None
+        cell = _nearest_centres(points, centres, above, 1)[:, 0]
+        order = np.argsort(cell, kind="stable")
+        filled, start = np.unique(cell[order], return_index=True)
+        centres[filled] = np.add.reduceat(points[order], start) / np.diff(np.append(start, len(order)))[:, None]
+    above = sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres))) if many else None
+    cell = _nearest_centres(vectors, centres, above, 1)[:, 0]
+    order = np.argsort(cell, kind="stable")
+    start = np.searchsorted(cell[order], np.arange(len(centres) + 1))
+    blocks = (vectors[order[begin : begin + _ROWS]] for begin in range(0, len(order), _ROWS))
+    return Cells(centres, start, stack_on_disk(blocks, vectors.dtype, vectors.shape[1:]), order, above)
+
+
+def visits(cells: Cells, points: NDArray[np.float32], count: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each cell with the places of the (P, D) points that it is among the ``count`` nearest of."""
+    nearest = _nearest_centres(points, cells.centres, cells.above, count)
+    order = np.argsort(nearest, axis=None, kind="stable")
+    start = np.searchsorted(nearest.reshape(-1)[order], np.arange(len(cells.centres) + 1))
+    visitors = order // nearest.shape[1]
+    for cell in np.flatnonzero((np.diff(start) > 0) & (np.diff(cells.start) > 0)).tolist():
+        yield cell, visitors[start[cell] : start[cell + 1]]
+
+
+def _nearest_centres(
+    points: NDArray[Any], centres: NDArray[np.float32], above: Cells | None, count: int
+) -> NDArray[np.int64]:
+    """Return the ``count`` centres nearest to each point, nearest first: (P, count), or fewer columns."""
+    nearest = np.empty((len(points), min(count, len(centres))), np.int64)
+    norm = (centres * centres).sum(axis=1) / 2
+    for start in range(0, len(points), _BLOCK):
+        block = points[start : start + _BLOCK].astype(np.float32)
+        if above is None:
+            closeness = block @ centres.T
+            closeness -= norm
+            nearest[start : start + _BLOCK] = _largest(closeness, nearest.shape[1])
+            continue
+        best = np.full((len(block), nearest.shape[1]), -np.inf, np.float32)
+        found = np.zeros(best.shape, np.int64)
+        for cell, own in visits(above, block, _CELLS_OF_CENTRES):
+            members = slice(above.start[cell], above.start[cell + 1])
+            closeness = block[own] @ above.vectors[members].T
+            closeness -= norm[above.place[members]]
+            first = _largest(closeness, best.shape[1])
+            rows = np.arange(len(own))[:, None]
+            both = np.concatenate((best[own], closeness[rows, first]), axis=1)
+            names = np.concatenate((found[own], above.place[members][first]), axis=1)
+            kept = _largest(both, best.shape[1])
+            best[own], found[own] = both[rows, kept], names[rows, kept]
+        nearest[start : start + _BLOCK] = found
+    return nearest
+
+
+def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return the columns of the largest values of each row, largest first: (R, count), or fewer."""
+    count = min(count, values.shape[1])
+    if count == 1:
+        best: NDArray[np.int64] = values.argmax(axis=1)[:, None]
+        return best
+    rows, columns, left = np.arange(len(values)), np.empty((len(values), count), np.int64), values.copy()
+    for place in range(count):
+        columns[:, place] = left.argmax(axis=1)
+        left[rows, columns[:, place]] = -np.inf
+    return columns
+
+
+def rank(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each value came before: (P,)."""
+    order = np.argsort(values, kind="stable")
+    rank = np.empty(len(values), np.int64)
+    rank[order] = np.arange(len(values)) - np.searchsorted(values[order], values[order])
+    return rank
