@@ -15,8 +15,8 @@ pair may be the query, sizes below 1 suffice.
 Vectors have two parts, which hold what is even and what is odd under mirroring.  Mirroring only turns the sign of the
 second, so the best of query and mirror image, of either sign, is the sum of two magnitudes: half the products.
 
-A window is compared with the queries in the nearest cells of an inverted file (`cells`): all of them in a set of up to 64
-pictures, and few enough in a large one that time grows little faster than the number of pictures.  Of each cell it
+A window is compared with the queries in the nearest cells of an inverted file (`cells`): all of them in a set of up to
+64 pictures, and few enough in a large one that time grows little faster than the number of pictures.  Of each cell it
 names the most alike query of another group.
 """
 
