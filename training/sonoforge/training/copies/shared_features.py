@@ -26,7 +26,8 @@ _CELLS_OF_A_DESCRIPTOR = 2  # cells that a descriptor looks into; its own is the
 _DESCRIPTORS_A_CELL = 512
 _SAMPLE = 40_000  # descriptors that the components are found from
 _POINTS_A_CENTRE = 8
-_PICTURES = 1024  # looked up together
+_PICTURES = 4096  # looked up together
+_ROWS = 65536
 _NEAREST = 12  # matches of one descriptor that are kept, so that a common one does not fill the memory
 _TURNS = 12
 _FEWEST = 3  # near descriptors from which a pair of pictures is a candidate
@@ -131,7 +132,11 @@ def _principal_axes(sample: NDArray[np.uint8]) -> _Space:
 
 
 def _project(vectors: NDArray[np.uint8], space: _Space) -> NDArray[np.float32]:
-    return np.asarray((vectors.astype(np.float32) - space.middle) @ space.axes, np.float32)
+    projected = np.empty((len(vectors), _COMPONENTS), np.float32)
+    for start in range(0, len(vectors), _ROWS):
+        rows = slice(start, start + _ROWS)
+        projected[rows] = (vectors[rows].astype(np.float32) - space.middle) @ space.axes
+    return projected
 
 
 def _distances(index: Cells, cell: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
