@@ -32,7 +32,11 @@ GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
 }
 
 # The built-in demonstration ends in minutes and needs no network.
-PHANTOM_FOLDS, PHANTOM_GAN_STEPS, PHANTOM_CLASSIFIER = 5, 60, {"epochs": 6, "ensemble_size": 1}
+PHANTOM_FOLDS = 5
+# Twice the batch took twice as long, and came no nearer to the simulated scans (KID 0.88; 0.82; standard errors 0.14).
+PHANTOM_GAN = {"steps": 60, "batch": 16}
+# At 224 pixels it took twice as long, and answered 95.8 % rightly instead of 95.4.
+PHANTOM_CLASSIFIER = {"epochs": 6, "ensemble_size": 1, "image_size": 160}
 HELD_OUT = 0.1
 """Share of a training fold that the best checkpoint of its generators is chosen on."""
 
@@ -139,7 +143,7 @@ def _fill_defaults(config: Config) -> Config:
     classifier = _filled(config.classifier, own)
     generator = config.generator
     if phantom and quick and not given_lengths(generator):
-        generator = dataclasses.replace(generator, steps=PHANTOM_GAN_STEPS)
+        generator = fill_budget(generator, _suiting(generator, PHANTOM_GAN))
     folds = config.folds or default_folds(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
     return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
 
@@ -166,15 +170,18 @@ def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
 def _resolve_generator(config: ComparisonConfig) -> GanSettings:
     """Fill in the budget; a duration that was given replaces the budget's."""
     budget = GENERATOR_BUDGETS[config.classifier.budget]
-    defaults = dict(budget)
-    if config.generator.preset != PUBLISHED:  # whose learning rates are for its own batch
-        defaults.pop("batch", None)
-    generator = fill_budget(config.generator, defaults)
+    generator = fill_budget(config.generator, _suiting(config.generator, budget))
     # The budget's own recipe has the channels that it was published with, unless a number of them was given.
     if generator.recipe == budget.get("recipe") and generator.channels == GanSettings().channels:
         generator = dataclasses.replace(generator, channels=budget["channels"])
     generator = _measured(generator) if config.gan_checkpoint == "best" else _unmeasured(generator)
     return _filled(generator, {"image_size": compose(generator).image_size})
+
+
+def _suiting(generator: GanSettings, budget: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the budget's batch under a preset, whose learning rates are for its own."""
+    kept = generator.preset == PUBLISHED
+    return {name: value for name, value in budget.items() if kept or name != "batch"}
 
 
 def _measured(generator: GanSettings) -> GanSettings:
