@@ -153,14 +153,14 @@ def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[Dis
         ``standard_error`` too; all but ``value`` are None where the halves are too small, and the whole entry where
         the sets are. And the number n of images of a half.
     """
-    full = _figures(given, reference)
+    full, standard_error = _figures(given, reference)
     matched: dict[str, list[float]] = defaultdict(list)
     floor: dict[str, list[float]] = defaultdict(list)
     size = min(len(given), len(reference)) // 2
     draws = draw_halves(np.arange(len(reference)), len(given), REPEATS, SEED) if size >= 2 else ()
     for first, second, made in draws:
-        for figures, store in ((_figures(given[made], reference[first]), matched),
-                               (_figures(reference[second], reference[first]), floor)):  # fmt: skip
+        for (figures, _), store in ((_figures(given[made], reference[first]), matched),
+                                    (_figures(reference[second], reference[first]), floor)):  # fmt: skip
             for name, value in figures.items():
                 store[name].append(value)
     found: Distances = {}
@@ -172,19 +172,20 @@ def measure_distances(given: NDArray[Any], reference: NDArray[Any]) -> tuple[Dis
         else:
             found[name] = summarise(full[name], matched[name], floor[name], more_is_better)._asdict()
     if found["kid"] is not None:
-        found["kid"]["standard_error"] = kernel_distance(given, reference).standard_error
+        found["kid"]["standard_error"] = standard_error
     return found, size
 
 
-def _figures(given: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
-    """Return each distance between (N, D) and (M, D) that so many images allow."""
+def _figures(given: NDArray[Any], reference: NDArray[Any]) -> tuple[dict[str, float], float | None]:
+    """Return each distance between (N, D) and (M, D) that so many images allow, and KID's standard error."""
+    standard_error = None
     figures = {
         "frechet": frechet_distance(given, reference),
         "sliced_wasserstein": sliced_wasserstein(given, reference, PROJECTIONS, SEED),
     }
     fewest = min(len(given), len(reference))
     if fewest >= DISTANCES["kid"][1]:
-        figures["kid"] = kernel_distance(given, reference).value
+        figures["kid"], standard_error = kernel_distance(given, reference)
     if fewest >= DISTANCES["precision"][1]:
         figures |= precision_recall(given, reference, NEIGHBOURS)._asdict()
-    return figures
+    return figures, standard_error

@@ -57,7 +57,7 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
     Each pair comes once, with its best look, sorted by its indices; pairs without an alignment are left out.
     """
     other = first if second is None else second
-    # The products of both are too small to be shared out: beside other work, that took four times as long.
+    # The products are too small to be shared out: beside other work, that took four times as long.
     with threadpool_limits(1, "blas"):
         found = find_candidates(first.features, None if second is None else second.features)
         framed = find_same_framing(first.pictures, None if second is None else second.pictures)

@@ -4,17 +4,20 @@ One mechanism serves all figures (`distances.halves`): half of the real images a
 ones, and against the other half of the real images.  All figures see the same halves.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.runtime.distances.halves import draw_halves, summarise
+from sonoforge.runtime.distances.halves import Indices, draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.protocol import Protocol, make_protocol
@@ -23,6 +26,7 @@ from sonoforge.training.evaluation.tasks import EmbeddedSets, Figure, Task, list
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.lpips import Lpips
 from sonoforge.training.metrics.spaces import Space, open_space
+from sonoforge.training.progress import as_done
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +39,7 @@ def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Me
     rows: list[MetricRow] = []
     left_out: list[Unmeasured] = []
     done = 0
-    with progress_bar("measuring", sum(rounds(task, repeats) for task in tasks)) as advance:
+    with _single_threaded(), progress_bar("measuring", sum(rounds(task, repeats) for task in tasks)) as advance:
 
         def tick(title: str) -> None:
             nonlocal done
@@ -49,6 +53,18 @@ def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Me
                 names = " and ".join(figure.title for figure in task.figures)
                 left_out.append({"name": f"{names} in {task.space}", "why": str(error)})
     return rows, left_out
+
+
+@contextlib.contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Keep each small product in the thread that asks for it: shared out, it takes ten times as long on busy cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def rounds(task: Task, repeats: int) -> int:
@@ -70,13 +86,19 @@ def measure(task: Task, repeats: int, seed: int, tick: Callable[[str], None] = l
     full = task.whole(task.fake, task.real) if task.whole else None
     if full is None:
         full = [(value, None, "") for value in task.function(task.fake, task.real)]
-    matched, floor, size = [], [], 0
-    for first, second, fakes in draw_halves(task.real.groups, len(task.fake.rows), rounds(task, repeats), seed):
-        size = len(first)
+    halves = list(draw_halves(task.real.groups, len(task.fake.rows), rounds(task, repeats), seed))
+
+    def compare(drawn: tuple[Indices, Indices, Indices]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        first, second, fakes = drawn
         half = task.real.take(first)
-        matched.append(task.function(task.fake.take(fakes), half))
-        floor.append(task.function(task.real.take(second), half))
+        return task.function(task.fake.take(fakes), half), task.function(task.real.take(second), half)
+
+    pairs = []
+    for pair in as_done(compare, halves, workers=1 if task.slow else 0):
+        pairs.append(pair)
         tick(task.figures[0].title)
+    matched, floor = ([pair[side] for pair in pairs] for side in (0, 1))
+    size = len(halves[-1][0])
     return [
         _row(figure, task.space, own, size, [values[index] for values in matched], [values[index] for values in floor])
         for index, (figure, own) in enumerate(zip(task.figures, full, strict=True))
