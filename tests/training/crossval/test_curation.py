@@ -46,7 +46,9 @@ def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
 @pytest.mark.slow
 def test_images_drawn_smaller_are_not_rejected_for_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """At half the resolution, scans are as usual among scans of half the resolution as sharp ones among sharp ones."""
-    monkeypatch.setattr(balancing, "_copies", lambda pixels, _: np.zeros(len(pixels), np.bool_))  # tested above
+    monkeypatch.setattr(
+        balancing, "_copy_finder", lambda _: lambda pixels: np.zeros(len(pixels), np.bool_)
+    )  # tested above
     real = LabelledImages(scans(0, 80), np.zeros(80, np.int64), ("a", "b"), np.arange(80))
     fresh, half = scans(1000, 20), GanSettings(recipe="dcgan", image_size=32)
     small = at_size_drawn(fresh, half)

@@ -55,7 +55,7 @@ class Curation(NamedTuple):
     drawn: int
     not_recognised: int  # called another class by the classifier of the real training images
     unusual: int  # a measure of image quality out of the range of the real training images
-    copies: int  # found to be a copy of a training image
+    copies: int  # found to be a copy of a training image; only as many are looked for as are wanted
     kept: int
 
 
@@ -63,6 +63,8 @@ def curate(
     drawn: LabelledImages, wanted: Mapping[int, int], images: LabelledImages, as_drawn: Pixels, score: Scorer
 ) -> tuple[LabelledImages, Curation]:
     """Keep, of each class, the first images wanted that pass all tests; the cheapest test comes first.
+
+    Copies are looked for among the first images wanted, then among as many further ones as were copies.
 
     ``images`` are the real ones that the generators read, with their groups; ``as_drawn`` are the same at the
     resolution of the drawn ones, see `generators.at_size_drawn`: what is usual of sharp scans is not of any image that
@@ -74,17 +76,21 @@ def curate(
     recognised = score(drawn.pixels).argmax(axis=1) == drawn.labels
     usual = recognised.copy()
     usual[recognised] = _of_usual_quality(drawn.pixels[recognised], as_drawn)
-    original = usual.copy()
-    if usual.any():
-        original[usual] = ~_copies(drawn.pixels[usual], images)
-    kept = np.concatenate(
-        [np.flatnonzero(original & (drawn.labels == label))[:number] for label, number in wanted.items()]
-    ).astype(np.int64)
+    left, original = usual.copy(), np.zeros(len(drawn), np.bool_)
+    find_copies = _copy_finder(images) if usual.any() else None
+    while find_copies is not None:
+        of_class = [(drawn.labels == label, number) for label, number in wanted.items()]
+        tested = np.concatenate([np.flatnonzero(left & own)[: n - (original & own).sum()] for own, n in of_class])
+        if not len(tested):
+            break
+        left[tested] = False
+        original[tested] = ~find_copies(drawn.pixels[tested])
+    kept = np.concatenate([np.flatnonzero(original & (drawn.labels == label)) for label in wanted]).astype(np.int64)
     return drawn.subset(kept), Curation(
         drawn=len(drawn),
         not_recognised=int((~recognised).sum()),
         unusual=int((recognised & ~usual).sum()),
-        copies=int((usual & ~original).sum()),
+        copies=int((usual & ~left & ~original).sum()),
         kept=len(kept),
     )
 
@@ -119,16 +125,20 @@ def _measured(pixels: Pixels) -> NDArray[np.float64]:
     return np.array([[row[name] for name in row if name != "resolution"] for row in rows])
 
 
-def _copies(pixels: Pixels, images: LabelledImages) -> NDArray[np.bool_]:
-    """Whether each image matches a training image better than training images of other groups match each other."""
-    if images.groups is None:
+def _copy_finder(images: LabelledImages) -> Callable[[Pixels], NDArray[np.bool_]]:
+    """Return what says which images match a training image better than those of other groups match each other."""
+    groups = images.groups
+    if groups is None:
         raise SonoforgeError("curated: found images without groups, expected those of a training fold")
     wanted = prepare_training(images.pixels)
-    real = match_training(wanted.square, wanted, images.groups)
-    best = match_training(prepare(grey_pictures(pixels)), wanted)
-    limit = copy_test(best.score, real.score, images.groups, OTHER_GROUPS)["threshold"]
-    copies: NDArray[np.bool_] = best.score > limit
-    return copies
+    real = match_training(wanted.square, wanted, groups)
+
+    def find(pixels: Pixels) -> NDArray[np.bool_]:
+        best = match_training(prepare(grey_pictures(pixels)), wanted)
+        copies: NDArray[np.bool_] = best.score > copy_test(best.score, real.score, groups, OTHER_GROUPS)["threshold"]
+        return copies
+
+    return find
 
 
 log = logging.getLogger(__name__)
