@@ -6,7 +6,8 @@ as on the continuous signal.
 
 Filters run as depthwise convolutions, separable ones axis by axis: a transposed convolution, which multiplies none of
 the zeros between samples, to up-sample, and one with a stride, which computes no sample that is dropped, to
-down-sample.  Each is the other's adjoint, so neither keeps its input for the gradient; only the activations are kept.
+down-sample.  Each is the other's adjoint, so neither keeps its input for the gradient; of the activations on the fine
+grid, a byte each is kept.
 
 Low-pass filters (section 3 and appendix C) are windowed ideal ones, separable or radially symmetric.  The ideal filter
 (a sinc along each axis; a jinc of the radius) is cut to a few taps by Kaiser's window, whose one parameter is chosen
@@ -162,14 +163,19 @@ class _Filter(torch.autograd.Function):
         return _Filter.apply(gradients[0], taps, stride, padding, not transposed), None, None, None, None  # type: ignore[no-untyped-call]
 
 
+_POSITIVE, _NEGATIVE, _CUT_OFF = 1, -1, 0  # what the derivative needs of a value: one byte in place of its four
+
+
 class _ClampedLeakyReLU(torch.autograd.Function):
-    """LeakyReLU and clamp in place; the result gives the derivatives of both, so nothing else is kept."""
+    """LeakyReLU and clamp in place; of each value only which derivative it has is kept."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor) -> Tensor:
         ctx.mark_dirty(maps)
         result = leaky_relu(maps, SLOPE, inplace=True).clamp_(-CLAMP, CLAMP)
-        ctx.save_for_backward(result)
+        if ctx.needs_input_grad[0]:
+            kinds = (result > 0).to(torch.int8).mul_(_POSITIVE - _NEGATIVE).add_(_NEGATIVE)
+            ctx.save_for_backward(kinds.masked_fill_((result >= CLAMP) | (result <= -CLAMP), _CUT_OFF))
         return result
 
     @staticmethod
@@ -182,11 +188,10 @@ class _Slopes(torch.autograd.Function):
     """Multiplication by the derivative of `_ClampedLeakyReLU`, which is constant nearly everywhere."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, result: Tensor) -> Tensor:
-        ctx.save_for_backward(result)
-        product: Tensor = torch.ops.aten.leaky_relu_backward(gradient, result, SLOPE, True)
-        torch.ops.aten.hardtanh_backward.grad_input(product, result, -CLAMP, CLAMP, grad_input=product)
-        return product
+    def forward(ctx: Any, gradient: Tensor, kinds: Tensor) -> Tensor:
+        ctx.save_for_backward(kinds)
+        product: Tensor = torch.ops.aten.leaky_relu_backward(gradient, kinds.to(gradient.dtype), SLOPE, True)
+        return product.masked_fill_(kinds == _CUT_OFF, 0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
