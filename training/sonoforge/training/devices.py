@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import logging
 import os
 import re
@@ -126,23 +127,31 @@ def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
     runs beside it in the same process counts, too.
     """
     found = PeakMemory()
+    started = reset_peak(device)
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         yield found
         found.gib = (torch.cuda.max_memory_allocated(device) - before) / GIB
         return
-    started = _reset_peak()
     yield found
     peak = peak_memory()
     if started is not None and peak is not None:
         found.gib = (peak - started) / GIB
 
 
-def _reset_peak() -> int | None:
-    """Return freed memory to the system and start to measure anew; returns the bytes in use, None if it cannot."""
+def reset_peak(device: torch.device) -> int | None:
+    """Return what earlier work freed to the system, and measure the peak of the memory in use anew.
+
+    Returns:
+        The bytes in use by this process; None on a GPU, or where it cannot be told or measured.
+    """
+    gc.collect()  # networks and optimisers refer to each other
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return None
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what an earlier training freed would be taken for this one's start
+        ctypes.CDLL(None).malloc_trim(0)
         (_PROC / "clear_refs").write_text(_RESET_PEAK)
     except (OSError, TypeError, AttributeError):  # Windows, macOS, musl, a container that forbids it
         return None

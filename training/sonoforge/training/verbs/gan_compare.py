@@ -14,14 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten, format_value, resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
-from sonoforge.training.devices import find_device
+from sonoforge.training.devices import find_device, reset_peak
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.measure import EvaluationProtocol, open_spaces
 from sonoforge.training.evaluation.own_images import Milestone, measure_milestone, milestone_steps, real_set
@@ -281,9 +279,7 @@ def _reach(training: _Training, own: Path, step: int, interrupted: Callable[[], 
     over = step < training.setup.plan.steps or run_folder.is_finished(own)  # a kill may have left the end unrecorded
     if over and wanted in gan_checkpoint.list_checkpoints(wanted.parent):
         return wanted
-    device = find_device(training.setup.device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)  # the recipe before this one, and measuring, may have needed more
+    reset_peak(find_device(training.setup.device))  # the recipe before this one, and measuring, may have needed more
     reached = train_gan(training.setup, own, resume=True, show_progress=True, stop=interrupted)
     return reached if reached == wanted else None
 
