@@ -13,7 +13,7 @@ from sonoforge.training.copies.nearest_training import (
     nearest_other_group,
     nearest_training,
 )
-from sonoforge.training.evaluation.image_set import ImageSet, joined_sets
+from sonoforge.training.evaluation.image_set import HeldOut, ImageSet
 from sonoforge.training.evaluation.results import CopyResult
 
 SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images beside each
@@ -30,18 +30,16 @@ class TestedCopies(NamedTuple):
     shown_scores: NDArray[np.float64]  # (N,) score of the match; 0 for an image that is no copy
 
 
-def find_tested_copies(
-    real: ImageSet, fake: ImageSet, held_out: tuple[ImageSet, NDArray[np.int64]] | None, seed: int
-) -> TestedCopies:
+def find_tested_copies(real: ImageSet, fake: ImageSet, held_out: HeldOut | None, seed: int) -> TestedCopies:
     """Run the copy test; ``seed`` is of the planted copies.
 
     Raises:
         SonoforgeError: Too few groups to calibrate with.
     """
-    groups, calibrating = real.groups, None
-    if held_out is not None:
-        groups = joined_sets(real, held_out[0]).groups[: len(real)]
-        calibrating = (held_out[0].pixels, held_out[1])
+    if held_out is None:
+        groups, calibrating = real.groups, None
+    else:
+        groups, calibrating = held_out.trained, (held_out.images.pixels, held_out.groups)
     found = find_copies(fake.pixels, real.pixels, groups, calibrating, seed=seed)
     distance = nearest_training(fake.pixels, real.pixels).distance
     if calibrating is None:

@@ -97,6 +97,14 @@ class ImageSet:
         )
 
 
+class HeldOut(NamedTuple):
+    """Real images that a generator never saw, none of which repeats one that it was trained on."""
+
+    images: ImageSet
+    groups: NDArray[np.int64]  # (N,) group of each
+    trained: NDArray[np.int64]  # (M,) group of each image trained on, in the same numbering
+
+
 def joined_sets(first: ImageSet, second: ImageSet) -> ImageSet:
     """Concatenate two sets of one size; the result is named and described as the first."""
     pixels = np.concatenate([first.pixels, second.pixels])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import limits
@@ -19,7 +18,15 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.synthetic import as_picture, split_masks
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.pixels import GREY_SHARE, Pixels
-from sonoforge.training.evaluation.image_set import Described, ImageSet, StoredSet, joined_sets, resized, store_arrays
+from sonoforge.training.evaluation.image_set import (
+    Described,
+    HeldOut,
+    ImageSet,
+    StoredSet,
+    joined_sets,
+    resized,
+    store_arrays,
+)
 from sonoforge.training.evaluation.options import EvaluationInput
 from sonoforge.training.evaluation.pictures import (
     absent,
@@ -257,14 +264,11 @@ def _find_generated(inputs: EvaluationInput, cache_folder: Path | None) -> Gener
     return find_files(fake, path, inputs.class_name, any_size=inputs.image_size is not None)
 
 
-def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None) -> tuple[ImageSet, NDArray[np.int64]]:
+def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None) -> HeldOut:
     """Read real images that no generator saw, of the class of ``real`` and prepared as these are.
 
     Images that repeat a real one (near-duplicates, given groups) are left out, with a warning: a copy of the one would
     be a copy of the other.
-
-    Returns:
-        The images, and the group of each in the numbering of ``real.groups``, none of them one of these.
 
     Raises:
         SonoforgeError: Fewer than two are left, or they cannot be read.
@@ -274,7 +278,7 @@ def read_held_out(source: str, real: ImageSet, cache_folder: Path | None = None)
     return without_repeats(resized(source, stored, size, channels, _training_resize(size)), real)
 
 
-def without_repeats(held_out: ImageSet, real: ImageSet) -> tuple[ImageSet, NDArray[np.int64]]:
+def without_repeats(held_out: ImageSet, real: ImageSet) -> HeldOut:
     """Leave out what repeats a real image; see `read_held_out`.
 
     Raises:
@@ -290,7 +294,7 @@ def without_repeats(held_out: ImageSet, real: ImageSet) -> tuple[ImageSet, NDArr
     if not own.all():
         log.warning("%s: %d of %d images repeat real ones and are left out", source, (~own).sum(), len(own))
     kept = np.flatnonzero(own)
-    return held_out.take(kept), groups[len(real) :][kept]
+    return HeldOut(held_out.take(kept), groups[len(real) :][kept], groups[: len(real)])
 
 
 def _training_resize(size: int) -> str:

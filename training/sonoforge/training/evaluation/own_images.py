@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation.image_set import ImageSet, StoredSet, resized, store_arrays
+from sonoforge.training.evaluation.image_set import HeldOut, ImageSet, StoredSet, resized, store_arrays
 from sonoforge.training.evaluation.inputs import find_generator, without_repeats
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
 from sonoforge.training.evaluation.options import EvaluationInput
@@ -98,7 +97,7 @@ class EvaluatedSets:
 
     real: ImageSet  # real images that the generated ones are measured against
     trained: ImageSet  # those that the generator was trained on, which it may have copied
-    held_out: tuple[ImageSet, NDArray[np.int64]] | None  # those that it never saw, see `inputs.read_held_out`
+    held_out: HeldOut | None  # those that it never saw
     fake: ImageSet
 
 
@@ -137,7 +136,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     if held_out is not None:
         own = as_image_set(held_out, inputs.class_name or settings.class_name, "as the training saw them, held out")
         apart = without_repeats(own, trained)
-    reals = apart[0] if apart else trained
+    reals = apart.images if apart else trained
     count = inputs.count or len(trained)
     fake = generated_set(checkpoint, reals, count, inputs.seed, inputs.device)
     return EvaluatedSets(reals, trained, apart, fake)
