@@ -47,7 +47,9 @@ _WHITENING = 0.7  # of the exponent of full whitening, which would raise the noi
 _FLAT = 0.15  # RMS of evened-out detail (1 where there is any) below which a window shows nothing
 _BLOCK = 64  # queries at a time, so that their products with 5000 windows stay in the processor's cache
 _SAMPLE = 64  # pictures that tell what a score usually is
+_EVERY = 2  # windows, as the white squares of a chess board: the nearest is within 0.7 of a cell
 _KEYS = 64  # pictures whose windows are looked up together
+_VISITORS = 2048  # windows of a cell at a time, for the same reason as `_BLOCK`
 _KEPT = 8  # queries of each key
 _QUERIES_A_CELL = 128
 _CELLS_OF_A_WINDOW = 4
@@ -156,7 +158,7 @@ def search(pictures: Sequence[Picture], groups: NDArray[np.int64], count: int, t
     index = _sort_queries(queries)
 
     def windows_of(key: int) -> Parts:
-        return project(cut_windows(pictures[key], _LATTICE))
+        return project(cut_windows(pictures[key], _LATTICE)[::_EVERY])
 
     def look_up(keys: NDArray[np.int64]) -> NDArray[np.void]:
         windows = [windows_of(key) for key in keys.tolist()]
@@ -219,24 +221,29 @@ def _look_up(
     points = np.concatenate([np.concatenate(parts, axis=1) for parts in windows])
     lengths = [len(parts.even) for parts in windows]
     owner = np.repeat(np.arange(len(windows)), lengths)
-    number = np.concatenate([np.arange(length) for length in lengths])
+    number = _EVERY * np.concatenate([np.arange(length) for length in lengths])
+    shown = np.flatnonzero(np.einsum("ij,ij->i", points, points))
+    points, owner, number = points[shown], owner[shown], number[shown]
     count = len(groups)
     parts = [np.empty(0, _PAIR)]
-    for cell, own in visits(index, points, _CELLS_OF_A_WINDOW):
+    for cell, visitors in visits(index, points, _CELLS_OF_A_WINDOW):
         members = slice(index.start[cell], index.start[cell + 1])
-        products = points[own] @ index.vectors[members].T
-        query = index.place[members] % count
-        best = products.argmax(axis=1)
-        of_members, of_keys = groups[query], groups[keys[owner[own]]]
-        of_one_group = np.flatnonzero(of_members[best] == of_keys)
-        if len(of_one_group):
-            others = np.where(of_members == of_keys[of_one_group, None], -1, products[of_one_group])
-            products[of_one_group] = others
-            best[of_one_group] = others.argmax(axis=1)
-        pairs = np.empty(len(own), _PAIR)
-        pairs["key"], pairs["query"], pairs["score"] = owner[own], query[best], products[np.arange(len(own)), best]
-        pairs["code"] = 8 * number[own] + index.place[members][best] // count
-        parts.append(pairs[pairs["score"] > 0])
+        vectors, place = index.vectors[members].T, index.place[members]
+        query = place % count
+        for begin in range(0, len(visitors), _VISITORS):
+            own = visitors[begin : begin + _VISITORS]
+            products = points[own] @ vectors
+            best = products.argmax(axis=1)
+            of_members, of_keys = groups[query], groups[keys[owner[own]]]
+            of_one_group = np.flatnonzero(of_members[best] == of_keys)
+            if len(of_one_group):
+                others = np.where(of_members == of_keys[of_one_group, None], -1, products[of_one_group])
+                products[of_one_group] = others
+                best[of_one_group] = others.argmax(axis=1)
+            pairs = np.empty(len(own), _PAIR)
+            pairs["key"], pairs["query"], pairs["score"] = owner[own], query[best], products[np.arange(len(own)), best]
+            pairs["code"] = 8 * number[own] + place[best] // count
+            parts.append(pairs[pairs["score"] > 0])
     found = np.concatenate(parts)
     order = np.lexsort((-found["score"], found["query"], found["key"]))
     found = found[order]
