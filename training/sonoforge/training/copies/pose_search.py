@@ -47,7 +47,6 @@ _WHITENING = 0.7  # of the exponent of full whitening, which would raise the noi
 _FLAT = 0.15  # RMS of evened-out detail (1 where there is any) below which a window shows nothing
 _BLOCK = 64  # queries at a time, so that their products with 5000 windows stay in the processor's cache
 _SAMPLE = 64  # pictures that tell what a score usually is
-_EVERY = 2  # windows, as the white squares of a chess board: the nearest is within 0.7 of a cell
 _KEYS = 64  # pictures whose windows are looked up together
 _VISITORS = 2048  # windows of a cell at a time, for the same reason as `_BLOCK`
 _KEPT = 8  # queries of each key
@@ -158,7 +157,7 @@ def search(pictures: Sequence[Picture], groups: NDArray[np.int64], count: int, t
     index = _sort_queries(queries)
 
     def windows_of(key: int) -> Parts:
-        return project(cut_windows(pictures[key], _LATTICE)[::_EVERY])
+        return project(cut_windows(pictures[key], _LATTICE))
 
     def look_up(keys: NDArray[np.int64]) -> NDArray[np.void]:
         windows = [windows_of(key) for key in keys.tolist()]
@@ -221,7 +220,7 @@ def _look_up(
     points = np.concatenate([np.concatenate(parts, axis=1) for parts in windows])
     lengths = [len(parts.even) for parts in windows]
     owner = np.repeat(np.arange(len(windows)), lengths)
-    number = _EVERY * np.concatenate([np.arange(length) for length in lengths])
+    number = np.concatenate([np.arange(length) for length in lengths])
     shown = np.flatnonzero(np.einsum("ij,ij->i", points, points))
     points, owner, number = points[shown], owner[shown], number[shown]
     count = len(groups)
