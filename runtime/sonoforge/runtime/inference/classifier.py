@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics, scan_checks
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.grey_levels import grey_levels
@@ -99,7 +100,11 @@ class Classifier:
         for module in _FOR_ANSWERS:
             with suppress(ImportError):  # raised where it is used
                 import_module(module)
-        self._reference, self._neighbours = read_references(self.bundle)
+        try:
+            self._reference, self._neighbours = read_references(self.bundle)
+        except SonoforgeError:
+            model.session()  # what is wrong with the model is said first
+            raise
         asked = asked or AtClinic()
         self.abstains = asked.abstain or manifest.checks.policy.always
         self.clinic = read_clinic(asked.prevalence, asked.sensitivity, manifest)

@@ -1,24 +1,25 @@
 """Arrays in a temporary file, mapped, so that a large set needs no more memory than there is."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from sonoforge.training.data.cache_settings import default_folder
-
 _ALIGNED = 64  # bytes
+_ON_DISK = Path("/var/tmp")  # noqa: S108 - where /tmp may lie in memory
 
 
 def stack_on_disk(blocks: Iterable[NDArray[Any]], dtype: DTypeLike, shape: tuple[int, ...] = ()) -> NDArray[Any]:
     """Write blocks of rows, each of a shape, one after the other: (T, *shape), read-only.
 
-    The file lies beside the decoded images, or where other temporary files do, has no name, and goes with the array.
+    The file lies in $TMPDIR, or else in /var/tmp where there is such a folder; it has no name, and goes with the array.
     """
-    folder = default_folder()
-    with tempfile.TemporaryFile(dir=folder if folder.is_dir() else None) as file:
+    disk = "TMPDIR" not in os.environ and os.access(_ON_DISK, os.W_OK)
+    with tempfile.TemporaryFile(dir=_ON_DISK if disk else None) as file:
         size = sum(file.write(np.ascontiguousarray(block, dtype).data) for block in blocks if block.size)
         file.flush()
         if not size:
