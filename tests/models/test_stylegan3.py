@@ -200,7 +200,7 @@ def test_settled_magnitudes_keep_maps_from_growing_or_fading() -> None:
     for layer in generator.synthesis.layers[:-1]:
         assert isinstance(layer, SynthesisLayer)
         torch.testing.assert_close(layer.magnitude, maps.square().mean(), rtol=0.2, atol=0)
-        maps = layer(maps, styles[:, 1])
+        maps = layer(maps, styles[:, 1], layer.gain(None))
         assert 0.3 < maps.square().mean() < 2
 
 

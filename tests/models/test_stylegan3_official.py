@@ -63,7 +63,8 @@ def test_each_layer_has_the_recorded_statistics(config: str) -> None:
     maps = generator.synthesis.input(styles[:, 0])
     for index in range(-1, len(generator.synthesis.layers)):
         if index >= 0:
-            maps = generator.synthesis.layers[index](maps, styles[:, index + 1])
+            layer = generator.synthesis.layers[index]
+            maps = layer(maps, styles[:, index + 1], layer.gain(None))
         name = "input" if index < 0 else next(name for name in recorded if name.startswith(f"L{index}_"))
         found = torch.stack([maps.mean(), maps.std(), maps.abs().max()]).double()
         torch.testing.assert_close(found, recorded[name], atol=1e-5, rtol=1e-5)

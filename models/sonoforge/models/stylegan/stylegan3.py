@@ -10,11 +10,14 @@ The discriminator is StyleGAN2's (`discriminator`).
 import contextlib
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
+from torch.utils.checkpoint import checkpoint
 
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu, lowpass, radial_lowpass
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
@@ -226,11 +229,15 @@ class SynthesisLayer(Drawn):
             self.crop = (finest - needed) // 2
         self.draw()
 
-    def forward(self, maps: Tensor, style: Tensor, update_average: bool = False) -> Tensor:
-        """(N, C, H, H) and (N, W) to (N, C', H', H'); ``update_average``: this batch first moves ``magnitude``."""
-        if update_average:
-            with torch.no_grad():
-                self.magnitude.lerp_(maps.float().square().mean(), 1 - self.magnitude_decay)
+    @torch.no_grad()
+    def gain(self, moved_by: Tensor | None) -> Tensor:
+        """Return what the input is multiplied by; a batch of it (N, C, H, H), if given, first moves ``magnitude``."""
+        if moved_by is not None:
+            self.magnitude.lerp_(moved_by.float().square().mean(), 1 - self.magnitude_decay)
+        return self.magnitude.rsqrt()
+
+    def forward(self, maps: Tensor, style: Tensor, gain: Tensor) -> Tensor:
+        """(N, C, H, H), (N, W) and the layer's `gain` to (N, C', H', H')."""
         with full_precision(style.device):
             scales = self.affine(style)
             if self.to_image:
@@ -242,7 +249,7 @@ class SynthesisLayer(Drawn):
                 scales = normalise(scales)
                 powers = weight.square().sum((2, 3))
                 demodulation = torch.rsqrt(scales.square() @ powers.t() + EPSILON)[:, :, None, None]
-            scales = (scales * self.magnitude.rsqrt())[:, :, None, None]
+            scales = (scales * gain)[:, :, None, None]
         maps = maps * scales.to(maps.dtype)
         if self.to_image:
             return conv2d(maps, weight, self.bias).clamp(-CLAMP, CLAMP)
@@ -273,12 +280,19 @@ class Synthesis(nn.Module):
         self.half_precision = [grid.rate << HALF_LEVELS > grids[-1].rate for grid in grids[1:]]
 
     def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
-        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them."""
+        """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
+
+        ``update_average``: this batch moves the layers' ``magnitude`` first.  On a CPU a layer is computed again for
+        its gradient: all fine grids together would take gigabytes.
+        """
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
-        for layer, style, half in zip(self.layers, others, self.half_precision, strict=True):
+        again = styles.device.type == "cpu" and torch.is_grad_enabled()
+        layers: Iterable[Any] = self.layers
+        for layer, style, half in zip(layers, others, self.half_precision, strict=True):
+            gain = layer.gain(maps if update_average else None)
             with contextlib.nullcontext() if half else full_precision(styles.device):
-                maps = layer(maps, style, update_average)
+                maps = checkpoint(layer, maps, style, gain, use_reentrant=False) if again else layer(maps, style, gain)
         return at_least_single(maps) * IMAGE_SCALE
 
 
