@@ -94,7 +94,7 @@ def measure(task: Task, repeats: int, seed: int, tick: Callable[[str], None] = l
         return task.function(task.fake.take(fakes), half), task.function(task.real.take(second), half)
 
     pairs = []
-    for pair in as_done(compare, halves, workers=1 if task.slow else 0):
+    for pair in as_done(compare, halves):
         pairs.append(pair)
         tick(task.figures[0].title)
     matched, floor = ([pair[side] for pair in pairs] for side in (0, 1))
