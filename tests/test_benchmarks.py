@@ -29,7 +29,7 @@ import planted_marks
 from browser import needs_archive, needs_browser
 from places import CHECKOUT, SUPPORT
 from program import succeed
-from scans import draw_scan
+from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
@@ -102,11 +102,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     struct.pack_into("<f", header, 108, len(header))
     volume.write_bytes(gzip.compress(bytes(header) + scan.pixels.tobytes()))
     return root
-
-
-def save(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, quality=95)
 
 
 def scans(folder: Path) -> list[Path]:

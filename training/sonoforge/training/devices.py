@@ -113,6 +113,17 @@ _RESET_PEAK = "5"  # proc(5), clear_refs
 GIB = 2**30
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in the calling thread alone while inside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class PeakMemory:
     """What `measured_memory` found out."""
 

@@ -110,13 +110,13 @@ class Repeats:
         # By Cauchy and Schwarz, no correlation is greater.
         most = self._sketches[:count] @ sketch + rest * self._rest[:count]
         near = np.flatnonzero(most >= ALIKE - _ROUNDING)
-        if len(near) > _FEW:  # as of noise, which has no lowest frequencies
-            near = np.arange(count)
         if len(near):
-            correlations = (self._details[near] if len(near) <= _FEW else self._details[:count]) @ own.detail
+            # Of noise, which has no lowest frequencies, all are compared, without a copy.
+            some = near if len(near) <= _FEW else slice(count)
+            correlations = self._details[some] @ own.detail
             best = int(correlations.argmax())
             if correlations[best] >= ALIKE:
-                alike = self._files[near[best]]
+                alike = self._files[np.arange(count)[some][best]]
         if count < _MOST:
             self._files.append(file)
         else:

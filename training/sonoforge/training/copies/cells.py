@@ -35,20 +35,24 @@ def sort_into_cells(vectors: NDArray[Any], size: int, sample: NDArray[np.int64])
     """Sort (T, D) vectors into cells of about ``size``, by a few rounds of k-means on a sample (places) of them."""
     points = vectors[sample].astype(np.float32)
     centres = points[: max(1, len(vectors) // size)].copy()
-    many = len(centres) > _MOST_CENTRES
-    above = None
     for _ in range(_ROUNDS):
-        above = sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres))) if many else None
-        cell = _nearest_centres(points, centres, above, 1)[:, 0]
+        cell = _nearest_centres(points, centres, _sort_many(centres), 1)[:, 0]
         order = np.argsort(cell, kind="stable")
         filled, start = np.unique(cell[order], return_index=True)
         centres[filled] = np.add.reduceat(points[order], start) / np.diff(np.append(start, len(order)))[:, None]
-    above = sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres))) if many else None
+    above = _sort_many(centres)
     cell = _nearest_centres(vectors, centres, above, 1)[:, 0]
     order = np.argsort(cell, kind="stable")
     start = np.searchsorted(cell[order], np.arange(len(centres) + 1))
     blocks = (vectors[order[begin : begin + _ROWS]] for begin in range(0, len(order), _ROWS))
     return Cells(centres, start, stack_on_disk(blocks, vectors.dtype, vectors.shape[1:]), order, above)
+
+
+def _sort_many(centres: NDArray[np.float32]) -> Cells | None:
+    """Sort centres into cells themselves; None where they are few."""
+    if len(centres) <= _MOST_CENTRES:
+        return None
+    return sort_into_cells(centres, _CENTRES_A_CELL, np.arange(len(centres)))
 
 
 def visits(cells: Cells, points: NDArray[np.float32], count: int) -> Iterator[tuple[int, NDArray[np.int64]]]:

@@ -231,16 +231,9 @@ def _look_up(
         query = place % count
         for begin in range(0, len(visitors), _VISITORS):
             own = visitors[begin : begin + _VISITORS]
-            products = points[own] @ vectors
-            best = products.argmax(axis=1)
-            of_members, of_keys = groups[query], groups[keys[owner[own]]]
-            of_one_group = np.flatnonzero(of_members[best] == of_keys)
-            if len(of_one_group):
-                others = np.where(of_members == of_keys[of_one_group, None], -1, products[of_one_group])
-                products[of_one_group] = others
-                best[of_one_group] = others.argmax(axis=1)
+            best, score = _best_of_others(points[own] @ vectors, groups[keys[owner[own]]], groups[query])
             pairs = np.empty(len(own), _PAIR)
-            pairs["key"], pairs["query"], pairs["score"] = owner[own], query[best], products[np.arange(len(own)), best]
+            pairs["key"], pairs["query"], pairs["score"] = owner[own], query[best], score
             pairs["code"] = 8 * number[own] + place[best] // count
             parts.append(pairs[pairs["score"] > 0])
     found = np.concatenate(parts)
@@ -249,6 +242,17 @@ def _look_up(
     fresh = np.ones(len(found), bool)
     fresh[1:] = (np.diff(found["key"]) != 0) | (np.diff(found["query"]) != 0)
     return found[fresh]
+
+
+def _best_of_others(
+    products: NDArray[np.float32], of_rows: NDArray[np.int64], of_columns: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the column of each row's largest product with another group, and that product; -1 where there is none."""
+    best = products.argmax(axis=1)
+    own = np.flatnonzero(of_columns[best] == of_rows)
+    products[own] = np.where(of_columns == of_rows[own, None], -1, products[own])
+    best[own] = products[own].argmax(axis=1)
+    return best, products[np.arange(len(best)), best]
 
 
 def best_window(

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from sonoforge.training.copies.cells import rank, sort_into_cells, visits
+from sonoforge.training.copies.cells import Cells, rank, sort_into_cells, visits
 from sonoforge.training.copies.local_features import LOOKS
 from sonoforge.training.copies.pictures import Look, Picture
 from sonoforge.training.progress import in_threads
@@ -37,6 +37,7 @@ _HASH_SHIFTS = (-4, -2, 0, 2, 4)
 _HASH_AGREEMENT = 0.25  # of the 255 signs, (agreeing - differing) / all; BUSI's repeated frames have 0.32 and more
 _CORRELATION = 0.5  # unrelated breast scans stay below 0.45
 _BITS = _HASH_SIDE**2 - 1
+_BASIS = fft.dct(np.eye(_SIDE), axis=0, norm="ortho")[:_HASH_SIDE]
 _MOST = 16  # candidates of each picture by their hash
 _HASHES_A_CELL = 256
 _CELLS_OF_A_HASH = 4
@@ -50,10 +51,15 @@ def find_same_framing(indexed: Sequence[Picture], asked: Sequence[Picture] | Non
     """Return (3, P) candidates: index of one, index of the other (larger within a set), place in `LOOKS`."""
     first = _squeeze(indexed)
     second = first if asked is None else _squeeze(asked)
+    if not len(first):
+        return np.empty((3, 0), np.int64)
+    blocks = (first[start : start + _BLOCK] for start in range(0, len(first), _BLOCK))
+    hashes = np.concatenate([_signs(_fine_detail(block), _BASIS, _BASIS) for block in blocks])
+    index = sort_into_cells(hashes, _HASHES_A_CELL, np.arange(len(hashes)))
     parts = []
     for mirrored in (False, True):
         target = second[:, :, ::-1] if mirrored else second
-        one, other = _hash_candidates(first, target, same=asked is None)
+        one, other = _hash_candidates(index, target, same=asked is None)
         near = _correlations(first, target, one, other) >= _CORRELATION
         look = LOOKS.index(Look(mirrored=mirrored, inverted=False))
         parts.append(np.stack((one[near], other[near], np.full(int(near.sum()), look))))
@@ -87,17 +93,13 @@ def _fine_detail(squeezed: NDArray[np.uint8]) -> Detail:
 
 
 def _hash_candidates(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], *, same: bool
+    index: Cells, second: NDArray[np.uint8], *, same: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs whose hashes agree at one of the shifts, the best of each picture; blank ones have no hash."""
-    basis = fft.dct(np.eye(_SIDE), axis=0, norm="ortho")[:_HASH_SIDE]
-    moved = [basis @ np.eye(_SIDE, k=-shift) for shift in _HASH_SHIFTS]  # the transform of the shifted picture
-    blocks = [first[start : start + _BLOCK] for start in range(0, len(first), _BLOCK)]
-    parts = [_signs(_fine_detail(block), basis, basis) for block in blocks]
-    fixed = np.concatenate([np.empty((0, _BITS), np.float32), *parts])
-    if not len(fixed):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    index = sort_into_cells(fixed, _HASHES_A_CELL, np.arange(len(fixed)))
+    """Return the pairs whose hashes agree at one of the shifts, the best of each picture; blank ones have no hash.
+
+    ``index`` holds the hashes of the first pictures, (N, `_BITS`).
+    """
+    moved = [_BASIS @ np.eye(_SIDE, k=-shift) for shift in _HASH_SHIFTS]  # the transform of the shifted picture
 
     def look_up(start: int) -> NDArray[np.void]:
         part = _fine_detail(second[start : start + _BLOCK])

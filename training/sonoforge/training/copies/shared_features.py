@@ -97,9 +97,10 @@ def find_candidates(
     limit = _near_limit(index, queries, space, near_by_chance)
 
     def vote(task: tuple[int, int]) -> NDArray[np.void]:
-        start, block = queries.block(task[0])
-        near = _near_descriptors(index, _project(block[:, descriptor_order(LOOKS[task[1]])], space), limit)
-        return _votes(base, queries, near._replace(query=start + near.query), task[1], asked is None)
+        first, look = task
+        start, block = queries.block(first)
+        near = _near_descriptors(index, _project(block[:, descriptor_order(LOOKS[look])], space), limit)
+        return _votes(base, queries, near._replace(query=start + near.query), look, asked is None)
 
     tasks = itertools.product(range(0, len(queries.pictures), _PICTURES), range(len(LOOKS)))
     found = in_threads(vote, tasks)
@@ -194,7 +195,7 @@ def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDA
     kept = kept[np.lexsort((near.distance[kept], near.query[kept]))]
     kept = kept[rank(near.query[kept]) < _NEAREST]
     query, place, asked, found = near.query[kept], near.found[kept], asked[kept], found[kept]
-    nth = query - query[:1].sum()  # they are sorted
+    _, nth, votes_of = np.unique(query, return_inverse=True, return_counts=True)
     votes = np.empty(len(kept), _VOTE)
     angle = queries.angles[query] + (np.float32(np.pi) if LOOKS[look].inverted else 0)
     angle = np.float32(np.pi) - angle if LOOKS[look].mirrored else angle
@@ -209,7 +210,7 @@ def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDA
     else:
         low, high = found, asked
     votes["pair"] = low << 32 | high
-    votes["look"], votes["weight"] = look, 1 / np.bincount(nth)[nth]
+    votes["look"], votes["weight"] = look, 1 / votes_of[nth]
     votes["octaves"], votes["turn"] = octaves, turn
     return votes
 

@@ -4,21 +4,20 @@ One mechanism serves all figures (`distances.halves`): half of the real images a
 ones, and against the other half of the real images.  All figures see the same halves.
 """
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.distances.halves import Indices, draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.devices import one_thread
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.protocol import Protocol, make_protocol
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
@@ -39,7 +38,9 @@ def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Me
     rows: list[MetricRow] = []
     left_out: list[Unmeasured] = []
     done = 0
-    with _single_threaded(), progress_bar("measuring", sum(rounds(task, repeats) for task in tasks)) as advance:
+    count = sum(rounds(task, repeats) for task in tasks)
+    # The halves are shared out among threads: a small product that is shared out once more takes ten times as long.
+    with one_thread(), threadpool_limits(1, "blas"), progress_bar("measuring", count) as advance:
 
         def tick(title: str) -> None:
             nonlocal done
@@ -53,18 +54,6 @@ def measure_all(tasks: Sequence[Task], repeats: int, seed: int) -> tuple[list[Me
                 names = " and ".join(figure.title for figure in task.figures)
                 left_out.append({"name": f"{names} in {task.space}", "why": str(error)})
     return rows, left_out
-
-
-@contextlib.contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Keep each small product in the thread that asks for it: shared out, it takes ten times as long on busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, "blas"):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def rounds(task: Task, repeats: int) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from sonoforge.training.devices import find_device
+from sonoforge.training.devices import find_device, one_thread
 from sonoforge.training.tasks.ray_cluster import open_cluster
 from sonoforge.training.tasks.workers import Reads, Result, Task, Workers, WorkerSettings, default_jobs, died_again
 
@@ -70,15 +70,11 @@ class ThisProcess(Workers):
         self, function: Callable[[Task], Result], tasks: Iterable[Task | None], reads: Reads | None = None
     ) -> Iterator[Result]:
         """Do one task after the other; see `Workers`."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             for task in tasks:
                 if task is None:
                     return  # no result is still to come
                 yield function(task)
-        finally:
-            torch.set_num_threads(threads)
 
 
 class Processes(Workers):
