@@ -35,7 +35,18 @@ LOG = "log.txt"
 # Settings that say where or how to continue, not what is computed.
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs", "cluster"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
-_PACKAGES = ("sonoforge", "torch", "torchvision", "lightning-fabric", "numpy", "pillow", "scikit-learn", "safetensors")
+_PACKAGES = (
+    "sonoforge",
+    "torch",
+    "torchvision",
+    "lightning-fabric",
+    "numpy",
+    "pillow",
+    "onnxruntime",
+    "pydicom",
+    "scikit-learn",
+    "safetensors",
+)
 
 
 def slug(*parts: str) -> str:

@@ -41,7 +41,11 @@ class Extras(NamedTuple):
 
 
 class Answering:
-    """Answers files, in several threads if need be, and writes what goes with each."""
+    """Answers files, in several threads if need be, and writes what goes with each.
+
+    Attributes:
+        failures: Entries of files that are known to fail.
+    """
 
     def __init__(
         self, classifier: Classifier, failures: Mapping[str, Entry], extras: Extras, alone: bool = False
@@ -57,7 +61,8 @@ class Answering:
         Raises:
             SonoforgeError: A folder cannot be written.
         """
-        self._classifier, self._failures, self._extras = classifier, failures, extras
+        self.failures = failures
+        self._classifier, self._extras = classifier, extras
         self._names: dict[str, str] = {}
         self._seen = Counter[str]()
         self._input = b""
@@ -85,13 +90,21 @@ class Answering:
 
             names = pseudonyms(files, {STDIN: self._input}, self._seen)
         if self._overlays:
-            self._overlays.reserve([names[file] for file in files if file not in self._failures])
+            self._overlays.reserve([names[file] for file in files if file not in self.failures])
         self._names.update(names)
         return names
 
     def answer(self, file: str) -> Entry:
         """Return the entry of a file."""
-        entry = self._failures.get(file) or self._classified(file)
+        return self._named(file, self.failures.get(file) or self._classified(file))
+
+    def take(self, file: str, entry: Entry, fingerprint: Fingerprint | None) -> Entry:
+        """Return the entry of a file that another process has answered, as `answer` does."""
+        if fingerprint:
+            self._fingerprints[self._names[file]] = fingerprint
+        return self._named(file, entry)
+
+    def _named(self, file: str, entry: Entry) -> Entry:
         if not self._extras.anonymous:
             return entry
         from sonoforge.runtime.images.anonymous import hide  # noqa: PLC0415 - only with --anonymous

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sonoforge.runtime.cli.answer import prints_text, say
 from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
@@ -26,16 +27,23 @@ from sonoforge.runtime.verbs.settings import ClassifyConfig
 
 log = logging.getLogger(__name__)
 
+AnswerAll = Callable[[Answering, Callable[[Entry], None], Sequence[str]], Iterator[Entry]]
+"""Yields the answer for each file, in order; hands each to the second argument as soon as it is known."""
 
-def classify(config: ClassifyConfig, model: LoadingModel) -> Outcome:
-    """Classify every file with a model that is being loaded."""
+
+def open_classifier(config: ClassifyConfig, model: LoadingModel) -> Classifier:
+    """Return what answers by these settings."""
+    crop = None if config.crop == "bundle" else config.crop
+    return Classifier(model, crop=crop, asked=AtClinic(config.prevalence, config.sensitivity, config.abstain))
+
+
+def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll | None = None) -> Outcome:
+    """Classify every file with a model that is being loaded, in this process or ``elsewhere``."""
     _check(config)
     # Pillow's warnings about odd metadata would break up the table.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    crop = None if config.crop == "bundle" else config.crop
-    asked = AtClinic(config.prevalence, config.sensitivity, config.abstain)
     found = expand(config.paths, config.recursive, generated=False)
-    classifier = Classifier(model, crop=crop, asked=asked)
+    classifier = open_classifier(config, model)
     page = None
     if config.html:
         from sonoforge.runtime.pages.answer_page import AnswerPage  # noqa: PLC0415 - only with --html
@@ -50,9 +58,10 @@ def classify(config: ClassifyConfig, model: LoadingModel) -> Outcome:
     table = AnswerTable(classifier.bundle.manifest, classifier.clinic)
     table.skip(found.skipped)
     seen = prevalence.SharesSeen(classifier.clinic.prevalence)
+    answer_all = elsewhere or functools.partial(_answer_here, config)
     with contextlib.suppress(KeyboardInterrupt) if config.watch else contextlib.nullcontext():
         for files in _batches(config, found.files):
-            for entry in _answers(config, answering, kept, files, table):
+            for entry in _answers(config, answering, answer_all, kept, files, table):
                 table.show(entry)
                 seen.add(entry)
                 if page:
@@ -134,7 +143,12 @@ def _batches(config: ClassifyConfig, files: list[str]) -> Iterator[list[str]]:
 
 
 def _answers(
-    config: ClassifyConfig, answering: Answering, kept: Sequence[AnswerFile], files: Sequence[str], table: AnswerTable
+    config: ClassifyConfig,
+    answering: Answering,
+    answer_all: AnswerAll,
+    kept: Sequence[AnswerFile],
+    files: Sequence[str],
+    table: AnswerTable,
 ) -> Iterator[Entry]:
     """Yield the answer for each file that ``--resume`` leaves, kept as soon as it is known."""
     names = answering.name(files)
@@ -153,8 +167,15 @@ def _answers(
                     own.add(entry)
             advance(next(done), None)
 
-        workers = config.workers or workers_for(len(left), config.threads)
-        yield from answers_in_order(answering.answer, keep, left, workers)
+        yield from answer_all(answering, keep, left)
+
+
+def _answer_here(
+    config: ClassifyConfig, answering: Answering, keep: Callable[[Entry], None], files: Sequence[str]
+) -> Iterator[Entry]:
+    """Answer files in threads of this process; see `AnswerAll`."""
+    workers = config.workers or workers_for(len(files), config.threads)
+    return answers_in_order(answering.answer, keep, files, workers)
 
 
 def _open_files(config: ClassifyConfig, classifier: Classifier) -> list[AnswerFile]:

@@ -41,6 +41,7 @@ class ClassifyConfig:
 sonoforge classify scan.png
 sonoforge classify scans/ --recursive --csv answers.csv
 sonoforge classify scans/ --csv answers.csv --resume
+sonoforge classify scans/ --csv answers.csv --cluster 10.0.0.5:6379    on the machines of a Ray cluster
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
 sonoforge classify scans/ --html answers.html
@@ -74,7 +75,16 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     watch: str = option("", help="classify each scan that appears in this folder, until Ctrl-C", metavar="FOLDER")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads per inference", limits=(1, 256))
-    workers: int = option(0, help="files to classify in parallel; 0: one per core, at most 8", limits=(0, 256))
+    workers: int = option(
+        0,
+        help="files to classify in parallel; 0: one per core, at most 8; with --cluster as many as fit",
+        limits=(0, 256),
+    )
+    cluster: str = option(
+        "",
+        help="classify on a Ray cluster: local, to start one here, or its address (HOST:6379)",
+        metavar="ADDRESS",
+    )
 
 
 @dataclass(frozen=True)

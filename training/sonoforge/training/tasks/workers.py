@@ -81,5 +81,5 @@ def died_again(deaths: int, error: Exception) -> int:
         return deaths + 1
     raise SonoforgeError(
         f"{deaths + 1} workers died over one task, most likely for lack of memory (see the system's log); free some, "
-        "or take fewer --jobs, and give --resume: finished tasks are kept"
+        "or let fewer tasks run at a time, and give --resume: finished tasks are kept"
     ) from error
