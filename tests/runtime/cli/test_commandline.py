@@ -330,7 +330,7 @@ def test_options_may_stand_between_the_arguments() -> None:
 class MadeUpVerb:
     """A verb module whose ``main`` does as told."""
 
-    ClassifyConfig = Config
+    QualityConfig = Config
 
     def __init__(self, do: object) -> None:
         self.do = do
@@ -344,7 +344,7 @@ class MadeUpVerb:
 
 def call(monkeypatch: pytest.MonkeyPatch, do: object, *flags: str) -> Finished:
     monkeypatch.setattr(cli, "_import", lambda *_: MadeUpVerb(do))
-    return sonoforge("classify", "x", *flags)
+    return sonoforge("quality", "x", *flags)
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, ctrl_c: Any) -> None
     monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM]))
     before, terminated = signal.signal(signal.SIGINT, ctrl_c), signal.getsignal(signal.SIGTERM)
     try:
-        found, out, err, _ = sonoforge("classify", "x")
+        found, out, err, _ = sonoforge("quality", "x")
     finally:
         signal.signal(signal.SIGINT, before)
     assert (found, out) == (130, "")
@@ -407,10 +407,10 @@ def test_two_signals_of_one_wish_to_end_count_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", 60)
     before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
     try:
-        assert sonoforge("classify", "x").code == 0
+        assert sonoforge("quality", "x").code == 0
         assert noted == [signal.SIGINT]
         monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", 0.01)
-        assert sonoforge("classify", "x").code == 0
+        assert sonoforge("quality", "x").code == 0
         assert len(noted) == 3
     finally:
         signal.signal(signal.SIGINT, before)
@@ -448,7 +448,7 @@ class Grouped:
 def test_an_error_that_names_an_argument_is_shown_with_its_flag(
     monkeypatch: pytest.MonkeyPatch, message: str, expected: str
 ) -> None:
-    monkeypatch.setattr(MadeUpVerb, "ClassifyConfig", Grouped)
+    monkeypatch.setattr(MadeUpVerb, "QualityConfig", Grouped)
     done = call(monkeypatch, SonoforgeError(message))
     assert (done.code, done.err) == (2, f"sonoforge: error: {expected}\n")
 

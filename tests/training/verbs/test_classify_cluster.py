@@ -16,6 +16,8 @@ from PIL import Image as Picture
 
 import bundle_factory as factory
 from program import refused, sonoforge
+from sonoforge.runtime.bundle.reader import BundleError
+from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.tasks.opening import ThisProcess
 from sonoforge.training.tasks.workers import Workers, WorkerSettings
 from sonoforge.training.verbs import classify as verb
@@ -164,6 +166,19 @@ def test_an_interruption_keeps_what_is_answered_and_either_resumes_it(
     names = [row.split(",")[0] for row in table.read_text().splitlines()]
     assert names == [row.split(",")[0] for row in whole.read_text().splitlines()]
     assert "0 of 0 files answered" in sonoforge(*command, "--resume").out
+
+
+def test_an_error_of_the_copied_bundle_names_the_bundle_that_was_given(
+    workers: list[Backwards], bundle: Path, many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contradict(classifier: Classifier, image: object) -> None:
+        assert classifier.bundle.path != bundle
+        raise BundleError(f"{classifier.bundle.path}: model.onnx: found nan, expected finite numbers")
+
+    monkeypatch.setattr(verb, "_answer", contradict)
+    done = sonoforge("classify", many, "--bundle", bundle, "--cluster", "local", "--quiet")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert done.err.startswith(f"sonoforge: error: {bundle}: model.onnx: found nan")
 
 
 def test_where_no_file_can_be_read_no_cluster_is_asked(bundle: Path, tmp_path: Path) -> None:

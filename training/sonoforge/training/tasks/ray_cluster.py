@@ -1,8 +1,8 @@
 """Workers on a Ray cluster: ``local``, started here for the run and closed to the network, or one that exists.
 
 Where a machine sees the run folder, its tasks work in it, as processes of this machine do.  Elsewhere a task works in a
-temporary folder: what it reads there is sent along, what it writes comes back and is written here.  Images never
-travel: each machine reads the data set under the same path, and the check of the split plan refuses other images.
+temporary folder: what it reads there is sent along, what it writes comes back and is written here.  A data set never
+travels: each machine reads it under the same path, and the check of the split plan refuses other images.
 """
 
 from __future__ import annotations
