@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -231,16 +232,19 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_scans(folder: Path, count: int) -> Path:
-    """Write scans, one of them twice, and one that cannot be read."""
+    """Write twenty scans, again and again, and one that cannot be read; sixteen of them take a worker a second."""
     folder.mkdir(exist_ok=True)
     for i in range(count):
-        Image.fromarray(bundle_factory.scan(max(i, 1))).save(folder / f"{i:04}.png")
+        if i < 20:
+            Image.fromarray(bundle_factory.scan(i, 1600, 1200)).save(folder / f"{i:04}.png")
+        else:
+            os.link(folder / f"{i % 20:04}.png", folder / f"{i:04}.png")
     (folder / "0002 junk.png").write_bytes(b"junk")
     return folder
 
 
 def test_answers_survive_kill_9_of_a_worker_and_of_the_driver(bundle: Path, tmp_path: Path) -> None:
-    scans = write_scans(tmp_path / "scans", 2000)
+    scans = write_scans(tmp_path / "scans", 500)
     here, table = tmp_path / "here.csv", tmp_path / "cluster.csv"
     assert sonoforge("classify", scans, "--bundle", bundle, "--csv", here).code == 2
     command = ["classify", scans, "--bundle", bundle, "--csv", table, "--cluster", "local", "--workers", "2"]
@@ -255,13 +259,16 @@ def test_answers_survive_kill_9_of_a_worker_and_of_the_driver(bundle: Path, tmp_
     _, errors = victim.communicate()
     assert errors.count("its task is done again") == 1
     assert_ended(workers)
+    left = list(Path(tempfile.gettempdir()).glob(".sonoforge-classify.*"))
+    assert left
     kept = table.read_bytes()
     assert here.read_bytes().startswith(kept[: kept.rindex(b"\n")]) and len(kept) < len(here.read_bytes())
     resumed = begin(*command, "--resume")
     _, errors = resumed.communicate(timeout=300)
     assert resumed.returncode == 2 and "Traceback" not in errors, errors
+    assert not any(path.exists() for path in left)
     names = [[row.partition(",")[0] for row in path.read_text().splitlines()] for path in (here, table)]
-    assert names[0] == names[1] and len(names[0]) == 2002
+    assert names[0] == names[1] and len(names[0]) == 502
 
 
 def test_a_machine_that_sees_neither_bundle_nor_images_is_sent_them_without_the_run_folder(

@@ -10,15 +10,19 @@ of change; to other machines its content is sent.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import os
+import shutil
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sonoforge.runtime import leftovers
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.files import read_manifest
 from sonoforge.runtime.bundle.reader import Bundle, BundleError
@@ -32,7 +36,6 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.inference.onnx_session import CPU
-from sonoforge.runtime.temporary import temporary_folder
 from sonoforge.runtime.verbs.classifying import classify, open_classifier
 from sonoforge.runtime.verbs.settings import ClassifyConfig
 from sonoforge.training.tasks.opening import open_workers
@@ -114,7 +117,7 @@ def _answer_all(
     here = {file for file in files if file in answering.failures or not os.path.isfile(file)}  # noqa: PTH113 - many
     there = [file for file in files if file not in here]
     settings = WorkerSettings("cpu", config.workers or None, config.cluster)
-    with temporary_folder() as folder, open_workers(settings, folder, math.ceil(len(there) / _FILES)) as workers:
+    with _folder_of_tasks() as folder, open_workers(settings, folder, math.ceil(len(there) / _FILES)) as workers:
         own = dataclasses.replace(config, paths=(), bundle=str(bundle.path))
         answers = _answers(workers, Setup(bundle.manifest_sha256, own, _copy(bundle, folder / "bundle")), there)
         for file in files:
@@ -122,6 +125,19 @@ def _answer_all(
             entry = answering.take(file, *answered) if answered else answering.answer(file)
             keep(entry)
             yield entry
+
+
+@contextlib.contextmanager
+def _folder_of_tasks() -> Iterator[Path]:
+    """Make a folder for what tasks read, and remove it at the end; what a killed command left goes first."""
+    base = Path(tempfile.gettempdir())
+    leftovers.remove_leftovers(base)
+    folder = leftovers.temporary_name(base / "sonoforge-classify")
+    with leftovers.new_folder(folder):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy(bundle: Bundle[ClassifierManifest], folder: Path) -> Path:
