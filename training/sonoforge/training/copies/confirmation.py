@@ -84,15 +84,18 @@ def _share_alike(a: Plane, b: Plane, known: Plane) -> float:
     """
     rows, columns = (max(0, (side - _WINDOW) // _STEP + 1) for side in a.shape)
     around = cv2.copyMakeBorder(b, _REACH, _REACH, _REACH, _REACH, cv2.BORDER_CONSTANT)
+    shown = cv2.blur(known, (_WINDOW, _WINDOW))[_WINDOW // 2 :: _STEP, _WINDOW // 2 :: _STEP][:rows, :columns] >= _KNOWN
     found, moved = np.zeros((rows + 2, columns + 2), bool), np.zeros((rows + 2, columns + 2, 2), np.int64)
-    for i, j in np.ndindex(rows, columns):
-        y, x = _STEP * i, _STEP * j
-        if known[y : y + _WINDOW, x : x + _WINDOW].mean() < _KNOWN:
-            continue
-        area = around[y : y + _WINDOW + 2 * _REACH, x : x + _WINDOW + 2 * _REACH]
-        alike = np.abs(cv2.matchTemplate(area, a[y : y + _WINDOW, x : x + _WINDOW], cv2.TM_CCOEFF_NORMED))
-        found[i + 1, j + 1] = alike.max() > _ALIKE
-        moved[i + 1, j + 1] = np.divmod(alike.argmax(), alike.shape[1])
+    # Of a window and three neighbours, one lies in a row of even number: where those hold none, no window counts.
+    for odd in range(2):
+        for i, j in np.argwhere(shown[odd::2]) * (2, 1) + (odd, 0):
+            y, x = _STEP * i, _STEP * j
+            area = around[y : y + _WINDOW + 2 * _REACH, x : x + _WINDOW + 2 * _REACH]
+            alike = np.abs(cv2.matchTemplate(area, a[y : y + _WINDOW, x : x + _WINDOW], cv2.TM_CCOEFF_NORMED))
+            found[i + 1, j + 1] = alike.max() > _ALIKE
+            moved[i + 1, j + 1] = np.divmod(alike.argmax(), alike.shape[1])
+        if not found.any():
+            return 0.0
     inner = moved[1:-1, 1:-1]
     agreeing = np.zeros((rows, columns), int)
     for down, right in itertools.product(range(3), repeat=2):
