@@ -59,9 +59,11 @@ def seam_score(levels: NDArray[np.uint8]) -> float:
     difference = np.minimum(steps / usual, _CLIPPED).mean(axis=0)
     difference /= max(float(_median(difference)), 1e-9)
     column = first + int(np.argmax(difference[first:last]))
-    padded = np.pad(grey, ((_WINDOW // 2, _WINDOW // 2), (0, 0)), mode="edge")
-    sums = np.zeros_like(grey)
-    for row in range(_WINDOW):
+    half = _WINDOW // 2
+    padded = np.empty((height + 2 * half, width), np.int16)  # `numpy.pad` takes as long as the sums
+    padded[:half], padded[half:-half], padded[-half:] = grey[0], grey, grey[-1]
+    sums = padded[:height] + padded[1 : height + 1]
+    for row in range(2, _WINDOW):
         sums += padded[row : row + height]
     detail = (grey * _WINDOW - sums).astype(np.float32) / _WINDOW
     detail /= detail.std(axis=1, keepdims=True) + 2
