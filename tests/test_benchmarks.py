@@ -28,7 +28,7 @@ import foreign_images
 import planted_marks
 from browser import needs_archive, needs_browser
 from places import CHECKOUT, SUPPORT
-from program import succeed
+from program import sonoforge, succeed
 from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead
@@ -176,6 +176,30 @@ def test_bench_stylegan(run: Run) -> None:
 @pytest.mark.gpu
 def test_bench_stylegan_on_a_gpu(run: Run) -> None:
     assert run("bench_stylegan", "--gpu", "--size", 32, "--batch", 4, "--steps", 1).count("s/kimg") == 2 * 4
+
+
+def test_bench_growth(run: Run, data: Path, tmp_path: Path) -> None:
+    growth, counts = importlib.import_module("bench_growth"), np.array([175.0, 350, 700, 1400])
+    assert growth.fit_growth(counts, 3 + 1e-3 * counts**1.5) == pytest.approx((3, 1e-3, 1.5), rel=0.05)
+    for name in growth.COMMAND:
+        assert sonoforge(*growth.words(name, 6, "weights"), "--dry-run").code == 0, name
+    page, written, weights = tmp_path / "page.md", tmp_path / "growth.csv", tmp_path / "weights.safetensors"
+    page.write_text("before\n<!-- growth -->\nold\n<!-- growth -->\nafter\n")
+    weights.touch()
+    drawn = ("--picture", tmp_path / "growth.png", "--page", page)
+    only = ("--only", "classify", "--only", "data audit", "--images", data / "BUSI", "--weights", weights)
+    table = run("bench_growth", *only, "--counts", "6,12", "--csv", written, *drawn)
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["| classify", "| data audit"]
+    for _, images, cpu, wall, memory, *_ in rows:
+        assert images == "6 to 12" and min(numbers(" ".join((cpu, wall)))) > 0
+        assert all(20 < peak < 5000 for peak in numbers(memory))
+    shown = f"{table}\n![{growth.ABOUT}](growth.png)\n"
+    assert page.read_text() == f"before\n<!-- growth -->\n{shown}<!-- growth -->\nafter\n"
+    assert Image.open(tmp_path / "growth.png").size > (500, 200)
+    assert run("bench_growth", "--measured", written) == table
+    with pytest.raises(SystemExit, match="expected the line 'never said'"):
+        run("bench_growth", *only, "--counts", 6, UNTIL={"classify": "never said"})
 
 
 def test_bench_metrics(run: Run) -> None:
