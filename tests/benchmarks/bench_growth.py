@@ -47,8 +47,8 @@ classify               | 2800 | classify scans --recursive --csv answers.csv
 quality                | 2800 | quality scans --recursive --csv quality.csv
 data audit             | 2800 | data audit --data scans
 data audit, again      | 2800 | data audit --data scans
-validate               | 2800 | validate --external site:scans --out validated
-segment, two steps     | 2800 | segment --data scans --recipes none --arms real --steps 2 --out segmented
+validate               | 1400 | validate --external site:scans --out validated
+segment, two steps     | 1400 | segment --data scans --recipes none --arms real --steps 2 --out segmented
 train, until it learns | 2800 | train --data scans --weights {weights} --epochs 1 --out begun
 train, one epoch       |  700 | train --data scans --weights {weights} --epochs 1 --out trained
 export                 |  700 | export trained/00000-train-real-scans --out bundle
@@ -56,7 +56,7 @@ crossval, one epoch    |  700 | crossval --data scans --weights {weights} --arms
 crossval --from        |  700 | crossval --from folds/00000-crossval-scans/predictions.csv
 gan train, two steps   | 2800 | gan train --data scans --class all --recipe dcgan --size 64 --width 8 --batch 8 \
     --steps 2 --metrics none --out gan
-gan sample             | 2800 | gan sample gan/00000-gan-dcgan-scans-all --count {count} --out generated
+gan sample             | 1400 | gan sample gan/00000-gan-dcgan-scans-all --count {count} --out generated
 quality --against      |  700 | quality generated --against scans --recursive
 evaluate RUN           |  700 | evaluate gan/00000-gan-dcgan-scans-all --features bundle --repeats 20 --out of-run
 evaluate REAL FAKE     |  700 | evaluate scans simulated --size 64 --features bundle --repeats 20 --out of-folders
