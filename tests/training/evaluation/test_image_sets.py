@@ -243,6 +243,14 @@ def test_images_that_name_no_class_are_compared_with_all(real: Path, tmp_path: P
     assert fakes.synthetic is None
 
 
+def test_a_generator_of_all_classes_is_compared_with_all(real: Path, tmp_path: Path) -> None:
+    everything = _generated(tmp_path / "fakes", _noise(3), "all")
+    found, _ = read(str(real), str(everything))
+    assert len(found) == 10
+    some = _generated(tmp_path / "some", _noise(3))
+    assert len(read(str(real), str(some), class_name="all")[0]) == 10
+
+
 def test_a_class_that_is_not_there_is_refused_with_the_closest(real: Path, tmp_path: Path) -> None:
     fakes = _generated(tmp_path / "fakes", _noise(3))
     assert "expected one of benign, malignant of " in _refused(real, fakes, class_name="benin")

@@ -40,6 +40,7 @@ from sonoforge.training.evaluation.pictures import (
 )
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample_batches
+from sonoforge.training.gan.options import ALL
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +176,8 @@ def read_real(source: str, class_name: str, generated: str, size: int, cache_fol
 
 def _choose_class(source: str, class_name: str, generated: str, classes: Sequence[str]) -> str:
     """Return the class that was asked for, or the one that the generated images show; empty for all."""
+    if (class_name or generated) == ALL and ALL not in classes:
+        return ""
     if class_name:
         check_class(source, class_name, classes)
         if generated not in ("", class_name):
