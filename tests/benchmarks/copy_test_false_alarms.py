@@ -18,13 +18,10 @@ from numpy.typing import NDArray
 from sonoforge.training.copies.generated import (
     HELD_OUT,
     OTHER_GROUPS,
-    SHAPES,
-    Wanted,
     copy_test,
     match_training,
     prepare_training,
 )
-from sonoforge.training.copies.search import Prepared
 from sonoforge.training.evaluation.image_set import resized
 from sonoforge.training.evaluation.inputs import read_real
 from sonoforge.training.phantom.dataset import generate_phantom_set
@@ -41,13 +38,6 @@ def read(side: int, folder: str | None) -> tuple[NDArray[np.uint8], NDArray[np.i
     return found.pixels, found.groups
 
 
-def part_of(whole: Wanted, indices: NDArray[np.int64]) -> Wanted:
-    """Select images that are already prepared."""
-    places = (np.arange(len(SHAPES))[:, None] * whole.number + indices).reshape(-1).tolist()
-    pictures, features = whole.shaped
-    return Wanted(Prepared([pictures[at] for at in places], [features[at] for at in places]), len(indices))
-
-
 def main() -> None:
     side, folder = int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
     images, groups = read(side, folder)
@@ -61,10 +51,10 @@ def main() -> None:
         third = np.empty(len(order), np.int64)
         third[order] = np.arange(len(order)) % 3
         training, other, fresh = (np.flatnonzero(third[groups] == part) for part in range(3))
-        wanted = part_of(whole, training)
-        score = match_training(part_of(whole, fresh).square, wanted).score
-        held_out = match_training(part_of(whole, other).square, wanted).score
-        themselves = match_training(wanted.square, wanted, groups[training]).score
+        wanted = whole.take(training)
+        score = match_training(whole.take(fresh).square, wanted).score
+        held_out = match_training(whole.take(other).square, wanted).score
+        themselves = match_training(wanted.square, wanted, (groups[training], groups[training])).score
         calibrations = {HELD_OUT: (held_out, groups[other]), OTHER_GROUPS: (themselves, groups[training])}
         for name, (real, own) in calibrations.items():
             test = copy_test(score, real, own, name)

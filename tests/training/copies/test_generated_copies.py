@@ -20,10 +20,11 @@ from sonoforge.training.copies.generated import (
     grey_pictures,
     match_training,
     plant_squared,
+    prepare_sought,
     prepare_training,
 )
 from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE
-from sonoforge.training.copies.search import LOWEST_LIMIT, prepare
+from sonoforge.training.copies.search import LOWEST_LIMIT
 
 Pixels = NDArray[np.uint8]
 COUNT = 40
@@ -42,13 +43,13 @@ def wanted() -> Wanted:
 
 @pytest.fixture(scope="module")
 def real(wanted: Wanted) -> Best:
-    return match_training(wanted.square, wanted, GROUPS)
+    return match_training(wanted.square, wanted, (GROUPS, GROUPS))
 
 
 def test_a_set_of_copies_of_one_kind_is_called_copied(wanted: Wanted, real: Best) -> None:
     rng = np.random.default_rng(0)
     scans = grey_pictures(TRAINING)[:EACH]
-    best = match_training(prepare([plant_squared(kind, scan, rng) for kind in COPIED for scan in scans]), wanted)
+    best = match_training(prepare_sought([plant_squared(kind, scan, rng) for kind in COPIED for scan in scans]), wanted)
     for number, kind in enumerate(COPIED):
         own = Best._make(field[EACH * number : EACH * (number + 1)] for field in best)
         test = copy_test(own.score, real.score, GROUPS, OTHER_GROUPS)
@@ -100,7 +101,7 @@ def test_the_training_images_themselves_are_matched_with_other_groups_only(wante
     everything = match_training(wanted.square, wanted)
     assert np.array_equal(everything.training_index, GROUPS)
     pairs = GROUPS // 2
-    others = match_training(wanted.square, wanted, pairs)
+    others = match_training(wanted.square, wanted, (pairs, pairs))
     found = others.training_index != NOTHING
     assert (pairs[others.training_index[found]] != pairs[found]).all()
     assert others.score.max() < LOWEST_LIMIT < everything.score.min()

@@ -14,8 +14,10 @@ match, the k-th largest score proves nothing; so the threshold is at least the s
 probability that of the groups above it.  The search's own null limit has no use here: nearly all candidates of small
 images are true ones, and it takes the null from the candidates.
 
-*Calibration.*  Held-out real images, where there are any (best).  Otherwise each training image's best match of another
-near-duplicate group; those depend on each other (two images may be each other's best).
+*Calibration.*  Held-out real images, where there are any (best).  Otherwise the best match that training images have in
+another near-duplicate group; those depend on each other (two images may be each other's best).  Of many groups, 400
+are drawn: the threshold is valid for any number of them, and the share of real images above it, alpha on average, has
+a standard deviation of sqrt(alpha (1 - alpha) / n) = 0.8 percentage points over draws of n = 400, 0.3 of n = 2000.
 
 *Recall.*  Copies of the user's own training images are planted as the generator saw these (side, squareness, grey), and
 brought back to the same square, so that a crop is enlarged and a half stretched, as an image of another shape is for
@@ -32,7 +34,10 @@ core-seconds.
 | calibrated on training images | 0.3 % (0.8 %) | 1.7 % (3.9 %) |
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -41,15 +46,20 @@ from PIL import Image
 from scipy import stats
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.copies.local_features import extract_features, extract_halved
 from sonoforge.training.copies.pictures import SIDE, Picture
 from sonoforge.training.copies.planting import PlantedRow, count_found, plant, plant_copies
-from sonoforge.training.copies.search import LOWEST_LIMIT, Prepared, match_pictures, prepare
+from sonoforge.training.copies.search import LOWEST_LIMIT, Extract, Prepared, match_pictures, prepare
 from sonoforge.training.statistics.intervals import wilson_interval
 
 ALPHA = 0.025
 
 PLANTED = 20
 """Copies of each kind: one missed leaves the kind standing, two do not; of all kinds, 35 core-seconds."""
+
+CALIBRATING = 400
+"""Near-duplicate groups of training images that set the threshold, at most; see above."""
 
 HELD_OUT = "held-out real images"
 OTHER_GROUPS = "training images of other near-duplicate groups"
@@ -80,6 +90,12 @@ class Wanted(NamedTuple):
     def square(self) -> Prepared:
         """The images as they are, to be looked for themselves."""
         return Prepared(self.shaped.pictures[: self.number], self.shaped.features[: self.number])
+
+    def take(self, indices: Groups) -> Wanted:
+        """Return the training images at these indices (K,)."""
+        places = (np.arange(len(SHAPES))[:, None] * self.number + indices).reshape(-1).tolist()
+        pictures, features = self.shaped
+        return Wanted(Prepared([pictures[at] for at in places], [features[at] for at in places]), len(indices))
 
 
 class CopyTest(TypedDict):
@@ -127,7 +143,7 @@ def find_copies(
         held_out: (K, S, S, C) uint8 real images that the generator did not see, and their (K,) groups in the same
             numbering, none of them a group of the training images.  None: calibrate on the training images.
         planted: Copies of each kind to measure recall with.
-        seed: Of the planted copies.
+        seed: Of the planted copies, and of the groups that the threshold is from.
 
     Raises:
         ValueError: A held-out image belongs to a group of the training images.
@@ -142,14 +158,26 @@ def find_copies(
     _conformal_rank(len(generated), len(np.unique(groups)), calibration, ALPHA)  # refuses before the search
     wanted = prepare_training(training)
     if held_out is None:
-        real = match_training(wanted.square, wanted, training_groups)
+        calibrating = calibrating_images(groups, seed)
+        groups, images = groups[calibrating], wanted.take(calibrating).square
     else:
-        real = match_training(prepare(grey_pictures(held_out[0])), wanted)
-    best = match_training(prepare(grey_pictures(generated)), wanted)
-    test = copy_test(best.score, real.score, groups, calibration)
-    copies = prepare(plant_copies(grey_pictures(training), planted, seed, plant_squared)[1])
-    recall = count_found(match_training(copies, wanted).score > test["threshold"])
-    return FoundCopies(test, best, real, recall)
+        images = prepare_sought(grey_pictures(held_out[0]))
+    copies = plant_copies(grey_pictures(training), planted, seed, plant_squared)[1]
+    sought = [images, prepare_sought(grey_pictures(generated)), prepare_sought(copies)]
+    # Looked for together: the training images are sorted once.
+    own = np.concatenate((groups, np.full(len(generated) + len(copies), NOTHING)))
+    best = match_training(_joined(sought), wanted, (training_groups, own))
+    ends = np.cumsum([len(part.pictures) for part in sought])[:-1]
+    real, drawn, planted_ones = (Best._make(fields) for fields in zip(*(np.split(f, ends) for f in best), strict=True))
+    test = copy_test(drawn.score, real.score, groups, calibration)
+    return FoundCopies(test, drawn, real, count_found(planted_ones.score > test["threshold"]))
+
+
+def calibrating_images(groups: Groups, seed: int) -> Groups:
+    """Return the places of the images of at most `CALIBRATING` near-duplicate groups (M,), drawn at random."""
+    known = np.unique(groups)
+    rng = np.random.default_rng(derive_seed(seed, "calibrating groups"))
+    return np.flatnonzero(np.isin(groups, rng.permutation(known)[:CALIBRATING]))
 
 
 def copy_test(
@@ -220,34 +248,48 @@ def grey_pictures(images: Pixels) -> list[Picture]:
     return list(np.round(images.mean(axis=3, dtype=np.float32)).astype(np.uint8))
 
 
+def prepare_sought(pictures: Sequence[Picture]) -> Prepared:
+    """Prepare grey (S, S) pictures to be looked for with `match_training`; 8 ms each, or 20 from S = 129 on."""
+    return prepare(pictures, extract=_extractor(max((len(picture) for picture in pictures), default=SIDE)))
+
+
 def prepare_training(images: Pixels) -> Wanted:
-    """Prepare training images (M, S, S, C) uint8 for `match_training`; 0.05 core-seconds each."""
+    """Prepare training images (M, S, S, C) uint8 for `match_training`; 0.02 core-seconds each, 0.05 from S = 129 on."""
     pictures = grey_pictures(images)
     shaped = [
         np.asarray(Image.fromarray(picture).resize(shape, Image.Resampling.BICUBIC))
         for shape in SHAPES
         for picture in pictures
     ]
-    return Wanted(prepare(shaped), len(pictures))
+    return Wanted(prepare(shaped, extract=_extractor(images.shape[1])), len(pictures))
 
 
-def match_training(images: Prepared, wanted: Wanted, groups: Groups | None = None) -> Best:
+def _extractor(side: int) -> Extract:
+    return extract_halved if 2 * side <= SIDE else extract_features
+
+
+def match_training(images: Prepared, wanted: Wanted, groups: tuple[Groups, Groups] | None = None) -> Best:
     """Find the training image that each of N prepared images matches best; 0.03 core-seconds each.
 
-    With near-duplicate groups (M,), where the images are ``wanted.square``, those of another group alone count.
+    With near-duplicate groups of the training images (M,) and of the images (N,), those of another group alone count.
     """
     count = len(images.pictures)
     score, place, mirrored = np.zeros(count), np.full(count, NOTHING, np.int64), np.zeros(count, np.bool_)
-    found = match_pictures(wanted.shaped, images)
+    found = match_pictures(wanted.shaped, images, shapes=len(SHAPES))
     index = found.first % wanted.number
     counts = found.score > 0
     if groups is not None:
-        counts &= groups[index] != groups[found.second]
+        counts &= groups[0][index] != groups[1][found.second]
     order = np.flatnonzero(counts)
     order = order[np.argsort(found.score[order], kind="stable")]  # of several, the last one assigned is the best
     at = found.second[order]
     score[at], place[at], mirrored[at] = found.score[order], index[order], found.mirrored[order]
     return Best(score, place, mirrored)
+
+
+def _joined(parts: Sequence[Prepared]) -> Prepared:
+    pictures = [picture for part in parts for picture in part.pictures]
+    return Prepared(pictures, [features for part in parts for features in part.features])
 
 
 def plant_squared(kind: str, picture: Picture, rng: np.random.Generator) -> Picture:

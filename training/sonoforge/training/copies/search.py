@@ -9,7 +9,7 @@ retinas and cells share more than breast scans do.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,9 @@ _OF_TWO_KINDS = 0.8  # share of the variance that lies between two kinds of scor
 _FALSE_PAIRS = 1e-3  # expected number of unrelated pairs over the limit, for each picture
 
 
+Extract = Callable[[Picture], LocalFeatures]
+
+
 class Prepared(NamedTuple):
     """Pictures with their features, so that a set is prepared once and compared with several."""
 
@@ -45,22 +48,25 @@ class Prepared(NamedTuple):
     features: Sequence[LocalFeatures]
 
 
-def prepare(pictures: Sequence[Picture], title: str = "") -> Prepared:
+def prepare(pictures: Sequence[Picture], title: str = "", extract: Extract = extract_features) -> Prepared:
     """Fit grey (H, W) uint8 pictures of any size and extract their features; ``title``: see `in_threads`."""
     fitted = on_disk(map(fit, pictures))
-    return Prepared(fitted, keep_on_disk(as_done(extract_features, fitted, title)))
+    return Prepared(fitted, keep_on_disk(as_done(extract, fitted, title)))
 
 
-def match_pictures(first: Prepared, second: Prepared | None = None, title: str = "") -> Matches:
+def match_pictures(first: Prepared, second: Prepared | None = None, title: str = "", shapes: int = 1) -> Matches:
     """Compare the candidates among N pictures, or between N and M pictures of another set; ``title``: see `in_threads`.
 
-    Each pair comes once, with its best look, sorted by its indices; pairs without an alignment are left out.
+    Each pair comes once, with its best look, sorted by its indices; pairs without an alignment are left out.  The first
+    are some pictures in as many ``shapes``, one shape after the other: their framing is the same in all.
     """
     other = first if second is None else second
     # The products are too small to be shared out: beside other work, that took four times as long.
     with threadpool_limits(1, "blas"):
         found = find_candidates(first.features, None if second is None else second.features)
-        framed = find_same_framing(first.pictures, None if second is None else second.pictures)
+        framed = find_same_framing(
+            first.pictures[: len(first.pictures) // shapes], None if second is None else second.pictures
+        )
         asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T.tolist()
         rows = in_threads(functools.partial(_compare, first, other), asked, title)
     return _best_of_each_pair([row for row in rows if row is not None])

@@ -26,9 +26,9 @@ from sonoforge.training.copies.generated import (
     grey_pictures,
     least_groups,
     match_training,
+    prepare_sought,
     prepare_training,
 )
-from sonoforge.training.copies.search import prepare
 from sonoforge.training.crossval.arms import Arm, added_counts, classes_with_generators
 from sonoforge.training.crossval.generators import (
     GeneratorJob,
@@ -131,10 +131,10 @@ def _copy_finder(images: LabelledImages) -> Callable[[Pixels], NDArray[np.bool_]
     if groups is None:
         raise SonoforgeError("curated: found images without groups, expected those of a training fold")
     wanted = prepare_training(images.pixels)
-    real = match_training(wanted.square, wanted, groups)
+    real = match_training(wanted.square, wanted, (groups, groups))
 
     def find(pixels: Pixels) -> NDArray[np.bool_]:
-        best = match_training(prepare(grey_pictures(pixels)), wanted)
+        best = match_training(prepare_sought(grey_pictures(pixels)), wanted)
         copies: NDArray[np.bool_] = best.score > copy_test(best.score, real.score, groups, OTHER_GROUPS)["threshold"]
         return copies
 
