@@ -26,6 +26,7 @@ from sonoforge.training.copies.scratch import on_disk
 cv2.setNumThreads(1)
 
 MOST_FEATURES = 400
+_MOST_HALVED = 250  # of a picture of at most 128 pixels; all of a scan of 64 are some 330
 # Lowe's 0.04 is for photographs; half of the textured area of an ultrasound scan lies below it.
 _CONTRAST = 0.005
 _EDGES = 15.0  # ratio of the principal curvatures; Lowe's 10 loses layers of tissue
@@ -69,18 +70,18 @@ def descriptor_order(look: Look) -> NDArray[np.int64]:
 
 def extract_features(picture: Picture) -> LocalFeatures:
     """Find the strongest local features of a grey (H, W) uint8 picture, after `fit`; 20 ms on one core."""
-    return _extract(fit(picture))
+    return _extract(fit(picture), MOST_FEATURES)
 
 
-def _extract(fitted: Picture) -> LocalFeatures:
-    detector = cv2.SIFT.create(nfeatures=MOST_FEATURES, contrastThreshold=_CONTRAST, edgeThreshold=_EDGES)
+def _extract(fitted: Picture, most: int) -> LocalFeatures:
+    detector = cv2.SIFT.create(nfeatures=most, contrastThreshold=_CONTRAST, edgeThreshold=_EDGES)
     # OpenCV gives None instead of an empty table where it finds nothing, which its stubs do not know.
     keypoints, found = detector.detectAndCompute(fitted, np.empty(0, np.uint8))
     descriptors = np.empty((0, 128), np.float32) if not keypoints else np.asarray(found, np.float32)
     height, width = fitted.shape
     rows = np.array([(*point.pt, point.size, point.angle) for point in keypoints], np.float32).reshape(-1, 4)
     # OpenCV returns all keypoints that tie with the last one.
-    rows, descriptors = rows[:MOST_FEATURES], descriptors[:MOST_FEATURES]
+    rows, descriptors = rows[:most], descriptors[:most]
     return LocalFeatures(
         width=width,
         height=height,
@@ -98,7 +99,7 @@ def extract_halved(picture: Picture) -> LocalFeatures:
     """
     height, width = picture.shape
     half = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    found = _extract(np.asarray(half, np.uint8))
+    found = _extract(np.asarray(half, np.uint8), _MOST_HALVED)
     return found._replace(width=width, height=height, points=2 * found.points + np.float32(0.5), sizes=2 * found.sizes)
 
 

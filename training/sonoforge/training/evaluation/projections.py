@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.linalg import eigh
 from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, HalfspaceIntersection, QhullError
+from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.distances.embeddings import check_pair
 from sonoforge.runtime.errors import SonoforgeError
@@ -138,7 +139,9 @@ def embedding_map(real: NDArray[Any], fake: NDArray[Any], method: str, seed: int
         from sklearn.manifold import TSNE  # noqa: PLC0415 - half a second to import
 
         perplexity = min(PERPLEXITY, (count - 1) / 3)
-        points = TSNE(init="pca", perplexity=perplexity, random_state=state).fit_transform(rows)
+        # More threads wait for each other busily, 1000 times, and another number of them gives another map.
+        with threadpool_limits(1):
+            points = TSNE(init="pca", perplexity=perplexity, random_state=state).fit_transform(rows)
         settings = f"t-SNE, perplexity {perplexity:g}, first placed by PCA"
     else:
         try:
