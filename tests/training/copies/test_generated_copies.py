@@ -10,11 +10,13 @@ from scipy import stats
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.copies.generated import (
+    CALIBRATING,
     HELD_OUT,
     NOTHING,
     OTHER_GROUPS,
     Best,
     Wanted,
+    calibrating_images,
     copy_test,
     find_copies,
     grey_pictures,
@@ -105,6 +107,15 @@ def test_the_training_images_themselves_are_matched_with_other_groups_only(wante
     found = others.training_index != NOTHING
     assert (pairs[others.training_index[found]] != pairs[found]).all()
     assert others.score.max() < LOWEST_LIMIT < everything.score.min()
+
+
+def test_of_many_groups_some_set_the_threshold_each_with_all_its_images() -> None:
+    groups = np.arange(3000) // 2
+    drawn = calibrating_images(groups, seed=0)
+    assert len(np.unique(groups[drawn])) == CALIBRATING
+    assert np.array_equal(drawn, np.flatnonzero(np.isin(groups, groups[drawn])))
+    assert not np.array_equal(drawn, calibrating_images(groups, seed=1))
+    assert np.array_equal(calibrating_images(GROUPS, seed=0), np.arange(COUNT))
 
 
 def test_threshold_is_the_conformal_quantile_of_groups() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scans import draw_scan
-from sonoforge.training.copies.local_features import LOOKS, Look, extract_features
+from sonoforge.training.copies.local_features import LOOKS, Look, extract_features, extract_halved
+from sonoforge.training.copies.pictures import fit
 
 
 @pytest.mark.parametrize("look", [look for look in LOOKS if any(look)])
@@ -28,6 +29,22 @@ def test_the_features_of_a_look_are_those_of_the_picture_looked_at_so(look: Look
     turn = np.angle(np.exp(1j * (derived.angles - measured.angles[nearest])))
     assert np.quantile(where[close], 0.9) < 3.0
     assert np.quantile(np.abs(turn[close]), 0.9) < 0.3
+
+
+def test_the_features_of_an_enlarged_picture_lie_where_they_did_when_found_at_half_its_size() -> None:
+    enlarged = fit(draw_scan(3, 64))
+    halved, whole = extract_halved(enlarged), extract_features(enlarged)
+    assert (halved.width, halved.height) == (whole.width, whole.height) == enlarged.shape
+    descriptors = halved.descriptors[:, None].astype(float) - whole.descriptors[None].astype(float)
+    distance = np.linalg.norm(descriptors, axis=2)
+    close, nearest = distance.min(axis=1) < 150, distance.argmin(axis=1)
+    assert close.mean() > 0.5
+    where = (halved.points - whole.points[nearest])[close]
+    # OpenCV places all features a quarter of a pixel too far, of the half here as of the whole.
+    assert np.median(where, axis=0) == pytest.approx([0.25, 0.25], abs=0.1)
+    assert np.quantile(np.linalg.norm(where, axis=1), 0.75) < 2.0
+    sizes = (halved.sizes / whole.sizes[nearest])[close]
+    assert 0.9 < np.median(sizes) < 1.1
 
 
 def test_a_blank_picture_has_none() -> None:
