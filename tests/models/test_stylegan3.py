@@ -13,6 +13,7 @@ from torch import Tensor
 
 import stylegan3_reference as reference
 from corners import corners
+from kept_memory import KeptMemory
 from sonoforge.models.stylegan.layers import initialise
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, SynthesisLayer, plan_grids
 from sonoforge.training.metrics.equivariance import (
@@ -128,20 +129,50 @@ def test_synthesis_is_that_of_plain_operations(config: str, size: int) -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 def test_layers_keep_far_less_for_the_gradient_than_plain_operations(config: str) -> None:
     def kept(synthesise: Callable[[], Tensor]) -> int:
-        tensors: dict[int, int] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            tensors[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with KeptMemory() as memory:
             held = synthesise()
         assert held.requires_grad
-        return sum(tensors.values())
+        return memory.most
 
     generator = _small(config, 64)
     styles = torch.randn(2, generator.synthesis.num_styles, 16)
-    assert kept(lambda: generator.synthesis(styles)) < 0.6 * kept(lambda: reference.synthesise(generator, styles))
+    ours = kept(lambda: generator.synthesis.compute(styles)[0])
+    assert ours < 0.6 * kept(lambda: reference.synthesise(generator, styles))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_gradients_of_a_few_images_at_a_time_are_those_of_all_at_once(config: str) -> None:
+    def gradients(again: bool, twice: bool) -> tuple[list[Tensor], dict[str, Tensor]]:
+        generator = _small(config).double()
+        synthesis = generator.synthesis
+        synthesis.images_at_once = 2
+        synthesis.layers[2].requires_grad_(False)
+        styles = generator.mapping(_latents(5).double())
+        images = synthesis(styles, update_average=True) if again else synthesis.compute(styles, update_average=True)[0]
+        with torch.no_grad():  # another batch moves the magnitudes before the first one's gradient is computed
+            generator(_latents(3, 1).double(), update_average=True)
+        loss = images.square().mean()
+        if twice:
+            loss = torch.autograd.grad(loss, styles, create_graph=True)[0].norm()
+        loss.backward()
+        return [images, *(own.grad for own in generator.parameters() if own.grad is not None)], generator.state_dict()
+
+    for twice in (False, True):
+        (found, state), (expected, other) = (gradients(again, twice) for again in (True, False))
+        assert len(found) > 20
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(state, other, rtol=0, atol=0)
+
+
+def test_fewer_images_at_a_time_keep_less_for_the_gradient() -> None:
+    def most(images_at_once: int) -> int:
+        generator = _small("t")
+        generator.synthesis.images_at_once = images_at_once
+        with KeptMemory() as memory:
+            generator(_latents(8)).square().mean().backward()
+        return memory.most
+
+    assert most(2) < 0.3 * most(8)
 
 
 @pytest.mark.slow

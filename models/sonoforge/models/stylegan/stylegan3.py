@@ -10,14 +10,14 @@ The discriminator is StyleGAN2's (`discriminator`).
 import contextlib
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import conv2d
-from torch.utils.checkpoint import checkpoint
 
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu, lowpass, radial_lowpass
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
@@ -41,6 +41,9 @@ MARGIN = 10  # samples computed beyond each border of the image, so that borders
 TAPS = 6  # of a filter, for each sample of the coarser grid
 HEADROOM = 2  # finer than both neighbours is the grid on which a non-linearity is computed
 IMAGE_SCALE = 0.25  # of the last layer's result
+
+_FINE_VALUES = 1 << 28
+"""Values on all fine grids that a CPU keeps at a time for the gradient, a byte each; with the maps, about 1 GB."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +236,7 @@ class SynthesisLayer(Drawn):
     def gain(self, moved_by: Tensor | None) -> Tensor:
         """Return what the input is multiplied by; a batch of it (N, C, H, H), if given, first moves ``magnitude``."""
         if moved_by is not None:
-            self.magnitude.lerp_(moved_by.float().square().mean(), 1 - self.magnitude_decay)
+            self.magnitude.lerp_(at_least_single(moved_by).square().mean(), 1 - self.magnitude_decay)
         return self.magnitude.rsqrt()
 
     def forward(self, maps: Tensor, style: Tensor, gain: Tensor) -> Tensor:
@@ -278,22 +281,71 @@ class Synthesis(nn.Module):
         )
         self.num_styles = len(self.layers) + 1  # the input's, and one for each layer
         self.half_precision = [grid.rate << HALF_LEVELS > grids[-1].rate for grid in grids[1:]]
+        pairs = itertools.pairwise(grids)
+        fine = sum(target.channels * (HEADROOM * max(source.side, target.side)) ** 2 for source, target in pairs)
+        self.images_at_once = max(1, _FINE_VALUES // fine)
 
     def forward(self, styles: Tensor, *, update_average: bool = False) -> Tensor:
         """Styles (N, L, W) to images (N, C, S, S), at least float32, in about [-1, 1]: nothing bounds them.
 
-        ``update_average``: this batch moves the layers' ``magnitude`` first.  On a CPU a layer is computed again for
-        its gradient: all fine grids together would take gigabytes.
+        ``update_average``: this batch moves the layers' ``magnitude`` first.
         """
+        if styles.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            images: Tensor = _ComputedAgain.apply(self, update_average, styles, *self.parameters())  # type: ignore[no-untyped-call]
+            return images
+        return self.compute(styles, update_average=update_average)[0]
+
+    def compute(
+        self, styles: Tensor, *, update_average: bool = False, gains: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the images of `forward`, and the layers' gains; ``gains``: those of an earlier pass, to use again."""
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
-        again = styles.device.type == "cpu" and torch.is_grad_enabled()
+        used: list[Tensor] = []
         layers: Iterable[Any] = self.layers
-        for layer, style, half in zip(layers, others, self.half_precision, strict=True):
-            gain = layer.gain(maps if update_average else None)
+        for layer, style, half, gain in itertools.zip_longest(layers, others, self.half_precision, gains):
+            used.append(layer.gain(maps if update_average else None) if gain is None else gain)
             with contextlib.nullcontext() if half else full_precision(styles.device):
-                maps = checkpoint(layer, maps, style, gain, use_reentrant=False) if again else layer(maps, style, gain)
-        return at_least_single(maps) * IMAGE_SCALE
+                maps = layer(maps, style, used[-1])
+        return at_least_single(maps) * IMAGE_SCALE, used
+
+
+class _ComputedAgain(torch.autograd.Function):
+    """A synthesis on a CPU that computes images again for their gradient, a few at a time.
+
+    What all layers keep of a whole batch would take gigabytes.  The first pass is of the whole batch, which may move
+    the layers' magnitudes.
+    """
+
+    @staticmethod
+    @custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def forward(ctx: Any, synthesis: Synthesis, update_average: bool, styles: Tensor, *parameters: Tensor) -> Tensor:
+        images, ctx.gains = synthesis.compute(styles, update_average=update_average)
+        ctx.synthesis = synthesis
+        ctx.save_for_backward(styles, *parameters)
+        return images
+
+    @staticmethod
+    @custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        synthesis, needed = ctx.synthesis, ctx.needs_input_grad[2:]
+        inputs = list(itertools.compress(ctx.saved_tensors, needed))
+        found: Sequence[Tensor]
+        if torch.is_grad_enabled():  # this gradient is to be differentiated, too
+            images, _ = synthesis.compute(ctx.saved_tensors[0], gains=ctx.gains)
+            found = torch.autograd.grad(images, inputs, gradients, create_graph=True)
+        else:
+            # Rows of the styles themselves, so that each part adds to its own rows of their gradient.
+            found = [torch.zeros_like(value) for value in inputs]
+            size = len(gradients[0]) if synthesis.input.transform.ndim == 3 else synthesis.images_at_once
+            rows = ctx.saved_tensors[0]
+            for first in range(0, len(rows), size):
+                part = slice(first, first + size)
+                with torch.enable_grad():
+                    images, _ = synthesis.compute(rows[part], gains=ctx.gains)
+                torch._foreach_add_(found, torch.autograd.grad(images, inputs, gradients[0][part]))
+        left = iter(found)
+        return None, None, *(next(left) if own else None for own in needed)
 
 
 @dataclass(frozen=True)

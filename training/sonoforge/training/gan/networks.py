@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sonoforge.models import began, biggan, dcgan, dcgan_thesis, light, progan, projected, spade
 from sonoforge.models.ga_gan import networks as ga_gan
@@ -224,6 +225,7 @@ def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tupl
 
 
 SCALES = 4  # Sauer et al. 2021, section 3.1
+FROZEN_BATCH = 8  # images whose maps a CPU computes together where a gradient is to reach them
 
 
 class FrozenMaps(nn.Module):
@@ -243,6 +245,16 @@ class FrozenMaps(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images (N, 1 or 3, S, S) in [-1, 1] to maps, the finest first."""
+        """Images (N, 1 or 3, S, S) in [-1, 1] to maps, the finest first.
+
+        On a CPU they are computed again for the images' gradient, a few images at a time: what the layers keep of a
+        large batch would take gigabytes.
+        """
+        if images.device.type != "cpu" or not images.requires_grad or torch.compiler.is_compiling():
+            return self._maps(images)
+        parts = [checkpoint(self._maps, part, use_reentrant=False) for part in images.split(FROZEN_BATCH)]
+        return [torch.cat(maps) for maps in zip(*parts, strict=True)]
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
         deepest = {maps.shape[2]: maps for maps in self._features.maps(images)}
         return [deepest[side] for side in sorted(deepest, reverse=True)[-SCALES:]]
