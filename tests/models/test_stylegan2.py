@@ -15,13 +15,15 @@ import pytest
 import torch
 from scipy.signal import convolve2d, correlate2d
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 import stylegan_reference as reference
 from corners import corners
+from kept_memory import KeptMemory
 from places import CHECKOUT
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings, append_minibatch_std
 from sonoforge.models.stylegan.generator import StyledSettings
-from sonoforge.models.stylegan.layers import EqualisedConv2d, initialise
+from sonoforge.models.stylegan.layers import EqualisedConv2d, activate, initialise
 from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
 from sonoforge.models.stylegan.stylegan2 import Generator, SynthesisLayer
 
@@ -286,6 +288,24 @@ def test_activations_are_cut_off() -> None:
         for found, limit in ((layer(maps, torch.zeros(1, 4)), 256.0), (convolution(maps), 128.0)):
             assert torch.equal(found[0, 0], torch.full((8, 8), limit))
             assert torch.equal(found[0, 1], torch.full((8, 8), -limit))
+
+
+def test_the_activation_keeps_only_its_result_and_has_the_gradients_of_plain_operations() -> None:
+    def plain(values: Tensor) -> Tensor:
+        return leaky_relu(values, 0.2).clamp(-2, 2)
+
+    start = torch.linspace(-15, 5, 1000, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(1000, dtype=torch.float64, generator=_chance())
+    kept, both = [], []
+    for one in (lambda values: activate(values * 1, 2.0), plain):
+        with KeptMemory() as memory:
+            result = one(start)
+        kept.append(memory.most)
+        (slope,) = torch.autograd.grad((result.exp() * weights).sum(), start, create_graph=True)
+        both.append((result, slope, *torch.autograd.grad(slope.square().sum(), start)))
+    for found, expected in zip(*both, strict=True):
+        assert torch.equal(found, expected)
+    assert kept == [start.nbytes, 2 * start.nbytes]
 
 
 def test_equal_seeds_give_equal_networks() -> None:

@@ -10,6 +10,7 @@ mapping network).
 
 import contextlib
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,8 +72,43 @@ def activate(values: Tensor, clamp: float | None = None) -> Tensor:
         values: Of any shape; changed in place, which saves training a copy.
         clamp: Largest absolute value of the result, None for no limit.
     """
+    if clamp is not None and values.requires_grad and values.device.type == "cpu" and not torch.compiler.is_compiling():
+        result: Tensor = _Clamped.apply(values, clamp)  # type: ignore[no-untyped-call]
+        return result
     values = leaky_relu(values, SLOPE, inplace=True)
     return values if clamp is None else values.clamp(-clamp, clamp)
+
+
+class _Clamped(torch.autograd.Function):
+    """Leaky ReLU and clamp in place, on a CPU; all that is kept is the result, which the next layer keeps anyway."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, limit: float) -> Tensor:
+        ctx.mark_dirty(values)
+        result = leaky_relu(values, SLOPE, inplace=True).clamp_(-limit, limit)
+        ctx.save_for_backward(result)
+        ctx.limit = limit
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        product: Tensor = _ClampedSlopes.apply(gradients[0], *ctx.saved_tensors, ctx.limit)  # type: ignore[no-untyped-call]
+        return product, None
+
+
+class _ClampedSlopes(torch.autograd.Function):
+    """Multiplication by the derivative of `_Clamped`, which is constant nearly everywhere."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, result: Tensor, limit: float) -> Tensor:
+        ctx.save_for_backward(result)
+        ctx.limit = limit
+        product: Tensor = torch.ops.aten.leaky_relu_backward(gradient, result, SLOPE, True)
+        return product.masked_fill_(result.abs() >= limit, 0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _ClampedSlopes.apply(gradients[0], *ctx.saved_tensors, ctx.limit), None, None  # type: ignore[no-untyped-call]
 
 
 class EqualisedLinear(Drawn):

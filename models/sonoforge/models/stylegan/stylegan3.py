@@ -42,8 +42,8 @@ TAPS = 6  # of a filter, for each sample of the coarser grid
 HEADROOM = 2  # finer than both neighbours is the grid on which a non-linearity is computed
 IMAGE_SCALE = 0.25  # of the last layer's result
 
-_FINE_VALUES = 1 << 28
-"""Values on all fine grids that a CPU keeps at a time for the gradient, a byte each; with the maps, about 1 GB."""
+_FINE_VALUES = 1 << 27
+"""Values on all fine grids that a CPU keeps at a time for the gradient, a byte each; with the maps, some 0.5 GB."""
 
 
 @dataclass(frozen=True)
