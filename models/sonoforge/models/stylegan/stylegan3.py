@@ -30,6 +30,7 @@ from sonoforge.models.stylegan.layers import (
     at_least_single,
     full_precision,
     normalise,
+    trains_on_cpu,
 )
 
 CONFIGS = ("t", "r")
@@ -290,7 +291,7 @@ class Synthesis(nn.Module):
 
         ``update_average``: this batch moves the layers' ``magnitude`` first.
         """
-        if styles.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if trains_on_cpu(styles):
             images: Tensor = _ComputedAgain.apply(self, update_average, styles, *self.parameters())  # type: ignore[no-untyped-call]
             return images
         return self.compute(styles, update_average=update_average)[0]

@@ -250,7 +250,7 @@ class FrozenMaps(nn.Module):
         On a CPU they are computed again for the images' gradient, a few images at a time: what the layers keep of a
         large batch would take gigabytes.
         """
-        if images.device.type != "cpu" or not images.requires_grad or torch.compiler.is_compiling():
+        if not (images.requires_grad and layers.trains_on_cpu(images)):
             return self._maps(images)
         parts = [checkpoint(self._maps, part, use_reentrant=False) for part in images.split(FROZEN_BATCH)]
         return [torch.cat(maps) for maps in zip(*parts, strict=True)]
