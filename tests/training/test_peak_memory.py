@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -30,3 +31,31 @@ def test_a_freed_array_is_in_the_peak_and_an_older_one_is_not() -> None:
         np.ones(25_000_000).sum()
     assert second.gib == pytest.approx(0.2e9 / 2**30, rel=0.1)
     assert nothing.gib < 0.02
+
+
+FREED = """
+import torch
+from sonoforge.training import devices
+
+def resident():
+    return devices._resident("RssAnon") / 1e6
+
+devices.keep_freed_memory()
+devices.SPARE = 350_000_000
+for count in (10, 40):
+    parts = [torch.ones(2_500_000) for _ in range(count)]
+    del parts[:-1]  # the last one keeps the heap from shrinking
+    before = resident()
+    devices.return_spare_memory()
+    print(before - resident())
+    del parts
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone says what its heap holds")
+def test_much_freed_memory_is_returned_and_little_is_kept() -> None:
+    # A process of its own, as how memory is freed is a matter of the whole process.
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    kept, returned = map(float, done.stdout.split())
+    assert kept == pytest.approx(0, abs=5)
+    assert returned > 380

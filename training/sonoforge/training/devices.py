@@ -92,6 +92,31 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+_HEAP = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+
+
+class _HeapUse(ctypes.Structure):
+    """struct mallinfo2 of glibc's malloc.h."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _HEAP)
+
+
+def return_spare_memory() -> None:
+    """Return freed memory to the system if it is more than `SPARE`, which `keep_freed_memory` would keep.
+
+    Where a large step's tensors do not fit into the holes that the one before left, memory grows from step to step.
+    Small steps leave no such holes, and keep what they have.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        library.mallinfo2.restype = _HeapUse
+        use = library.mallinfo2()
+        if (_resident("RssAnon") or 0) - use.uordblks - use.hblkhd > SPARE:
+            library.malloc_trim(0)
+    except (OSError, TypeError, AttributeError):  # Windows, macOS, musl, an old glibc
+        return
+
+
 @contextlib.contextmanager
 def deterministic_kernels(device: torch.device) -> Iterator[None]:
     """Only deterministic kernels while inside, on the CPU, where exact resumption is promised, with one thread."""
@@ -111,6 +136,7 @@ def deterministic_kernels(device: torch.device) -> Iterator[None]:
 _PROC = Path("/proc/self")
 _RESET_PEAK = "5"  # proc(5), clear_refs
 GIB = 2**30
+SPARE = GIB
 
 
 @contextlib.contextmanager
@@ -166,5 +192,10 @@ def reset_peak(device: torch.device) -> int | None:
         (_PROC / "clear_refs").write_text(_RESET_PEAK)
     except (OSError, TypeError, AttributeError):  # Windows, macOS, musl, a container that forbids it
         return None
-    match = re.search(r"^VmRSS:\s+(\d+) kB", (_PROC / "status").read_text(), re.MULTILINE)
+    return _resident("VmRSS")
+
+
+def _resident(kind: str) -> int | None:
+    """Return the bytes of this process that are in memory: VmRSS, or RssAnon for those of no file."""
+    match = re.search(rf"^{kind}:\s+(\d+) kB", (_PROC / "status").read_text(), re.MULTILINE)
     return 1024 * int(match[1]) if match else None
