@@ -65,10 +65,10 @@ def normalise(vectors: Tensor) -> Tensor:
     return vectors * torch.rsqrt(vectors.square().mean(1, keepdim=True) + EPSILON)
 
 
-def trains_on_cpu(values: Tensor) -> bool:
-    """Whether gradients are computed on a CPU, where memory is saved in ways that no tracer or compiler follows."""
+def eager_on_cpu(values: Tensor) -> bool:
+    """Whether torch computes on a CPU, where memory is saved in ways that no tracer or compiler follows."""
     followed = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return values.device.type == "cpu" and torch.is_grad_enabled() and not followed
+    return values.device.type == "cpu" and not followed
 
 
 def activate(values: Tensor, clamp: float | None = None) -> Tensor:
@@ -78,7 +78,7 @@ def activate(values: Tensor, clamp: float | None = None) -> Tensor:
         values: Of any shape; changed in place, which saves training a copy.
         clamp: Largest absolute value of the result, None for no limit.
     """
-    if clamp is not None and values.requires_grad and trains_on_cpu(values):
+    if clamp is not None and values.requires_grad and eager_on_cpu(values):
         result: Tensor = _Clamped.apply(values, clamp)  # type: ignore[no-untyped-call]
         return result
     values = leaky_relu(values, SLOPE, inplace=True)

@@ -28,9 +28,9 @@ from sonoforge.models.stylegan.layers import (
     Drawn,
     EqualisedLinear,
     at_least_single,
+    eager_on_cpu,
     full_precision,
     normalise,
-    trains_on_cpu,
 )
 
 CONFIGS = ("t", "r")
@@ -291,7 +291,7 @@ class Synthesis(nn.Module):
 
         ``update_average``: this batch moves the layers' ``magnitude`` first.
         """
-        if trains_on_cpu(styles):
+        if torch.is_grad_enabled() and eager_on_cpu(styles):
             images: Tensor = _ComputedAgain.apply(self, update_average, styles, *self.parameters())  # type: ignore[no-untyped-call]
             return images
         return self.compute(styles, update_average=update_average)[0]
@@ -303,11 +303,18 @@ class Synthesis(nn.Module):
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
         used: list[Tensor] = []
+        in_parts = not torch.is_grad_enabled() and eager_on_cpu(
+            styles
+        )  # intermediate results of a whole batch are large
         layers: Iterable[Any] = self.layers
         for layer, style, half, gain in itertools.zip_longest(layers, others, self.half_precision, gains):
             used.append(layer.gain(maps if update_average else None) if gain is None else gain)
             with contextlib.nullcontext() if half else full_precision(styles.device):
-                maps = layer(maps, style, used[-1])
+                if in_parts:
+                    parts = zip(maps.split(self.images_at_once), style.split(self.images_at_once), strict=True)
+                    maps = torch.cat([layer(*part, used[-1]) for part in parts])
+                else:
+                    maps = layer(maps, style, used[-1])
         return at_least_single(maps) * IMAGE_SCALE, used
 
 

@@ -225,7 +225,7 @@ def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tupl
 
 
 SCALES = 4  # Sauer et al. 2021, section 3.1
-FROZEN_BATCH = 8  # images whose maps a CPU computes together while training
+FROZEN_BATCH = 8  # images whose maps a CPU computes together
 
 
 class FrozenMaps(nn.Module):
@@ -250,7 +250,7 @@ class FrozenMaps(nn.Module):
         On a CPU a few images at a time, computed again for their gradient: what the layers keep of a large batch would
         take gigabytes.
         """
-        if not layers.trains_on_cpu(images):
+        if not layers.eager_on_cpu(images):
             return self._maps(images)
         parts = [checkpoint(self._maps, part, use_reentrant=False) for part in images.split(FROZEN_BATCH)]
         return [torch.cat(maps) for maps in zip(*parts, strict=True)]
