@@ -14,9 +14,11 @@ import logging
 import shlex
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
@@ -75,19 +77,26 @@ def main(config: EvaluateConfig) -> Outcome:
         log.info("%d real images in %d near-duplicate groups, %d generated, %s", len(real), groups, len(fake), size)
         log.info("matched values and floors: %d images per set", matched)
 
-        rows, not_measured, embedded = measure_sets(evaluation, real, fake)
         copies: CopyResult | None = None
         figures: pictures.Figures = {}
-        if "copies" in config.metrics:
-            try:
-                tested = find_tested_copies(sets.trained, fake, sets.held_out, config.seed)
-                copies, figures = tested.result, pictures.draw_copies(tested, sets.trained.pixels, fake.pixels)
-            except SonoforgeError as error:
-                not_measured.append({"name": "Copy test", "why": str(error)})
+        pixels = (real.pixels, fake.pixels)
+        aside = ThreadPoolExecutor(1)  # several figures take one core, and leave another to the copy test
+        try:
+            with threadpool_limits(1):
+                asked = (sets.trained, fake, sets.held_out, config.seed)
+                looking = aside.submit(find_tested_copies, *asked) if "copies" in config.metrics else None
+                rows, not_measured, embedded = measure_sets(evaluation, real, fake)
+                maps = project_sets(config.plots, pixels, embedded[0], config.seed)
+                if looking:
+                    try:
+                        tested = looking.result()
+                        copies, figures = tested.result, pictures.draw_copies(tested, sets.trained.pixels, fake.pixels)
+                    except SonoforgeError as error:
+                        not_measured.append({"name": "Copy test", "why": str(error)})
+        finally:
+            aside.shutdown(wait=False, cancel_futures=True)
         if not rows and copies is None:
             raise SonoforgeError(f"{fake.source}: nothing that was asked for can be measured; {not_measured[0]['why']}")
-        pixels = (real.pixels, fake.pixels)
-        maps = project_sets(config.plots, pixels, embedded[0], config.seed)
         figures = {**figures, **pictures.draw_maps(maps), **pictures.draw_sets(pixels, rows, Path(fake.source))}
 
         results: EvaluationResults = {
