@@ -312,10 +312,25 @@ class Synthesis(nn.Module):
             with contextlib.nullcontext() if half else full_precision(styles.device):
                 if in_parts:
                     parts = zip(maps.split(self.images_at_once), style.split(self.images_at_once), strict=True)
-                    maps = torch.cat([layer(*part, used[-1]) for part in parts])
+                    maps = _joined((layer(*part, used[-1]) for part in parts), len(maps))
                 else:
                     maps = layer(maps, style, used[-1])
         return at_least_single(maps) * IMAGE_SCALE, used
+
+
+def _joined(parts: Iterable[Tensor], count: int) -> Tensor:
+    """Put parts of ``count`` images into one tensor as they come, where `torch.cat` would hold all of them twice."""
+    joined = None
+    first = 0
+    for part in parts:
+        if joined is None:
+            last = part.is_contiguous(memory_format=torch.channels_last)
+            order = torch.channels_last if last else torch.contiguous_format
+            joined = torch.empty((count, *part.shape[1:]), dtype=part.dtype, memory_format=order)
+        joined[first : first + len(part)] = part
+        first += len(part)
+    assert joined is not None  # noqa: S101 - a batch has images
+    return joined
 
 
 class _ComputedAgain(torch.autograd.Function):
