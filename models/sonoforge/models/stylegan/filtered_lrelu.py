@@ -24,9 +24,6 @@ from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
 
 from sonoforge.models.stylegan.layers import CLAMP, GAIN, SLOPE
 
-_FINE_VALUES = 1 << 24
-"""Values on the fine grid that a CPU computes at a time, so that they take 64 MB and not gigabytes."""
-
 
 def kaiser_attenuation(taps: int, width: float) -> float:
     """Return the attenuation in the stop band, in dB, that a filter of this length reaches.
@@ -135,16 +132,11 @@ def filtered_leaky_relu(maps: Tensor, up_taps: Tensor, down_taps: Tensor, *, up:
     Returns:
         (N, C, H', W') float.
     """
-    _, channels, height, width = maps.shape
-    parts = (maps,)
-    if maps.device.type == "cpu":
-        images = _FINE_VALUES // (channels * height * width * up**2)
-        parts = maps.split(max(1, images))
     # Zeros between samples take 1 / up^2 of the amplitude.  LeakyReLU's gain may come before it too, as it depends on
     # signs alone; in the few taps it costs nothing.
-    louder = up_taps * (up * GAIN**0.5)
-    active = (_ClampedLeakyReLU.apply(upsample(part, louder, up, crop)) for part in parts)  # type: ignore[no-untyped-call]
-    return torch.cat([downsample(part, down_taps, down) for part in active])
+    fine = upsample(maps, up_taps * (up * GAIN**0.5), up, crop)
+    active: Tensor = _ClampedLeakyReLU.apply(fine)  # type: ignore[no-untyped-call]
+    return downsample(active, down_taps, down)
 
 
 class _Filter(torch.autograd.Function):

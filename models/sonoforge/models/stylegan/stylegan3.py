@@ -303,9 +303,8 @@ class Synthesis(nn.Module):
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
         used: list[Tensor] = []
-        in_parts = not torch.is_grad_enabled() and eager_on_cpu(
-            styles
-        )  # intermediate results of a whole batch are large
+        # Intermediate results of a whole batch are large; without a gradient nothing else needs them together.
+        in_parts = not torch.is_grad_enabled() and eager_on_cpu(styles)
         layers: Iterable[Any] = self.layers
         for layer, style, half, gain in itertools.zip_longest(layers, others, self.half_precision, gains):
             used.append(layer.gain(maps if update_average else None) if gain is None else gain)
