@@ -306,7 +306,8 @@ class Synthesis(nn.Module):
         # Intermediate results of a whole batch are large; without a gradient nothing else needs them together.
         in_parts = not torch.is_grad_enabled() and eager_on_cpu(styles)
         layers: Iterable[Any] = self.layers
-        for layer, style, half, gain in itertools.zip_longest(layers, others, self.half_precision, gains):
+        known = gains or itertools.repeat(None, len(self.layers))
+        for layer, style, half, gain in zip(layers, others, self.half_precision, known, strict=True):
             used.append(layer.gain(maps if update_average else None) if gain is None else gain)
             with contextlib.nullcontext() if half else full_precision(styles.device):
                 if in_parts:
