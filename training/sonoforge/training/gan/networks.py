@@ -225,7 +225,7 @@ def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tupl
 
 
 SCALES = 4  # Sauer et al. 2021, section 3.1
-FROZEN_BATCH = 8  # images whose maps a CPU computes together
+FROZEN_BATCH = 16  # images whose maps a CPU computes together
 
 
 class FrozenMaps(nn.Module):
@@ -247,10 +247,10 @@ class FrozenMaps(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (N, 1 or 3, S, S) in [-1, 1] to maps, the finest first.
 
-        On a CPU a few images at a time, computed again for their gradient: what the layers keep of a large batch would
-        take gigabytes.
+        On a CPU those of a large batch are computed a few images at a time, and again for their gradient: what all
+        layers keep would take gigabytes.
         """
-        if not layers.eager_on_cpu(images):
+        if len(images) <= FROZEN_BATCH or not layers.eager_on_cpu(images):
             return self._maps(images)
         parts = [checkpoint(self._maps, part, use_reentrant=False) for part in images.split(FROZEN_BATCH)]
         return [torch.cat(maps) for maps in zip(*parts, strict=True)]
