@@ -61,8 +61,9 @@ quality --against      |  700 | quality generated --against scans --recursive
 evaluate RUN           |  700 | evaluate gan/00000-gan-dcgan-scans-all --features bundle --repeats 20 --out of-run
 evaluate REAL FAKE     |  700 | evaluate scans simulated --size 64 --features bundle --repeats 20 --out of-folders
 """  # name in table and figure, most images, and what is typed after `sonoforge`
-COMMAND = {name.strip(): command for name, _, command in (line.split("|") for line in COMMANDS.strip().splitlines())}
-MOST = {name.strip(): int(most) for name, most, _ in (line.split("|") for line in COMMANDS.strip().splitlines())}
+CASES = [line.split("|") for line in COMMANDS.strip().splitlines()]
+COMMAND = {name.strip(): command for name, _, command in CASES}
+MOST = {name.strip(): int(most) for name, most, _ in CASES}
 UNTIL = {"train, until it learns": "second opinion: no scan on two sides"}  # stopped when it says this
 
 MEASURE = """

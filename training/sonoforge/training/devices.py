@@ -92,6 +92,7 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+SPARE = 2**30  # bytes
 _HEAP = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
 
 
@@ -136,7 +137,6 @@ def deterministic_kernels(device: torch.device) -> Iterator[None]:
 _PROC = Path("/proc/self")
 _RESET_PEAK = "5"  # proc(5), clear_refs
 GIB = 2**30
-SPARE = GIB
 
 
 @contextlib.contextmanager
