@@ -105,8 +105,8 @@ class _HeapUse(ctypes.Structure):
 def return_spare_memory() -> None:
     """Return freed memory to the system if it is more than `SPARE`, which `keep_freed_memory` would keep.
 
-    Where a large step's tensors do not fit into the holes that the one before left, memory grows from step to step.
-    Small steps leave no such holes, and keep what they have.
+    Where a large update's tensors do not fit into the holes that the one before left, memory grows from one to the
+    next.  Small updates leave no such holes, and keep what they have.
     """
     try:
         library = ctypes.CDLL(None)

@@ -15,7 +15,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.data.pixels import to_tensor
-from sonoforge.training.devices import deterministic_kernels, open_fabric, return_spare_memory
+from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.augmentations.blurring import blur_sigma
@@ -102,8 +102,6 @@ def train_gan(
             update_average(state.average, state.generator, decay)
             done = step + 1
             update_carried(state, scalars, done, training.images_per_step)
-            if fabric.device.type == "cpu":
-                return_spare_memory()
 
             # Statistics, samples, checkpoint.
             poll = done < plan.steps and (fabric.world_size == 1 or done % POLL_STEPS == 0)

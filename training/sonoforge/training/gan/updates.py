@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.devices import return_spare_memory
 from sonoforge.training.gan.augmentations import adaptive_p
 from sonoforge.training.gan.augmentations.blurring import blur
 from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling, draw_real, process_slice
@@ -232,3 +233,5 @@ def update_carried(state: TrainingState, scalars: Scalars, done: int, images_per
 def _step(state: TrainingState, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     average_gradients(state.fabric, network)
     optimiser.step()
+    if state.fabric.device.type == "cpu":
+        return_spare_memory()
