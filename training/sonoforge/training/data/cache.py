@@ -29,7 +29,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 5
+_FORMAT = 6
 _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in use, ticks every 2 s
 
 
@@ -151,7 +151,7 @@ def open_cache(dataset: Dataset, size: int = 224, folder: Path | None = None, cr
         with contextlib.suppress(OSError):
             os.utime(path)  # in use, whatever is removed to make room
     else:
-        _write(path, (decoder.image(name, digest) for name, digest in digests.items()))
+        _write(path, lambda: (decoder.image(name, digest) for name, digest in digests.items()))
         whole = _read(path, len(items), size)
         if whole is None:
             raise SonoforgeError(f"{path}: reads back damaged; check the disk, or set SONOFORGE_CACHE to another")
@@ -313,25 +313,39 @@ class _Decoder:
         )
         if sha256_of(path) != digest:
             raise SonoforgeError(f"{path}: changed while it was being read; run the command again")
-        _write(self._path(digest), [image])
+        _write(self._path(digest), lambda: [image])
         return image
 
 
 # ---- one file of one image, or of all images of a set
 
 
-def _write(path: Path, images: Iterable[_Image]) -> None:
-    """Write the pixels of all images, then their grey pictures, each on a square of `SIDE` pixels."""
+class _ColouredError(Exception):
+    """An image has colours, where one channel was to be written."""
+
+
+def _write(path: Path, images: Callable[[], Iterable[_Image]]) -> None:
+    """Write of each image its pixels and its grey picture on a square of `SIDE` pixels, one image after the other.
+
+    One channel stands for three where no image has colours.
+    """
+    with contextlib.suppress(_ColouredError):
+        _write_channels(path, images(), 1)
+        return
+    _write_channels(path, images(), 3)
+
+
+def _write_channels(path: Path, images: Iterable[_Image], channels: int) -> None:
     facts: list[_Facts] = []
-    squares: list[Picture] = []
 
     def arrays() -> Iterator[NDArray[np.uint8]]:
         for image in images:
+            if channels == 1 and image.facts.mode == "RGB":
+                raise _ColouredError
             facts.append(image.facts)
+            yield image.pixels[..., :channels]
             height, width = image.picture.shape
-            squares.append(np.pad(image.picture, ((0, SIDE - height), (0, SIDE - width))))
-            yield image.pixels
-        yield np.stack(squares)
+            yield np.pad(image.picture, ((0, SIDE - height), (0, SIDE - width)))
 
     write_checked(path, arrays(), facts)
 
@@ -342,9 +356,9 @@ def _read(path: Path, count: int, size: int) -> tuple[list[_Facts], NDArray[np.u
     if found is None:
         return None
     facts, data = found
-    pixels, squares = np.split(data, [count * size * size * 3])
+    pixels, squares = np.split(data.reshape(count, -1), [-SIDE * SIDE], axis=1)
     rows = [_Facts(*row) for row in facts]
     sizes = [fitted_size(row.width, row.height) for row in rows]
     placed = zip(squares.reshape(count, SIDE, SIDE), sizes, strict=True)
     pictures = [square[:height, :width] for square, (width, height) in placed]
-    return rows, pixels.reshape(count, size, size, 3), pictures
+    return rows, np.broadcast_to(pixels.reshape(count, size, size, -1), (count, size, size, 3)), pictures
