@@ -13,7 +13,7 @@ from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.crossval.budget_choice import CHOSEN, describe_choice, describe_seeds
 from sonoforge.training.crossval.choice_grid import Choosing
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.load import count_simulated
+from sonoforge.training.data.load import find_simulated
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.run import statements
 from sonoforge.training.pages.run.statements import RunFacts
@@ -84,11 +84,14 @@ def test_each_kind_of_run_says_what_it_did(changes: dict[str, Any], said: list[s
 
 def test_simulated_images_are_recognised_wherever_they_lie(tmp_path: Path) -> None:
     write_phantom_set(tmp_path / "breast scans", 6, 0, size=64)
-    assert count_simulated(read_dataset(tmp_path / "breast scans")) == 6
+    alone = read_dataset(tmp_path / "breast scans")
+    assert find_simulated(alone) == set(range(6))
     (tmp_path / "breast scans" / "groups.csv").unlink()
     write_set(tmp_path / "breast scans", {"benign": 2})
-    assert count_simulated(read_dataset(tmp_path / "breast scans")) == 6
-    assert count_simulated(read_dataset(write_set(tmp_path / "cells", {"a": 2, "b": 1}))) == 0
+    mixed = read_dataset(tmp_path / "breast scans")
+    assert len(mixed.items) == 8
+    assert {mixed.items[index].path for index in find_simulated(mixed)} == {item.path for item in alone.items}
+    assert not find_simulated(read_dataset(write_set(tmp_path / "cells", {"a": 2, "b": 1})))
 
 
 def test_what_was_chosen_where_is_said_for_every_budget() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
-from sonoforge.runtime.bundle.reader import Bundle
+from sonoforge.runtime.bundle.reader import SHIPPED, Bundle
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copies.matches import Match
@@ -21,6 +21,7 @@ from sonoforge.training.copies.sketches import SIGNS
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.data.load import find_simulated
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ def collection_names(dataset: Dataset) -> list[str]:
 def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[Seen]:
     """Find the images of a set that a bundle's model was trained on, changed or not, in their order.
 
-    About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.
+    About 45 core-milliseconds an image the first time; the answer is kept beside the decoded images.  What this program
+    has simulated is no copy of the scans that the shipped bundle was trained on.
     """
     stored, names = bundle.arrays(SIGNATURES, _ORIGINS), bundle.manifest.raw["training"]["collections"]
     collections = [names[place] for place in stored["collections"]]  # of each training image
@@ -92,7 +94,8 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
     places = {bytes(row).hex(): place for place, row in enumerate(stored["hashes"])}
     same = {image: places.get(digest[:HASH_PREFIX]) for image, digest in enumerate(cache.hashes)}
     found = {image: seen(image, place, "the same pixels") for image, place in same.items() if place is not None}
-    others = [image for image, place in same.items() if place is None]
+    simulated = find_simulated(cache.dataset) if bundle.path == SHIPPED else set()
+    others = [image for image, place in same.items() if place is None and image not in simulated]
     if others:
         matches = recognise_once(
             cache.store,

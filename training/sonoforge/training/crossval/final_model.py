@@ -47,7 +47,7 @@ from sonoforge.training.crossval.fold_task import NOTE, REMEDY, MadeFrom, open_t
 from sonoforge.training.crossval.generators import GeneratorJob
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.load import count_simulated
+from sonoforge.training.data.load import find_simulated
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
@@ -278,7 +278,7 @@ def _describe_training(
     return TrainingRecord(
         data=cache.dataset.name,
         data_images=len(cache.dataset.items),
-        simulated=count_simulated(cache.dataset),
+        simulated=len(find_simulated(cache.dataset)),
         count=len(indices),
         collections=collection_names(cache.dataset),
         class_counts={name: int((labels == label).sum()) for label, name in enumerate(cache.dataset.classes)},

@@ -71,16 +71,17 @@ def _open(source: ImageSource, dataset: Dataset) -> ImageCache:
     return cache
 
 
-def count_simulated(dataset: Dataset) -> int:
-    """Count the images whose file says that `write_phantom_set` made it; others may be simulated, too."""
+def find_simulated(dataset: Dataset) -> set[int]:
+    """Return the indices of images whose file says that `write_phantom_set` made it; others may be simulated, too."""
     from sonoforge.training.phantom.dataset import MARKER  # noqa: PLC0415 - see above
 
-    count = 0
-    for item in dataset.items:
+    found = set()
+    for index, item in enumerate(dataset.items):
         if item.path.lower().endswith(".png"):
             try:
                 with Image.open(dataset.file(item.path)) as image:
-                    count += image.info.get("Description") == MARKER
+                    if image.info.get("Description") == MARKER:
+                        found.add(index)
             except OSError:
                 continue  # gone since it was decoded
-    return count
+    return found

@@ -22,7 +22,7 @@ from sonoforge.training.crossval.evidence import (
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.data.load import count_simulated
+from sonoforge.training.data.load import find_simulated
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.pages.run.statements import RunFacts, gan_budget
 from sonoforge.training.statistics import tables
@@ -109,7 +109,7 @@ def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResult
         arms=tuple(arms),
         filled=tuple(runs.name for runs in generators),
         added=tuple(arms["gan"]["generated_per_fold"]) if "gan" in arms else (),
-        simulated=count_simulated(cache.dataset),
+        simulated=len(find_simulated(cache.dataset)),
         given_groups=audited["given_groups"] or 0,
         second_views=len(split["second_opinion"]["possible_second_views"]),
         near_duplicates=near_duplicates,
