@@ -6,5 +6,5 @@ import { assess } from "./js/trust.js";
 
 const { manifest, reference, embeddings, pixels } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const evidence = { pixels: Uint8Array.from(pixels), quality: { saturated: 0 }, flags: [], kind: "B-mode" };
-const one = (embedding) => assess({ ...evidence, embedding: Float32Array.from(embedding) }, ["benign"], { manifest, reference });
+const one = (embedding) => assess({ ...evidence, embedding: Float32Array.from(embedding) }, { manifest, reference });
 console.log(JSON.stringify(embeddings.map(one)));

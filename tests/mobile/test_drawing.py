@@ -160,7 +160,7 @@ def test_pictures_and_their_distance_are_those_of_python(
 def test_each_saved_picture_says_that_it_is_synthetic(
     drawing: Path, browser: Browser, generator: Path, tmp_path: Path
 ) -> None:
-    sonoforge("gan", "sample", "--bundle", generator, "--count", 1, "--class-name", "a", "--out", tmp_path / "ours")
+    sonoforge("gan", "sample", "--bundle", generator, "--count", 1, "--class", "a", "--out", tmp_path / "ours")
     ours = json.loads((tmp_path / "ours" / "manifest.json").read_text())
     with Image.open(next((tmp_path / "ours").glob("*.png"))) as picture:
         texts = dict(picture.info)

@@ -31,6 +31,7 @@ from page import (
 from program import succeed
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.verdict import verdict_of
 from sonoforge.runtime.notice import GUESSES
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def compared(
         clinic = json.loads(saved(page, "#save-json"))["clinic"]
         table = saved(page, "#save-csv")
         headings = page.locator(".card h3").all_text_contents()
+        advice = page.locator(".card .advice").all_text_contents()
         shown = page.locator(".card .questions").all_text_contents()
         about = page.locator("#clinic li").all_text_contents()
         noted = page.locator(".card .notes").all_text_contents()
@@ -137,8 +139,8 @@ def compared(
         bool(site) and question["name"] in site.moved for question in factory.DECISION["questions"]
     ]
     assert ("among its 12 labelled scans" in about[0]) is bool(site)
-    labels = [result["label"] for result in results]
-    assert labels.count("uncertain") == sum("Uncertain" in heading for heading in headings)
+    assert headings == [verdict_of(result).heading for result in results]
+    assert advice == [verdict_of(result).advice for result in results]
     return results
 
 

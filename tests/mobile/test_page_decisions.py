@@ -99,8 +99,9 @@ def test_at_a_site_the_page_trusts_scans_as_far_out_as_the_site_s(tmp_path: Path
     neighbours = neighbour_distances(embeddings.astype(np.float32), near)
     for d, k, found in zip(distances.tolist(), neighbours.tolist(), answers, strict=True):
         evidence = Evidence(d, k, upright=0.0, dark=0.0, white=0.0, grain=None, flags=(), colour=0.0)
-        own = assess(evidence, limits).with_set(("benign",))
+        own = assess(evidence, limits)
         assert (found["causes"], found["reasons"]) == ([cause.value for cause in own.causes], list(own.reasons))
+        assert found["score"] == pytest.approx(own.score, rel=1e-6)
         assert found["in_distribution"] is own.in_distribution is (max(d / 10, k / 0.5) <= 1.2)
         seen[max(d / 10, k / 0.5) <= 1, own.in_distribution] += 1
     assert min(seen[True, True], seen[False, True], seen[False, False]) > 20

@@ -23,6 +23,7 @@ from browser import served
 from page import READY, answered, give, opened
 from program import succeed
 from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.verdict import UNUSABLE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -141,7 +142,20 @@ def test_a_batch_can_be_stopped_and_keeps_its_order(app: Path, browser: Browser,
         assert names == [file.name for file in files[: len(names)]]
         assert page.text_content("#state") == f"Stopped: {len(names)} of 40 answered."
         give(page, files[-2:])  # a later batch stands above
-        assert page.locator(".card .file").all_text_contents() == ["38.png", "39.png", *names]
+        given = ["38.png", "39.png", *names]
+        assert page.locator(".card .file").all_text_contents() == given
+        results = {result["file"]: result for result in answered_already(page)}
+        page.click("#suspicious")
+        ordered = page.locator(".card .file").all_text_contents()
+        usable = [name for name in ordered if results[name]["verdict"] not in UNUSABLE]
+        assert sorted(ordered) == sorted(given) and ordered[: len(usable)] == usable
+        probabilities = [results[name]["probabilities"]["malignant"] for name in usable]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert page.text_content("#order") == (
+            "Most probably malignant first; at the end those without an answer that may be used."
+        )
+        page.click("#suspicious")
+        assert page.locator(".card .file").all_text_contents() == given
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from sonoforge.training.data.split_plan import SplitPlan, save_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages.run.page import write_report
+from sonoforge.training.pages.run.whole_run import read_run
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
@@ -52,7 +53,7 @@ class Written(NamedTuple):
 
 def written(run: Run) -> Written:
     """Write a run's report and read it."""
-    return Written(run, Page(write_report(*run).read_text(encoding="utf-8")))
+    return Written(run, Page(write_report(read_run(*run)).read_text(encoding="utf-8")))
 
 
 @functools.cache  # with its search for near-duplicates

@@ -37,7 +37,7 @@ _DRAWING_PAGE = "draw"  # what the names of its files begin with
 _MEASURING = {
     "images": "burned_in_marks calipers coloured_ink lesion_contrast lettering limits quality_metrics repeats "
     "scan_area scan_checks scan_kind synthetic",
-    "inference": "activation_map golden training_distance trust",
+    "inference": "activation_map golden training_distance trust verdict",
 }
 _KINDS = (int, float, str, tuple, dict, np.ndarray)  # of constants
 

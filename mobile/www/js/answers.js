@@ -1,13 +1,15 @@
 /**
  * The list of answers, each a card: what to make of it, the scan under its heat map, the figures.
  *
- * The newest batch is on top, and in it the files in the order given, so that nothing moves away.
+ * The newest batch is on top, and in it the files in the order given, so that nothing moves away; or, once it is asked
+ * for, the most suspicious first.
  */
 
 import { drawHeatMap } from "./activation_map.js";
+import { sum } from "./numbers.js";
 import { inWords } from "./quality.js";
 import { findRepeat } from "./repeats.js";
-import { CAUSES } from "./trust.js";
+import { inWords as verdictInWords, isUsable } from "./verdict.js";
 import { $, className, element, percent, questionName, say, terms } from "./words.js";
 
 /**
@@ -26,6 +28,10 @@ export class Answers {
   #around;
   #answers = [];
   #before = null;
+  #batch = 0;
+
+  /** Classes of which the most probable comes first; empty for the order given. */
+  suspicious = [];
 
   /** Whether there are answers that no file holds yet. */
   unsaved = false;
@@ -42,6 +48,16 @@ export class Answers {
   /** What is added from now on stands above what is there. */
   beginBatch() {
     this.#before = this.#list.firstElementChild;
+    this.#batch += 1;
+  }
+
+  /** Put the cards in order: at the end of a batch, or when another order is asked for. */
+  arrange() {
+    const given = ({ batch }) => -batch;
+    const suspicion = ({ result }) => (isUsable(result) ? -sum(this.suspicious.map((name) => result.probabilities[name])) : 1);
+    const key = this.suspicious.length ? suspicion : given;
+    const ordered = [...this.#answers].sort((a, b) => key(a) - key(b)); // stable
+    this.#list.append(...ordered.map(({ card }) => card.element));
   }
 
   /**
@@ -51,6 +67,7 @@ export class Answers {
   add(answer) {
     if (answer.result) Object.assign(answer, findRepeat(answer.result.print, this.#firstOnes()));
     answer.card = this.#cardOf(answer);
+    answer.batch = this.#batch;
     this.#answers.push(answer);
     this.#section.hidden = false;
     this.#list.insertBefore(answer.card.element, this.#before?.parentNode ? this.#before : null);
@@ -115,18 +132,18 @@ function makeCard(answer, { colours, questions, guesses, remove, enlarge }) {
     return { element: card, close: () => card.remove() };
   }
   const { result } = answer;
-  const { look, heading, advice } = verdict(result);
+  const { look, heading, advice, causes } = verdictInWords(result);
   card.classList.add(look);
   part("h3").textContent = heading;
   part(".advice").textContent = advice;
   part(".questions").append(...terms(questionsAnswered(result, questions)));
   part("caption").textContent = say("probabilities");
   part("tbody").append(...probabilityRows(result));
-  part(".notes").append(...notes(answer, guesses).map((text) => element("li", text)));
+  part(".notes").append(...notes(answer, causes, guesses).map((text) => element("li", text)));
   part(".more dl").append(...terms(figures(result)));
   // Percentages of an answer that must not be used invite its use.
   if (look === "no") part(".more").append(part(".questions"), part("table"));
-  const hide = drawPicture(part, answer, { colours, enlarge, opacity: look === "no" ? 0 : 80 });
+  const hide = drawPicture(part, answer, { colours, enlarge });
   const close = () => {
     hide();
     card.remove();
@@ -143,7 +160,7 @@ const watcher = new IntersectionObserver(
 );
 
 /** Draw the picture while it is near the window, and only then: a thousand drawn ones would not fit a phone's memory. */
-function drawPicture(part, answer, { colours, enlarge, opacity }) {
+function drawPicture(part, answer, { colours, enlarge }) {
   const { result, picture } = answer;
   const canvas = part("canvas");
   const slider = part(".slider input");
@@ -164,7 +181,7 @@ function drawPicture(part, answer, { colours, enlarge, opacity }) {
       canvas.width = canvas.height = 0;
     }
   };
-  slider.value = opacity;
+  slider.value = 0; // the scan comes first, and colours would hide its lesion
   canvas.width = canvas.height = 0;
   canvas.style.aspectRatio = `${picture.width} / ${picture.height}`;
   part(".slider span").textContent = say("heat map");
@@ -203,14 +220,15 @@ function probabilityRows({ probabilities }) {
 }
 
 /** What a reader must know besides, in sentences. */
-function notes({ result, copy_of: copy, seems_copy_of: alike }, guesses) {
-  const { best, crop, label, marks, quality, trust } = result;
+function notes({ result, copy_of: copy, seems_copy_of: alike }, causes, guesses) {
+  const { abstained, best, crop, least, marks, probabilities, quality, trust } = result;
   const flags = inWords(quality.flags);
   const kinds = Object.keys(marks.counts).map((kind) => say(`mark ${kind}`));
-  const causes = label === best ? [] : trust.causes.map((cause) => say(`cause ${cause}`));
+  const improbable = abstained && !trust.causes.length;
   return [
     ...(guesses ? [say("guesses")] : []),
     ...causes,
+    ...(improbable ? [say("improbable", { share: percent(probabilities[best]), least: percent(least) })] : []),
     ...(flags ? [`${say("quality")}: ${flags}.`] : []),
     ...(kinds.length ? [`${say("marks", { kinds: kinds.join(", ") })} ${say("marks note")}`] : []),
     ...(crop && crop.kept < 1 ? [say("cropped", { share: percent(crop.kept) })] : []),
@@ -232,28 +250,4 @@ function figures(result) {
     [say("evidence"), share === null ? say("evidence none", { name }) : say("evidence share", { name, share: percent(share) })],
     [say("time"), say("milliseconds", { ms: Math.round(ms.total) })],
   ];
-}
-
-/**
- * How an answer is to be taken, as on the page of `sonoforge classify --html`, and what to do next.
- *
- * @param {import("./classifier.js").Result} result
- * @returns {{look: "no" | "open" | "clear", heading: string, advice: string}}
- */
-function verdict(result) {
-  const { label, best, trust, set, quality } = result;
-  const classes = set.map(className);
-  if (label !== best) return { look: "no", heading: say("uncertain"), advice: say("uncertain advice") };
-  if (!trust.in_distribution) {
-    const why = trust.causes.includes(CAUSES.OTHER_KIND) ? "no scan advice" : "do not use advice";
-    return { look: "no", heading: say("do not use"), advice: say(why) };
-  }
-  if (set.length > 1) {
-    const heading = say("open", { classes: classes.join(` ${say("or")} `) });
-    return { look: "open", heading, advice: say("open advice") };
-  }
-  if (quality.flags.length || trust.causes.includes(CAUSES.POOR_SCAN)) {
-    return { look: "open", heading: say("poor", { name: classes[0] }), advice: say("poor advice") };
-  }
-  return { look: "clear", heading: classes[0], advice: say("clear advice", { share: percent(result.probabilities[best]) }) };
 }

@@ -83,11 +83,26 @@ function describe() {
   $("draw-link").hidden = !settings.generator;
   $("gpu").hidden = !settings.webgpu;
   $("clinic").replaceChildren(...aboutClinic().map((sentence) => element("li", sentence)));
+  sayOrder();
   const coverage = Math.round(100 * (1 - manifest.conformal.alpha));
   const parts = ["heading", ...(manifest.decision.questions.length ? ["questions"] : []), "set", "trust", "map"];
   $("how-list").replaceChildren(
     ...terms(parts.map((part) => [say(`how ${part}`), say(`how ${part} text`, { coverage })])),
   );
+}
+
+/** Say in which order the answers stand. */
+function sayOrder() {
+  const { suspicious } = answers;
+  $("suspicious").hidden = !manifest.decision.questions.length;
+  $("suspicious").setAttribute("aria-pressed", String(suspicious.length > 0));
+  $("order").textContent = suspicious.length ? say("order suspicious", { classes: listed(suspicious.map(className)) }) : "";
+}
+
+function changeOrder() {
+  answers.suspicious = answers.suspicious.length ? [] : manifest.decision.questions.at(-1).positive;
+  answers.arrange();
+  sayOrder();
 }
 
 /** For which clinic the answers are, and what each question is asked at, in sentences. */
@@ -139,6 +154,7 @@ async function work() {
     if (done === 1) card.scrollIntoView({ block: "start" });
   }
   working = false;
+  if (answers.suspicious.length) answers.arrange();
   const left = total - done;
   showProgress();
   $("state").textContent = left ? say("stopped", { done, total }) : say("finished", { total });
@@ -191,6 +207,7 @@ function save(ending, type, text) {
 
 const saveCsv = () => save("csv", "text/csv", toCsv(answers.all, settings.columns, origin()));
 
+$("suspicious").addEventListener("click", changeOrder);
 $("save-csv").addEventListener("click", saveCsv);
 $("save-json").addEventListener("click", () => save("json", "application/json", toJson(answers.all, settings.clinic, say("notice"))));
 $("clear").addEventListener("click", () => {

@@ -10,7 +10,8 @@ import { networkView, normalise } from "./preprocess.js";
 import { measureQuality, qualityFlags } from "./quality.js";
 import { byPixels, fingerprint } from "./repeats.js";
 import { nameKind } from "./scan_kind.js";
-import { assess, isBreastUltrasound, shouldAbstain } from "./trust.js";
+import { assess, isBreastUltrasound, whyAbstain } from "./trust.js";
+import { stateOf } from "./verdict.js";
 
 /** What stands for the label where the classifier abstains, as in Python. */
 const UNCERTAIN = "uncertain";
@@ -103,18 +104,21 @@ export class Classifier {
     const [rows, columns] = manifest.outputs.cam.slice(1);
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
-    const trust = assess({ pixels, embedding: outputs.embedding, quality, flags, kind }, set, this.bundle);
+    const trust = assess({ pixels, embedding: outputs.embedding, quality, flags, kind }, this.bundle);
     const alike = isBreastUltrasound(trust, manifest); // on others it was not measured what is found
-    const abstains = this.settings.abstain && shouldAbstain(trust, probabilities[label], manifest);
+    const abstained = this.settings.abstain ? whyAbstain(trust, probabilities[label], manifest) : "";
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);
     const { name, version, files } = manifest;
     return {
-      label: abstains ? UNCERTAIN : label,
+      verdict: stateOf(abstained, trust.causes, set, classes.length),
+      label: abstained ? UNCERTAIN : label,
       best: label,
       probabilities,
       set,
       findings,
+      abstained,
+      least: manifest.trust.checks.policy.least_probability,
       trust,
       quality: { ...quality, flags },
       kind,

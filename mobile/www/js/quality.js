@@ -75,8 +75,12 @@ export function qualityFlags(values, limits) {
  * @returns {string} In the reader's language, or in English.
  */
 export function inWords(flags) {
-  const english = (flag) => METRICS[flag.replace(/_[a-z]+$/, "")][flag.match(/[a-z]+$/)[0]];
-  return flags.map((flag) => say(`flag ${flag}`, {}, english(flag))).join(", ");
+  return flags.map((flag) => say(`flag ${flag}`, {}, flagInEnglish(flag))).join(", ");
+}
+
+/** What a flag says, such as `blurred` for `sharpness_low`. */
+export function flagInEnglish(flag) {
+  return METRICS[flag.replace(/_[a-z]+$/, "")][flag.match(/[a-z]+$/)[0]];
 }
 
 /** The darkest band of a sixth of the width, below the upper quarter, against the darker of its neighbours. */

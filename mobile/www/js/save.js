@@ -41,6 +41,7 @@ function cellsOf({ file, result, copy_of, seems_copy_of }) {
   return {
     file,
     ok: true,
+    verdict: result.verdict,
     label: result.label,
     ...Object.fromEntries(Object.entries(result.probabilities).map(([name, value]) => [`p_${name}`, value])),
     ...findingsOf(result),
@@ -82,6 +83,11 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+const FIELDS = [
+  ...["verdict", "label", "probabilities", "set", "findings", "abstained", "trust", "quality", "kind", "marks", "remarks"],
+  ...["model", "map", "crop", "ms"],
+];
+
 /**
  * @param {Answer[]} answers
  * @param {import("./decision.js").Clinic} clinic - Where they are for.
@@ -89,8 +95,7 @@ function cell(value) {
 export function toJson(answers, clinic, notice) {
   const results = answers.map(({ file, result, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
-    const { label, probabilities, set, findings, trust, quality, kind, marks, remarks, model, map, crop, ms } = result;
-    const own = { label, probabilities, set, findings, trust, quality, kind, marks, remarks, model, map, crop, ms };
+    const own = Object.fromEntries(FIELDS.map((name) => [name, result[name]]));
     return { file, ok: true, ...own, copy_of, seems_copy_of };
   });
   return JSON.stringify({ notice, clinic, results }, null, 2) + "\n";

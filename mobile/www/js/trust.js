@@ -3,7 +3,8 @@
  */
 
 import constants from "./constants.js";
-import { mean } from "./numbers.js";
+import { mean, toEven } from "./numbers.js";
+import { flagInEnglish } from "./quality.js";
 import { colouredShare, darkColumns, flatness, uprightScore } from "./scan_checks.js";
 
 export const { CAUSES } = constants.trust;
@@ -84,10 +85,9 @@ export function tailProbability(distance, { median, threshold }) {
 /**
  * @param {{pixels: Uint8Array, embedding: Float32Array, quality: Record<string, number>, flags: string[], kind: string}}
  *   evidence - The network's view (S, S, 3), the embedding (D,), what `measureQuality` returned, the flags of it, and the scan's kind.
- * @param {string[]} classes - That cannot be ruled out.
  * @param {import("./bundle.js").Bundle} bundle
  */
-export function assess(evidence, classes, bundle) {
+export function assess(evidence, bundle) {
   const { trust: limits, site } = bundle.manifest;
   const { checks } = limits;
   const distance = mahalanobis(evidence.embedding, bundle.reference);
@@ -95,9 +95,7 @@ export function assess(evidence, classes, bundle) {
   const far = `distance ${distance.toFixed(1)}, ${within(limits, 1)}`;
   const coloured = whyColoured(evidence.pixels, checks);
   const noScan = coloured || whyNoScan(evidence.pixels, distance, limits);
-  // Of scans of the training images' kind, those far away were answered no worse.
-  const judgesKind = noScan !== "" || checks.grain === null;
-  const scores = judgesKind ? [tailProbability(distance, limits)] : [];
+  const scores = [];
   if (coloured) scores.push(BEYOND);
   const found = [];
   const faults = scanFaults(evidence, checks);
@@ -111,22 +109,23 @@ export function assess(evidence, classes, bundle) {
     scores.push(BEYOND);
   }
   const unlike = distance > limits.threshold ? [far] : [];
-  scores.push(tailProbability(neighbour, checks.neighbours));
   if (neighbour > checks.neighbours.threshold) {
     unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
   }
   const remark = [];
+  let reach = 1;
   if (unlike.length && !noScan) {
     const times = Math.max(distance / limits.threshold, neighbour / checks.neighbours.threshold);
     const siteLimit = site ? `this site's scans: ${times.toFixed(2)} times that, limit ${site.reach.toFixed(2)}` : "";
     if (site && times <= site.reach && hasEcho(evidence.pixels, checks)) {
+      reach = site.reach;
       remark.push(`${CAUSES.UNLIKE_TRAINING}: ${unlike.join("; ")}; like ${siteLimit}`);
     } else {
       if (site && times > site.reach) unlike.push(`unlike ${siteLimit}`);
       found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ")]);
     }
   }
-  if (classes.length > 1) found.push([CAUSES.BETWEEN_CLASSES, classes.join(" or ")]);
+  scores.push(tailProbability(distance / reach, limits), tailProbability(neighbour / reach, checks.neighbours));
   return {
     score: Math.min(...scores),
     in_distribution: !noScan && (!unlike.length || remark.length > 0),
@@ -169,7 +168,7 @@ function hasEcho(pixels, { grain }) {
 
 /** What is wrong with the scan itself. */
 function scanFaults({ pixels, flags, quality }, checks) {
-  const faults = flags.filter((flag) => POOR_FLAGS.includes(flag)).map((flag) => flag.replaceAll("_", " "));
+  const faults = flags.filter((flag) => POOR_FLAGS.includes(flag)).map(flagInEnglish);
   if (uprightScore(pixels, checks.upright) < 0) faults.push("upside down");
   const dark = darkColumns(pixels);
   if (dark > checks.contact) faults.push(`out of contact: ${Math.round(100 * dark)}% of the columns without echo`);
@@ -178,18 +177,23 @@ function scanFaults({ pixels, flags, quality }, checks) {
   return faults;
 }
 
+/** As Python rounds: half to even. */
+const inPercent = (share) => `${toEven(100 * share)}%`;
+
 function within({ threshold }, digits) {
   return `95 % of held-out scans within ${threshold.toFixed(digits)}`;
 }
 
 /**
- * Whether to abstain, by the bundle's policy.
+ * Why to abstain, by the bundle's policy; empty for no.
  *
  * @param {Trust} trust
  * @param {number} probability - Of the most probable class.
  * @param {any} manifest - With `trust.checks`.
  */
-export function shouldAbstain(trust, probability, manifest) {
-  const inTheScan = trust.causes.some((cause) => cause !== CAUSES.BETWEEN_CLASSES);
-  return inTheScan || probability < manifest.trust.checks.policy.least_probability;
+export function whyAbstain({ causes, reasons }, probability, manifest) {
+  if (causes.length) return reasons.slice(0, causes.length).join("; ");
+  const least = manifest.trust.checks.policy.least_probability;
+  if (probability >= least) return "";
+  return `its most probable class has ${inPercent(probability)}, and this bundle answers from ${inPercent(least)} on`;
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
 
@@ -11,13 +10,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 import planted_marks as plant
-from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.coloured_ink import find_coloured_ink
 from sonoforge.runtime.images.scan_kind import meets_in_a_seam
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.runtime.inference.decision import read_clinic
 from sonoforge.runtime.inference.trust import Cause
 
 
@@ -99,17 +95,3 @@ def test_the_answer_names_the_kind_and_is_not_trusted_for_it() -> None:
         result = classifier.classify(picture)
         assert result.kind == result.to_dict()["kind"] == kind
         assert {Cause.NOT_ONE_SCAN, Cause.OTHER_KIND} & set(result.trust.causes)
-
-
-@pytest.mark.parametrize(
-    ("causes", "counted"),
-    [((), 0), ((Cause.BETWEEN_CLASSES,), 0), ((Cause.NOT_ONE_SCAN, Cause.BETWEEN_CLASSES), 1), ((Cause.POOR_SCAN,), 1)],
-)
-def test_only_a_class_that_is_not_clear_leaves_a_scan_trusted(causes: tuple[Cause, ...], counted: int) -> None:
-    manifest = open_bundle().manifest
-    table = AnswerTable(manifest, read_clinic("", 0.95, manifest))
-    answer = Classifier().classify(scan(7))
-    trust = dataclasses.replace(answer.trust, causes=causes)
-    entry = {"ok": True, "copy_of": None, "seems_copy_of": None, **dataclasses.replace(answer, trust=trust).to_dict()}
-    table.count(entry)
-    assert table.summary()["not_trusted"] == counted

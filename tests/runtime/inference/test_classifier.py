@@ -56,8 +56,8 @@ def test_classify_tells_what_the_network_and_the_manifest_say(
     answered = classifier.classify(path)
     result = answered.to_dict()
     assert list(result) == [
-        *("file", "ok", "label", "probabilities", "set", "findings", "trust", "quality", "kind", "marks"),
-        *("remarks", "model", "map", "crop", "ms"),
+        *("file", "ok", "verdict", "label", "probabilities", "set", "findings", "abstained", "trust", "quality"),
+        *("kind", "marks", "remarks", "model", "map", "crop", "ms"),
     ]
     assert result["crop"] is None
     assert result["ok"] is True
@@ -100,7 +100,6 @@ def test_class_thresholds_make_the_set(tmp_path: Path) -> None:
     factory.edit_manifest(folder, lambda m: m["conformal"].update(thresholds=just))
     found = Classifier(folder).classify(path)
     assert set(found.set) == {first.label, other}, "the label is in its set whatever its threshold"
-    assert not found.trust.in_distribution or Cause.BETWEEN_CLASSES in found.trust.causes
 
 
 def test_foreign_and_poor_images_are_pointed_out(classifier: Classifier, tmp_path: Path) -> None:

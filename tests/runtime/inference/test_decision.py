@@ -77,8 +77,8 @@ def test_another_sensitivity_is_another_threshold(manifest: ClassifierManifest) 
 
 def test_after_a_no_the_next_question_does_not_arise() -> None:
     yes, no = {"probability": 0.93, "positive": True}, {"probability": 0.123, "positive": False}
-    assert answers_in_words({"lesion": yes, "malignant": no}) == {"lesion": "yes 0.93", "malignant": "no 0.12"}
-    assert answers_in_words({"lesion": no, "malignant": yes}) == {"lesion": "no 0.12", "malignant": "-"}
+    assert answers_in_words({"lesion": yes, "malignant": no}) == {"lesion": "yes 93%", "malignant": "no 12%"}
+    assert answers_in_words({"lesion": no, "malignant": yes}) == {"lesion": "no 12%", "malignant": "-"}
 
 
 def test_presets_are_shares_of_the_shipped_bundle_s_classes() -> None:

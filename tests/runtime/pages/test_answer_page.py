@@ -8,16 +8,23 @@ import hashlib
 import io
 import os
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import bundle_factory as factory
+from axe import axe_script
 from program import refused, sonoforge
+from sonoforge.runtime.inference.verdict import UNUSABLE, verdict_of
 from sonoforge.runtime.pages import answer_page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 HOSTILE = "<script>alert(1)</script>&\"'.png"
 
@@ -35,7 +42,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         assert not [name for name, _ in attrs if name.startswith("on")]
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        found = [value or "" for name, value in attrs if name in ("src", "href")]
+        self.addresses += [address for address in found if not address.startswith("#")]
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data.strip())
@@ -78,57 +86,63 @@ def test_it_loads_and_runs_nothing_and_escapes_every_name(bundle: Path, scans: P
     assert not {"script", "link", "iframe", "object", "form", "b"} - {"b"} & seen.tags
     assert "<script" not in text and "default-src 'none'" in text
     assert any(HOSTILE.replace("/", "_") in words for words in seen.texts)
-    assert sum("Research use, not a medical device." in words for words in seen.texts) == 2
+    assert sum("Research use, not a medical device." in words for words in seen.texts) == 2 + 9
     assert len(seen.pictures) == 2 * 8
     assert {max(picture.size) for picture in seen.pictures} == {120}
 
 
-def test_the_worst_comes_first(bundle: Path, scans: Path) -> None:
-    _, seen = page(bundle, scans)
+def test_the_most_suspicious_comes_first_and_at_the_end_what_has_no_answer(bundle: Path, scans: Path) -> None:
+    text, seen = page(bundle, scans)
     answers = {
-        entry["file"]: entry for entry in sonoforge("classify", scans, "--bundle", bundle, "--json").json["results"]
+        Path(entry["file"]).name: entry
+        for entry in sonoforge("classify", scans, "--bundle", bundle, "--json").json["results"]
     }
-    order = [words for words in seen.texts if words in answers]
-    ranks = [answer_page.verdict(answers[file]).rank for file in order]
-    assert len(order) == 9 and ranks == sorted(ranks) and ranks[0] == 0 < ranks[-1]
-    assert not answers[order[1]]["trust"]["in_distribution"] and order[1].endswith("black.png")
-    for file in order[1:]:
-        assert any(words.startswith("like the training") for words in seen.texts) or file
-        assert f"{100 * answers[file]['probabilities'][answers[file]['label']]:.0f} %" in seen.texts
+    listed = [words for words in seen.texts if words in answers]
+    order, cards = listed[:9], listed[9:]
+    assert sorted(order) == sorted(answers) and [name for name in order if name in cards] == cards
+    usable = [name for name in order if verdict_of(answers[name]).state not in UNUSABLE]
+    assert 0 < len(usable) < 8 and usable == order[: len(usable)]
+    suspicion = [answers[name]["probabilities"]["malignant"] for name in usable]
+    assert suspicion == sorted(suspicion, reverse=True)
+    assert not answers[order[len(usable)]]["ok"]
+    for name in usable:
+        label = answers[name]["label"]
+        assert f"{100 * answers[name]['probabilities'][label]:.0f} %" in seen.texts
+    for state, count in Counter(verdict_of(entry).state for entry in answers.values()).items():
+        assert f"<dt>{state}</dt><dd>{count}</dd>" in text
+    assert str(scans) in text.partition("</p>")[0]  # said once
 
 
-@pytest.mark.parametrize(
-    ("entry", "rank", "heading"),
-    [
-        ({"ok": False}, 0, "No answer"),
-        ({"ok": True, "label": "uncertain", "trust": {}, "set": ["a"]}, 1, "Uncertain: no answer"),
-        (
-            {"ok": True, "label": "a", "trust": {"in_distribution": False}, "set": ["a"]},
-            1,
-            "Do not use: unlike the training images",
-        ),
-        ({"ok": True, "label": "a", "trust": {"in_distribution": True}, "set": ["a", "b"]}, 2, "Open: a or b"),
-        (
-            {
-                "ok": True,
-                "label": "a",
-                "trust": {"in_distribution": True},
-                "set": ["a"],
-                "quality": {"flags": ["dark"]},
-            },
-            3,
-            "a, from a poor image",
-        ),
-        (
-            {"ok": True, "label": "a", "trust": {"in_distribution": True}, "set": ["a"], "quality": {"flags": []}},
-            4,
-            "a",
-        ),
-    ],
-)
-def test_how_an_answer_is_to_be_taken(entry: dict[str, object], rank: int, heading: str) -> None:
-    found = answer_page.verdict(entry)
-    assert (found.rank, found.heading) == (rank, heading)
+def test_the_heat_map_is_folded_and_so_are_figures_that_mean_nothing(bundle: Path, scans: Path) -> None:
+    text, _ = page(bundle, scans)
+    cards = re.findall(r"<article.*?</article>", text, re.DOTALL)
+    assert len(cards) == 9
+    for card in cards:
+        outside = re.sub(r"<details>.*?</details>", "", card, flags=re.DOTALL)
+        assert "evidence in colour" not in outside
+        assert ("<table>" in outside) == ('class="card no"' not in card)
+        assert "Research use, not a medical device." in outside
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_every_width_axe_finds_nothing_and_each_scan_is_printed_on_one_page(
+    bundle: Path, scans: Path, browser: Browser, scheme: str
+) -> None:
+    page(bundle, scans)
+    with browser.new_context(color_scheme=scheme, offline=True) as context:
+        tab = context.new_page()
+        tab.goto((scans.parent / "page.html").as_uri())
+        tab.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        tab.evaluate(axe_script())
+        for width in (320, 390, 768, 1280):
+            tab.set_viewport_size({"width": width, "height": 900})
+            found = tab.evaluate("axe.run().then(({violations}) => violations)")
+            assert [(one["id"], [node["html"][:90] for node in one["nodes"]]) for one in found] == []
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        tab.evaluate("for (const one of document.querySelectorAll('details')) one.open = false")
+        printed = tab.pdf(format="A4")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1 + 9  # the list, then each scan
 
 
 def test_anonymous_pages_show_no_name_and_no_pixel_of_a_scan(bundle: Path, scans: Path) -> None:
@@ -137,15 +151,15 @@ def test_anonymous_pages_show_no_name_and_no_pixel_of_a_scan(bundle: Path, scans
     content = b"".join(base64.b64decode(address.partition(",")[2]) for address in seen.addresses)
     assert b"Jane" not in content and len(seen.pictures) == 8
     assert any(hashlib.sha256((scans / "0.png").read_bytes()).hexdigest()[:16] in words for words in seen.texts)
-    # Speckle would make neighbours differ; a map over even grey is smooth.
-    roughness = [
-        float(np.abs(np.diff(np.asarray(picture.convert("L"), np.int16), axis=1)).mean()) for picture in seen.pictures
-    ]
     named, shown = page(bundle, scans)
     assert b"Jane Doe" not in b"".join(base64.b64decode(address.partition(",")[2]) for address in shown.addresses)
     assert "Jane Doe.jpg" in named
-    speckled = float(np.abs(np.diff(np.asarray(shown.pictures[-2].convert("L"), np.int16), axis=1)).mean())
-    assert max(roughness) < speckled / 3
+    # Speckle makes neighbours differ; a map over even grey is smooth.
+    assert max(map(roughness, seen.pictures)) < max(map(roughness, shown.pictures)) / 3
+
+
+def roughness(picture: Image.Image) -> float:
+    return float(np.abs(np.diff(np.asarray(picture.convert("L"), np.int16), axis=1)).mean())
 
 
 def test_of_many_answers_the_worst_have_pictures_and_the_others_are_listed(
@@ -153,8 +167,8 @@ def test_of_many_answers_the_worst_have_pictures_and_the_others_are_listed(
 ) -> None:
     monkeypatch.setattr(answer_page, "MOST_PICTURES", 3)
     text, seen = page(bundle, scans)
-    assert len(seen.pictures) == 2 * 2  # the worst of the three is no image
-    assert "6 further answers" in seen.texts
+    assert len(seen.pictures) == 2 * 3
+    assert "The list has 6 answers more." in seen.texts
     assert len(re.findall("<article", text)) == 3
 
 

@@ -40,7 +40,7 @@ def test_a_doubtful_scan_is_uncertain_and_the_exit_code_stays(bundle: Path, scan
     policy(bundle, least_probability=limit)
     plain = sonoforge("classify", scans, "--bundle", bundle, "--json")
     assert [entry["label"] for entry in plain.json["results"]] == [answer.label for answer in answers.values()]
-    assert plain.json["summary"]["uncertain"] == 0
+    assert plain.json["summary"]["verdicts"]["uncertain"] == 0
 
     table = tmp_path / "a.csv"
     done = sonoforge("classify", scans, "--bundle", bundle, "--json", "--abstain", "--csv", table)
@@ -51,7 +51,14 @@ def test_a_doubtful_scan_is_uncertain_and_the_exit_code_stays(bundle: Path, scan
     ]
     assert 0 < expected.count("uncertain") < 8
     assert [entry["label"] for entry in done.json["results"]] == expected
-    assert done.json["summary"]["uncertain"] == expected.count("uncertain")
+    assert done.json["summary"]["verdicts"]["uncertain"] == expected.count("uncertain")
+    assert [entry["verdict"] == "uncertain" for entry in done.json["results"]] == [
+        label == "uncertain" for label in expected
+    ]
+    for entry in done.json["results"]:
+        improbable = f"has {surest[Path(entry['file']).name]:.0%}, and this bundle answers from {limit:.0%} on"
+        reasons = "; ".join(entry["trust"]["reasons"]) or f"its most probable class {improbable}"
+        assert entry["abstained"] == (reasons if entry["label"] == "uncertain" else "")
     assert [row["label"] for row in csv.DictReader(table.open(encoding="utf-8"))] == expected
     assert [entry["probabilities"] for entry in done.json["results"]] == [a.probabilities for a in answers.values()]
 
@@ -63,8 +70,8 @@ def test_a_bundle_may_abstain_unasked_and_the_page_says_so(
     policy(bundle, always=True, least_probability=1.0)
     done = sonoforge("classify", scans, "--bundle", bundle, "--html", tmp_path / "page.html")
     assert done.code == 0, done.err
-    assert done.out.count("uncertain") == 8
-    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("Uncertain: no answer") == 8
+    assert done.out.count("uncertain ") == 8
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("Uncertain: no answer") == 8 + 5
 
 
 def test_a_scan_held_upside_down_is_named(bundle: Path, tmp_path: Path) -> None:

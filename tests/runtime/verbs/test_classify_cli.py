@@ -18,6 +18,7 @@ import bundle_factory as factory
 from program import sonoforge
 from sonoforge.runtime import Classifier, ImageError
 from sonoforge.runtime.images import quality_metrics as image_quality
+from sonoforge.runtime.inference.verdict import UNUSABLE
 from sonoforge.runtime.notice import GUESSES
 
 
@@ -73,7 +74,7 @@ def test_one_file(bundle: Path, scans: Path) -> None:
     assert answer["results"] == [expected | {"copy_of": None, "seems_copy_of": None, "series": str(scans / "a.PNG")}]
     assert answer["model"] == expected["model"]
     assert answer["summary"]["labels"][expected["label"]] == 1
-    assert text == f"next: sonoforge verify '{bundle}'\n"
+    assert text == f"next: sonoforge classify {scans / 'a.PNG'} --bundle {bundle} --html answers.html\n"
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -81,18 +82,27 @@ def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, scans: P
     (scans / "bad.png").write_bytes(b"junk")
     done = sonoforge("classify", scans, "--bundle", bundle, *["--quiet"] * quiet)
     expected = Classifier(bundle).classify(scans / "a.PNG")
-    header, *lines, summary = done.out.splitlines()
-    rows, about = lines[:3], lines[3:]
-    assert header.split() == ["file", "label", "prob.", "lesion?", "malignant?", "trust", "set", "at", "90%"]
-    assert "equally frequent" in about[0]
-    assert ["95%" in line and "94%" in line and "50%" in line for line in about[1:]] == [True, True]
-    assert [row[header.index("label") :].split()[0] in factory.CLASSES for row in rows] == [True] * 3
-    assert f"{expected.probabilities[expected.label]:.3f}" in rows[0]
-    assert summary.startswith("3 of 4 files answered, ")
-    assert summary.endswith("Research use, not a medical device.")
+    header, *lines, summary, notice = done.out.splitlines()
+    assert header.split() == ["file", "answer", "prob", "lesion?", "malignant?"]
+    assert max(map(len, done.out.splitlines())) <= 80
+    rows = [line for line in lines if line.startswith(("a.PNG", "b (1).png", "c.jpg"))]
+    assert len(rows) == 3 and all(row[header.index("answer") :][0] != " " for row in rows)
+    state = expected.verdict.state
+    shown = "-" if state in UNUSABLE else f"{expected.probabilities[expected.label]:.0%}"
+    assert rows[0][header.index("prob") :].split()[0] == shown
+    about = " ".join(lines)
+    assert (
+        "equally frequent" in about and about.count("sensitivity of 95%") == 2 and about.count("specificity 50%") == 2
+    )
+    assert state == "clear" or f"{state}: {expected.verdict.advice}" in about
+    assert summary.startswith("3 of 4 files answered: ") and notice == "Research use, not a medical device."
     bad, *rest = done.err.splitlines()
     assert "error (not_an_image)" in bad
-    assert rest == ([] if quiet else ["1 file skipped: 1 text", f"next: sonoforge verify '{bundle}'"])
+    assert rest == (
+        []
+        if quiet
+        else ["1 file skipped: 1 text", f"next: sonoforge classify {scans} --bundle {bundle} --html answers.html"]
+    )
 
 
 def test_a_reader_that_leaves_ends_it_without_a_word(bundle: Path, scans: Path) -> None:

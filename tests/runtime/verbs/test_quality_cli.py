@@ -90,8 +90,8 @@ def test_each_file_is_measured_and_flagged_as_classify_does(bundle: Path, tmp_pa
     assert "no reference for edge_sharpness, speckle_snr" in text
     header, *rows = text.splitlines()
     assert header.split()[0] == "file"
-    assert "brightness_low" in rows[3]
-    assert "4 of 4 files measured, 1 with quality flags.  Research use, not a medical device." in text
+    assert "too dark; large areas are black" in rows[3]
+    assert "4 of 4 files measured, 1 with a fault.\nResearch use, not a medical device." in text
 
 
 def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_scan_out_of_the_bands_is_flagged_and_shown_first(bundle: Path, tmp_pa
     assert found["copy.png"]["copy_of"] == str(folder / names[1])
     assert found[names[1]]["copy_of"] is None
     assert answer["summary"]["flags"]["coverage_low"] == 1
-    assert "coverage_low" in next(line for line in text.splitlines() if "z<b>.png" in line)
+    assert "cover low" in next(line for line in text.splitlines() if "z<b>.png" in line)
     html = page.read_text(encoding="utf-8")
     assert "<b>" not in html and "<script" not in html and "http" not in html.replace("http-equiv", "")
     assert html.index("z&lt;b&gt;.png") < min(html.index(name) for name in names)

@@ -251,7 +251,18 @@ _LARGEST_NUMBER = 1e6  # of a list
 _MOST_POINTS = 20
 _COLUMNS = frozenset(
     (
-        *("file", "ok", "label", "set", "trust_score", "in_distribution", "trust_reasons", *METRICS, "quality_flags"),
+        *(
+            "file",
+            "ok",
+            "verdict",
+            "label",
+            "set",
+            "trust_score",
+            "in_distribution",
+            "trust_reasons",
+            *METRICS,
+            "quality_flags",
+        ),
         *("kind", "marks", "remarks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags"),
         *("copy_of", "seems_copy_of", "series"),
         *("error_code", "error_message", "bytes", "modified_ns", "model_sha256", "settings"),

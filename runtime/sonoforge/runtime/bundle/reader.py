@@ -139,7 +139,8 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
         ('normal', 'benign', 'malignant')
 
     Args:
-        path: A bundle's folder or ``.zip``; None for the bundle shipped with sonoforge.
+        path: A bundle's folder or ``.zip``, or the run folder that holds it as ``bundle``; None for the bundle shipped
+            with sonoforge.
         kind: What it must be; `Manifest` for a bundle of any task.
 
     Raises:
@@ -148,6 +149,9 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     if path is None and not SHIPPED.is_dir():
         raise BundleError("no bundle is shipped with this install; give the folder or .zip of one")
     path = SHIPPED if path is None else Path(path)
+    inside = path / "bundle"
+    if not (path / "manifest.json").exists() and (inside / "manifest.json").is_file():
+        path = inside
     data = files.read_manifest(path)
     try:
         manifest = parse_manifest(data)

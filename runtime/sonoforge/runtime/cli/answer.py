@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 _logger = logging.getLogger("sonoforge.answer")
 
 say = _logger.info
 _SPACES = "\n\t\u00a0\u202f"  # with those between a figure and its unit
+
+SCREEN = 80
+"""Characters of a line of text."""
 
 
 class AnswerHandler(logging.StreamHandler[TextIO]):
@@ -33,6 +37,15 @@ class AnswerHandler(logging.StreamHandler[TextIO]):
         """Write one message and flush it."""
         self.stream.write(self.format(record) + self.terminator)
         self.flush()
+
+
+def tell(text: str, indent: str = "", printer: Callable[..., None] = say) -> None:
+    """Print a paragraph in lines that fit the screen."""
+    from textwrap import wrap  # noqa: PLC0415 - --help does not wait for it
+
+    lines = wrap(text, SCREEN, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    if lines:
+        printer("%s", "\n".join(lines))
 
 
 def prints_text() -> bool:

@@ -284,6 +284,7 @@ def csv_format(manifest: ClassifierManifest) -> CsvFormat:
     """
     asked = [column for question in manifest.questions for column in (f"q_{question.name}", question.name)]
     answer = (
+        "verdict",
         "label",
         *(f"p_{name}" for name in manifest.classes),
         *asked,
@@ -301,6 +302,7 @@ def _cells(result: Mapping[str, Any]) -> dict[str, str]:
     trust, quality = result["trust"], result["quality"]
     motion = result["clip"]["motion"] if "clip" in result else {"per_frame": None, "flags": []}
     return {
+        "verdict": result["verdict"],
         "label": defused(result["label"]),
         **{f"p_{name}": repr(value) for name, value in result["probabilities"].items()},
         **{f"q_{name}": repr(finding["probability"]) for name, finding in result["findings"].items()},

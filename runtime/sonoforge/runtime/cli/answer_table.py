@@ -1,23 +1,25 @@
-"""The answers of ``sonoforge classify`` as text: one line for each file, and how many of each kind there were."""
+"""The answers of ``sonoforge classify`` as text: one line for each file, what to know of it below, and their number."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.images.inputs import WIDEST_NAME, Entry, cell, column_width, printable
+from sonoforge.runtime.cli.answer import say, tell
+from sonoforge.runtime.images.inputs import Entry, cell, column_width, printable
 from sonoforge.runtime.inference import decision
-from sonoforge.runtime.inference.trust import Cause
-from sonoforge.runtime.notice import UNCERTAIN
+from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, verdict_of
 
 if TYPE_CHECKING:
     from sonoforge.runtime.bundle.classification import ClassifierManifest
     from sonoforge.runtime.inference.decision import Clinic
 
 log = logging.getLogger(__name__)
+
+_NAME = 20  # of a file's name
 
 
 class AnswerTable:
@@ -26,21 +28,34 @@ class AnswerTable:
     def __init__(self, manifest: ClassifierManifest, clinic: Clinic) -> None:
         """Take what answers, and where its answers are for."""
         self._classes, self._coverage = manifest.classes, 1 - manifest.alpha
-        self._asked = {question.name: len(question.name) + 1 for question in manifest.questions}
+        self._asked = [f"{question.name}?" for question in manifest.questions]
         self._about = decision.in_words(manifest, clinic)  # printed under the answers
-        self._counts = Counter[str]()
+        if len({*clinic.prevalence.values()}) == 1:
+            self._about[0] += " --prevalence takes the shares of your clinic."
+        self._states, self._counts = Counter[str](), Counter[str]()
+        self._advice: dict[str, str] = {}
         self._skipped = Counter[str]()
-        self._begun = False
-        self._widths = (4, max(map(len, (*self._classes, "label", UNCERTAIN))))
+        self._begun, self._folder = False, ""
+        longest = max(
+            (f"{one} or {other}" for one in self._classes for other in self._classes if one != other), key=len
+        )
+        self._widths = [
+            _NAME,
+            min(len("undecided: ") + len(longest), 48),
+            4,
+            *(max(len(name), 8) for name in self._asked),
+        ]
 
     def begin(self, names: Sequence[str], more: bool = False) -> None:
         """Print the heading once, of a column wide enough for these names, or for ``more`` to come."""
         if self._begun or not (names or more):
             return
         self._begun = True
-        self._widths = (WIDEST_NAME if more else max(column_width(names), len("file")), self._widths[1])
-        asked = [f"{name}?" for name in self._asked]
-        say("%s", self._row("file", "label", "prob.", asked, "trust", f"set at {self._coverage:.0%}"))
+        folders = {os.path.dirname(name) for name in names}  # noqa: PTH120 - thousands of names
+        self._folder = "" if more or len(folders) != 1 else os.path.join(*folders, "")  # noqa: PTH118
+        if not more:
+            self._widths[0] = min(max(column_width([self._inside(name) for name in names]), len("file")), _NAME)
+        say("%s", self._row("file", "answer", "prob", *self._asked))
 
     def skip(self, skipped: Mapping[str, int]) -> None:
         """Count files that are not read, by kind."""
@@ -49,11 +64,9 @@ class AnswerTable:
     def count(self, entry: Entry) -> None:
         """Count one answer, in what it says."""
         counts = self._counts
-        counts["files"] += 1
+        self._states[verdict_of(entry).state] += 1
         if entry["ok"]:
-            counts["ok"] += 1
             counts[f"label {entry['label']}"] += 1
-            counts["not_trusted"] += any(cause != Cause.BETWEEN_CLASSES.value for cause in entry["trust"]["causes"])
             counts["quality_flagged"] += bool(entry["quality"]["flags"])
             counts["marked"] += bool(entry["marks"]["counts"])
             counts["repeated"] += bool(entry["copy_of"] or entry["seems_copy_of"])
@@ -61,47 +74,58 @@ class AnswerTable:
 
     def show(self, entry: Entry) -> None:
         """Print one answer, a failure on stderr."""
-        from sonoforge.runtime.images.repeats import in_words  # noqa: PLC0415 - numpy, which --help does not wait for
-
-        name = cell(entry["file"], self._widths[0])
+        name = cell(self._inside(entry["file"]), self._widths[0])
         if not entry["ok"]:
             message = printable(entry["error"]["message"])
             log.error("%-*s  error (%s): %s", self._widths[0], name, entry["error"]["code"], message)
             return
-        label, trust = entry["label"], entry["trust"]
-        probability = f"{max(entry['probabilities'].values()):.3f}"
-        score = f"{trust['score']:.2f}{'' if trust['in_distribution'] else ' !'}"
-        asked = list(decision.answers_in_words(entry["findings"]).values())
-        row = self._row(name, label, probability, asked, score, ", ".join(entry["set"]))
-        clip, remarks = entry.get("clip"), []
-        if clip:
-            remarks.append(f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}")
-            remarks += [sentence.rstrip(".") for sentence in clip["motion"]["advice"]]
-        if entry["crop"] and entry["crop"]["kept"] < 1:
-            remarks.append(f"cropped to {entry['crop']['reason']}")
-        remarks += [*entry["remarks"], *trust["reasons"], *entry["quality"]["flags"]]
-        if entry["marks"]["summary"]:
-            remarks.append(f"burned-in marks: {entry['marks']['summary']}")
-        remarks += map(printable, in_words(entry))
-        say("%s", f"{row}  [{'; '.join(remarks)}]" if remarks else row)
+        state, heading, advice = verdict_of(entry)
+        short = {"do not use": state, "uncertain": state, "poor image": f"{entry['label']}, poor image"}
+        answer = short.get(
+            state, heading[0].lower() + heading[1:] if state in ("undecided", "cannot tell") else heading
+        )
+        figures = [
+            f"{max(entry['probabilities'].values()):.0%}",
+            *decision.answers_in_words(entry["findings"]).values(),
+        ]
+        # Percentages of an answer that must not be used invite its use.
+        say("%s", self._row(name, answer, *(["-"] * len(figures) if state in UNUSABLE else figures)))
+        self._advice.setdefault(advice, state)
+        tell("; ".join(map(self._inside, _remarks(entry))), "    ")
         for message in entry.get("unwritten", ()):
             log.error("%-*s  %s", self._widths[0], name, printable(message))
 
     def end(self) -> None:
-        """Say for which clinic the answers are, if there are any."""
-        for sentence in self._about if self._counts["ok"] else ():
-            say("%s", sentence)
+        """Say what to do about such answers, and for which clinic they are, if there are any."""
+        told = sorted(self._advice.items(), key=lambda one: -list(STATES).index(one[1]))
+        for advice, state in told:
+            if state != "clear":
+                tell(f"{state}: {advice}")
+        if {"undecided", "cannot tell"} & {*self._advice.values()}:
+            tell(
+                f"The true class is among those that cannot be ruled out for {self._coverage:.0%} of scans like the "
+                "training scans."
+            )
+        for sentence in self._about if self._advice else ():
+            tell(sentence)
+
+    def in_words(self) -> str:
+        """Return ``4 of 5 files answered: 2 clear, 1 undecided, 1 do not use``."""
+        found = [f"{self._states[state]} {state}" for state in reversed([*STATES][1:]) if self._states[state]]
+        files = self._states.total()
+        answered = f"{files - self._states['no answer']} of {files} files answered"
+        return f"{answered}: {', '.join(found)}" if found else answered
 
     def summary(self) -> dict[str, Any]:
         """Return the counts that ``sonoforge classify --json`` calls ``summary``."""
-        counts = self._counts
+        counts, files = self._counts, self._states.total()
+        failed = self._states["no answer"]
         return {
-            "files": counts["files"],
-            "ok": counts["ok"],
-            "failed": counts["files"] - counts["ok"],
+            "files": files,
+            "ok": files - failed,
+            "failed": failed,
             "labels": {name: counts[f"label {name}"] for name in self._classes},
-            "uncertain": counts[f"label {UNCERTAIN}"],
-            "not_trusted": counts["not_trusted"],
+            "verdicts": {state: self._states[state] for state in STATES},
             "quality_flagged": counts["quality_flagged"],
             "marked": counts["marked"],
             "repeated": counts["repeated"],
@@ -109,8 +133,35 @@ class AnswerTable:
             "skipped": dict(sorted(self._skipped.items())),
         }
 
-    def _row(self, name: str, label: str, probability: str, asked: Sequence[str], trust: str, label_set: str) -> str:
-        """Return file, label, probability, answers to the questions, trust and prediction set as one line."""
-        answers = "".join(f"{text:<{max(width, 8)}}  " for text, width in zip(asked, self._asked.values(), strict=True))
-        start = f"{name:<{self._widths[0]}}  {label:<{self._widths[1]}}  {probability:>5}  "
-        return f"{start}{answers}{trust:<6}  {label_set}"
+    def _inside(self, text: str) -> str:
+        """Return a text with names without the folder that all files are in."""
+        return text.replace(self._folder, "") if self._folder else text
+
+    def _row(self, *cells: str) -> str:
+        """Return file, answer, its probability, and what is said to each question, as one line."""
+        return "  ".join(f"{text:<{width}}" for text, width in zip(cells, self._widths, strict=True)).rstrip()
+
+
+def _remarks(entry: Entry) -> list[str]:
+    """Return what a reader must know of an answer besides."""
+    from sonoforge.runtime.images.quality_table import flag_in_words  # noqa: PLC0415 - read for answers only
+    from sonoforge.runtime.images.repeats import in_words  # noqa: PLC0415 - numpy, which --help does not wait for
+
+    trust, clip, said = entry["trust"], entry.get("clip"), []
+    if clip:
+        said.append(f"{clip['distinct']} of {clip['frames']} frames, best: {clip['best_frame']}")
+        said += [sentence.rstrip(".") for sentence in clip["motion"]["advice"]]
+    if entry["crop"] and entry["crop"]["kept"] < 1:
+        said.append(f"cropped to {entry['crop']['reason']}")
+    reasons = [*trust["reasons"]]
+    if entry["abstained"] and not trust["causes"]:
+        reasons.insert(0, entry["abstained"])
+    if trust["causes"]:
+        reasons[0] = f"trust {trust['score']:.2f}: {reasons[0]}"
+    said += [*entry["remarks"], *reasons]
+    flags = [words for words in map(flag_in_words, entry["quality"]["flags"]) if words not in " ".join(reasons)]
+    if flags:
+        said.append(f"image quality: {', '.join(flags)}")
+    if entry["marks"]["summary"]:
+        said.append(f"burned-in marks: {entry['marks']['summary']}")
+    return [*said, *map(printable, in_words(entry))]

@@ -93,7 +93,7 @@ def _placeholder(option: Option) -> str:
 
 def _names(option: Option) -> str:
     """Return the flags of an option as its entry shows them."""
-    flags = [option.flag, *map(options.flag, option.metadata["aliases"])]
+    flags = options.flags_of(option)
     if option.kind is bool:
         return ", ".join(flags if option.default is False else [f"--[no-]{flag[2:]}" for flag in flags])
     several = ",..." if option.several else ""

@@ -8,11 +8,12 @@ import importlib
 import io
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sonoforge.runtime.cli import options, verbs
 from sonoforge.runtime.cli.answer import configure_logging, printable
@@ -72,22 +73,37 @@ def _run(arguments: Sequence[str]) -> int:
         module = _import(name, verb.module(name), verb.extra)
     gc.freeze()  # what has been imported stays, and need not be looked at again
     gc.enable()  # paused by `main`
+    continued = _continued(name, rest, config)
     try:
-        remote = options.remote_runs(config)
-        if remote:
-            url, working_in = remote
-            runs = _import(f"{name} --out {url}", "training.remote_runs", "remote")
-            outcome: options.Outcome = runs.work_at(url, lambda folder: module.main(working_in(folder)))
-        else:
-            outcome = module.main(config)
+        outcome = _call(module, config, name)
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(continued) from stopped
     except SonoforgeError as error:
         error.args = (options.with_flag(str(error), config_class),)
         raise
     if common["json"]:
         _print_json(outcome.result)
     if outcome.next_command:
-        log.info("next: %s", outcome.next_command)
+        log.info("next: %s", continued if outcome.next_command == options.CONTINUE else outcome.next_command)
     return outcome.exit_code
+
+
+def _call(module: Any, config: Any, name: str) -> options.Outcome:
+    """Run a verb, on a copy of its folder of runs where that is a URL."""
+    remote = options.remote_runs(config)
+    if not remote:
+        return cast(options.Outcome, module.main(config))
+    url, working_in = remote
+    runs = _import(f"{name} --out {url}", "training.remote_runs", "remote")
+    return cast(options.Outcome, runs.work_at(url, lambda folder: module.main(working_in(folder))))
+
+
+def _continued(name: str, rest: Sequence[str], config: Any) -> str:
+    """Return the command that goes on where this one was stopped; empty where there is none."""
+    keeps = config.csv or config.jsonl if name == "classify" else True
+    if not (hasattr(config, "resume") and keeps):
+        return ""
+    return shlex.join(["sonoforge", *name.split(), *["--resume"] * (not config.resume), *rest])
 
 
 def _config_class(name: str) -> Any:
@@ -142,8 +158,9 @@ def run(arguments: Sequence[str]) -> int:
             return code
     except SystemExit as stopped:  # argparse, after --help
         return int(stopped.code or 0)
-    except KeyboardInterrupt:
-        return _failed("interrupted; finished work is kept; --resume continues it, where the command has it", 130)
+    except KeyboardInterrupt as stopped:
+        command = next(iter(stopped.args), "")
+        return _failed(f"interrupted; finished work is kept{f'; to go on: {command}' if command else ''}", 130)
     except BrokenPipeError:  # the reader of a pipe (head, less) has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

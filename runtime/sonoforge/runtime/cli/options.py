@@ -33,6 +33,15 @@ class Outcome(NamedTuple):
     exit_code: int = 0
 
 
+CONTINUE = "the same command with --resume"
+"""Next command of a verb that was stopped before its end: printed as the command itself."""
+
+
+def steps(*commands: str) -> str:
+    """Return several next commands, one on each line."""
+    return "\n      ".join(command for command in commands if command)
+
+
 def option(
     default: Any = dataclasses.MISSING,
     *,
@@ -51,8 +60,9 @@ def option(
         choices: The only values allowed; the closest is suggested for a mistyped one.
         limits: Smallest and largest value allowed; None where there is no limit.
         metavar: The placeholder shown in ``--help``.
-        aliases: Other names of the flag and of the config key, such as ``class`` for ``class_name``.
-        traits: ``takes_url``: it may be at a URL that the verb opens itself; see also `repeated_option`,
+        aliases: Other names of the flag and of the config key, such as ``size`` for ``image_size``.
+        traits: ``takes_url``: it may be at a URL that the verb opens itself; ``renamed``: its flag is the first alias
+            alone, for a word that no field of Python can have (``class``); see also `repeated_option`,
             `runs_folder` and `argument`.
     """
     metadata: dict[str, Any] = {
@@ -61,7 +71,7 @@ def option(
         "limits": limits,
         "metavar": metavar,
     }
-    metadata |= {"aliases": tuple(aliases), "positional": False, "repeated": False, **traits}
+    metadata |= {"aliases": tuple(aliases), "positional": False, "repeated": False, "renamed": False, **traits}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -181,7 +191,7 @@ def _found(settings: Any, names: tuple[str, str, str], path: tuple[str, ...] = (
         elif metadata:
             key = prefix + field.name
             named = {**metadata, "aliases": [prefix + alias for alias in metadata["aliases"]]}
-            typed = key if metadata["positional"] else flag(key)
+            typed = key if metadata["positional"] else flag(named["aliases"][0] if metadata["renamed"] else key)
             found[key] = Option(
                 inner_path,
                 typed,
@@ -202,6 +212,11 @@ def flag(key: str) -> str:
 def format_value(value: object) -> str:
     """Return a setting as it is typed."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def flags_of(option: Option) -> list[str]:
+    """Return all flags of an option, each once; the first is the one that is spoken of."""
+    return [*dict.fromkeys((option.flag, *map(flag, option.metadata["aliases"])))]
 
 
 def with_flag(message: str, config_class: Any) -> str:
@@ -266,7 +281,7 @@ def build_parser(program: str, config_class: Any) -> argparse.ArgumentParser:
         add_help=False,
     )
     for key, option in options(config_class).items():
-        flags = [option.flag, *map(flag, option.metadata["aliases"])]
+        flags = flags_of(option)
         if option.metadata["positional"]:
             count = "*" if option.several else "?"  # a required one may come from a config file: resolve_config checks
             parser.add_argument(key, nargs=count, metavar=key.upper())

@@ -16,13 +16,13 @@ from typing import TextIO
 
 # What is done sooner needs no bar; a bar that changes more often cannot be read; a log is not to be filled.
 _FIRST_SECONDS, _BAR_SECONDS, _LINE_SECONDS = 1.0, 0.1, 30.0
-# Of the whole that must be done before the time left is told: the first of many tells little, as what was prepared
-# before it took its time, too.
-_FIRST_SHARE = 0.01
+# What must pass of the whole, or in seconds, before the time left is told: the first of many tells little, as what was
+# prepared before it took its time, too.
+_FIRST_SHARE, _LONG_SECONDS = 0.01, 45.0
 _NARROWEST_BAR, _WIDEST_BAR, _STATE = 10, 40, 24  # characters; of the state, those that the bar leaves it
 
-Advance = Callable[[int, str | None], None]
-"""Takes how many are done, and a few words on the state, or None to keep them."""
+Advance = Callable[[float, str | None], None]
+"""Takes how many are done, in parts where they are known, and a few words on the state, or None to keep them."""
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def quiet() -> bool:
 
 @contextlib.contextmanager
 def progress_bar(
-    title: str, total: int, done: int = 0, *, show: bool = True, silenced: bool = False
+    title: str, total: int, done: float = 0, *, show: bool = True, silenced: bool = False
 ) -> Iterator[Advance]:
     """Hand out the function that tells how many of ``total`` are done.
 
@@ -88,7 +88,7 @@ def _own_stderr() -> tuple[TextIO, bool]:
 
 
 class _Meter:
-    def __init__(self, title: str, span: tuple[int, int], stream: TextIO, silenced: bool) -> None:
+    def __init__(self, title: str, span: tuple[float, int], stream: TextIO, silenced: bool) -> None:
         self._title, (self._start, self._total), self._stream = title, span, stream
         self._is_terminal, self._silenced = stream.isatty(), silenced
         self._begun = time.monotonic()
@@ -96,19 +96,20 @@ class _Meter:
         self._drawn = 0  # characters on the line
         self._state = ""
 
-    def advance(self, done: int, state: str | None) -> None:
+    def advance(self, done: float, state: str | None) -> None:
         """Show the progress, if it is time."""
         self._state = self._state if state is None else state
         now, known, all_of_it = time.monotonic(), done - self._start, self._total - self._start
         if now < self._next or not (self._is_terminal or done < self._total):
             return
-        told = known > 0 and known >= _FIRST_SHARE * all_of_it
+        told = known > 0 and (known >= _FIRST_SHARE * all_of_it or now - self._begun > _LONG_SECONDS)
         left = time_left((now - self._begun) / known * (self._total - done)) if told else ""
         if self._is_terminal:
             self._draw(done, left)
             self._next = now + _BAR_SECONDS
             return
-        line = f"{self._title}: {done} of {self._total}{', about ' * bool(left)}{left}{'; ' * bool(state)}{state or ''}"
+        rest = f"{', about ' * bool(left)}{left}{'; ' * bool(state)}{state or ''}"
+        line = f"{self._title}: {int(done)} of {self._total}{rest}"
         if self._silenced:
             self._write(line + "\n")
         else:
@@ -127,15 +128,15 @@ class _Meter:
             self._write("\r" + " " * self._drawn + "\r")
             self._drawn = 0
 
-    def _draw(self, done: int, left: str) -> None:
+    def _draw(self, done: float, left: str) -> None:
         try:
             columns = os.get_terminal_size(self._stream.fileno()).columns or 80
         except OSError:
             columns = 80
-        facts = f" {done}/{self._total}  {100 * done // self._total} %  {left}"
+        facts = f" {int(done)}/{self._total}  {int(100 * done / self._total)} %  {left}"
         beside = len(self._title) + len(facts) + min(len(self._state) + 2, _STATE) * bool(self._state)
         room = min(columns - 1 - beside - 3, _WIDEST_BAR)
-        filled = max(room, 0) * done // self._total
+        filled = int(max(room, 0) * done / self._total)
         bar = f" [{'#' * filled}{'-' * (room - filled)}]" if room >= _NARROWEST_BAR else ""
         line = f"{self._title}{bar}{facts}  {self._state}".rstrip()[: columns - 1]
         self._write("\r" + line.ljust(self._drawn))

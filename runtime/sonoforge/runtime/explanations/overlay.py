@@ -22,8 +22,10 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.burned_in_marks import SENTENCE
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.dicom.opening import first_bytes
+from sonoforge.runtime.images.quality_table import flag_in_words
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.result import Result
+from sonoforge.runtime.inference.verdict import UNUSABLE
 from sonoforge.runtime.notice import NOTICE
 
 LEVELS = 256  # of the heat map
@@ -124,6 +126,8 @@ def png(picture: Image.Image, result: Result) -> bytes:
 def caption(result: Result) -> list[str]:
     """Return the answer in words, one item for each paragraph."""
     share = activation_map.share_in_brightest(result.map)
+    verdict = result.verdict
+    usable = verdict.state not in UNUSABLE
     trust = "; ".join(result.trust.reasons) or "like the training images"
     where = (
         f"The map holds no evidence for {result.label} anywhere."
@@ -132,15 +136,15 @@ def caption(result: Result) -> list[str]:
         f"the area, which holds {100 * share:.0f} % of the evidence."
     )
     return [
-        f"{result.answer}, probability {result.probabilities[result.label]:.2f}",
-        f"Cannot be ruled out: {', '.join(result.set)}",
+        f"{verdict.heading}. {verdict.advice}",
+        *([f"Probability of {result.label}: {result.probabilities[result.label]:.0%}"] if usable else []),
         *(
             [f"The network saw a part of the image: {result.crop.reason}"]
             if result.crop and result.crop.kept < 1
             else []
         ),
         f"Trust {result.trust.score:.2f}: {trust}",
-        f"Image quality: {', '.join(result.quality.flags) or 'no flags'}",
+        f"Image quality: {', '.join(map(flag_in_words, result.quality.flags)) or 'no fault found'}",
         *([f"Burned in: {result.marks.summary}. {SENTENCE}"] if result.marks.marks else []),
         where,
         NOTICE,

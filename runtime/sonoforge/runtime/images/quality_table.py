@@ -43,3 +43,9 @@ class Metric(NamedTuple):
 _TABLE = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 METRICS = {name: ViewMetric(**row) for name, row in _TABLE["view"].items()}
 SCAN, LESION, CLIP = ({n: Metric(**row) for n, row in _TABLE[kind].items()} for kind in ("scan", "lesion", "clip"))
+
+
+def flag_in_words(flag: str) -> str:
+    """Return what a flag of the view says, such as ``blurred`` for ``sharpness_low``."""
+    name, _, side = flag.rpartition("_")
+    return str(getattr(METRICS[name], side))

@@ -55,7 +55,7 @@ class Classifier:
         file: Name of the bundle's model file that answers.
         model: ``{"name", "version", "sha256"}`` of that file, as each result carries it.
         crop: Row of `preprocessing.CROPS` by which it answers.
-        abstains: Whether it abstains, see `trust.should_abstain`.
+        abstains: Whether it abstains, see `trust.why_abstain`.
         clinic: Where its answers are for.
     """
 
@@ -191,11 +191,11 @@ class Classifier:
         levels = grey_levels(decoded)
         marks = find_marks(decoded, area.box if area else None, levels)
         kind = name_kind(grey_levels(view), overlay=marks.overlay)
-        judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest).with_set(said.set)
+        judged = trust.assess(self._evidence(view, outputs["embedding"], quality, kind), manifest)
         alike = manifest.checks.kind == BREAST_ULTRASOUND and trust.Cause.OTHER_KIND not in judged.causes
         if not alike:
             marks = Marks(())  # on pictures of other kinds it was not measured what is found
-        abstained = self.abstains and trust.should_abstain(judged, said.probabilities[said.label], manifest)
+        abstained = trust.why_abstain(judged, said.probabilities[said.label], manifest) if self.abstains else ""
         return Result(
             file=str(image) if isinstance(image, str | Path) else None,
             label=said.label,

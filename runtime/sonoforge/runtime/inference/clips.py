@@ -17,7 +17,7 @@ from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import decide_equal, reweighted
 from sonoforge.runtime.inference.result import Result
-from sonoforge.runtime.inference.trust import should_abstain
+from sonoforge.runtime.inference.trust import why_abstain
 
 if TYPE_CHECKING:
     from sonoforge.runtime.images.dicom.reader import DicomImage
@@ -130,9 +130,8 @@ def classify_clip(classifier: Classifier, frames: Iterable[Image.Image], fingerp
         probabilities=said.probabilities,
         set=said.set,
         findings=said.findings,
-        trust=best.trust.with_set(said.set),
         ms={**best.ms, "total": 1e3 * (perf_counter() - started)},
-        abstained=classifier.abstains and should_abstain(best.trust, said.probabilities[label], manifest),
+        abstained=why_abstain(best.trust, said.probabilities[label], manifest) if classifier.abstains else "",
     )
     return Clip(pooled, best, seen, len(answers), len(agreeing), best_frame, meter.motion())
 

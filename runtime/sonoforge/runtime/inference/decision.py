@@ -229,7 +229,7 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
     """Say for which clinic answers are, what each question is asked at, and whether the bundle may be guessing."""
     shares = clinic.prevalence
     if len(set(shares.values())) == 1:
-        here = "equally frequent classes; --prevalence for the shares of a clinic"
+        here = "equally frequent classes"
     else:
         here = ", ".join(f"{name} {share:.3g}" for name, share in shares.items())
     if manifest.site and shares == manifest.site.prevalence:
@@ -252,10 +252,10 @@ def yes_no(finding: Mapping[str, Any]) -> str:
 
 
 def answers_in_words(findings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return ``yes 0.93`` or ``no 0.12`` for each question of an entry; ``-`` after a no, where it does not arise."""
+    """Return ``yes 93%`` or ``no 12%`` for each question of an entry; ``-`` after a no, where it does not arise."""
     said, arises = {}, True
     for name, finding in findings.items():
-        said[name] = f"{yes_no(finding)} {finding['probability']:.2f}" if arises else "-"
+        said[name] = f"{yes_no(finding)} {finding['probability']:.0%}" if arises else "-"
         arises = arises and finding["positive"]
     return said
 

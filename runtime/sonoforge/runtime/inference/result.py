@@ -12,6 +12,7 @@ from sonoforge.runtime.images.grey_levels import grey_levels
 from sonoforge.runtime.images.quality_metrics import Quality
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.trust import Trust
+from sonoforge.runtime.inference.verdict import Verdict, in_words, state_of
 from sonoforge.runtime.notice import UNCERTAIN
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Result:
         fingerprint: What the picture is recognised by when it is given again, if that was asked for; see
             `images.repeats`.
         crop: Where the scan lies in the image, if the network saw that part alone; None if it saw the whole image.
-        abstained: Whether to abstain, see `trust.should_abstain`.
+        abstained: Why the classifier abstains, see `trust.why_abstain`; empty where it answers.
     """
 
     file: str | None
@@ -79,13 +80,29 @@ class Result:
     view: NDArray[np.uint8] = field(repr=False)
     fingerprint: Fingerprint | None = field(default=None, repr=False)
     crop: ScanArea | None = None
-    abstained: bool = False
+    abstained: str = ""
     remarks: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
         """``label``, or "uncertain" where the classifier abstains."""
         return UNCERTAIN if self.abstained else self.label
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the answer is to be taken, and what to do about it.
+
+        Example:
+            >>> import numpy as np
+            >>> from sonoforge.runtime import Classifier
+            >>> Classifier().classify(np.zeros((300, 400), np.uint8)).verdict.heading
+            'Do not use this answer'
+        """
+        return in_words(self._state, self.trust.phrases, self.set)
+
+    @property
+    def _state(self) -> str:
+        return state_of(bool(self.abstained), self.trust.phrases, self.set, len(self.probabilities))
 
     @property
     def map_gcnr(self) -> float | None:
@@ -133,22 +150,25 @@ class Result:
         """Return the entry of ``sonoforge classify --json`` for this scan.
 
         Returns:
-            ``{"file", "ok": True, "label", "probabilities": {class: p}, "set": [classes], "findings": {question:
-            {"probability", "positive"}}, "trust": {"score", "in_distribution", "causes": [phrases], "reasons": [lines],
-            "distance", "neighbour_distance"}, "quality": {metric: value, ..., "flags": []}, "kind", "marks":
-            {"summary", "counts": {kind: number}, "note"}, "remarks": [phrases], "model": {"name", "version",
-            "sha256"}, "map": {"peak": {"x", "y", "value"}, "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop",
-            "ms": {"decode", "preprocess", "infer", "total"}}``; the share is null where the map is positive nowhere;
+            ``{"file", "ok": True, "verdict": row of `verdict.STATES`, "label", "probabilities": {class: p}, "set":
+            [classes], "findings": {question: {"probability", "positive"}}, "abstained": reason, "trust": {"score",
+            "in_distribution", "causes": [phrases], "reasons": [lines], "distance", "neighbour_distance"}, "quality":
+            {metric: value, ..., "flags": []}, "kind", "marks": {"summary", "counts": {kind: number}, "note"},
+            "remarks": [phrases], "model": {"name", "version", "sha256"}, "map": {"peak": {"x", "y", "value"},
+            "share_in_brightest_tenth", "gcnr_of_map_area"}, "crop", "ms": {"decode", "preprocess", "infer",
+            "total"}}``; the share is null where the map is positive nowhere;
             ``crop`` is null where the network saw the whole image, else ``{"box": [left, top, right, bottom],
             "outline", "kept", "reason"}``.
         """
         return {
             "file": self.file,
             "ok": True,
+            "verdict": self._state,
             "label": self.answer,
             "probabilities": dict(self.probabilities),
             "set": list(self.set),
             "findings": {name: finding._asdict() for name, finding in self.findings.items()},
+            "abstained": self.abstained,
             "trust": self.trust.to_dict(),
             "quality": self.quality.to_dict(),
             "kind": self.kind,

@@ -8,12 +8,12 @@ distance from the training images did not on scans of their kind, so it is named
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest, TailLimits
+from sonoforge.runtime.images.quality_table import flag_in_words
 from sonoforge.runtime.images.scan_kind import ScanKind
 
 POOR_FLAGS = ("sharpness_low", "contrast_low")
@@ -39,7 +39,6 @@ class Cause(Enum):
     NOT_ONE_SCAN = "not one plain B-mode scan"
     POOR_SCAN = "poor scan"
     UNLIKE_TRAINING = "unlike the training scans"
-    BETWEEN_CLASSES = "between two classes"
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,9 @@ class Trust:
     """Whether an answer may be used.
 
     Attributes:
-        score: The smallest of the `tail_probability` of the neighbours' distance, of the other distance for what is
-            no ultrasound scan, and 0.01 for a poor scan: 1 typical, 0 foreign.  Which class it is does not enter.
+        score: The smallest of the `tail_probability` of both distances and, for a scan that is poor, coloured or not
+            one, 0.01: 1 typical, 0 foreign.  Below 0.05 there is a cause, and from there on none; so it is of scans
+            like a site's, whose limits lie farther out.  Which class it is does not enter.
         in_distribution: Whether the scan is of the kind that the network was trained on: neither no ultrasound scan
             nor unlike the training scans; or like those of the site that the bundle was adapted to.
         causes: Why not to use the answer, in the order of `Cause`; empty when trusted.
@@ -64,18 +64,14 @@ class Trust:
     distance: float
     neighbour_distance: float
 
-    def with_set(self, classes: Sequence[str]) -> Trust:
-        """Assess also by the classes that cannot be ruled out: one is a clear answer."""
-        pairs, remark = zip(self.causes, self.reasons, strict=False), self.reasons[len(self.causes) :]
-        kept = [pair for pair in pairs if pair[0] is not Cause.BETWEEN_CLASSES]
-        if len(classes) > 1:
-            kept.append((Cause.BETWEEN_CLASSES, f"{Cause.BETWEEN_CLASSES.value}: {' or '.join(classes)}"))
-        reasons = (*(reason for _, reason in kept), *remark)
-        return replace(self, causes=tuple(c for c, _ in kept), reasons=reasons)
+    @property
+    def phrases(self) -> list[str]:
+        """The phrase of each cause."""
+        return [cause.value for cause in self.causes]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes by name, ready for JSON; causes by their phrase."""
-        return {**asdict(self), "causes": [cause.value for cause in self.causes], "reasons": list(self.reasons)}
+        return {**asdict(self), "causes": self.phrases, "reasons": list(self.reasons)}
 
 
 _NOT_ONE: dict[ScanKind, str] = {
@@ -117,16 +113,13 @@ def how_far(distance: float, neighbour: float, manifest: ClassifierManifest) -> 
 
 
 def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
-    """Assess one image, all but its set of classes (`Trust.with_set`)."""
+    """Assess one image."""
     checks, limits, distance = manifest.checks, manifest.trust, evidence.distance
     far = f"distance {distance:.1f}, {_within(limits)}"
     coloured = _coloured(evidence, manifest)
     no_scan = coloured or _no_scan(evidence, manifest)
     found: list[tuple[Cause, str]] = []
-    # Of scans of the training images' kind, those far away were answered no worse.  Without a limit of the grain,
-    # nothing else tells other kinds of images.
-    judges_kind = bool(no_scan) or checks.grain is None
-    scores = [tail_probability(distance, limits)] if judges_kind else []
+    scores: list[float] = []
     faults = _faults(evidence, manifest)
     if coloured:
         scores.append(_BEYOND)
@@ -139,19 +132,25 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
         found.append((Cause.POOR_SCAN, f"{Cause.POOR_SCAN.value}: {', '.join(faults)}"))
         scores.append(_BEYOND)
     unlike = [far] if distance > limits.threshold else []
-    scores.append(tail_probability(evidence.neighbour, checks.neighbours))
     if evidence.neighbour > checks.neighbours.threshold:
         unlike.append(f"{evidence.neighbour:.3f} from the nearest, {_within(checks.neighbours, 3)}")
     remark: tuple[str, ...] = ()
+    reach = 1.0
     if unlike and not no_scan:
         said = f"{Cause.UNLIKE_TRAINING.value}: {'; '.join(unlike)}"
         times, site = how_far(distance, evidence.neighbour, manifest), manifest.site
         if site and times <= site.reach and _has_echo(evidence, manifest):
+            reach = site.reach
             remark = (f"{said}; like this site's scans: {times:.2f} times that, limit {site.reach:.2f}",)
         else:
             if site and times > site.reach:
                 said += f"; unlike this site's scans: {times:.2f} times that, limit {site.reach:.2f}"
             found.append((Cause.UNLIKE_TRAINING, said))
+    # `reach` moves median and threshold alike, so that the tail is 0.05 where the cause begins, at a site, too.
+    scores += [
+        tail_probability(distance / reach, limits),
+        tail_probability(evidence.neighbour / reach, checks.neighbours),
+    ]
     return Trust(
         score=min(scores),
         in_distribution=not no_scan and (not unlike or bool(remark)),
@@ -162,10 +161,14 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     )
 
 
-def should_abstain(trust: Trust, probability: float, manifest: ClassifierManifest) -> bool:
-    """Whether to abstain, by the bundle's policy: for each cause in the scan, and where the label is too improbable."""
-    in_the_scan = set(trust.causes) - {Cause.BETWEEN_CLASSES}
-    return bool(in_the_scan) or probability < manifest.checks.policy.least_probability
+def why_abstain(trust: Trust, probability: float, manifest: ClassifierManifest) -> str:
+    """Say why to abstain by the bundle's policy: for each cause, or as the label is too improbable; empty for no."""
+    if trust.causes:
+        return "; ".join(trust.reasons[: len(trust.causes)])
+    least = manifest.checks.policy.least_probability
+    if probability < least:
+        return f"its most probable class has {probability:.0%}, and this bundle answers from {least:.0%} on"
+    return ""
 
 
 def _no_scan(evidence: Evidence, manifest: ClassifierManifest) -> str:
@@ -194,7 +197,7 @@ def _has_echo(evidence: Evidence, manifest: ClassifierManifest) -> bool:
 
 def _faults(evidence: Evidence, manifest: ClassifierManifest) -> list[str]:
     """Name what is wrong with the scan itself."""
-    faults = [flag.replace("_", " ") for flag in evidence.flags if flag in POOR_FLAGS]
+    faults = [flag_in_words(flag) for flag in evidence.flags if flag in POOR_FLAGS]
     checks = manifest.checks
     if evidence.upright < 0:
         faults.append("upside down")

@@ -1,18 +1,22 @@
-"""One self-contained page of a batch's answers for people, those to look at first on top."""
+"""One self-contained page of a batch's answers for people, the most suspicious on top."""
 
 from __future__ import annotations
 
 import heapq
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.quality_table import flag_in_words
 from sonoforge.runtime.images.repeats import in_words as repeats_in_words
 from sonoforge.runtime.inference.decision import answers_in_words, in_words
-from sonoforge.runtime.notice import GUESSES, NOTICE, UNCERTAIN
+from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, verdict_of
+from sonoforge.runtime.notice import GUESSES, NOTICE
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 
 if TYPE_CHECKING:
@@ -23,47 +27,38 @@ _STYLE = """
 .card.clear { --mark: var(--accent); }
 .card h3 { color: var(--mark); font-size: 1.1rem; }
 .card .file { margin: 0 0 .6rem; font-size: .85rem; color: var(--soft); overflow-wrap: anywhere; }
-.card .seen { display: flex; gap: .5rem; margin: 0 0 .6rem; align-items: flex-start; }
-.card .seen img { max-height: 14rem; max-width: calc(50% - .25rem); width: auto; }
+.card img { max-height: 18rem; width: auto; }
 .card tbody th { white-space: nowrap; }
 .card td.share { width: 55%; }
 .card td.share span { display: block; height: .5rem; border-radius: 3px; background: var(--soft); }
+.card .advice { margin: .6rem 0; overflow-wrap: anywhere; }
+.card details { margin: .5rem 0; font-size: .88rem; }
+.card details img { margin-top: .4rem; }
+.card .printed { display: none; }
 .series { grid-column: 1 / -1; border: 1px solid var(--line); border-radius: 6px; padding: 0 .9rem .9rem; }
-.series h2 { margin: .7rem 0 .2rem; padding: 0; border: 0; }
+.series h3 { margin: .7rem 0 .2rem; }
 .banner { border: 2px solid var(--no); border-radius: 6px; padding: .6rem .9rem; font-weight: 600; margin: 1.1rem 0;
   max-width: none; }
+.all th { overflow-wrap: anywhere; }
+@media (max-width: 30rem) { .all .n { display: none; } }
+.all .no { color: var(--no); } .all .open { color: var(--open); } .all .clear { color: var(--accent); }
+@media print {
+  /* The list, and each scan, on a page of its own. */
+  .cards, .series { display: block; border: 0; padding: 0; }
+  .card { break-before: page; border: 0; background: none; padding: 0; }
+  .card img { max-height: 12cm; }
+  .card .advice { font-size: 1.1rem; }
+  .card details:not([open]), main > section > h2 { display: none; }
+  .card .printed { display: block; margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: .4rem; }
+  .tall { overflow: visible; max-height: none; }
+  footer { display: none; }
+}
 """
+_RANKS = {state: rank for rank, state in enumerate(STATES)}
 
 
-class _Verdict(NamedTuple):
-    """How an answer is to be taken: its rank, the worst first; its look; and its heading."""
-
-    rank: int
-    look: str
-    heading: str
-
-
-def verdict(entry: Mapping[str, Any]) -> _Verdict:
-    """Assess the entry of one file."""
-    if not entry["ok"]:
-        return _Verdict(0, "no", "No answer")
-    trust, classes = entry["trust"], entry["set"]
-    abstains = entry["label"] == UNCERTAIN
-    if abstains or not trust["in_distribution"]:
-        return _Verdict(1, "no", "Uncertain: no answer" if abstains else "Do not use: unlike the training images")
-    if len(classes) > 1:
-        return _Verdict(2, "open", f"Open: {' or '.join(classes)}")
-    if entry["quality"]["flags"]:
-        return _Verdict(3, "open", f"{classes[0]}, from a poor image")
-    return _Verdict(4, "clear", str(classes[0]))
-
-
-def _urgency(entry: Mapping[str, Any]) -> float:
-    """Order scans of one verdict, the least first: the most suspicious, else the least sure."""
-    if not entry["ok"]:
-        return 0.0
-    malignant = entry["findings"].get("malignant")
-    return -float(malignant["probability"]) if malignant else float(max(entry["probabilities"].values()))
+def _look(state: str) -> str:
+    return "no" if state in UNUSABLE else "clear" if state == "clear" else "open"
 
 
 class AnswerPage:
@@ -85,9 +80,13 @@ class AnswerPage:
         self._model, self._coverage, self._anonymous = classifier.model, 1 - manifest.alpha, anonymous
         self._guesses = manifest.guesses
         self._about = " ".join(in_words(manifest, classifier.clinic))
-        self._entries: list[tuple[tuple[int, float, str], Mapping[str, Any]]] = []
+        self._questions = [question.name for question in manifest.questions]
+        self._suspicious = manifest.questions[-1].positive if manifest.questions else ()
+        self._entries: list[tuple[_Order, Mapping[str, Any]]] = []
         self._pictures: dict[str, list[str]] = {}
-        self._shown: list[tuple[int, float, str]] = []  # heap, the best first
+        self._folder = ""
+        self._places: dict[int, int] = {}  # by identity: a file may be answered twice
+        self._shown: list[tuple[int, float, str]] = []  # heap, the last in order first
         self._lock = threading.Lock()
         if self.path.is_dir():
             raise SonoforgeError(f"{self.path}: cannot be written, as it is a folder; choose another name")
@@ -99,8 +98,8 @@ class AnswerPage:
             self._pictures[name] = addresses
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Take one answer; only the worst `MOST_PICTURES` keep their pictures."""
-        order = (verdict(entry).rank, _urgency(entry), str(entry["file"]))
+        """Take one answer; only the first `MOST_PICTURES` in order keep their pictures."""
+        order = self._order(entry)
         self._entries.append((order, entry))
         with self._lock:
             heapq.heappush(self._shown, (-order[0], -order[1], order[2]))
@@ -111,27 +110,82 @@ class AnswerPage:
         """Write the page."""
         atomic.write_text(self.path, self._page(summary))
 
+    def _order(self, entry: Mapping[str, Any]) -> _Order:
+        """Order answers: the most suspicious first, or else the least sure; at the end those that nobody can use."""
+        state = verdict_of(entry).state
+        if state in UNUSABLE:
+            return 1 + _RANKS[state], 0.0, str(entry["file"])
+        return 0, self._urgency(entry), str(entry["file"])
+
+    def _urgency(self, entry: Mapping[str, Any]) -> float:
+        probabilities = entry["probabilities"]
+        if self._suspicious:
+            return -sum(float(probabilities[name]) for name in self._suspicious)
+        return float(max(probabilities.values()))
+
     def _page(self, summary: Mapping[str, Any]) -> str:
         ordered = [entry for _, entry in sorted(self._entries, key=lambda pair: pair[0])]
-        cards, rows = ordered[:MOST_PICTURES], ordered[MOST_PICTURES:]
-        model, sha256 = f"{self._model['name']} {self._model['version']}", self._model["sha256"][:16]
-        head = f"""<p class="meta">Model {text(model)}, SHA-256 <span class="hash">{text(sha256)}</span></p>
+        cards = ordered[:MOST_PICTURES]
+        series = _by_series(cards)  # where the first of them stands
+        usable = [frames for frames in series if verdict_of(frames[0]).state not in UNUSABLE]
+        others = series[len(usable) :]
+        order = f"Most probably {' or '.join(self._suspicious)}" if self._suspicious else "Least sure"
+        folders = {os.path.dirname(entry["file"]) for entry in ordered}  # noqa: PTH120 - thousands of names
+        self._folder = folders.pop() if len(folders) == 1 else ""
+        where = f"Folder {self._folder}. " if self._folder else ""
+        head = f"""<p class="meta">{text(where + self._model_name)}</p>
 <p class="banner">{NOTICE} No answer here is a diagnosis.</p>
 {_facts(ordered, summary)}
-<p>The scans to look at first come first. Each answer lists the classes that cannot be ruled out at
-{self._coverage:.0%}: one class is a clear answer, several are not. A scan unlike the training images gets no
-answer that may be used.{self._about_pictures()}</p>
+<p>{text(order)} first; at the end the scans without an answer that may be used. The true class is among those that
+cannot be ruled out for {self._coverage:.0%} of scans like the training scans. {self._about_pictures()}</p>
 <p>{text(self._about)}</p>"""
-        body = f'<div class="cards">{"".join(map(self._series, _by_series(cards)))}</div>{_list(rows)}'
+        body = self._list(ordered)
+        for title, some in (("Answers", usable), ("Without an answer: a person must read these", others)):
+            if some:
+                parts = "".join(map(self._series, some))
+                body += f'<section><h2>{title}</h2><div class="cards">{parts}</div></section>'
+        if len(ordered) > len(cards):
+            body += f"<p>The list has {_counted(len(ordered) - len(cards), 'answer')} more.</p>"
         return page(f"Answers for {_counted(summary['files'], 'scan')}", _STYLE, head, body, "classify")
+
+    @property
+    def _model_name(self) -> str:
+        return f"Model {self._model['name']} {self._model['version']}, SHA-256 {self._model['sha256'][:16]}"
 
     def _about_pictures(self) -> str:
         if self._anonymous:
             return (
-                " Files are named by a hash of their contents. Of each, only the map of the evidence is shown: a scan "
+                "Files are named by a hash of their contents. Of each, only the map of the evidence is shown: a scan "
                 "may bear a name in its pixels."
             )
-        return " Beside each scan, colour shows where the evidence for the most probable class lies."
+        return "Nothing said of trust, quality or marks: no fault was found."
+
+    def _name(self, entry: Mapping[str, Any]) -> str:
+        """Return a file's name without the folder that all are in."""
+        return str(entry["file"]).removeprefix(self._folder).lstrip(os.sep) if self._folder else str(entry["file"])
+
+    def _list(self, entries: Sequence[Mapping[str, Any]]) -> str:
+        """Return all answers as a table, each with a link to its card."""
+        asked = [*(f"{name}?" for name in self._questions)]
+        rows = []
+        for place, entry in enumerate(entries):
+            judged = verdict_of(entry)
+            name = text(self._name(entry))
+            named = f'<a href="#scan{place}">{name}</a>' if place < MOST_PICTURES else name
+            figures = [""] * (1 + len(asked))
+            if judged.state not in UNUSABLE:
+                said = answers_in_words(entry["findings"]).values()
+                figures = [f"{max(entry['probabilities'].values()):.0%}", *said]
+            cells = "".join(f'<td class="n">{text(figure)}</td>' for figure in figures)
+            answer = f'<td class="{_look(judged.state)}">{text(judged.heading)}</td>'
+            rows.append(f'<tr><th scope="row">{named}</th>{answer}{cells}</tr>')
+            self._places[id(entry)] = place
+        titles = "".join(f'<th scope="col" class="n">{text(title)}</th>' for title in ("probability", *asked))
+        return (
+            '<div class="scroll tall all" tabindex="0" role="region" aria-label="All answers"><table><thead><tr>'
+            f'<th scope="col">file</th><th scope="col">answer</th>{titles}</tr></thead>'
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
+        )
 
     def _series(self, entries: Sequence[Mapping[str, Any]]) -> str:
         """Return the cards of neighbouring frames under one heading, or the card of a scan alone."""
@@ -139,49 +193,83 @@ answer that may be used.{self._about_pictures()}</p>
         if len(entries) == 1:
             return cards
         return (
-            f'<section class="series"><h2>{len(entries)} neighbouring frames</h2>'
+            f'<section class="series"><h3>{len(entries)} neighbouring frames</h3>'
             "<p>They look alike but for some movement: most likely one sweep of one patient.</p>"
             f'<div class="cards">{cards}</div></section>'
         )
 
     def _card(self, entry: Mapping[str, Any]) -> str:
-        judged, name = verdict(entry), str(entry["file"])
-        images = "".join(
-            f'<img src="{address}" alt="{text(alt)}" loading="lazy">'
-            for address, alt in zip(
-                self._pictures.get(name, ()), (f"{name}, as given", f"{name}, evidence in colour"), strict=False
-            )
-        )
+        judged, name = verdict_of(entry), self._name(entry)
+        pictures = self._pictures.get(str(entry["file"]), [])
+        scan, maps = ("", pictures) if self._anonymous else (pictures[0] if pictures else "", pictures[1:])
         parts = [
-            f'<article class="card {judged.look}"><h3>{text(judged.heading)}</h3><p class="file">{text(name)}</p>',
-            f'<div class="seen">{images}</div>' if images else "",
+            f'<article class="card {_look(judged.state)}" id="scan{self._places[id(entry)]}">'
+            f'<h3>{text(judged.heading)}</h3><p class="file">{text(name)}</p>',
+            f'<img src="{scan}" alt="{text(name)}, as given" loading="lazy">' if scan else "",
+            f'<p class="advice">{text(judged.advice)}</p>',
         ]
-        if not entry["ok"]:
-            return "".join([*parts, _note("Why", entry["error"]["message"]), "</article>"])
-        parts.append("<table><tbody>")
-        for label, value in sorted(entry["probabilities"].items(), key=lambda pair: -pair[1]):
-            parts.append(
-                f'<tr><th scope="row">{text(label)}</th><td class="n">{100 * value:.0f} %</td>'
-                f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
-            )
-        parts.append("</tbody></table>")
-        parts += [_note("Careful", GUESSES)] * self._guesses
-        parts += [_note(name.capitalize(), said) for name, said in answers_in_words(entry["findings"]).items()]
-        trust = entry["trust"]
-        parts.append(_note("Cannot be ruled out", ", ".join(entry["set"])))
-        parts.append(_note(f"Trust {trust['score']:.2f}", "; ".join(trust["reasons"]) or "like the training images"))
-        parts.append(_note("Image quality", ", ".join(entry["quality"]["flags"]) or "no flags"))
-        parts += [_note("As read", remark) for remark in entry["remarks"]]
-        if "clip" in entry:
-            clip = entry["clip"]
-            about = f"{clip['distinct']} distinct of {clip['frames']} frames, the best is {clip['best_frame']}"
-            motion = clip["motion"]
-            if motion["per_frame"] is not None:
-                about += f"; moves by {motion['per_frame']:.1f} {motion['unit']}"
-            parts.append(_note("Clip", ". ".join([about, *motion["advice"]])))
-        parts += [_note("Repeated", sentence) for sentence in repeats_in_words(entry)]
-        parts += [_note("Not written", message) for message in entry.get("unwritten", ())]
-        return "".join([*parts, "</article>"])
+        if entry["ok"]:
+            parts += self._figures(entry, judged.state in UNUSABLE)
+            parts += [
+                f"<details><summary>Where the evidence for {text(_most_probable(entry))} lies</summary>"
+                f'<img src="{address}" alt="{text(name)}, evidence in colour" loading="lazy"></details>'
+                for address in maps
+            ]
+        parts.append(f'<p class="printed">{NOTICE} {text(self._model_name)}</p></article>')
+        return "".join(parts)
+
+    def _figures(self, entry: Mapping[str, Any], unusable: bool) -> list[str]:
+        """Return probabilities, answers to the questions, and notes; the first two folded where they mean nothing."""
+        rows = [
+            f'<tr><th scope="row">{text(label)}</th><td class="n">{100 * value:.0f} %</td>'
+            f'<td class="share"><span style="width: {100 * value:.1f}%"></span></td></tr>'
+            for label, value in sorted(entry["probabilities"].items(), key=lambda pair: -pair[1])
+        ]
+        table = f"<table><tbody>{''.join(rows)}</tbody></table>"
+        asked = [_note(name.capitalize(), said) for name, said in answers_in_words(entry["findings"]).items()]
+        notes = [_note(*pair) for pair in _notes(entry)]
+        notes[:0] = [_note("Careful", GUESSES)] * self._guesses
+        if unusable:
+            folded = f"<summary>Figures, which mean nothing here</summary>{table}{''.join(asked)}"
+            return [*notes, f"<details>{folded}</details>"]
+        return [table, *asked, *notes]
+
+
+_Order = tuple[int, float, str]
+
+
+def _most_probable(entry: Mapping[str, Any]) -> str:
+    return str(max(entry["probabilities"].items(), key=lambda pair: pair[1])[0])
+
+
+def _notes(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a reader must know of an answer besides, each under a word or two."""
+    trust = entry["trust"]
+    if entry["abstained"] and not trust["causes"]:
+        yield "Why", entry["abstained"]
+    if trust["reasons"]:
+        yield f"Trust {trust['score']:.2f} of 1", "; ".join(trust["reasons"])
+    flags = [
+        words for words in map(flag_in_words, entry["quality"]["flags"]) if words not in " ".join(trust["reasons"])
+    ]
+    if flags:
+        yield "Image quality", ", ".join(flags)
+    if entry["marks"]["summary"]:
+        yield "Burned-in marks", f"{entry['marks']['summary']}. {entry['marks']['note']}"
+    if entry["crop"] and entry["crop"]["kept"] < 1:
+        yield "Cropped to", entry["crop"]["reason"]
+    for remark in entry["remarks"]:
+        yield "As read", remark
+    if "clip" in entry:
+        clip, motion = entry["clip"], entry["clip"]["motion"]
+        about = f"{clip['distinct']} distinct of {clip['frames']} frames, the best is {clip['best_frame']}"
+        if motion["per_frame"] is not None:
+            about += f"; moves by {motion['per_frame']:.1f} {motion['unit']}"
+        yield "Clip", ". ".join([about, *motion["advice"]])
+    for sentence in repeats_in_words(entry):
+        yield "Repeated", sentence
+    for message in entry.get("unwritten", ()):
+        yield "Not written", message
 
 
 def _by_series(entries: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -193,32 +281,12 @@ def _by_series(entries: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, A
 
 
 def _facts(entries: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
-    ranks = [verdict(entry).rank for entry in entries]
-    figures = {
-        "clear answers": ranks.count(4),
-        "open, or from a poor image": ranks.count(3) + ranks.count(2),
-        "not to be used": ranks.count(1),
-        "no answer": ranks.count(0),
-        "files skipped": sum(summary.get("skipped", {}).values()),
-    }
+    states = Counter(verdict_of(entry).state for entry in entries)
+    figures = {state: states[state] for state in reversed(STATES) if states[state]}
+    skipped = sum(summary.get("skipped", {}).values())
+    figures |= {"files skipped": skipped} if skipped else {}
     cells = "".join(f"<div><dt>{name}</dt><dd>{count}</dd></div>" for name, count in figures.items())
     return f'<dl class="facts">{cells}</dl>'
-
-
-def _list(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Return the answers without pictures, as a table."""
-    if not entries:
-        return ""
-    rows = []
-    for entry in entries:
-        probability = f"{100 * max(entry['probabilities'].values()):.0f} %" if entry["ok"] else ""
-        cells = f'<td>{text(verdict(entry).heading)}</td><td class="n">{probability}</td>'
-        rows.append(f'<tr><th scope="row">{text(str(entry["file"]))}</th>{cells}</tr>')
-    head = '<tr><th scope="col">file</th><th scope="col">answer</th><th scope="col" class="n">probability</th></tr>'
-    return (
-        f'<h2>{_counted(len(entries), "further answer")}</h2><div class="scroll"><table><thead>{head}</thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
 
 
 def _note(title: str, said: str) -> str:

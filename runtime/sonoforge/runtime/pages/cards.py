@@ -68,7 +68,7 @@ def text(value: str) -> str:
 def thumbnails(scan: Path | str | Image.Image, result: Result) -> list[str]:
     """Return the addresses of a scan and of its heat map over it."""
     image = as_image(scan)
-    return [address(image), address(painted(image, result))]
+    return [address(image, 2 * SIDE), address(painted(image, result))]
 
 
 def map_alone(result: Result) -> list[str]:
@@ -76,11 +76,11 @@ def map_alone(result: Result) -> list[str]:
     return [address(painted(Image.new("L", result.size, _GROUND), result))]
 
 
-def address(image: Image.Image) -> str:
+def address(image: Image.Image, side: int = SIDE) -> str:
     """Return the address of a small copy of a picture, without anything else that its file says."""
     small = image if image.mode == "L" else image.convert("RGB")
     small = small.copy()
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.info.clear()  # no profile, date or comment of the file
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=_JPEG_QUALITY, optimize=True)

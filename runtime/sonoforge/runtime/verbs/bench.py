@@ -70,7 +70,7 @@ def main(config: BenchConfig) -> Outcome:
     statuses = [row["status"] for side in rows.values() for row in side]
     bad = "failed" in statuses or "measured" not in statuses
     again = f"sonoforge bench{f' {config.bundle!r}' if config.bundle else ''} --out speed/"
-    next_command = "sonoforge doctor" if config.out or bad else again
+    next_command = "sonoforge doctor" if bad else "" if config.out else again
     return Outcome({**report, "written": written}, next_command, 1 if bad else 0)
 
 

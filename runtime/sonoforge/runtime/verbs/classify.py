@@ -12,12 +12,12 @@ JSON (``--json``) is one object:
 * ``provider``: onnxruntime's, that ran it;
 * ``clinic``: ``{"prevalence": {class: share}, "sensitivity"}`` that the answers are for;
 * ``crop``: ``{"used", "in_training"}``, rows of `preprocessing.CROPS`;
-* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "uncertain", "not_trusted", "quality_flagged",
-  "marked", "repeated", "unwritten", "skipped": {kind: count}, "prevalence_estimate"}``.  Not trusted are scans with a
-  cause other than ``between two classes``.  Marked scans carry burned-in marks; repeated ones have ``copy_of`` or
-  ``seems_copy_of``.  Skipped are files of a folder that are no scans: those of other kinds, masks beside their image,
-  and pictures that sonoforge itself drew or generated.  The estimate is that of the class shares among these scans,
-  without labels, see `prevalence.SharesSeen`: offered from 50 scans on, else null; no answer depends on it;
+* ``summary``: ``{"files", "ok", "failed", "labels": {class: count}, "verdicts": {row of `verdict.STATES`: count},
+  "quality_flagged", "marked", "repeated", "unwritten", "skipped": {kind: count}, "prevalence_estimate"}``.  Marked
+  scans carry burned-in marks; repeated ones have ``copy_of`` or ``seems_copy_of``.  Skipped are files of a folder that
+  are no scans: those of other kinds, masks beside their image, and pictures that sonoforge itself drew or generated.
+  The estimate is that of the class shares among these scans, without labels, see `prevalence.SharesSeen`: offered from
+  50 scans on, else null; no answer depends on it;
 * ``notice``.
 
 CSV (``--csv``) and JSON Lines (``--jsonl``) hold one row for each file, appended as soon as it is answered: an end by

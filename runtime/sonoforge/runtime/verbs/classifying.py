@@ -6,10 +6,11 @@ import contextlib
 import functools
 import itertools
 import logging
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
-from sonoforge.runtime.cli.answer import prints_text, say
+from sonoforge.runtime.cli.answer import prints_text, say, tell
 from sonoforge.runtime.cli.answer_files import AnswerFile, JsonLinesFormat, Origin, csv_format, settings_in_words
 from sonoforge.runtime.cli.answer_table import AnswerTable
 from sonoforge.runtime.cli.answering import Answering, Extras
@@ -26,6 +27,8 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs.settings import ClassifyConfig
 
 log = logging.getLogger(__name__)
+
+_FEW_PATHS = 3  # a shell turns a glob into thousands
 
 AnswerAll = Callable[[Answering, Callable[[Entry], None], Sequence[str]], Iterator[Entry]]
 """Yields the answer for each file, in order; hands each to the second argument as soon as it is known."""
@@ -80,15 +83,12 @@ def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll |
     if page:
         page.write(summary)
         log.info("written: %s", page.path)
-    say(
-        "%d of %d files answered, %d not trusted, %d with quality flags.  %s",
-        *(summary[key] for key in ("ok", "files", "not_trusted", "quality_flagged")),
-        NOTICE,
-    )
+    tell(table.in_words() + ".")
+    say("%s", NOTICE)
     if summary["marked"]:
         from sonoforge.runtime.images.burned_in_marks import SENTENCE  # noqa: PLC0415 - for marked scans only
 
-        log.warning("%d of %d scans carry burned-in marks.  %s", summary["marked"], summary["ok"], SENTENCE)
+        tell(f"{summary['marked']} of {summary['ok']} scans carry burned-in marks. {SENTENCE}", printer=log.warning)
     if found.skipped:
         log.info("%s", skipped_in_words(found.skipped))
     if config.overlay:
@@ -104,8 +104,18 @@ def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll |
         "summary": summary,
         "notice": NOTICE,
     }
-    next_command = f"sonoforge verify '{config.bundle}'" if config.bundle else "sonoforge verify"
-    return Outcome(result, next_command, 2 if summary["failed"] or summary["unwritten"] or _failed_before(kept) else 0)
+    failed = summary["failed"] or summary["unwritten"] or _failed_before(kept)
+    return Outcome(result, _next(config, summary["ok"]), 2 if failed else 0)
+
+
+def _next(config: ClassifyConfig, answered: int) -> str:
+    """Return what a person would do with the answers: look at them beside their scans."""
+    if not answered or config.anonymous or config.watch or STDIN in config.paths or len(config.paths) > _FEW_PATHS:
+        return ""
+    if config.html:
+        return f"open {config.html} in a browser"
+    bundle = f" --bundle {shlex.quote(config.bundle)}" if config.bundle else ""
+    return f"sonoforge classify {shlex.join(config.paths)}{bundle} --html answers.html"
 
 
 def _failed_before(kept: Sequence[AnswerFile]) -> bool:

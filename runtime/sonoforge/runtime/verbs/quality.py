@@ -77,7 +77,7 @@ from sonoforge.runtime.images.inputs import (
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.plain_image import remarks_on
 from sonoforge.runtime.images.quality_metrics import assess
-from sonoforge.runtime.images.quality_table import LESION, METRICS, SCAN
+from sonoforge.runtime.images.quality_table import LESION, METRICS, SCAN, flag_in_words
 from sonoforge.runtime.images.repeats import Repeats, in_words, take_fingerprint
 from sonoforge.runtime.images.scan_metrics import assess_scan
 from sonoforge.runtime.inference.classifier import Classifier
@@ -119,7 +119,7 @@ def main(config: QualityConfig) -> Outcome:
     if not bands.limits:
         say("no reference for %s: the bundle has no bands of them", ", ".join(SCAN))
     say(
-        "%d of %d files measured, %d with quality flags.  %s",
+        "%d of %d files measured, %d with a fault.\n%s",
         *(summary[key] for key in ("ok", "files", "quality_flagged")),
         NOTICE,
     )
@@ -227,7 +227,10 @@ def _print_result(result: Entry, width: int) -> None:
             f" {'-' if value is None else format(value, SCAN[name].form):>7}"
             for name, value in found["metrics"].items()
         )
-    told = [*result["remarks"], *quality["flags"], *(found["flags"] if found else ())]
+    told = [*result["remarks"], *map(flag_in_words, quality["flags"])]
+    for flag in found["flags"] if found else ():
+        metric, _, side = flag.rpartition("_")
+        told.append(f"{SCAN[metric].title} {side}")
     if found and found["lesion"] and found["lesion"]["gcnr"] is not None:
         told.append(f"lesion gCNR {found['lesion']['gcnr']:.2f}")
     if result.get("marks"):

@@ -55,15 +55,19 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     ESSENTIAL: ClassVar[str] = "bundle prevalence sensitivity csv html overlay abstain recursive resume watch"
 
     paths: tuple[str, ...] = argument((), help="images, folders and globs, which may be quoted; - for standard input")
-    bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
+    bundle: str = option(
+        "", help="folder or .zip of a bundle, or its run's folder (default: the shipped one)", metavar="PATH"
+    )
     file: str = option("model.onnx", help="model file of the bundle to use, such as model.int8.onnx")
     provider: str = option("CPUExecutionProvider", help="execution provider of onnxruntime; see sonoforge doctor")
     crop: str = crop_option()
     prevalence: str = prevalence_option()
     sensitivity: float = sensitivity_option()
-    abstain: bool = option(False, help="print uncertain in place of a label where the bundle's policy is to abstain")
+    abstain: bool = option(False, help="give no label where the bundle's policy is to abstain, and say why")
     overlay: str = option("", help="also write heat maps that explain each answer to this folder", metavar="FOLDER")
-    html: str = option("", help="also write one page of all scans and answers, the most doubtful first", metavar="PAGE")
+    html: str = option(
+        "", help="also write one page of all scans and answers, the most suspicious first", metavar="PAGE"
+    )
     csv: str = option("", help="also append each answer to this CSV file", metavar="FILE")
     jsonl: str = option("", help="also append each answer to this file, as one JSON object per line", metavar="FILE")
     resume: bool = option(False, help="classify only files that are not yet in --csv or --jsonl")
@@ -131,7 +135,9 @@ exit code: 0 every file was measured; 2 at least one could not be (the others st
     against: str = option(
         "", help="folder of reference images: also measure the distance between the two sets", metavar="FOLDER"
     )
-    bundle: str = option("", help="folder or .zip of a bundle (default: the shipped one)", metavar="PATH")
+    bundle: str = option(
+        "", help="folder or .zip of a bundle, or its run's folder (default: the shipped one)", metavar="PATH"
+    )
     csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
     html: str = option("", help="also write one page of all scans and figures, the worst first", metavar="PAGE")
     recursive: bool = option(False, help="also search subfolders")
@@ -146,8 +152,8 @@ class GanSampleConfig:
 sonoforge gan sample --bundle shipped --class malignant    breast scans of 64 x 64 pixels, without any training
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
-sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --count 10000 --out normal.zip
-sonoforge gan sample runs/00001-gan-lsgan-busi --class-name normal --truncation 1.5 --out normal.npz
+sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --count 10000 --out normal.zip
+sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --truncation 1.5 --out normal.npz
 sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
 sonoforge gan sample --bundle generator.zip --count 16 --seed 3 --out generated/
@@ -171,6 +177,7 @@ structures, NAME_mask_STRUCTURE.png.
         "",
         help="class to generate, if the generator has several; all: --count images of each, in a folder per class",
         aliases=("class",),
+        renamed=True,
     )
     seed: int = option(0, help="random seed; image i depends on the seed and i only", limits=(0, None))
     psi: float | None = option(

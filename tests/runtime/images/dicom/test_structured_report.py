@@ -28,6 +28,8 @@ if not SCAN.exists():  # newer releases of pydicom keep the larger files elsewhe
     SCAN = Path(pydicom.data.__file__).parent / "test_files" / "CT_small.dcm"
 
 ENTRY: dict[str, Any] = {
+    "ok": True,
+    "verdict": "do not use",
     "label": "benign",
     "probabilities": {"normal": 0.125, "benign": 0.625, "malignant": 0.25},
     "findings": {
@@ -35,7 +37,7 @@ ENTRY: dict[str, Any] = {
         "malignant": {"probability": 0.286, "positive": False},
     },
     "set": ["benign", "malignant"],
-    "trust": {"in_distribution": False},
+    "trust": {"in_distribution": False, "causes": ["unlike the training scans"]},
     "quality": {"flags": ["sharpness_low"]},
     "model": {"name": "mobilenetv2-busi", "version": "1.0.0", "sha256": "ab" * 32},
 }
@@ -49,6 +51,7 @@ def test_the_report_says_what_the_answer_says(tmp_path: Path) -> None:
     assert measured == {f"Probability of {name}": p for name, p in ENTRY["probabilities"].items()}
     said = [(item.name.meaning, item.value.meaning) for item in group.get_qualitative_evaluations()]
     assert said == [
+        ("How the answer is to be taken", "Do not use"),
         ("Most probable class", "Benign"),
         ("Beyond the operating point of lesion", "Yes"),
         ("Beyond the operating point of malignant", "No"),
@@ -62,7 +65,7 @@ def test_the_report_says_what_the_answer_says(tmp_path: Path) -> None:
 
     values = [item.value for item in group.get_qualitative_evaluations()]
     asked = [codes.SCT.Yes, codes.SCT.No]
-    assert values[:6] == [codes.SCT.Benign, *asked, codes.SCT.Benign, codes.SCT.Malignant, codes.SCT.No]
+    assert values[1:7] == [codes.SCT.Benign, *asked, codes.SCT.Benign, codes.SCT.Malignant, codes.SCT.No]
     algorithm = [item.TextValue for item in group[0].ContentSequence if item.name.meaning.startswith("Algorithm")]
     assert algorithm[:2] == ["mobilenetv2-busi", "1.0.0"] and NOTICE in algorithm
 
@@ -97,7 +100,7 @@ def test_a_clip_s_report_names_its_best_frame(tmp_path: Path) -> None:
 def test_a_class_that_the_standard_has_no_code_for_keeps_its_name(tmp_path: Path) -> None:
     entry = {**ENTRY, "label": "fibroadenoma", "probabilities": {"cyst": 0.25, "fibroadenoma": 0.75}, "set": []}
     (group,) = srread(write_report(tmp_path, str(SCAN), entry)).content.get_image_measurement_groups()
-    assert group.get_qualitative_evaluations()[0].value == Code("CLASS-2", SCHEME, "fibroadenoma")
+    assert group.get_qualitative_evaluations()[1].value == Code("CLASS-2", SCHEME, "fibroadenoma")
 
 
 def test_no_value_of_the_patient_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -104,6 +104,10 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
     frames = [entry["clip"]["best_frame"]] if "clip" in entry else None
     evaluations = [
         (
+            _private("VERDICT", "How the answer is to be taken"),
+            _private(entry["verdict"], entry["verdict"].capitalize()),
+        ),
+        (
             _private("LABEL", "Most probable class"),
             classes.get(entry["label"], _private("UNCERTAIN", "No label given")),
         ),
