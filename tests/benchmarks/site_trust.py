@@ -48,7 +48,7 @@ COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")
 TRAINING, KEPT_OUT = 900, 200
 SCANS, DRAWS, PICTURES = 40, 50, 40
 UNLIKE = {Cause.UNLIKE_TRAINING}
-ANY = {*Cause} - {Cause.BETWEEN_CLASSES}
+ANY = {*Cause}
 Pixels = NDArray[np.uint8]
 
 

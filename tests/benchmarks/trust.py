@@ -131,8 +131,7 @@ def _print_kinds(rows: dict[str, Floats], flat: float) -> None:
     for name, r in rows.items():
         no_scan = (r[:, 0] > foreign) | ((r[:, 0] > far.threshold) & (r[:, 7] < flat))
         poor = (r[:, 2] < 0) | (r[:, 3] > contact) | (r[:, 4:6] < lowest).any(axis=1) | (r[:, 6] > white)
-        tails = np.array([tail_probability(k, near) for k in r[:, 1]])
-        tails[no_scan] = np.minimum(tails[no_scan], [tail_probability(d, far) for d in r[no_scan, 0]])
+        tails = np.array([min(tail_probability(d, far), tail_probability(k, near)) for d, k in r[:, :2]])
         scores[name] = np.where(poor, np.minimum(tails, 0.01), tails)
         unlike = (r[:, 0] > far.threshold) | (r[:, 1] > near.threshold)
         shares = {"not ultrasound": no_scan, "by distance": r[:, 0] > foreign, "known kind": ~unlike, "poor": poor}

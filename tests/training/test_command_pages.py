@@ -12,7 +12,7 @@ from places import CHECKOUT
 from program import sonoforge
 
 DOCS = CHECKOUT / "training" / "docs"
-ALIASES = {"from": "from_tables"}  # shorter names of flags, and the setting of each
+ALIASES = {"class": "class_name", "from": "from_tables"}  # shorter names of flags, and the setting of each
 COMMANDS = [
     line.strip()
     for page in (

@@ -20,7 +20,7 @@ from sonoforge.training import remote_runs
 from sonoforge.training.gan import engine
 
 TINY = (
-    *("gan", "train", "--class-name", "malignant", "--recipe", "dcgan", "--width", "4", "--image-size", "32"),
+    *("gan", "train", "--class", "malignant", "--recipe", "dcgan", "--width", "4", "--image-size", "32"),
     *("--batch", "4", "--metrics", "none", "--device", "cpu"),
 )
 

@@ -62,7 +62,7 @@ def _readable_bundle(out: Path) -> None:
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
     folder = tmp_path_factory.mktemp("data")
-    gan = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--class-name", "malignant", "--image-size", "32"]
+    gan = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--class", "malignant", "--image-size", "32"]
     gan += ["--batch", "8", "--device", "cpu", "--metrics", "none", "--data", write_pictures(folder, 24)]
     assert _end(Command((*gan, "--steps", "4", "--out"), _readable_checkpoints), folder / "generator") == 0
     small = [*SMALL, "--images", "30", "--folds", "2", "--epochs", "1", "--ensemble-size", "1", "--jobs", "1"]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.crossval.arms import (
     added_counts,
     changes_of,
-    check_arms,
     classes_with_generators,
     file_stem,
     final_name,
     find_arm,
+    for_classes,
     title_of,
     with_shares,
 )
@@ -68,12 +70,18 @@ def test_a_mistyped_name_is_recognised() -> None:
         find_arm("gna:2")
 
 
-def test_classes_of_equal_size_get_images_only_where_all_classes_do() -> None:
+def test_of_classes_of_equal_size_all_get_images(caplog: pytest.LogCaptureFixture) -> None:
     assert added_counts(find_arm("gan:4"), (5, 5)) == {}
     assert added_counts(find_arm("gan-all:0.4"), (5, 5)) == {0: 2, 1: 2}
-    check_arms("--arms", ("real", "gan-all", "generated", "classical"), ("a", "b"), (5, 5))
-    with pytest.raises(SonoforgeError, match=r"gan:2@0\.5 would fill .* choose gan-all, or any of real"):
-        check_arms("--arms", ("real", "gan:2@0.5"), ("a", "b"), (5, 5))
+    asked = ("real", "gan", "duplicates:2@0.5", "curated-all", "generated", "classical")
+    with caplog.at_level(logging.INFO, "sonoforge"):
+        found = for_classes("--arms", asked, ("a", "b"), (5, 5))
+    assert found == ("real", "gan-all", "duplicates-all:2@0.5", "curated-all", "generated", "classical")
+    assert "equal size (a 5, b 5): gan adds images to all of them, as gan-all" in caplog.text
+    assert for_classes("--arms", asked, ("a", "b"), (5, 6)) == asked
+    for arms, expected in ((("real", "weighted"), "weighted would weight"), (("gan", "gan-all"), "two are the same")):
+        with pytest.raises(SonoforgeError, match=expected):
+            for_classes("--arms", arms, ("a", "b"), (5, 5))
 
 
 def test_shuffled_labels_need_the_generators_of_all_classes() -> None:

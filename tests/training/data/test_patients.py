@@ -107,7 +107,7 @@ def test_the_audit_warns_proposes_and_takes_the_proposal(tmp_path: Path) -> None
     hospital(tmp_path, "P{p:02}_{n:03}.png")
     place = ("--data", tmp_path / "data", "--cache", tmp_path / "cache")
     done = sonoforge("data", "audit", *place, "--html", tmp_path / "a.html")
-    assert "every figure is optimistic" in done.out and "names suggest 8 patients" in done.out
+    assert "may stand on both sides of a fold" in done.out and "names suggest 8 patients" in done.out
     assert "--groups-from '{patient}_*'" in done.out and "suggest 8 patients" in (tmp_path / "a.html").read_text()
     again = succeed("data", "audit", *place, "--groups-from", "{patient}_*").json
     assert again["given_groups"] == PATIENTS and again["proposed_groups"] is None

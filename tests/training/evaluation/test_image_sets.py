@@ -112,7 +112,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     small = ["--image-size", "32", "--batch", "4", "--width", "4", "--steps", "1", "--device", "cpu"]
     small += ["--recipe", "dcgan", "--metrics", "none"]
     common = ["gan", "train", "--data", data, *small, "--cache", folder / "cache"]
-    one = succeed(*common, "--class-name", "benign", "--out", folder / "one").json["run"]
+    one = succeed(*common, "--class", "benign", "--out", folder / "one").json["run"]
     both = succeed(*common, "--conditioning", "projection", "--masks", "--out", folder / "both").json["run"]
     return {"one": Path(one), "both": Path(both), "data": data}
 

@@ -18,7 +18,7 @@ from gan_trainings import read_rows, write_pictures
 from program import succeed
 
 STEPS = {"wgan-gp": 2, "lsgan": 4, "began": 4}
-SMALL = ["--class-name", "malignant", "--size", "32", "--batch", "8", "--tick-steps", "1", "--device", "cpu"]
+SMALL = ["--class", "malignant", "--size", "32", "--batch", "8", "--tick-steps", "1", "--device", "cpu"]
 ROUNDING = 1e-9
 """Of losses around 10 after thousands of sums in float64, whose numbers are exact to 1e-16; a batch that is not joined
 changes them by 3e-4 and more."""

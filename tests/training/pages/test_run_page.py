@@ -24,6 +24,7 @@ from sonoforge.training.crossval.evidence import check_reads, read_folds, read_p
 from sonoforge.training.data import datasets
 from sonoforge.training.pages.run.making import command_line
 from sonoforge.training.pages.run.page import write_report
+from sonoforge.training.pages.run.whole_run import read_run
 from sonoforge.training.statistics.calibration import expected_calibration_error, reliability
 from sonoforge.training.statistics.wording import share, spread
 
@@ -348,7 +349,7 @@ def test_settings_chosen_inside_the_folds_are_shown_and_their_trainings_checked(
     assert ["inner classifiers", "1", str(len(half)), "0", "0"] in page.table("What the training runs read")
     write_reads(inner, plan, 0, {"classifier": [*half, plan.hashes[plan.test(1)[0]]]}, inner_of=1)
     with pytest.raises(GateError, match="test images that an inner classifier read"):
-        write_report(*run)
+        write_report(read_run(*run))
 
 
 def test_several_seeds_are_listed(thesis: Written) -> None:
@@ -403,7 +404,7 @@ def test_a_training_that_read_a_test_image_fails_the_report(small: Written, tmp_
     fold["reads"]["classifier"].append(plan["hashes"][plan["fold_of"].index(0)])
     path.write_text(json.dumps(fold))
     with pytest.raises(GateError, match="test images that a classifier read"):
-        write_report(*run)
+        write_report(read_run(*run))
     page = Page((run.folder / "report.html").read_text(encoding="utf-8"))
     assert "Do not use these results" in page.text and "FAILED" in page.text
 
@@ -415,7 +416,7 @@ def test_a_training_that_read_an_image_nobody_knows_fails_the_report(small: Writ
     fold["reads"]["classifier"][0] = "e" * 64
     path.write_text(json.dumps(fold))
     with pytest.raises(GateError, match=r"no image of the split has: found 1 \(real-seed0-fold00.json: eeeeeeeeeeee\)"):
-        write_report(*run)
+        write_report(read_run(*run))
 
 
 @pytest.mark.parametrize(("name", "message"), [("hashes", "1 with other pixels"), ("fold_of", "another split plan")])
@@ -428,7 +429,7 @@ def test_a_split_of_other_images_or_folds_fails_the_report(
     plan[name][0] = "e" * 64 if name == "hashes" else 1 - plan[name][0]
     path.write_text(json.dumps(plan))
     with pytest.raises(GateError, match=message):
-        write_report(*run)
+        write_report(read_run(*run))
 
 
 def test_possible_second_views_are_listed_with_the_split(small: Written, tmp_path: Path) -> None:
@@ -462,7 +463,7 @@ def test_results_that_predictions_csv_does_not_bear_out_fail_the_report(small: W
     confusion = run.results["arms"]["real"]["confusion"]
     confusion[0][0], confusion[0][1] = confusion[0][0] + 1, confusion[0][1] - 1
     with pytest.raises(GateError, match="confusion matrix recounted"):
-        write_report(*run)
+        write_report(read_run(*run))
 
 
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:
@@ -561,7 +562,7 @@ def test_the_thesiss_figures_have_their_counterparts(tmp_path: Path, monkeypatch
     drawn = Image.fromarray(np.full((200, 300), 90, np.uint8))
     for name in ("normal", "malignant"):
         drawn.save(tmp_path / "gan" / "seed0-fold00" / name / "samples-over-time.png")
-    path = write_report(*run)
+    path = write_report(read_run(*run))
     page = Page(path.read_text(encoding="utf-8"))
     check_page(page)
     assert "Counterpart of figure 12" in page.text and "Counterpart of figure 13" in page.text

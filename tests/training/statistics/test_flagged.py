@@ -33,7 +33,7 @@ def test_counts_and_rates_are_those_of_the_flagged_and_of_the_others() -> None:
     rows = {
         row["flag"]: row for row in describe_flags(part, 0.1, {}, {"odd": flag, "no": flag & ~flag, "all": flag | 1})
     }
-    assert list(rows) == ["between two classes", "odd"]
+    assert list(rows) == ["several classes left", "odd"]
     odd = rows["odd"]
     assert odd["images"] == flag.sum()
     assert odd["errors"]["value"] == pytest.approx(wrong[flag].mean())

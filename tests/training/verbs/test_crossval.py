@@ -155,23 +155,12 @@ def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
             resolve(crossval.CrossvalConfig(arms=arms))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "found"),
-    [
-        (["crossval"], "--arms: gan would fill every class up to the largest"),
-        (["crossval", "--arms", "real,duplicates"], "--arms: duplicates would fill every class"),
-        (["crossval", "--arms", "real,weighted"], "--arms: weighted would weight the classes"),
-        (["run"], "--arms: gan would"),
-        (["train", "--arm", "gan"], "--arm: gan would"),
-    ],
-)
+@pytest.mark.parametrize("arguments", [["crossval", "--arms", "real,weighted"], ["train", "--arm", "weighted"]])
 def test_an_arm_that_changes_nothing_is_refused_before_any_work(
-    arguments: list[str], found: str, balanced: Path, tmp_path: Path
+    arguments: list[str], balanced: Path, tmp_path: Path
 ) -> None:
     said = refused(*arguments, "--data", balanced, "--out", tmp_path / "runs", "--cache", balanced.parent / "cache")
-    assert (
-        found in said and "classes of equal size (one 6, two 6)" in said and "any of real,generated,classical" in said
-    )
+    assert "weighted would weight the classes" in said and "classes of equal size (one 6, two 6)" in said
     assert not (tmp_path / "runs").exists()
 
 
@@ -185,7 +174,9 @@ def test_the_terminal_says_what_it_cannot_compute(caplog: pytest.LogCaptureFixtu
             caplog.clear()
             log_table(results)
         assert "nan" not in caplog.text.replace("malignant", "") and "None" not in caplog.text
-        assert "cannot be computed: both arms classified exactly the same images correctly" in caplog.text
+        assert "cannot be computed: both arms classified exactly the same images correctly" in " ".join(
+            caplog.text.split()
+        )
 
 
 def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptureFixture, uninterrupted: Path) -> None:
@@ -196,11 +187,8 @@ def test_the_terminal_says_why_figures_come_out_too_good(caplog: pytest.LogCaptu
             results |= {"arms": {arm: results["arms"]["real"]}, "comparisons": []}
         caplog.clear()
         log_table(results)
-        return " ".join(
-            record.getMessage()
-            for record in caplog.records
-            if "come out too good" in record.getMessage() or "are optimistic" in record.getMessage()
-        )
+        messages = (" ".join(record.getMessage().split()) for record in caplog.records)
+        return " ".join(text for text in messages if "come out too good" in text or "are optimistic" in text)
 
     caplog.set_level(logging.INFO, "sonoforge")
     assert said() == ""

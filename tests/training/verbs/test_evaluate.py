@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -177,9 +175,7 @@ def test_the_same_command_gives_the_same_figures_in_another_process(plain: dict[
 
 def test_the_next_command_can_be_pasted(plain: dict[str, Any], sets: Sets) -> None:
     assert " " in str(sets.real)
-    words = shlex.split(plain["next"])
-    assert words[1:5] == ["sonoforge", "evaluate", str(sets.real), "OTHER-FAKE,"]
-    assert re.fullmatch(r"runs/\d{5}-evaluate-fake,OTHER-RUN", words[-1])
+    assert " ".join(plain["next"].split()) == f"next: open {plain['report']} in a browser"
     assert not (Path(plain["run"]) / "curves.png").exists()  # a folder of images has no training
 
 
@@ -205,7 +201,7 @@ def test_an_npz_gives_the_figures_of_the_folder(plain: dict[str, Any], sets: Set
 
 
 def test_a_run_of_gan_train_is_sampled_and_its_curves_shown(sets: Sets) -> None:
-    train = ["gan", "train", "--recipe", "lsgan", "--data", sets.real, "--class-name", "malignant"]
+    train = ["gan", "train", "--recipe", "lsgan", "--data", sets.real, "--class", "malignant"]
     train += ["--image-size", "32", "--width", "4", "--batch", "4", "--steps", "4", "--tick-steps", "2"]
     succeed(*train, "--device", "cpu", "--metrics", "none", "--out", "trained")
     (trained,) = Path("trained").iterdir()

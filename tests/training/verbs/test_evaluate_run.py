@@ -30,7 +30,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = ["--recipe", "dcgan", "--width", "4", "--class-name", "malignant", "--image-size", "32", "--batch", "8"]
+    options = ["--recipe", "dcgan", "--width", "4", "--class", "malignant", "--image-size", "32", "--batch", "8"]
     options += ["--steps", "4", "--metrics", "none", "--held-out", "0.3", "--device", "cpu"]
     out = tmp_path_factory.mktemp("runs")
     return Path(succeed("gan", "train", "--data", pictures, *options, "--out", out).json["run"])
@@ -61,7 +61,7 @@ def test_its_figures_go_onto_the_card_of_its_weights_alone(
     assert f"| KID | pixels | {rows['kid']['matched']:.3g} | {rows['kid']['floor']:.3g} |" in card
     assert f"{PICTURES - HELD_OUT} generated images against" in card and evaluated["protocol_id"] in card
     assert "its figures are not part of this bundle" not in card
-    again = ["--recipe", "dcgan", "--width", "4", "--class-name", "malignant", "--image-size", "32", "--steps", "1"]
+    again = ["--recipe", "dcgan", "--width", "4", "--class", "malignant", "--image-size", "32", "--steps", "1"]
     again += ["--batch", "8", "--metrics", "none", "--device", "cpu", "--data", pictures, "--out", tmp_path]
     other = succeed("gan", "train", *again).json["run"]
     assert "evaluated other weights" in refused("export", other, "--evidence", evaluated["run"])

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sonoforge.models.ga_gan.codes import PUBLISHED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 
-TRAIN = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--class-name", "malignant", "--image-size", "32"]
+TRAIN = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--class", "malignant", "--image-size", "32"]
 TRAIN += ["--batch", "8", "--seed", "3", "--device", "cpu", "--metrics", "none"]
 
 
@@ -83,7 +84,11 @@ def test_a_time_budget_ends_a_training_that_can_be_continued(pictures: Path, tmp
     arguments = [*TRAIN, "--data", pictures, "--steps", "20", "--tick-steps", "10", "--out", tmp_path]
     stopped = succeed(*arguments, "--minutes", "0.001")
     assert stopped.json["finished"] is False
-    assert "to go on: the same command with --resume" in stopped.err
+    assert "stopped before its end" in stopped.err
+    (following,) = [line for line in stopped.err.splitlines() if line.startswith("next: ")]
+    assert following == "next: " + shlex.join(
+        ["sonoforge", *map(str, ["gan", "train", "--resume", *arguments[2:], "--minutes", "0.001", "--json"])]
+    )
     finished = succeed(*arguments, "--resume").json
     assert finished["run"] == stopped.json["run"]
     assert finished["finished"] is True
@@ -138,11 +143,11 @@ def test_without_resume_or_with_other_settings_a_new_run_starts(pictures: Path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--class-name", "malignan"], "did you mean malignant"),
-        (["--class-name", "malignant", "--image-size", "36"], "multiple of 8"),
-        (["--class-name", "malignant", "--steps", "3", "--epochs", "2"], "epochs and steps, expected one of them"),
-        (["--class-name", "malignant", "--device", "tpu"], "expected auto, cpu, cuda"),
-        ([], "--class-name: missing, expected one of benign, malignant"),
+        (["--class", "malignan"], "did you mean malignant"),
+        (["--class", "malignant", "--image-size", "36"], "multiple of 8"),
+        (["--class", "malignant", "--steps", "3", "--epochs", "2"], "epochs and steps, expected one of them"),
+        (["--class", "malignant", "--device", "tpu"], "expected auto, cpu, cuda"),
+        ([], "--class: missing, expected one of benign, malignant"),
     ],
 )
 def test_bad_settings_are_one_line_and_leave_no_folder(

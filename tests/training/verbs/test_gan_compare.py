@@ -35,7 +35,7 @@ from sonoforge.training.statistics.wording import figure
 from sonoforge.training.verbs.gan_compare import _of_classes
 
 SMALL = ["--image-size", "32", "--batch", "4", "--width", "8", "--steps", "10", "--tick-steps", "2", "--device", "cpu"]
-SMALL += ["--metric-features", "pixels", "--repeats", "5", "--class-name", "malignant"]
+SMALL += ["--metric-features", "pixels", "--repeats", "5", "--class", "malignant"]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_milestones_are_kept_and_measured_and_a_stopped_comparison_goes_on(
         assert float(row["kid_spread"]) > 0
     # The figures are those of evaluate, by the same checkpoint.
     again = succeed(
-        "evaluate", pictures, run / "lsgan", "--checkpoint", "5", "--class-name", "malignant", "--features", "pixels",
+        "evaluate", pictures, run / "lsgan", "--checkpoint", "5", "--class", "malignant", "--features", "pixels",
         "--repeats", "5", "--metrics", "kid,fid,swd", "--count", "12", "--plots", "pca", "--out", tmp_path / "e",
     ).json["metrics"]  # fmt: skip
     compared = {metric["name"]: metric["value"] for metric in again}
@@ -166,7 +166,7 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
     from sonoforge.training.verbs import gan_compare
 
     monkeypatch.setattr(gan_compare, "steps_in", lambda *given: 3)
-    command = ["gan", "compare", "--data", pictures, "--class-name", "malignant", "--size", "32"]
+    command = ["gan", "compare", "--data", pictures, "--class", "malignant", "--size", "32"]
     command += ["--recipes", "dcgan,lsgan", "--batch", "4", "--width", "8"]
     command += ["--minutes", "1", "--milestones", "0.05,0.1,0.4,0.6,0.9,1"]
     done = succeed(*command, "--metric-features", "pixels", "--repeats", "5", "--out", tmp_path)
@@ -208,7 +208,7 @@ def test_a_comparison_refuses_bad_settings_in_one_line(
 @pytest.mark.slow
 def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures: Path, tmp_path: Path) -> None:
     """The comparison of Berezsky and Liashchynskyi 2024: GA-GAN alone is told the class (section 6)."""
-    command = ["gan", "compare", "--data", pictures, *SMALL, "--class-name", "", "--recipes", "began,ga-gan"]
+    command = ["gan", "compare", "--data", pictures, *SMALL, "--class", "", "--recipes", "began,ga-gan"]
     command += ["--steps", "3", "--tick-steps", "3", "--milestones", "1", "--expand", "2", "--count", "9"]
     command += ["--width", "2", "--generator-cell", "{3, 22-6, []}"]
     done = succeed(*command, "--latent-size", "8", "--out", tmp_path).json
@@ -306,7 +306,7 @@ def test_every_figure_of_a_grid_is_one_of_evaluate(
     """12 real images against 12 drawn from seed 0."""
     row = _ours(losses[0])[3]
     again = succeed(
-        "evaluate", pictures, losses[0] / row["run"], "--class-name", "malignant", "--features", "pixels",
+        "evaluate", pictures, losses[0] / row["run"], "--class", "malignant", "--features", "pixels",
         "--repeats", "5", "--lpips", squeezenet_file, "--metrics", "kid,fid,swd,ms-ssim,lpips", "--count", "12",
         "--plots", "pca", "--out", tmp_path,
     ).json["metrics"]  # fmt: skip
@@ -321,7 +321,7 @@ def test_every_figure_of_a_grid_is_one_of_evaluate(
 @pytest.fixture(scope="module")
 def for_as_long(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[object]]:
     """A comparison at equal minutes, and its command; its preset is that of one recipe."""
-    command: list[object] = ["gan", "compare", "--data", pictures, "--class-name", "malignant"]
+    command: list[object] = ["gan", "compare", "--data", pictures, "--class", "malignant"]
     command += ["--recipes", "dcgan,stylegan2,stylegan2:few-cores"]
     command += ["--size", "32", "--batch", "4", "--width", "8", "--minutes", "0.01", "--milestones", "1"]
     command += ["--metric-features", "pixels", "--repeats", "5", "--preset", "small-data"]

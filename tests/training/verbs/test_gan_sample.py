@@ -49,7 +49,7 @@ def conditional(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_images_come_with_their_masks(conditional: Path, tmp_path: Path) -> None:
     out = tmp_path / "folder"
-    succeed("gan", "sample", conditional, "--class-name", "malignant", "--count", 3, "--out", out)
+    succeed("gan", "sample", conditional, "--class", "malignant", "--count", 3, "--out", out)
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["class"], manifest["count"], manifest["synthetic"]) == ("malignant", 3, True)
     expected = sample(load_generator(conditional), 3, 0, label=1)
@@ -64,7 +64,7 @@ def test_images_come_with_their_masks(conditional: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("batch", [1, 5, 64])
 def test_archives_hold_the_same_images_whatever_the_batch(conditional: Path, tmp_path: Path, batch: int) -> None:
-    options = ("--class-name", "benign", "--count", 11, "--seed", 4, "--batch", batch)
+    options = ("--class", "benign", "--count", 11, "--seed", 4, "--batch", batch)
     succeed("gan", "sample", conditional, *options, "--out", tmp_path / "images.npz")
     succeed("gan", "sample", conditional, *options, "--out", tmp_path / "images.zip")
     expected = sample(load_generator(conditional), 11, 4, label=0)
@@ -86,13 +86,13 @@ def test_archives_hold_the_same_images_whatever_the_batch(conditional: Path, tmp
 
 def test_a_class_is_needed_where_there_are_several(conditional: Path, tmp_path: Path) -> None:
     command = ["gan", "sample", conditional, "--out", tmp_path / "x"]
-    assert "--class-name: missing" in refused(*command)
-    assert "did you mean malignant" in refused(*command, "--class-name", "malignan")
+    assert "--class: missing" in refused(*command)
+    assert "did you mean malignant" in refused(*command, "--class", "malignan")
     assert not (tmp_path / "x").exists()
 
 
 def test_strips_run_from_one_image_to_the_next(conditional: Path, tmp_path: Path) -> None:
-    options = ("--class-name", "benign", "--count", 2, "--interpolate", 5, "--out", tmp_path)
+    options = ("--class", "benign", "--count", 2, "--interpolate", 5, "--out", tmp_path)
     succeed("gan", "sample", conditional, *options)
     strips = sorted(tmp_path.glob("interpolation-*.png"))
     assert len(strips) == 2
@@ -106,7 +106,7 @@ def test_strips_run_from_one_image_to_the_next(conditional: Path, tmp_path: Path
 
 
 def test_truncation_is_refused_where_it_is_not_defined(pictures: Path, tmp_path: Path) -> None:
-    run = _trained(pictures, tmp_path / "runs", "--recipe", "began", "--class-name", "benign")
+    run = _trained(pictures, tmp_path / "runs", "--recipe", "began", "--class", "benign")
     command = ["gan", "sample", run, "--truncation", 1, "--count", 2, "--out", tmp_path / "x"]
     assert "uniform" in refused(*command)
     succeed("gan", "sample", run, "--count", 2, "--out", tmp_path / "y")
@@ -134,7 +134,7 @@ def _pictures_of(folder: Path) -> tuple[dict[str, Any], list[Any], list[Any]]:
 def test_a_bundle_makes_the_images_of_its_run(
     conditional: Path, bundle: Path, tmp_path: Path, options: list[str]
 ) -> None:
-    common = ("--class-name", "malignant", "--count", 11, "--seed", 5, *options)
+    common = ("--class", "malignant", "--count", 11, "--seed", 5, *options)
     succeed("gan", "sample", conditional, *common, "--out", tmp_path / "run")
     succeed("gan", "sample", "--bundle", bundle, *common, "--out", tmp_path / "bundle")
     manifest, images, masks = _pictures_of(tmp_path / "run")
@@ -176,7 +176,7 @@ def test_a_bundle_needs_no_torch(conditional: Path, bundle: Path, tmp_path: Path
 
 def test_archives_and_strips_come_from_a_bundle_too(conditional: Path, bundle: Path, tmp_path: Path) -> None:
     archive = zip_bundle(bundle, tmp_path / "generator.zip")
-    common = ("--class-name", "benign", "--count", 2)
+    common = ("--class", "benign", "--count", 2)
     succeed("gan", "sample", "--bundle", archive, *common, "--out", tmp_path / "images.npz")
     with np.load(tmp_path / "images.npz", allow_pickle=False) as arrays:
         assert arrays["images"].shape == arrays["masks"].shape == (2, 32, 32, 1)
@@ -198,7 +198,7 @@ def test_archives_and_strips_come_from_a_bundle_too(conditional: Path, bundle: P
         (["--bundle", "BUNDLE", "--device", "cuda"], "--device: found cuda with --bundle"),
         (["--bundle", "BUNDLE", "--psi", "1", "--psi-cutoff", "1"], "--psi-cutoff: found with --bundle"),
         (["--bundle", "BUNDLE", "--psi", "0.5"], "--psi: this generator has no styles"),
-        (["--bundle", "BUNDLE", "--class-name", "malignan"], "did you mean malignant"),
+        (["--bundle", "BUNDLE", "--class", "malignan"], "did you mean malignant"),
         (["--bundle", "nowhere"], "nowhere: no such bundle"),
     ],
 )
@@ -206,7 +206,7 @@ def test_settings_that_a_bundle_does_not_take_are_refused(
     conditional: Path, bundle: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     places = {"RUN": str(conditional), "BUNDLE": str(bundle)}
-    named = [] if "--class-name" in options else ["--class-name", "benign"]
+    named = [] if "--class" in options else ["--class", "benign"]
     words = [places.get(word, word) for word in options]
     assert message in refused("gan", "sample", *words, *named, "--out", tmp_path / "x")
     assert not (tmp_path / "x").exists()

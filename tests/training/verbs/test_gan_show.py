@@ -45,7 +45,7 @@ def _show(run: Path, *options: object) -> dict[str, Any]:
 
 
 def _class(run: Path) -> list[str]:
-    return ["--class-name", "a"] if run.name == "dcgan" else []
+    return ["--class", "a"] if run.name == "dcgan" else []
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +349,7 @@ def test_the_record_is_the_answer_and_grows_with_what_is_asked(runs: dict[str, P
         ("stylegan2", ["--what", "mixin"], "did you mean mixing"),
         ("stylegan2", ["--lpips-heads", "x"], "--lpips-heads: found without --lpips"),
         ("stylegan2", ["--checkpoint", "8"], "found no checkpoint '8'"),
-        ("stylegan2", ["--class-name", "x"], "--class-name"),
+        ("stylegan2", ["--class", "x"], "--class"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(

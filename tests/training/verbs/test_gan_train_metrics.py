@@ -34,7 +34,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 TRAIN = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--size", "32", "--batch", "8", "--device", "cpu"]
 TRAIN += ["--metric-features", "pixels"]
-SHORT = ["--class-name", "malignant", "--steps", "8", "--tick-steps", "2"]
+SHORT = ["--class", "malignant", "--steps", "8", "--tick-steps", "2"]
 
 
 def test_a_training_is_measured_from_the_command_line(
@@ -55,7 +55,7 @@ def test_a_training_is_measured_from_the_command_line(
     assert "--checkpoint best" in done.err
     sampled = succeed("gan", "sample", run, "--checkpoint", "best", "--count", "2").json
     assert f"step-{best:08d}" in sampled["target"]
-    quick = ["--class-name", "malignant", "--features", "pixels", "--metrics", "kid", "--repeats", "5"]
+    quick = ["--class", "malignant", "--features", "pixels", "--metrics", "kid", "--repeats", "5"]
     said = succeed("evaluate", pictures, run, *quick, "--checkpoint", "best", "--out", tmp_path / "e").said
     assert "chosen by its KID" in said
 

@@ -32,7 +32,7 @@ COMMANDS = {
     "crossval": ["crossval", *COMPARISON, "--out", "runs"],
     "run": ["run", *COMPARISON, "--out", "runs"],
     "gan train": [
-        *("gan", "train", "--data", "scans", "--class-name", "malignant", "--recipe", "dcgan", "--width", "4"),
+        *("gan", "train", "--data", "scans", "--class", "malignant", "--recipe", "dcgan", "--width", "4"),
         *(
             "--image-size",
             "32",

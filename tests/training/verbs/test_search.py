@@ -23,7 +23,7 @@ from processes import Written, descendants, shorten, start
 from program import refused, sonoforge, succeed
 from sonoforge.models.ga_gan.codes import parse
 
-SMALL = ["--class-name", "malignant", "--conditioning", "none", "--metric-features", "pixels", "--device", "cpu"]
+SMALL = ["--class", "malignant", "--conditioning", "none", "--metric-features", "pixels", "--device", "cpu"]
 SMALL += ["--kimg", "0.02", "--batch", "5", "--width", "2", "--image-size", "32"]
 TEN = ["--stages", "generator", "--population", "3", "--children", "7", "--sample", "2", "--mutation", "0.2"]
 TEN += [*SMALL, "--deterministic"]

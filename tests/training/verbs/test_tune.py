@@ -26,7 +26,7 @@ from sonoforge.training.search.trial import Source, open_source, prepare_trial
 from sonoforge.training.search.tuned import best_settings
 
 TRIALS = 8
-SMALL = ["--class-name", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]
+SMALL = ["--class", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]
 SMALL += ["--recipes", "dcgan", "--trials", TRIALS, "--search", "width=2,4", "--search", "batch=4,8", "--device", "cpu"]
 QUICK = {  # what takes most of such a short training's time
     "sonoforge.training.gan.progress.recorder.write_curves": None,

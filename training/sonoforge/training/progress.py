@@ -4,9 +4,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TypeVar
 
-from sonoforge.runtime.cli.progress import progress_bar, quiet
+from sonoforge.runtime.cli.progress import Advance, progress_bar, quiet
+
+_LOOK_SECONDS = 5.0
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -15,6 +19,24 @@ _R = TypeVar("_R")
 def is_interactive() -> bool:
     """Whether bars are drawn: stderr is a terminal, and ``--quiet`` was not given."""
     return sys.stderr.isatty() and not quiet()
+
+
+@contextmanager
+def following(how_far: Callable[[], float], advance: Advance) -> Iterator[None]:
+    """Tell every few seconds, while inside, how much of the whole is done: for work that ends in a few large pieces."""
+    ended = Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            advance(how_far(), None)
+
+    thread = Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def in_threads(work: Callable[[_T], _R], items: Iterable[_T], title: str = "", workers: int = 0) -> list[_R]:

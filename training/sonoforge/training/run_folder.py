@@ -13,6 +13,7 @@ import json
 import logging
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 CONFIG = "config.yaml"
 RESULTS = "results.json"
 LOG = "log.txt"
+_MADE_FIRST = {CONFIG, LOG, "audit.json", "environment.json"}  # before the first work
 # Settings that say where or how to continue, not what is computed.
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs", "cluster"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
@@ -234,12 +236,31 @@ def git_revision() -> str | None:
 def working_in(folder: Path) -> Iterator[None]:
     """Keep other commands out of a run folder, and write its log, while inside.
 
+    A folder in which an error was met before anything was made is removed.
+
     Raises:
         SonoforgeError: Another process works in it.
     """
+    try:
+        with _alone_in(folder):
+            yield
+    except _InUseError:
+        raise
+    except SonoforgeError:
+        if {path.name for path in folder.iterdir()} <= _MADE_FIRST:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+class _InUseError(SonoforgeError):
+    """Another process works in the folder."""
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
     with leftovers.alone_in(folder) as alone:
         if not alone:
-            raise SonoforgeError(
+            raise _InUseError(
                 f"{folder}: found another process at work in it, expected none; wait for that to end, or stop it"
             )
         with log_to(folder):

@@ -13,7 +13,7 @@ from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.cli.options import Outcome, steps
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, describe, find_checkpoint
@@ -104,4 +104,5 @@ def _report(folder: Path, target: Path | None, rows: list[FormatRow]) -> Outcome
         return Outcome(result, "", 1)
     if manifest.task == "generation":
         return Outcome(result, f"sonoforge gan sample --bundle {folder}")
-    return Outcome(result, f"sonoforge bench {folder} --trust" if len(rows) > 1 else f"sonoforge verify {folder}")
+    compared = f"sonoforge bench {folder} --trust" if len(rows) > 1 else ""
+    return Outcome(result, steps(f"sonoforge classify IMAGES --bundle {folder}", compared))

@@ -1,6 +1,8 @@
 """``sonoforge run``: images to evidence, to a verified bundle, to a report, in one command."""
 
+import json
 import logging
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +17,14 @@ from sonoforge.export.verbs.settings import RunConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.cli.options import Outcome, flatten, steps
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs import verify
 from sonoforge.runtime.verbs.settings import VerifyConfig
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.trust import HeldOutTrust
-from sonoforge.training.crossval.arms import check_arms, final_name, find_arm, settings_of_arm
+from sonoforge.training.crossval.arms import final_name, find_arm, for_classes, settings_of_arm
 from sonoforge.training.crossval.balancing import job_of_arm
 from sonoforge.training.crossval.choice_grid import of_classifier, with_dose
 from sonoforge.training.crossval.comparison import Comparison, compare
@@ -35,13 +38,16 @@ from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
-from sonoforge.training.pages.run.page import write_report
-from sonoforge.training.pages.terminal.comparison import log_table
+from sonoforge.training.pages.run.page import REPORT, write_report
+from sonoforge.training.pages.run.whole_run import WholeRun, read_run
+from sonoforge.training.pages.terminal.comparison import log_run
 from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 from sonoforge.training.statistics.results import RunResults
-from sonoforge.training.statistics.verdict import doubts, judge_guessing
+from sonoforge.training.statistics.verdict import judge_guessing
 
 log = logging.getLogger(__name__)
+
+_AUDIT = "audit.json"
 
 
 @contextmanager
@@ -64,26 +70,32 @@ def main(config: RunConfig) -> Outcome:
     with _chapter("data", seconds):
         source = image_source(config, settings)
         cache = load_images(source)
-        check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
+        arms = for_classes("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
+        config = replace(config, final_arm=arms[settings.arms.index(config.final_arm)])
+        settings = replace(settings, arms=arms)
     folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)
     with run_folder.working_in(folder):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
             check_finished(folder, settings, cache)
             results = cast(RunResults, run_folder.read_results(folder))
+            run = read_run(folder, cache, json.loads((folder / _AUDIT).read_text(encoding="utf-8")), results)
         else:
-            results = _work(folder, config, settings, source, cache, seconds)
-            run_folder.write_results(folder, results)
-        log_table(results)
-        say("report: %s", folder / "report.html")
-        say("bundle: %s   (research use, not a medical device)", folder / "bundle")
-        manifest = open_bundle(folder / "bundle").manifest
-        for doubt in doubts(manifest.raw["evaluation"], manifest.alpha, results["weights"]):
-            say("%s", doubt.line)
+            run = _work(folder, config, settings, source, cache, seconds)
+            run_folder.write_results(folder, run.results)
+        log_run(run)
+        say("report: %s", folder / REPORT)
+        say("bundle: %s", folder / "bundle")
+        say("%s", NOTICE)
     example = cache.dataset.file(cache.dataset.items[0].path)
-    result = {"run": str(folder), "report": str(folder / "report.html"), "bundle": str(folder / "bundle"), **results}
-    guesses = judge_guessing(results["arms"][config.final_arm])
-    return Outcome(result, "" if guesses else f"sonoforge classify '{example}' --bundle {folder / 'bundle'}")
+    paths = {"run": str(folder), "report": str(folder / REPORT), "bundle": str(folder / "bundle")}
+    guesses = judge_guessing(run.arms[config.final_arm])
+    following = steps(
+        f"open {folder / REPORT} in a browser",
+        f"sonoforge checklists {folder}",
+        "" if guesses else f"sonoforge classify {shlex.quote(str(example))} --bundle {folder}",
+    )
+    return Outcome({**paths, **run.results}, following)
 
 
 def _work(
@@ -93,10 +105,10 @@ def _work(
     source: ImageSource,
     cache: ImageCache,
     seconds: dict[str, float],
-) -> RunResults:
+) -> WholeRun:
     with _chapter("audit", seconds):
         audited = audit(cache)
-        atomic.write_json(folder / "audit.json", audited)
+        atomic.write_json(folder / _AUDIT, audited)
     with _chapter("cross-validation", seconds):
         comparison = compare(folder, source, cache, settings, config.final_arm)
     with _chapter("final model", seconds):
@@ -118,8 +130,9 @@ def _work(
         seconds=seconds,
     )
     with _chapter("report", seconds):
-        write_report(folder, cache, audited, results)
-    return results
+        run = read_run(folder, cache, audited, results)
+        write_report(run)
+    return run
 
 
 def _train_final_model(

@@ -92,7 +92,8 @@ def load_backbone(choice: str, cache: ImageCache) -> Backbone:
         return Backbone({}, "random initialisation (--weights none)", "")
     if choice == "imagenet":
         otherwise = (
-            "give weights: a .safetensors file with torchvision's key names, or none to start from random numbers"
+            "give --weights FILE, torchvision's MobileNetV2 as .safetensors, or --weights none to start from random "
+            "numbers"
         )
         weights = download_weights(_IMAGENET, otherwise)
         return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)

@@ -7,6 +7,8 @@ added, and ``@SHARE`` for a part of the real images: ``gan``, ``gan:2``, ``gan-a
 from __future__ import annotations
 
 import dataclasses
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +16,8 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.statistics.predictions import SHARE_MARK
+
+log = logging.getLogger(__name__)
 
 FORMS = (
     "real, weighted, classical or trivial; gan, curated, duplicates, untrained or shuffled, also as gan-all and gan:2 "
@@ -205,26 +209,30 @@ def classes_with_generators(arm: Arm, counts: Sequence[int]) -> list[int]:
     return list(wanted) if arm.fill in ("gan", "curated") else []
 
 
-def check_arms(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> None:
-    """Refuse arms that would do nothing: those that make up for classes of different size, where there are none.
+def for_classes(option: str, arms: Sequence[str], classes: Sequence[str], counts: Sequence[int]) -> tuple[str, ...]:
+    """Return the arms for a set of images: of classes of equal size, none lacks images, so all classes get them.
 
     Raises:
-        SonoforgeError: Names the arm, the counts and what to do.
+        SonoforgeError: An arm that weights classes by their size, where that changes nothing; names it and what to do.
     """
     if len(set(counts)) > 1:
-        return
+        return tuple(arms)
+    found = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
+    chosen = []
     for name in arms:
         arm = find_arm(name, option)
-        if not arm.fills_small_classes and not arm.class_weights:
-            continue
-        would = "fill every class up to the largest" if arm.fill else "weight the classes by their size"
-        found = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
-        others = [name for name, own in ARMS.items() if not own.fills_small_classes and not own.class_weights]
-        instead = f"{name.partition(_DOSE)[0].partition(SHARE_MARK)[0]}{_ALL}, or " if arm.fill else ""
-        raise SonoforgeError(
-            f"{option}: {name} would {would}, but found classes of equal size ({found}), where it changes nothing; "
-            f"choose {instead}any of {','.join(others)}"
-        )
+        if arm.class_weights:
+            raise SonoforgeError(
+                f"{option}: {name} would weight the classes by their size, but found classes of equal size ({found}), "
+                "where it changes nothing; leave it out"
+            )
+        stem = re.split(f"[{_DOSE}{SHARE_MARK}]", name)[0]
+        chosen.append(name.replace(stem, stem + _ALL, 1) if arm.fills_small_classes else name)
+        if chosen[-1] != name:
+            log.info("classes of equal size (%s): %s adds images to all of them, as %s", found, name, chosen[-1])
+    if len(set(chosen)) < len(chosen):
+        raise SonoforgeError(f"{option}: found {','.join(arms)}, of which two are the same for classes of equal size")
+    return tuple(chosen)
 
 
 def settings_of_arm(arm: Arm, settings: ClassifierSettings) -> ClassifierSettings:

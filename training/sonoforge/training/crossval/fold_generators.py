@@ -1,5 +1,6 @@
 """The generators of the folds: which images each may read, and each trained once for all arms that draw from it."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.masks import read_masks
-from sonoforge.training.run_folder import log_to
+from sonoforge.training.progress import following
+from sonoforge.training.run_folder import is_finished, log_to
 from sonoforge.training.tasks.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -98,9 +100,24 @@ def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None
     if not needed:
         return
     log.info("%d generators for %d folds", len(needed), sum(task.own_arm.reads_generators for task in tasks))
-    with progress_bar("generators", len(needed)) as advance:
-        for done, name in enumerate(workers.run(_train, needed, _begun), 1):
-            advance(done, name)
+    folders = {generator_job(task).folder for task, _ in needed}
+
+    def how_far() -> float:
+        return sum(_share_done(path) for folder in folders for path in folder.glob("*/stats.jsonl"))
+
+    with progress_bar("generators", len(needed), how_far()) as advance, following(how_far, advance):
+        for name in workers.run(_train, needed, _begun):
+            advance(how_far(), name)
+
+
+def _share_done(stats: Path) -> float:
+    """Return how much of a generator's training is done, 0..1, as of its last tick."""
+    if is_finished(stats.parent):
+        return 1.0
+    try:
+        return float(json.loads(stats.read_text(encoding="utf-8").splitlines()[-1])["share"])
+    except (OSError, ValueError, IndexError, KeyError):  # being written, or cut short
+        return 0.0
 
 
 def _begun(work: GeneratorTask) -> Sequence[Path]:

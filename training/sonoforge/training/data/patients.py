@@ -236,7 +236,7 @@ def in_words(proposal: Proposal) -> str:
 def without_patients(images: int, groups: int, proposal: Proposal | None) -> str:
     """Warn that no patients are known."""
     said = (
-        f"no patients are named, so each of the {groups} groups of {images} images counts as one: if a patient has "
-        "several images, every figure is optimistic and every interval too narrow"
+        f"no patients are named, so each of the {groups} groups of {images} images counts as one: images of one "
+        "patient may stand on both sides of a fold, which makes figures optimistic and intervals too narrow"
     )
-    return f"{said}; {in_words(proposal)}" if proposal else f"{said}; name patients in groups.csv"
+    return f"{said}; {in_words(proposal)}" if proposal else f"{said}; add groups.csv, which names them"

@@ -140,7 +140,7 @@ def _image(levels: Levels) -> Image.Image:
 
 
 FOREIGN = (Cause.OTHER_KIND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING)
-"""Causes that speak of the scan, not of an answer between two classes."""
+"""Causes that are counted among disturbed scans."""
 
 
 def measure_robustness(

@@ -48,6 +48,7 @@ class GanSettings:
         help="class to generate, such as malignant, or all of them as if they were one; leave it out with "
         "--conditioning",
         aliases=("class",),
+        renamed=True,
     )
     epochs: float | None = option(None, help="number of epochs", limits=(0.001, None))
     steps: int | None = option(None, help="number of generator updates, in place of epochs", limits=(1, None))

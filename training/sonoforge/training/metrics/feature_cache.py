@@ -35,7 +35,7 @@ def embed_cached(
     for first in range(0, len(images), _CHUNK):
         chunk = images[first : first + _CHUNK]
 
-        def advance(done: int, state: str | None, first: int = first) -> None:
+        def advance(done: float, state: str | None, first: int = first) -> None:
             if progress is not None:
                 progress(first + done, state)
 

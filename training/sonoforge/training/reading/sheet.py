@@ -104,7 +104,7 @@ def _check_alike(pairs: Sequence[Pair], count: int, classes: tuple[str, ...]) ->
         if classes and shown not in classes:
             raise SonoforgeError(
                 f"--reading-classes: found {', '.join(classes)}, but {pair.fake.source} shows "
-                f"{shown or 'no class that it names'}; add it, or give --class-name"
+                f"{shown or 'no class that it names'}; add it, or give --class"
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sonoforge.runtime.cli import options
 from sonoforge.runtime.cli.options import format_value
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.search.study import Trial, best_of
@@ -97,6 +98,6 @@ def train_command(data: str, settings: GanSettings) -> str:
         value = getattr(settings, field.name)
         if field.name in _NOT_IN_COMMANDS or (value == field.default and field.name != "recipe"):
             continue
-        flag = "--" + field.name.replace("_", "-")
+        flag = options.flag(field.metadata["aliases"][0] if field.metadata["renamed"] else field.name)
         words.append(flag if value is True else f"{flag} {shlex.quote(format_value(value))}")
     return " ".join(words)

@@ -95,7 +95,7 @@ def describe_flags(
     """
     by_fold = by_fold or calibrate(part.labels, part.probabilities, part.parts)
     flags = {
-        "between two classes": in_sets(part.labels, by_fold, alpha).sum(axis=1) != 1,
+        "several classes left": in_sets(part.labels, by_fold, alpha).sum(axis=1) != 1,
         **{name: beyond(values, part.parts) for name, values in distances.items()},
         **marked,
     }

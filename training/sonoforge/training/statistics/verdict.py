@@ -118,13 +118,17 @@ def flipped(comparison: ComparisonRow) -> ComparisonRow:
     }
 
 
+GAN, PLACEBO = ("gan", "gan-all"), ("duplicates", "duplicates-all")
+"""Arms that ask whether generated images help, and those that add as many copies of real ones."""
+
+
 def gan_comparison(comparisons: Sequence[ComparisonRow]) -> ComparisonRow | None:
-    """Return the comparison of the arm ``gan`` with its baseline, oriented ``gan - baseline``; None without one."""
+    """Return the comparison of an arm of `GAN` with its baseline, oriented ``gan - baseline``; None without one."""
     for row in comparisons:
-        if row["second"] == "gan" and row["first"] != "duplicates":
+        if row["second"] in GAN and row["first"] not in PLACEBO:
             return row
     for row in comparisons:
-        if row["first"] == "gan" and row["second"] != "duplicates":
+        if row["first"] in GAN and row["second"] not in PLACEBO:
             return flipped(row)
     return None
 
@@ -135,16 +139,17 @@ def judge_gan(
     """Answer "does the GAN help?" from the paired interval and the sign-flip test, and from nothing else.
 
     Args:
-        comparison: ``gan`` against its baseline, oriented ``gan - baseline``.
-        placebo: ``gan`` against ``duplicates``, oriented ``gan - duplicates``; None where that arm was not run.
+        comparison: An arm of `GAN` against its baseline, oriented ``gan - baseline``.
+        placebo: The same against one of `PLACEBO`, oriented ``gan - duplicates``; None where that arm was not run.
         arms: Figures by arm.
         leaks: What training read of its test images, and what follows; empty where it read none.
     """
     outcome = judge(comparison)
-    baseline, added = arms[comparison["first"]], arms["gan"]["generated_per_fold"]
+    baseline, gan = arms[comparison["first"]], arms[comparison["second"]]
+    added = gan["generated_per_fold"]
     if not sum(added):
         return Verdict("open", "Nothing to judge: no training fold was given a generated image", ())
-    grounds = [_grounds(comparison, baseline, arms["gan"]), _describe_added(added)]
+    grounds = [_grounds(comparison, baseline, gan), _describe_added(added)]
     if leaks and outcome == "better":
         level, headline = (
             "open",

@@ -8,7 +8,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.arms import check_arms
+from sonoforge.training.crossval.arms import for_classes
 from sonoforge.training.crossval.comparison import compare_once
 from sonoforge.training.crossval.kept_answers import read_answers
 from sonoforge.training.crossval.settings import image_source, resolve
@@ -29,7 +29,8 @@ def main(config: CrossvalConfig) -> Outcome:
     config, settings = resolve(config)
     source = image_source(config, settings)
     cache = load_images(source)
-    check_arms("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
+    arms = for_classes("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
+    settings = dataclasses.replace(settings, arms=arms)
     chosen = {key: value for key, value in flatten(config).items() if key != "from_predictions"}
     folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", chosen, resume=config.resume)
     with run_folder.working_in(folder):

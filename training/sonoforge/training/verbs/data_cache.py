@@ -31,4 +31,4 @@ def main(config: DataCacheConfig) -> Outcome:
             ) from error
         say("removed")
     result = {"folder": str(folder), "files": len(files), "bytes": size, "removed": config.clear}
-    return Outcome(result, "" if config.clear or not files else "sonoforge data cache --clear")
+    return Outcome(result)

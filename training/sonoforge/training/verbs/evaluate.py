@@ -21,7 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.cli.options import Outcome, steps
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
@@ -125,14 +125,9 @@ def main(config: EvaluateConfig) -> Outcome:
         run_folder.write_results(folder, results)
         log_evaluation(results)
         say("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
-    if not config.fake:
-        return Outcome(
-            {"run": str(folder), "report": str(page), **results},
-            f"sonoforge export {shlex.quote(config.real)} --evidence {shlex.quote(str(folder))}",
-        )
-    real_again, run_again = shlex.quote(config.real), shlex.quote(f"{folder},OTHER-RUN")
-    next_command = f"sonoforge evaluate {real_again} OTHER-FAKE, then sonoforge evaluate --compare {run_again}"
-    return Outcome({"run": str(folder), "report": str(page), **results}, next_command)
+    export = f"sonoforge export {shlex.quote(config.real)} --evidence {shlex.quote(str(folder))}"
+    following = steps(f"open {page} in a browser", "" if config.fake else export)
+    return Outcome({"run": str(folder), "report": str(page), **results}, following)
 
 
 def _sets(config: EvaluateConfig, cache: Path | None) -> EvaluatedSets:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sonoforge.runtime.atomic import write_text
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten, format_value, resolve_config
+from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten, format_value, resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device, reset_peak
@@ -154,7 +154,7 @@ def _show_again(config: GanCompareConfig) -> Outcome:
 def _stopped(folder: Path, shown: Sequence[pictures.Shown]) -> Outcome:
     log.info(UNFINISHED)
     rows = [item.row for item in shown]
-    return Outcome({"run": str(folder), "finished": False, "rows": rows}, "sonoforge gan compare --resume")
+    return Outcome({"run": str(folder), "finished": False, "rows": rows}, CONTINUE)
 
 
 def _shares(texts: Sequence[str]) -> list[float]:

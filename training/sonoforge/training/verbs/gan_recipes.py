@@ -21,7 +21,7 @@ def main(config: GanRecipesConfig) -> Outcome:
         say("%s", as_text(_table()))
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
     first = next(iter(chosen))
-    command = f"sonoforge gan train --recipe {first} --class-name malignant{' --masks' * chosen[first].draws_into_maps}"
+    command = f"sonoforge gan train --recipe {first} --class malignant{' --masks' * chosen[first].draws_into_maps}"
     return Outcome({"recipes": rows}, command if config.recipes else f"sonoforge gan recipes {first}")
 
 

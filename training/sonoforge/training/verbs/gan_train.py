@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -28,7 +28,7 @@ from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)
 
-UNFINISHED = "stopped before its end; to go on: the same command with --resume"
+UNFINISHED = "stopped before its end"
 
 
 def main(config: GanTrainConfig) -> Outcome:
@@ -65,7 +65,7 @@ def main(config: GanTrainConfig) -> Outcome:
             steps = steps_in(config.minutes, training, folder, interrupted)
             if steps is None:
                 log.info(UNFINISHED)
-                return Outcome({"run": str(folder), "finished": False}, "sonoforge gan train --resume")
+                return Outcome({"run": str(folder), "finished": False}, CONTINUE)
             training = training.of_length(steps)
         checkpoint = train_gan(
             training,
@@ -84,7 +84,8 @@ def main(config: GanTrainConfig) -> Outcome:
         log.info(UNFINISHED)
     results = run_folder.read_results(folder) if finished else {}
     which = "--checkpoint best " if settings.measured and best else ""
-    return Outcome({**results, **result}, f"sonoforge gan sample {folder} {which}--count 64")
+    following = f"sonoforge gan sample {folder} {which}--count 64"
+    return Outcome({**results, **result}, following if finished else CONTINUE)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.arms import check_arms, find_arm, title_of
+from sonoforge.training.crossval.arms import find_arm, for_classes, title_of
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.crossval.comparison import compare_once
 from sonoforge.training.crossval.settings import ComparisonSettings, image_source, resolve
@@ -41,7 +41,8 @@ def main(config: LeakageConfig) -> Outcome:
     comparison, _ = resolved["sealed"]
     source = image_source(comparison, settings["sealed"])
     cache = load_images(source)
-    check_arms("--arms", settings["sealed"].arms, cache.dataset.classes, cache.class_counts)
+    arms = for_classes("--arms", settings["sealed"].arms, cache.dataset.classes, cache.class_counts)
+    settings = {name: dataclasses.replace(own, arms=arms) for name, own in settings.items()}
     chosen = flatten(dataclasses.replace(config, comparison=comparison))
     folder = run_folder.open_run(
         Path(comparison.out), f"leakage-{cache.dataset.name}", chosen, resume=comparison.resume
@@ -50,10 +51,10 @@ def main(config: LeakageConfig) -> Outcome:
     with run_folder.working_in(folder):
         for name, own in settings.items():
             # Without a generator, nothing changes from plain folds to those of the thesis.
-            arms = tuple(arm for arm in own.arms if name != "thesis" or find_arm(arm).reads_generators)
-            if arms:
-                log.info("== protocol %s: %s", name, ", ".join(arms))
-                parts += _answers(folder / name, source, cache, dataclasses.replace(own, arms=arms))
+            asked = tuple(arm for arm in own.arms if name != "thesis" or find_arm(arm).reads_generators)
+            if asked:
+                log.info("== protocol %s: %s", name, ", ".join(asked))
+                parts += _answers(folder / name, source, cache, dataclasses.replace(own, arms=asked))
         write_predictions(folder / ANSWERS, parts, cache.dataset.classes)
         found = measure_leakage(_by_protocol(parts))
         own = settings["sealed"]

@@ -13,7 +13,7 @@ from sonoforge.training.classifier.initial_weights import choose_weights, load_b
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.training import ClassifierJob, Trained
 from sonoforge.training.classifier.trust import assess_held_out
-from sonoforge.training.crossval.arms import check_arms, file_stem, final_name, find_arm, settings_of_arm
+from sonoforge.training.crossval.arms import file_stem, final_name, find_arm, for_classes, settings_of_arm
 from sonoforge.training.crossval.balancing import check_enough_groups, job_of_arm
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.fold_task import check_images, keep_plan, made_from
@@ -46,7 +46,8 @@ def main(config: TrainConfig) -> Outcome:
     source = ImageSource(config.data, config.images, config.seed, config.storage.open(), settings.preprocessing)
     source = source._replace(groups_from=config.groups_from)
     cache = load_images(source)
-    check_arms("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
+    (name,) = for_classes("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
+    config, arm = replace(config, arm=name), find_arm(name)
     folder = run_folder.open_run(
         Path(config.out), f"train-{file_stem(config.arm)}-{cache.dataset.name}", flatten(config), resume=config.resume
     )

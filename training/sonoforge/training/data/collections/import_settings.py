@@ -25,7 +25,7 @@ class ImportSettings:
     pathologies: tuple[str, ...] = option(
         (),
         help="cbis-ddsm: malignant, benign, benign-without-callback (default: all)\n"
-        "training needs two classes in the folder; gan train picks one by --class-name",
+        "training needs two classes in the folder; gan train picks one by --class",
         choices=("malignant", "benign", "benign-without-callback"),
         metavar="NAME,...",
     )

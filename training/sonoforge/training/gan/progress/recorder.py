@@ -180,6 +180,7 @@ class Recorder:
         state, images = self._state, self._training.images_per_step
         return {
             "step": done,
+            "share": round(done / self._training.plan.steps, 5),
             "images": done * images,
             "kimg": done * images / 1000,
             "epoch": round(done * images / len(self._training.images), 3),

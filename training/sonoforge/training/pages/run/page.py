@@ -10,17 +10,17 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.data.audit import Audit
-from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.pages.audit import patient_warning
 from sonoforge.training.pages.blocks import Answer, Block, Bullets, Fact, Facts, Page, Text, bold, code, glossary
 from sonoforge.training.pages.run.making import bundle, making, published
 from sonoforge.training.pages.run.read_data import data, split
 from sonoforge.training.pages.run.results import results_section
 from sonoforge.training.pages.run.training import generators_section, training
-from sonoforge.training.pages.run.whole_run import WholeRun, read_run
-from sonoforge.training.statistics.results import ComparisonRow, Interval, RunResults
+from sonoforge.training.pages.run.whole_run import WholeRun
+from sonoforge.training.statistics.results import ComparisonRow, Interval
 from sonoforge.training.statistics.verdict import (
+    GAN,
+    PLACEBO,
     Verdict,
     flipped,
     gan_comparison,
@@ -45,14 +45,13 @@ REPORT = "report.html"
 _LONGEST = 60  # letters of class names in the heading
 
 
-def write_report(folder: Path, cache: ImageCache, audited: Audit, results: RunResults) -> Path:
+def write_report(run: WholeRun) -> Path:
     """Write ``RUN/report.html`` of a run folder that holds everything else.
 
     Raises:
         GateError: What the page recomputes is not what the results say; the page is written and shows where.
     """
-    run = read_run(folder, cache, audited, results)
-    path = report(run).write(folder / REPORT)
+    path = report(run).write(run.folder / REPORT)
     failed = [check for check in run.checks if not check.passed]
     if failed:
         raise GateError(
@@ -77,8 +76,7 @@ def report(run: WholeRun) -> Page:
             _question(run),
             *_failed(run),
             *patient_warning(run.audit),
-            *_doubts(run),
-            *_answers(run),
+            *conclusions(run),
             Facts(_facts(run)),
         ],
         sections=[section for section in sections if section is not None],
@@ -86,6 +84,11 @@ def report(run: WholeRun) -> Page:
             run.environment["versions"].get("sonoforge") or "", code(run.name)
         ),
     )
+
+
+def conclusions(run: WholeRun) -> list[Answer]:
+    """Return what speaks against the final model, and the answers to the run's questions."""
+    return [*_doubts(run), *_answers(run)]
 
 
 def _question(run: WholeRun) -> Text:
@@ -132,8 +135,8 @@ def _answer(question: str, verdict: Verdict, more: Sequence[Block]) -> Answer:
 def _placebo(run: WholeRun, gan: ComparisonRow) -> ComparisonRow | None:
     placebo = None
     for row in run.comparisons:
-        if {row["first"], row["second"]} == {"duplicates", "gan"} and gan["first"] != "duplicates":
-            placebo = row if row["second"] == "gan" else flipped(row)
+        if gan["second"] in (row["first"], row["second"]) and {row["first"], row["second"]} & {*PLACEBO}:
+            placebo = row if row["second"] in GAN else flipped(row)
     return placebo
 
 

@@ -28,6 +28,7 @@ from sonoforge.training.pages.run.statements import RunFacts, gan_budget
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import ArmResult, ComparisonRow, RunResults
+from sonoforge.training.statistics.verdict import GAN, PLACEBO
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResult
         classes=len(classes),
         arms=tuple(arms),
         filled=tuple(runs.name for runs in generators),
-        added=tuple(arms["gan"]["generated_per_fold"]) if "gan" in arms else (),
+        added=next((tuple(arms[name]["generated_per_fold"]) for name in GAN if name in arms), ()),
         simulated=len(find_simulated(cache.dataset)),
         given_groups=audited["given_groups"] or 0,
         second_views=len(split["second_opinion"]["possible_second_views"]),
@@ -139,7 +140,6 @@ def _with_placebo(
     """Add the comparison of generated with duplicated images where both arms ran and neither is the baseline."""
     first_seed = {part.arm: part for part in parts if part.seed == parts[0].seed}
     known = {frozenset((row["first"], row["second"])) for row in comparisons}
-    pair = ("duplicates", "gan")
-    if not set(pair) <= set(first_seed) or frozenset(pair) in known:
-        return list(comparisons)
-    return [*comparisons, tables.compare_arms(first_seed[pair[0]], first_seed[pair[1]], classes)]
+    pairs = [(first, second) for first in PLACEBO for second in GAN if {first, second} <= first_seed.keys()]
+    missing = [pair for pair in pairs if frozenset(pair) not in known]
+    return [*comparisons, *(tables.compare_arms(first_seed[one], first_seed[two], classes) for one, two in missing)]

@@ -3,14 +3,16 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
 from sonoforge.training.crossval.budget_choice import CHOSEN_ON, describe_seeds
 from sonoforge.training.crossval.choice_grid import name_values
 from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
-from sonoforge.training.pages.blocks import Table
+from sonoforge.training.pages.blocks import Table, area, interval
 from sonoforge.training.pages.run import tables
+from sonoforge.training.pages.run.page import conclusions
+from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.pages.terminal.tables import plain_table, table_text
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import PublishedRow, validated_like
@@ -26,7 +28,7 @@ from sonoforge.training.statistics.verdict import judge_weights
 from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
 
 _COLUMNS = 10  # classes of a confusion matrix that is printed
-_SYSTEMS = 6  # side by side
+_SYSTEMS = 3  # side by side
 
 
 def log_table(results: ComparisonResults) -> None:
@@ -35,10 +37,25 @@ def log_table(results: ComparisonResults) -> None:
     if "choice" in results:
         _log_choices(results["choice"])
     for line in _warnings(results):
-        say("%s", line)
+        tell(line)
     split = results["split"]
     published = validated_like(split["protocol"]) if is_busi(split["fingerprint"]) else []
     log_systems(results["classes"], results["arms"], results["arms"], published)
+
+
+def log_run(run: WholeRun) -> None:
+    """Print what a run concludes and each arm's figures; the report has the rest."""
+    for answer in conclusions(run):
+        say("")
+        tell(f"{answer.question} {answer.answer}.")
+    rows = [
+        (own["title"], interval(own["accuracy"]).striptags(), area(own["macro_auc"]).striptags())
+        for own in run.arms.values()
+    ]
+    say("")
+    say("%s", plain_table(("arm", "accuracy", "macro-AUC"), rows, (1, 2)))
+    for line in _warnings(run.results):
+        tell(line)
 
 
 def _doubted(name: str, doubt: str) -> str:
@@ -74,7 +91,7 @@ def log_figures(
     for row in comparisons:
         if not is_number(row["minimum_detectable_difference"]):
             why = f"which differences it can show cannot be computed: {why_not_detectable(row)}"
-            say("%s: %s", tables.name_difference(row, titles), why)
+            tell(f"{tables.name_difference(row, titles)}: {why}")
     for name in classes_of_interest(classes):
         for table in (*tables.class_tables(titles, arms, comparisons, name), tables.benefit_table(titles, arms, name)):
             _log(table)
@@ -85,7 +102,7 @@ def log_figures(
 
 def _log(table: Table) -> None:
     say("")
-    say("%s", table.caption or table.label)
+    tell(table.caption or table.label)
     say("%s", table_text(table))
 
 
@@ -96,10 +113,10 @@ def _log_never_right(results: ComparisonResults | Evaluation) -> None:
     worst = found["worst"][0]
     others = len(worst["files"]) - 1
     named = worst["files"][0] + (f" and {others} like it" if others else "")
-    say(
-        "%d of %d images, in %d groups, were answered wrongly by every arm with every seed; the worst: %s, called %s",
-        found["images"], found["of_images"], found["groups"], named, worst["answers"][0],
-    )  # fmt: skip
+    tell(
+        f"{found['images']} of {found['of_images']} images, in {found['groups']} groups, were answered wrongly by "
+        f"every arm with every seed; the worst: {named}, called {worst['answers'][0]}"
+    )
 
 
 def log_systems(
@@ -127,7 +144,7 @@ def log_systems(
         for title, matrix in matrices.items():
             rows = [[name, *map(str, counts)] for name, counts in zip(classes, matrix, strict=True)]
             say("")
-            say("Confusion matrix of %s", title)
+            tell(f"Confusion matrix of {title}")
             say("%s", plain_table(["true \\ answer", *classes], rows, range(1, len(classes) + 1)))
     systems = [(f"{row.name.split(' (')[0]}, claimed", _claimed_lines(row)) for row in published]
     systems += [(_doubted(arm, doubt), _own_lines(own, (trained or {}).get(arm))) for arm, own in arms.items()]
@@ -138,7 +155,7 @@ def log_systems(
         say("")
         claims = " and ".join(sorted({row.source for row in published}))
         said = "Sensitivity and specificity of each class, accuracy on training and test images"
-        say("%s%s", said, f"; claims of {claims}, under their own protocols" if claims else "")
+        tell(said + (f"; claims of {claims}, under their own protocols" if claims else ""))
         rows = [[name, *line] for name, *line in zip(names, *(lines for _, lines in some), strict=True)]
         say("%s", plain_table(["", *(title for title, _ in some)], rows, range(1, len(some) + 1)))
 
@@ -201,15 +218,14 @@ def _log_curve(curve: LearningCurve) -> None:
     say("")
     say("%s", plain_table(head, rows, range(1, len(head))))
     exponent, last = curve["exponent"], curve["extrapolated"][-1]
-    say(
-        "the error falls with the number of real images to the power %s; at %.0f of them, by extrapolation, %s %s",
-        _bracketed(-exponent["value"], -exponent["high"], -exponent["low"]),
-        last["images"],
-        what,
-        _bracketed(1 - last["error"]["value"], 1 - last["error"]["high"], 1 - last["error"]["low"]),
+    power = _bracketed(-exponent["value"], -exponent["high"], -exponent["low"])
+    promised = _bracketed(1 - last["error"]["value"], 1 - last["error"]["high"], 1 - last["error"]["low"])
+    tell(
+        f"the error falls with the number of real images to the power {power}; at {last['images']:.0f} of them, by "
+        f"extrapolation, {what} {promised}"
     )
     for row in curve["worth"]:
-        say("%s: %s", title_of(row["arm"]), tables.describe_worth(row, what))
+        tell(f"{title_of(row['arm'])}: {tables.describe_worth(row, what)}")
 
 
 def _bracketed(value: float, low: float, high: float) -> str:
@@ -220,5 +236,5 @@ def _log_choices(choice: ChoiceResult) -> None:
     """Print what was chosen in how many folds of each arm, and what it cost."""
     _log(tables.chosen_table({arm: title_of(arm) for arm in choice["folds"]}, choice))
     if "final" in choice:
-        say("final model: chosen on inner folds of all images: %s", name_values(choice["final"]["settings"]))
-    say("no test image had a part in the choice; it cost %s", tables.describe_cost(choice))
+        tell(f"final model: chosen on inner folds of all images: {name_values(choice['final']['settings'])}")
+    tell(f"no test image had a part in the choice; it cost {tables.describe_cost(choice)}")

@@ -1,39 +1,34 @@
 """What ``evaluate`` prints: the figures as a table and the answers, or several evaluations side by side."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.evaluation.results import EvaluationResults
 from sonoforge.training.evaluation.verdict import warnings
+from sonoforge.training.pages.terminal.tables import plain_table
 from sonoforge.training.statistics.wording import bracket, figure, times
 
 
 def log_evaluation(results: EvaluationResults) -> None:
     """Print the figures as a table, and the answers."""
-    say("")
-    say("%-30s %17s  %-27s %-27s %7s", "", "value", "matched [95 %]", "real against real [95 %]", "ratio")
-    space = None
-    for row in results["metrics"]:
-        if row["space"] != space:
-            space = row["space"]
-            say("in %s:", space)
-        ends = (
-            (row["matched"], row["matched_low"], row["matched_high"]),
-            (row["floor"], row["floor_low"], row["floor_high"]),
-        )
-        figures = [f"{figure(value)} {bracket(figure(low), figure(high))}" for value, low, high in ends]
-        error = "" if row["standard_error"] is None else f" ± {figure(row['standard_error'])}"
-        value = figure(row["value"]) + error
-        say("  %-28s %17s  %-27s %-27s %7s", row["title"], value, *figures, times(row["ratio"]))
+    for space, rows in itertools.groupby(results["metrics"], key=lambda row: row["space"]):
+        cells = []
+        for row in rows:
+            error = "" if row["standard_error"] is None else f" ± {figure(row['standard_error'])}"
+            floor = f"{figure(row['floor'])} {bracket(figure(row['floor_low']), figure(row['floor_high']))}"
+            cells.append((row["title"], figure(row["value"]) + error, floor, times(row["ratio"])))
+        say("")
+        say("%s", plain_table((f"in {space}", "value", "real against real [95 %]", "ratio"), cells, (1, 2, 3)))
     for item in results["not_measured"]:
-        say("  %-28s not measured: %s", item["name"], item["why"])
-    say("protocol %s.  Ratio up to 1: within what real images score.", results["protocol_id"])
+        tell(f"{item['name']}: not measured: {item['why']}")
+    tell(f"Ratio up to 1: within what real images score; protocol {results['protocol_id']}.")
     for warning in warnings(results["metrics"], results["copies"], results["n"], results["warnings"]):
-        say("%s", warning)
+        tell(warning)
     for question, answer in results["verdicts"].items():
-        say("%s: %s. %s", question, answer["answer"], answer["text"])
+        tell(f"{question}: {answer['answer']}. {answer['text']}")
     say("%s", NOTICE)
 
 

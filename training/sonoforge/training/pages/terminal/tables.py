@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training.pages.blocks import Table
 
 
@@ -26,7 +27,8 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], figures: Col
     """Return a table as text, columns of figures flush right."""
     drawn = RichTable(box=box.SIMPLE, pad_edge=False, padding=(0, 1), show_header=bool(head))
     for place, title in enumerate(head or rows[0]):
-        drawn.add_column(Text(title), justify="right" if place in figures else "left")
+        longest = max(map(len, title.split()), default=1)
+        drawn.add_column(Text(title), justify="right" if place in figures else "left", min_width=min(longest, 14))
     for row in rows:
         drawn.add_row(*map(Text, row))
     return as_text(drawn)
@@ -41,7 +43,7 @@ def as_text(*renderables: RenderableType) -> str:
 
     No markup is read into names.
     """
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 110
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else SCREEN
     console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for renderable in renderables:

@@ -23,7 +23,7 @@ class EvaluateConfig(EvaluationInput, LpipsOptions):
     EXAMPLES: ClassVar[str] = """
 sonoforge evaluate runs/00000-gan-dcgan-thesis-busi-malignant     against what it held out; copies of what it saw
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
-sonoforge evaluate BUSI/ generated/ --class-name malignant --features inception,bundle
+sonoforge evaluate BUSI/ generated/ --class malignant --features inception,bundle
 sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features mobilenetv2-imagenet --weights FILE
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1 --plots pca,tsne,umap
 sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-gp

@@ -29,19 +29,19 @@ class GanTrainConfig(TrainingOptions):
     """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge gan train --data BUSI --class-name malignant          the thesis' budget: hours on a CPU
-sonoforge gan train --data BUSI --class-name normal --recipe wgan-gp --image-size 64 --epochs 200
-sonoforge gan train --class-name benign --recipe dcgan --kimg 20 --augmentation ada    on the built-in phantom set
+sonoforge gan train --data BUSI --class malignant          the thesis' budget: hours on a CPU
+sonoforge gan train --data BUSI --class normal --recipe wgan-gp --image-size 64 --epochs 200
+sonoforge gan train --class benign --recipe dcgan --kimg 20 --augmentation ada    on the built-in phantom set
 sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
-sonoforge gan train --data BUSI --class-name malignant --recipe dgan-wp-tl-wgangp --features vgg16
-sonoforge gan train --data BUSI --class-name malignant --metrics kid,fid --metric-features inception --every 5
+sonoforge gan train --data BUSI --class malignant --recipe dgan-wp-tl-wgangp --features vgg16
+sonoforge gan train --data BUSI --class malignant --metrics kid,fid --metric-features inception --every 5
 sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
 sonoforge gan train --recipe stylegan2 --data BUSI --class malignant --start-from runs/00001-gan-stylegan2-busi-benign
 sonoforge gan train --recipe stylegan2 --data BUSI --start-from ffhq.safetensors --freeze-discriminator 4 --class normal
 sonoforge gan train --data BUSI --class malignant --recipe projected --preset small-data --features f.safetensors \
     --minutes 30                                                as far as half an hour goes, whatever the machine
-sonoforge gan train --data BUSI --class-name malignant --resume  continue where a stopped run was
-torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class-name malignant
+sonoforge gan train --data BUSI --class malignant --resume  continue where a stopped run was
+torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class malignant
 
 Ctrl-C, or SIGTERM, closes the current tick, saves, and ends with exit code 0; a second one stops at once.
 With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the very weights of an uninterrupted
@@ -71,10 +71,10 @@ class GanCompareConfig(LpipsOptions, TrainingOptions):
     """Settings of ``sonoforge gan compare``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge gan compare --data BUSI --class-name malignant                      the paper's tables: days on a GPU
-sonoforge gan compare --data BUSI --class-name malignant --resume             go on; what is measured is kept
-sonoforge gan compare --data cbis --class-name malignant --image-size 256     mammograms, see data import
-sonoforge gan compare --data BUSI --class-name malignant --held-out 0.2       against images that no generator saw
+sonoforge gan compare --data BUSI --class malignant                      the paper's tables: days on a GPU
+sonoforge gan compare --data BUSI --class malignant --resume             go on; what is measured is kept
+sonoforge gan compare --data cbis --class malignant --image-size 256     mammograms, see data import
+sonoforge gan compare --data BUSI --class malignant --held-out 0.2       against images that no generator saw
 sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
 sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-cores --features mobilenet_v2 --size 64 \
     --minutes 30 --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3              the same minutes for each
@@ -173,7 +173,7 @@ class TuneConfig(TrialsConfig):
 
     EXAMPLES: ClassVar[str] = """
 sonoforge tune --recipes dcgan --trials 12 --kimg 2 --image-size 32      on the built-in phantom set: minutes
-sonoforge tune --data BUSI --class-name malignant --recipes dcgan,lsgan,wgan-gp --trials 100 --kimg 50 --jobs 8
+sonoforge tune --data BUSI --class malignant --recipes dcgan,lsgan,wgan-gp --trials 100 --kimg 50 --jobs 8
 sonoforge tune --data BUSI --class malignant --search learning-rate=0.0001:0.001 --search optimiser=adam,rmsprop
 sonoforge tune --data BUSI --class malignant --width 32 --batch 16       what is given is fixed, the rest is searched
 sonoforge tune --data BUSI --class malignant --trials 100 --cluster 10.0.0.5:6379    on the machines of a Ray cluster
@@ -310,7 +310,7 @@ sonoforge gan show runs/00000-gan-stylegan2-busi-malignant
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation,mixing --count 8 --seed 3
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what path --lpips squeezenet1_1 --samples 1000
 sonoforge gan show runs/00001-gan-stylegan3-t-busi-malignant --checkpoint best --what equivariance --samples 500
-sonoforge gan show runs/00002-gan-lsgan-busi --class-name normal --out looks-of-normal
+sonoforge gan show runs/00002-gan-lsgan-busi --class normal --out looks-of-normal
 
 Written: truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), path-length.png,
 equivariance.png and .json, and looks.json with every figure and how it was measured.  Paths are measured by LPIPS,
@@ -325,7 +325,7 @@ to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the larg
         choices=LOOK_NAMES,
         metavar="NAME,...",
     )
-    class_name: str = option("", help="class to show, if the generator has several")
+    class_name: str = option("", help="class to show, if the generator has several", aliases=("class",), renamed=True)
     count: int = option(6, help="number of images in a row or column", limits=(2, 16))
     samples: int = option(
         64, help="number of images, or pairs, to measure path length and equivariance on", limits=(2, None)
