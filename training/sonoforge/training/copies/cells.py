@@ -71,12 +71,14 @@ def _nearest_centres(
     """Return the ``count`` centres nearest to each point, nearest first: (P, count), or fewer columns."""
     nearest = np.empty((len(points), min(count, len(centres))), np.int64)
     norm = (centres * centres).sum(axis=1) / 2
-    for start in range(0, len(points), _BLOCK):
-        block = points[start : start + _BLOCK].astype(np.float32)
+    # Many cells of centres: in a small block each would have a few visitors alone, and cost as much as with many.
+    size = _BLOCK if above is None else _ROWS
+    for start in range(0, len(points), size):
+        block = points[start : start + size].astype(np.float32)
         if above is None:
             closeness = block @ centres.T
             closeness -= norm
-            nearest[start : start + _BLOCK] = _largest(closeness, nearest.shape[1])
+            nearest[start : start + size] = _largest(closeness, nearest.shape[1])
             continue
         best = np.full((len(block), nearest.shape[1]), -np.inf, np.float32)
         found = np.zeros(best.shape, np.int64)
@@ -90,7 +92,7 @@ def _nearest_centres(
             names = np.concatenate((found[own], above.place[members][first]), axis=1)
             kept = _largest(both, best.shape[1])
             best[own], found[own] = both[rows, kept], names[rows, kept]
-        nearest[start : start + _BLOCK] = found
+        nearest[start : start + size] = found
     return nearest
 
 
