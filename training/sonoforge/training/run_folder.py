@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 CONFIG = "config.yaml"
 RESULTS = "results.json"
 LOG = "log.txt"
-_MADE_FIRST = {CONFIG, LOG, "audit.json", "environment.json"}  # before the first work
+AUDIT, ENVIRONMENT = "audit.json", "environment.json"
+_MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
 NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs", "cluster"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
@@ -210,7 +211,7 @@ def describe_environment(device: str, seed: int, fingerprint: str) -> dict[str, 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
     """Write ``environment.json``; a resumed run adds to the list what it now runs with, if it differs."""
-    path = folder / "environment.json"
+    path = folder / ENVIRONMENT
     previous: list[Any] = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
     if not previous or previous[-1] != plain(environment):
         write_json(path, {"runs": [*previous, plain(environment)]})

@@ -47,8 +47,6 @@ from sonoforge.training.statistics.verdict import judge_guessing
 
 log = logging.getLogger(__name__)
 
-_AUDIT = "audit.json"
-
 
 @contextmanager
 def _chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
@@ -79,7 +77,7 @@ def main(config: RunConfig) -> Outcome:
         if run_folder.is_finished(folder):
             check_finished(folder, settings, cache)
             results = cast(RunResults, run_folder.read_results(folder))
-            run = read_run(folder, cache, json.loads((folder / _AUDIT).read_text(encoding="utf-8")), results)
+            run = read_run(folder, cache, json.loads((folder / run_folder.AUDIT).read_text(encoding="utf-8")), results)
         else:
             run = _work(folder, config, settings, source, cache, seconds)
             run_folder.write_results(folder, run.results)
@@ -108,7 +106,7 @@ def _work(
 ) -> WholeRun:
     with _chapter("audit", seconds):
         audited = audit(cache)
-        atomic.write_json(folder / _AUDIT, audited)
+        atomic.write_json(folder / run_folder.AUDIT, audited)
     with _chapter("cross-validation", seconds):
         comparison = compare(folder, source, cache, settings, config.final_arm)
     with _chapter("final model", seconds):

@@ -249,26 +249,19 @@ _MOST_GOLDEN = 32
 _MOST_IMAGES = 10**9
 _LARGEST_NUMBER = 1e6  # of a list
 _MOST_POINTS = 20
+LABEL_COLUMNS = ("verdict", "label")
+TRUST_COLUMNS = ("set", "trust_score", "in_distribution", "trust_reasons")
+IMAGE_COLUMNS = (
+    *(*METRICS, "quality_flags", "kind", "marks", "remarks", "dicom_region", "crop_box"),
+    *("motion_per_frame", "motion_flags", "copy_of", "seems_copy_of", "series"),
+)
+"""Of ``sonoforge classify --csv``: ``p_CLASS``, ``q_QUESTION`` and ``QUESTION`` stand behind those of the label."""
 _COLUMNS = frozenset(
     (
-        *(
-            "file",
-            "ok",
-            "verdict",
-            "label",
-            "set",
-            "trust_score",
-            "in_distribution",
-            "trust_reasons",
-            *METRICS,
-            "quality_flags",
-        ),
-        *("kind", "marks", "remarks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags"),
-        *("copy_of", "seems_copy_of", "series"),
+        *("file", "ok", *LABEL_COLUMNS, *TRUST_COLUMNS, *IMAGE_COLUMNS),
         *("error_code", "error_message", "bytes", "modified_ns", "model_sha256", "settings"),
     )
 )
-"""Of ``sonoforge classify --csv``, besides ``p_CLASS``, ``q_QUESTION`` and ``QUESTION``."""
 _ROUNDING = 1e-6
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonoforge.runtime import leftovers
 from sonoforge.runtime.atomic import plain, replacing
+from sonoforge.runtime.bundle.classification import IMAGE_COLUMNS, LABEL_COLUMNS, TRUST_COLUMNS
 from sonoforge.runtime.csv_cells import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import Entry
-from sonoforge.runtime.images.quality_table import METRICS
 from sonoforge.runtime.inference.decision import yes_no
 
 if TYPE_CHECKING:
@@ -283,18 +283,8 @@ def csv_format(manifest: ClassifierManifest) -> CsvFormat:
     recorded: left, top, right and bottom in pixels, the last two exclusive.
     """
     asked = [column for question in manifest.questions for column in (f"q_{question.name}", question.name)]
-    answer = (
-        "verdict",
-        "label",
-        *(f"p_{name}" for name in manifest.classes),
-        *asked,
-        "set",
-        "trust_score",
-        "in_distribution",
-        "trust_reasons",
-    )
-    seen = ("quality_flags", "kind", "marks", "remarks", "dicom_region", "crop_box", "motion_per_frame", "motion_flags")
-    return CsvFormat([*answer, *METRICS, *seen, "copy_of", "seems_copy_of", "series"], _cells)
+    probabilities = [f"p_{name}" for name in manifest.classes]
+    return CsvFormat([*LABEL_COLUMNS, *probabilities, *asked, *TRUST_COLUMNS, *IMAGE_COLUMNS], _cells)
 
 
 def _cells(result: Mapping[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.images.inputs import Entry, cell, column_width, printable
 from sonoforge.runtime.inference import decision
-from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, verdict_of
+from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, faults_of, verdict_of
 
 if TYPE_CHECKING:
     from sonoforge.runtime.bundle.classification import ClassifierManifest
@@ -144,7 +144,6 @@ class AnswerTable:
 
 def _remarks(entry: Entry) -> list[str]:
     """Return what a reader must know of an answer besides."""
-    from sonoforge.runtime.images.quality_table import flag_in_words  # noqa: PLC0415 - read for answers only
     from sonoforge.runtime.images.repeats import in_words  # noqa: PLC0415 - numpy, which --help does not wait for
 
     trust, clip, said = entry["trust"], entry.get("clip"), []
@@ -159,9 +158,8 @@ def _remarks(entry: Entry) -> list[str]:
     if trust["causes"]:
         reasons[0] = f"trust {trust['score']:.2f}: {reasons[0]}"
     said += [*entry["remarks"], *reasons]
-    flags = [words for words in map(flag_in_words, entry["quality"]["flags"]) if words not in " ".join(reasons)]
-    if flags:
-        said.append(f"image quality: {', '.join(flags)}")
+    if faults := faults_of(entry):
+        said.append(f"image quality: {', '.join(faults)}")
     if entry["marks"]["summary"]:
         said.append(f"burned-in marks: {entry['marks']['summary']}")
     return [*said, *map(printable, in_words(entry))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sonoforge.runtime.images.quality_table import flag_in_words
 from sonoforge.runtime.inference.trust import Cause
 
 
@@ -99,6 +100,12 @@ def verdict_of(entry: Mapping[str, Any]) -> Verdict:
     if not entry["ok"]:
         return Verdict("no answer", STATES["no answer"].heading, str(entry["error"]["message"]))
     return in_words(entry["verdict"], entry["trust"]["causes"], entry["set"])
+
+
+def faults_of(entry: Mapping[str, Any]) -> list[str]:
+    """Return the faults of an entry's image in words, without those that its reasons for distrust say already."""
+    said = " ".join(entry["trust"]["reasons"])
+    return [words for words in map(flag_in_words, entry["quality"]["flags"]) if words not in said]
 
 
 def in_words(state: str, causes: Sequence[str], left: Sequence[str]) -> Verdict:

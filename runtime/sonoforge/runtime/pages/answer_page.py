@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.quality_table import flag_in_words
 from sonoforge.runtime.images.repeats import in_words as repeats_in_words
 from sonoforge.runtime.inference.decision import answers_in_words, in_words
-from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, verdict_of
+from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, faults_of, verdict_of
 from sonoforge.runtime.notice import GUESSES, NOTICE
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 
@@ -249,11 +248,8 @@ def _notes(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Why", entry["abstained"]
     if trust["reasons"]:
         yield f"Trust {trust['score']:.2f} of 1", "; ".join(trust["reasons"])
-    flags = [
-        words for words in map(flag_in_words, entry["quality"]["flags"]) if words not in " ".join(trust["reasons"])
-    ]
-    if flags:
-        yield "Image quality", ", ".join(flags)
+    if faults := faults_of(entry):
+        yield "Image quality", ", ".join(faults)
     if entry["marks"]["summary"]:
         yield "Burned-in marks", f"{entry['marks']['summary']}. {entry['marks']['note']}"
     if entry["crop"] and entry["crop"]["kept"] < 1:

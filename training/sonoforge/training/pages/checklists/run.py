@@ -47,8 +47,8 @@ def read_run(folder: Path) -> FinishedRun:
         results = run_folder.read_results(folder)
         if not {"arms", "split", "class_counts"} <= set(results):
             raise SonoforgeError(f"{folder}: found another kind of run, expected one of sonoforge run or crossval")
-        audit = folder / "audit.json"
-        environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"][-1]
+        audit = folder / run_folder.AUDIT
+        environment = json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))["runs"][-1]
         return FinishedRun(
             name=folder.resolve().name,
             results=cast(RunResults, results),
