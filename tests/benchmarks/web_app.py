@@ -4,8 +4,10 @@
 
 APP is a folder of `sonoforge mobile build`.  It is opened once with a network, so that the service worker keeps it;
 then, in a new process of the browser each time, with the server gone and the network off, the page is opened and given
-one scan.  A second figure comes from the second of two batches of scans in one page.  Prints the wall clock and,
-because other programs may be running, the CPU time of the browser's processes.
+one scan.  A second figure comes from the second of two batches of scans in one page.  A third is of a slow phone as
+Lighthouse has it (1.6 Mbit/s, 150 ms to the server, the page's own thread four times slower, its workers as they are):
+from asking for the page until it is painted and takes scans, and on a later visit until it answers.  Prints the wall
+clock and, because other programs may be running, the CPU time of the browser's processes.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from browser import CHROMIUM, FLAGS, served
+from browser import CHROMIUM, FLAGS, chromium, served
 
 
 def main() -> int:
@@ -46,11 +48,13 @@ def main() -> int:
         for _ in range(given.starts):
             starts.append(_open(profile, address, offline=True, act=lambda page: _first_answer(page, scans[0])))
         warm = _open(profile, address, offline=True, act=lambda page: _warm(page, scans))
-    result = {"cold": starts, "warm": warm}
+        with served(given.app) as address:
+            phone = _slow_phone(address)
+    result = {"cold": starts, "warm": warm, "slow phone": phone}
     for key in starts[0]:
         values = [start[key] for start in starts]
         print(f"{key:28} {statistics.median(values):8.0f}   ({', '.join(f'{value:.0f}' for value in values)})")
-    for key, value in warm.items():
+    for key, value in (warm | phone).items():
         print(f"{key:28} {value:8.1f}")
     if given.json:
         given.json.write_text(json.dumps(result, indent=2) + "\n")
@@ -114,6 +118,38 @@ def _warm(page: Any, scans: list[Path]) -> dict[str, float]:
     results = json.loads(Path(saved.value.path()).read_text())["results"][len(scans) :]
     parts = {f"warm {part} ms": statistics.median(r["ms"][part] for r in results) for part in results[0]["ms"]}
     return parts | {name: 1e3 * seconds / len(scans) for name, seconds in took.items()}
+
+
+_PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+
+
+def _slow_phone(address: str) -> dict[str, float]:
+    """Milliseconds on a throttled phone."""
+    with chromium() as browser, browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        found = {}
+        for visit in ("first", "later"):
+            page = context.new_page()
+            session = context.new_cdp_session(page)
+            session.send("Network.enable")
+            line = {"latency": 150, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 0.75e6 / 8}
+            session.send("Network.emulateNetworkConditions", {"offline": False, **line})
+            session.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+            asked = time.perf_counter()
+            page.goto(address + "/", wait_until="commit")
+            page.wait_for_selector("#state:not(:empty)")  # its scripts run: scans that are chosen now are queued
+            usable = time.perf_counter()
+            found[f"slow phone, {visit} visit: painted ms"] = page.evaluate(_PAINTED)
+            found[f"slow phone, {visit} visit: takes scans ms"] = 1e3 * (usable - asked)
+            if visit == "later":
+                page.wait_for_selector('body[data-state="ready"]', timeout=300_000)
+                found["slow phone, later visit: answers ms"] = 1e3 * (time.perf_counter() - asked)
+            else:  # the rest of the app, at full speed
+                session.send(
+                    "Network.emulateNetworkConditions", {"offline": False, **dict.fromkeys(line, -1), "latency": 0}
+                )
+                page.wait_for_selector('body[data-state="ready"]', timeout=300_000)
+            page.close()
+    return found
 
 
 def _batch(page: Any, scans: list[Path], before: int) -> None:

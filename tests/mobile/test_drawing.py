@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import bundle_factory as factory
+from axe import WIDTHS, faults
 from browser import needs_archive, served
 from generator_factory import CLASSES, write_generator
 from page_scripts import run_script
@@ -257,6 +258,9 @@ def test_the_page_draws_without_a_network(drawing: Path, browser: Browser) -> No
         page.click("#draw-link a")
         page.wait_for_selector('body[data-state="ready"]', timeout=300_000)
         assert len(pictures(drawn(page, 8, 1))) == 8
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert faults(page) == []
 
 
 @pytest.fixture

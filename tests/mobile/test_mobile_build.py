@@ -13,9 +13,11 @@ import pytest
 
 import bundle_factory as factory
 from places import CHECKOUT
-from program import refused, succeed
+from program import refused, sonoforge, succeed
 from sonoforge.mobile import npm_package, web_app
 from sonoforge.mobile.npm_package import NpmPackage
+from sonoforge.mobile.verbs.app import serve_command
+from sonoforge.mobile.verbs.settings import AppSettings
 from sonoforge.mobile.web_app import WWW
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError
@@ -81,6 +83,17 @@ def test_the_app_answers_for_the_clinic_that_it_is_built_for(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_the_next_command_serves_the_same_app_to_phones(tmp_path: Path) -> None:
+    done = sonoforge("mobile", "build", "--out", tmp_path / "app", "--prevalence", "screening", "--abstain")
+    command = "sonoforge serve --host 0.0.0.0 --prevalence screening --abstain"
+    assert f"next: {command}\n" in done.err and "any web server with https" in done.said
+    assert sonoforge(*command.split()[1:], "--dry-run").code == 0
+    assert serve_command(AppSettings(sensitivity=0.9), "my bundle").endswith(
+        "serve 'my bundle' --host 0.0.0.0 --sensitivity 0.9"
+    )
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_another_file_gives_another_version() -> None:
     first = web_app.summary(web_app.app_files(Classifier()))["version"]
     assert re.fullmatch("[0-9a-f]{16}", first)
@@ -101,6 +114,14 @@ def test_a_package_that_was_not_tested_is_refused(tmp_path: Path) -> None:
     line = refused("mobile", "build", "--out", tmp_path / "app", "--onnxruntime-web", archive)
     assert "expected sha512-" in line
     assert not (tmp_path / "app").exists()
+
+
+def test_another_package_is_looked_for_beside_the_archive_that_is_given(tmp_path: Path) -> None:
+    given, package = tmp_path / "onnxruntime-web.tgz", npm_package.DICOM_PARSER
+    assert npm_package.beside(given, package) is None
+    (tmp_path / "dicom-parser-1.8.21.tgz").touch()
+    assert npm_package.beside(given, package) == tmp_path / "dicom-parser-1.8.21.tgz"
+    assert npm_package.beside(None, package) is None
 
 
 def test_without_npm_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -89,6 +89,16 @@ def save(file: FileDataset, path: Path, syntax: str | None = None) -> Path:
     return path
 
 
+def claiming(path: Path, written: UID, claimed: UID) -> Path:
+    """Change the transfer syntax that a file claims, and nothing else of it."""
+    data = path.read_bytes()
+    stated, other = (value.encode() + b"\0" * (len(value) % 2) for value in (written, claimed))
+    at = data.index(b"\x02\x00\x10\x00UI")  # of a file without a length of its first group, which would change
+    head = data[:at] + b"\x02\x00\x10\x00UI" + len(other).to_bytes(2, "little")
+    path.write_bytes(head + other + data[at + 8 + len(stated) :])
+    return path
+
+
 def region(box: tuple[int, int, int, int], data_type: int = 1, delta: float = 0.01) -> Dataset:
     """An ultrasound region with inclusive corners X0, Y0, X1, Y1."""
     item = Dataset()

@@ -75,6 +75,9 @@ def compare_json(found: Sequence[dict[str, Any]], expected: Sequence[dict[str, A
     for own, other in zip(found, expected, strict=True):
         name = other["file"]
         assert set(own) == set(other) - ONLY_PYTHON, name
+        if "clip" in other:
+            moved = [one["clip"]["motion"].pop("per_frame") for one in (own, other)]
+            assert moved[0] == (None if moved[1] is None else pytest.approx(moved[1], rel=1e-3, abs=1e-4)), name
         for key in set(own) - {"probabilities", "findings", "trust", "quality", "map", "ms"}:
             assert own[key] == other[key], (name, key)
         if not other["ok"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -11,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from places import CHECKOUT
+from sonoforge.mobile.npm_package import DICOM_PARSER, read_files
 from sonoforge.mobile.web_app import WWW, constants_script
+
+DAMAGED = int(os.environ.get("SONOFORGE_FUZZ_EXAMPLES", "100"))
+"""Number of damaged files of a kind that the scripts are given."""
 
 
 @functools.cache
@@ -20,6 +25,10 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     shutil.copytree(WWW / "js", Path(folder.name) / "js")
     (Path(folder.name) / "js" / "constants.js").write_bytes(constants_script())
     (Path(folder.name) / "package.json").write_text('{"type": "module"}')
+    (Path(folder.name) / "vendor").mkdir()
+    if shutil.which("npm") is not None:
+        for name, data in read_files(DICOM_PARSER).items():
+            (Path(folder.name) / "vendor" / name).write_bytes(data)
     for script in (CHECKOUT / "tests" / "mobile").glob("*.mjs"):
         shutil.copy(script, folder.name)
     return folder

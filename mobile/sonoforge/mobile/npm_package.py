@@ -47,6 +47,14 @@ ONNXRUNTIME_WEBGPU = ONNXRUNTIME_WEB._replace(
 )
 """The same package's build for graphics processors: 27 MB more."""
 
+DICOM_PARSER = NpmPackage(
+    "dicom-parser",
+    "1.8.21",
+    "sha512-lYCweHQDsC8UFpXErPlg86Px2A8bay0HiUY+wzoG3xv5GzgqVHU3lziwSc/Gzn7VV7y2KeP072SzCviuOoU02w==",
+    ("dist/dicomParser.min.js",),
+)
+"""MIT licence.  It finds the elements of DICOM files, 32 kB; the page loads it with the first such file."""
+
 BUNDLETOOL = NpmPackage(
     "node-bundletool",
     "1.0.0",
@@ -86,6 +94,12 @@ def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, by
                 raise SonoforgeError(f"{archive}: found no file {name}")
             contents[Path(name).name] = stream.read()
     return contents
+
+
+def beside(archive: Path | None, package: NpmPackage) -> Path | None:
+    """Return the ``.tgz`` of a package that lies beside another one's; None, for the kept one, where none does."""
+    other = archive.with_name(package.archive) if archive else None
+    return other if other and other.is_file() else None
 
 
 def _kept_folder() -> Path:

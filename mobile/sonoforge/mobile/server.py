@@ -16,6 +16,7 @@ import io
 import json
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -31,12 +32,16 @@ from sonoforge.runtime.inference.clips import answer_file
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
+    from sonoforge.mobile.certificate import Certificate
     from sonoforge.runtime.inference.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
 UPLOAD = "upload"
 """What an upload is called in answers: a name that a program sends may name a patient."""
+
+AUTHORITY = "sonoforge.crt"
+"""Path of the certificate that a phone is to trust, where https is spoken."""
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -89,6 +94,16 @@ class Server(http.server.ThreadingHTTPServer):
             raise SonoforgeError(
                 f"{host}:{port}: cannot be bound ({error.strerror or error}); give another --host or --port"
             ) from error
+
+    def encrypt(self, certificate: Certificate) -> None:
+        """Speak https alone from now on, and hand out what a phone is to trust.
+
+        The handshake is part of a connection's thread and of its time.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.file)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.site = self.site._replace(files={**self.site.files, AUTHORITY: certificate.authority})
 
     def receives(self, connection: socket.socket, timed: TimedInput | None) -> None:
         """Note what a connection receives a request from; None while one is answered."""
@@ -171,6 +186,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, {"ok": True, "model": self.server.site.classifier.model})
         elif name == "classify":
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "method", "found GET, expected POST with an image as its body")
+        elif content is not None and name == AUTHORITY:
+            self._send(HTTPStatus.OK, "application/x-x509-ca-cert", content)
         elif content is None:
             self._refuse(HTTPStatus.NOT_FOUND, "not_found", "found no such address; / is the page")
         else:
@@ -184,7 +201,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         host = _name(f"//{self.headers.get('Host', '')}")
         if host not in self.server.site.hosts:
             self._refuse(
-                HTTPStatus.MISDIRECTED_REQUEST, "host", "found another host's name in the request; use http://localhost"
+                HTTPStatus.MISDIRECTED_REQUEST, "host", "found another host's name in the request; use this server's"
             )
             return False
         origin, site = self.headers.get("Origin"), self.headers.get("Sec-Fetch-Site", "none")

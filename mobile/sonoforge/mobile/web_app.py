@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoforge.mobile.npm_package import ONNXRUNTIME_WEB, ONNXRUNTIME_WEBGPU, read_files
+from sonoforge.mobile.npm_package import DICOM_PARSER, ONNXRUNTIME_WEB, ONNXRUNTIME_WEBGPU, beside, read_files
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.generation import REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle
@@ -35,9 +35,10 @@ _OF_THE_BUNDLE = ("reference.npz", "MODEL_CARD.md")
 _DRAWING_PAGE = "draw"  # what the names of its files begin with
 # The runtime's modules by whose constants the page measures.
 _MEASURING = {
-    "images": "burned_in_marks calipers coloured_ink lesion_contrast lettering limits quality_metrics repeats "
-    "scan_area scan_checks scan_kind synthetic",
-    "inference": "activation_map golden training_distance trust verdict",
+    "images": "bit_depth burned_in_marks calipers coloured_ink file_checks frame_motion lesion_contrast lettering "
+    "limits quality_metrics repeats scan_area scan_checks scan_kind synthetic",
+    "images.dicom": "data_set header levels reader",
+    "inference": "activation_map clips golden training_distance trust verdict",
 }
 _KINDS = (int, float, str, tuple, dict, np.ndarray)  # of constants
 
@@ -66,14 +67,15 @@ def app_files(
 
     The page answers with the same file of the same bundle as the classifier, for the same clinic, cropping and
     abstaining as it does; only with a generator there is a page of synthetic images.  ``webgpu``: whether the page
-    offers to compute on a graphics processor; ``archive``: see `read_files`.
+    offers to compute on a graphics processor; ``archive``: of onnxruntime-web, see `read_files`.
 
     Raises:
         SonoforgeError: The page cannot answer with this file, or a file cannot be had.
     """
     bundle, model = classifier.bundle, classifier.file
     golden, own = _golden(classifier)
-    packages = [ONNXRUNTIME_WEB, *([ONNXRUNTIME_WEBGPU] if webgpu else [])]
+    packages = [(ONNXRUNTIME_WEB, archive), (DICOM_PARSER, beside(archive, DICOM_PARSER))]
+    packages += [(ONNXRUNTIME_WEBGPU, archive)] if webgpu else []
     settings = {
         "model": model,
         "golden": own,
@@ -90,7 +92,7 @@ def app_files(
         **_page(generator),
         "js/constants.js": constants_script(),
         **_folder(PWA),
-        **{f"vendor/{name}": data for one in packages for name, data in read_files(one, archive).items()},
+        **{f"vendor/{name}": data for one in packages for name, data in read_files(*one).items()},
         "bundle/manifest.json": json.dumps(bundle.manifest.raw).encode(),
         **{f"bundle/{name}": bundle.read(name) for name in (model, *_OF_THE_BUNDLE)},
         **golden,
@@ -192,10 +194,15 @@ def constants_script() -> bytes:
     found: dict[str, dict[str, Any]] = {}
     for room, name in ((room, name) for room, names in _MEASURING.items() for name in names.split()):
         module = vars(import_module(f"sonoforge.runtime.{room}.{name}"))
-        known = {key.lstrip("_"): value for key, value in module.items() if isinstance(value, _KINDS)}
+        known = {key.lstrip("_"): value for key, value in module.items() if _is_constant(value)}
         found[name] = {key: _plain(value) for key, value in known.items() if key.isupper()}
     found["trust"]["CAUSES"] = {cause.name: cause.value for cause in Cause}
     return f"export default {json.dumps(found, indent=1, ensure_ascii=False)};\n".encode()
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value can be written as JSON; a tuple that holds bytes or patterns cannot."""
+    return isinstance(value, _KINDS) and not (isinstance(value, tuple) and any(isinstance(one, bytes) for one in value))
 
 
 def _plain(value: Any) -> Any:

@@ -45,6 +45,11 @@ export class Answers {
     return [...this.#answers];
   }
 
+  /** How many files are answered; the others could not be read. */
+  get answered() {
+    return this.#answers.filter(({ result }) => result).length;
+  }
+
   /** What is added from now on stands above what is there. */
   beginBatch() {
     this.#before = this.#list.firstElementChild;
@@ -71,7 +76,7 @@ export class Answers {
     this.#answers.push(answer);
     this.#section.hidden = false;
     this.#list.insertBefore(answer.card.element, this.#before?.parentNode ? this.#before : null);
-    this.unsaved = true;
+    if (answer.result) this.unsaved = true;
     return answer.card.element;
   }
 
@@ -79,7 +84,7 @@ export class Answers {
     answer.card.close();
     this.#answers = this.#answers.filter((one) => one !== answer);
     this.#section.hidden = !this.#answers.length;
-    this.unsaved &&= this.#answers.length > 0;
+    this.unsaved &&= this.answered > 0;
   }
 
   clear() {
@@ -109,7 +114,7 @@ export class Answers {
 }
 
 /**
- * @param {any} answer - `{file, result, picture, copy_of, seems_copy_of}`, or `{file, error, code}`.
+ * @param {any} answer - `{file, result, picture, clip, copy_of, seems_copy_of}`, or `{file, error, code}`.
  * @param {Around} around
  * @returns {{element: HTMLLIElement, close: () => void}}
  */
@@ -220,13 +225,14 @@ function probabilityRows({ probabilities }) {
 }
 
 /** What a reader must know besides, in sentences. */
-function notes({ result, copy_of: copy, seems_copy_of: alike }, causes, guesses) {
+function notes({ result, clip, copy_of: copy, seems_copy_of: alike }, causes, guesses) {
   const { abstained, best, crop, least, marks, probabilities, quality, trust } = result;
   const flags = inWords(quality.flags);
   const kinds = Object.keys(marks.counts).map((kind) => say(`mark ${kind}`));
   const improbable = abstained && !trust.causes.length;
   return [
     ...(guesses ? [say("guesses")] : []),
+    ...(clip ? [say("clip", clip), ...clip.motion.flags.map((flag) => say(flag))] : []),
     ...causes,
     ...(improbable ? [say("improbable", { share: percent(probabilities[best]), least: percent(least) })] : []),
     ...(flags ? [`${say("quality")}: ${flags}.`] : []),
@@ -239,9 +245,9 @@ function notes({ result, copy_of: copy, seems_copy_of: alike }, causes, guesses)
 
 /** The figures, with the reasons as Python words them. */
 function figures(result) {
-  const { best, map, ms, quality, remarks, set, trust } = result;
+  const { map, mapped, ms, quality, remarks, set, trust } = result;
   const share = map.share_in_brightest_tenth;
-  const name = className(best);
+  const name = className(mapped);
   return [
     [say("ruled out"), set.map(className).join(", ")],
     [say("trust"), `${trust.score.toFixed(2)} ${say("of one")}`],

@@ -5,12 +5,14 @@ import { connect, startNetwork } from "./ask.js";
 import { operatingPoint } from "./decision.js";
 import { sum } from "./numbers.js";
 import { installed, largestDifference, offerUpdates, openPage, showBlocked, showCheck, showModel } from "./page.js";
+import { connectPrinting } from "./print.js";
 import { connectAndroidApp, download, toCsv, toJson } from "./save.js";
 import { $, className, element, percent, questionName, say, terms } from "./words.js";
 import { connectZoom, openZoom } from "./zoom.js";
 
-await installed();
-const ask = connect("engine.js");
+/** The engine, which starts once the app's files are on this device; questions wait for it. */
+const engine = openPage("bundle", inOtherWords).then(installed).then(() => connect("engine.js"));
+const ask = async (...question) => (await engine)(...question);
 
 /** `starting`, `ready` or `blocked`: no answer is given before the device has passed its self-test. */
 let state = "starting";
@@ -26,9 +28,10 @@ const answers = new Answers(() => ({
 const queue = [];
 let total = 0;
 let done = 0;
+let answered = 0; // of those done; the others could not be read
 
 async function start() {
-  await openPage("bundle", inOtherWords);
+  await engine; // a network that starts earlier would load the app's files a second time
   try {
     ({ manifest, settings } = await ask("start", { network: startNetwork() }));
     describe();
@@ -127,7 +130,7 @@ const listed = (names) =>
 
 function add(files) {
   if (state === "blocked" || !files.length) return;
-  if (done === total) total = done = 0;
+  if (done === total) total = done = answered = 0;
   total += files.length;
   queue.push(...files);
   work();
@@ -150,14 +153,14 @@ async function work() {
     askAhead();
     const card = answers.add(answer);
     done += 1;
+    if (answer.result) answered += 1;
     showProgress();
     if (done === 1) card.scrollIntoView({ block: "start" });
   }
   working = false;
   if (answers.suspicious.length) answers.arrange();
-  const left = total - done;
   showProgress();
-  $("state").textContent = left ? say("stopped", { done, total }) : say("finished", { total });
+  $("state").textContent = done < total ? say("stopped", { answered, total }) : say("finished", { answered, total });
   total = done;
 }
 
@@ -177,9 +180,10 @@ function showProgress() {
   $("progress-text").textContent = say("working", { done: Math.min(done + 1, total), total });
 }
 
-async function enlarge({ file, source, picture, result }, opacity) {
+async function enlarge({ file, source, picture, result, clip }, opacity) {
   // A file that was moved or changed since cannot be read again: then the small picture is shown.
-  const whole = await ask("picture", { file: source }).catch(async () => ({ bitmap: await createImageBitmap(picture.blob) }));
+  const asked = ask("picture", { file: source, frame: clip?.best_frame ?? 1 });
+  const whole = await asked.catch(async () => ({ bitmap: await createImageBitmap(picture.blob) }));
   const evidence = { map: result.activation, box: result.seen };
   openZoom({ picture: whole.bitmap, evidence, colours: settings.colours, title: file }, opacity);
 }
@@ -240,6 +244,7 @@ document.addEventListener("drop", (event) => {
 });
 document.addEventListener("paste", (event) => add([...(event.clipboardData?.files ?? [])]));
 
+connectPrinting(answers);
 connectZoom();
 offerUpdates(answers, saveCsv);
 connectAndroidApp(add);

@@ -27,8 +27,9 @@ const UNCERTAIN = "uncertain";
 /**
  * @typedef {object} Result - The fields of Python's `Result.to_dict()`, and what the page draws and compares by:
  * @property {string} best - The most probable class; `label` is `uncertain` where the classifier abstains.
+ * @property {string} mapped - The class of the activation map; of a clip, that of its best frame.
  * @property {number[]} seen - What the network saw: left, top, right and bottom as shares of the picture.
- * @property {import("./activation_map.js").ActivationMap} activation - Of `best`.
+ * @property {import("./activation_map.js").ActivationMap} activation - Of `mapped`.
  * @property {import("./repeats.js").Fingerprint} print
  * @property {Record<string, number>} ms
  */
@@ -99,25 +100,19 @@ export class Classifier {
     const inferred = performance.now();
     const { quality, flags, kind, marks, print } = seen;
     const { classes } = manifest;
-    const { probabilities, label, set, findings } = decide(outputs.probabilities, manifest, this.settings.clinic);
-    const best = classes.indexOf(label);
+    const decided = decide(outputs.probabilities, manifest, this.settings.clinic);
+    const best = classes.indexOf(decided.label);
     const [rows, columns] = manifest.outputs.cam.slice(1);
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
     const trust = assess({ pixels, embedding: outputs.embedding, quality, flags, kind }, this.bundle);
     const alike = isBreastUltrasound(trust, manifest); // on others it was not measured what is found
-    const abstained = this.settings.abstain ? whyAbstain(trust, probabilities[label], manifest) : "";
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);
     const { name, version, files } = manifest;
     return {
-      verdict: stateOf(abstained, trust.causes, set, classes.length),
-      label: abstained ? UNCERTAIN : label,
-      best: label,
-      probabilities,
-      set,
-      findings,
-      abstained,
+      ...answerOf(decided, trust, this),
+      mapped: decided.label,
       least: manifest.trust.checks.policy.least_probability,
       trust,
       quality: { ...quality, flags },
@@ -156,6 +151,26 @@ export class Classifier {
       print: await fingerprint(grey, pixels),
     };
   }
+}
+
+/**
+ * What is answered by what was decided, of one scan or of a clip.
+ *
+ * @param {ReturnType<typeof decide>} decided
+ * @param {any} trust - See `assess`.
+ * @param {Pick<Classifier, "bundle" | "settings">} classifier
+ */
+export function answerOf({ probabilities, label, set, findings }, trust, { bundle: { manifest }, settings }) {
+  const abstained = settings.abstain ? whyAbstain(trust, probabilities[label], manifest) : "";
+  return {
+    verdict: stateOf(abstained, trust.causes, set, manifest.classes.length),
+    label: abstained ? UNCERTAIN : label,
+    best: label,
+    probabilities,
+    set,
+    findings,
+    abstained,
+  };
 }
 
 function checkSoftmax({ logits, probabilities }, image, classes, temperature) {

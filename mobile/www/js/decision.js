@@ -29,7 +29,7 @@ import { sum } from "./numbers.js";
  * @param {Record<string, number>} to - The class shares wanted.
  * @returns {Record<string, number>} 1 in sum.
  */
-function reweighted(probabilities, found, to) {
+export function reweighted(probabilities, found, to) {
   const names = Object.keys(probabilities);
   const weighted = names.map((name) => (probabilities[name] * to[name]) / found[name]);
   const total = sum(weighted);
@@ -46,10 +46,22 @@ function reweighted(probabilities, found, to) {
  *   Probabilities at the clinic's prevalence; the most probable class; it and the classes that cannot be ruled out; the
  *   answer to each of the bundle's questions.
  */
-export function decide(probabilities, { classes, decision, conformal, site }, { prevalence, sensitivity }) {
-  const alike = Object.fromEntries(classes.map((name) => [name, 1]));
+export function decide(probabilities, manifest, clinic) {
+  const { classes, decision } = manifest;
   const said = Object.fromEntries(classes.map((name, i) => [name, probabilities[i]]));
-  const equal = reweighted(said, decision.reference, alike);
+  return decideEqual(reweighted(said, decision.reference, equalShares(classes)), manifest, clinic);
+}
+
+/** @returns {Record<string, number>} */
+export const equalShares = (classes) => Object.fromEntries(classes.map((name) => [name, 1]));
+
+/**
+ * Decide, as `decide` does, on probabilities of equally frequent classes.
+ *
+ * @param {Record<string, number>} equal
+ */
+export function decideEqual(equal, { classes, decision, conformal, site }, { prevalence, sensitivity }) {
+  const alike = equalShares(classes);
   const here = reweighted(equal, alike, prevalence);
   const fits = site ? reweighted(equal, alike, site.prevalence) : equal; // its sets were fitted at its own shares
   const label = classes.reduce((best, name) => (here[name] > here[best] ? name : best));

@@ -1,30 +1,47 @@
 /** Decode whatever image file a person gives the page, to the pixels that Python's runtime reads. */
 
-import { ascii, joined, viewOf } from "./bytes.js";
+import { pixelsOf } from "./browser_pixels.js";
+import { ascii, viewOf } from "./bytes.js";
 import { checkSize, ImageError, LIMITS } from "./errors.js";
+import { decodeJpeg, jpegSize } from "./jpeg.js";
 import { findOrientation, markedUpright, upright } from "./orientation.js";
 import { decodePng, isPng } from "./png.js";
 
 const startsWith = (data, ...bytes) => bytes.every((byte, i) => data[i] === byte);
 
 /**
- * PNG gives the same bytes as in Python; JPEG and WebP decoders differ by a few grey levels from one to another.
- *
- * @returns {Promise<import("./png.js").Raster>} Upright, grey or RGB.
- * @throws {ImageError} And nothing else, whatever the file holds.
+ * @param {Blob} file
+ * @returns {Promise<Uint8Array>} Its bytes.
+ * @throws {ImageError} There is nothing in it, or too much.
  */
-export async function decodeImage(file) {
+export async function readFile(file) {
   if (file.size === 0) throw new ImageError("empty", "the file is empty (0 bytes); obtain it again");
   if (file.size > LIMITS.MAX_FILE_BYTES) {
     const [found, most] = [file.size, LIMITS.MAX_FILE_BYTES].map((bytes) => Math.round(bytes / 1e6));
     throw new ImageError("too_large", `found ${found} MB, expected at most ${most} MB; save it smaller`);
   }
-  const whole = new Uint8Array(await file.arrayBuffer());
+  return new Uint8Array(await file.arrayBuffer());
+}
+
+/**
+ * PNG and TIFF give the same bytes as in Python; JPEG and WebP decoders differ by a few grey levels from one to another.
+ *
+ * @param {Uint8Array} whole - A file of any kind but DICOM, see `dicom/reader.js`.
+ * @returns {Promise<import("./png.js").Raster>} Upright, grey or RGB.
+ * @throws {ImageError} And nothing else, whatever the file holds.
+ */
+export async function decodeImage(whole) {
   const space = spaceBefore(whole);
   const data = whole.subarray(space);
+  const raster = await decodeKnown(data);
+  if (space) raster.remarks.unshift(`${space} bytes of white space before the file`);
+  return raster;
+}
+
+async function decodeKnown(data) {
+  if (isTiff(data)) return (await import("./tiff.js")).decodeTiff(data);
   const orientation = findOrientation(data);
   const raster = isPng(data) ? await decodePng(data) : await decodeByBrowser(data, orientation);
-  if (space) raster.remarks.unshift(`${space} bytes of white space before the file`);
   return upright(raster, orientation?.value ?? 1);
 }
 
@@ -35,7 +52,7 @@ const MOST_SPACE = 16;
 function spaceBefore(data) {
   const space = data.findIndex((byte) => !SPACE.includes(byte));
   const rest = data.subarray(space);
-  return space > 0 && space <= MOST_SPACE && (isPng(rest) || kindOf(rest)) ? space : 0;
+  return space > 0 && space <= MOST_SPACE && (isPng(rest) || isTiff(rest) || kindOf(rest)) ? space : 0;
 }
 
 async function decodeByBrowser(data, orientation) {
@@ -45,76 +62,7 @@ async function decodeByBrowser(data, orientation) {
   const stated = dimensions(data, type);
   if (stated) checkSize(stated.width, stated.height, type === "image/webp" ? LIMITS.MAX_WEBP_PIXELS : LIMITS.MAX_PIXELS);
   const bytes = orientation ? markedUpright(data, orientation) : data;
-  const [raster, ...others] = await Promise.all(
-    (type === "image/jpeg" ? ended(bytes) : [bytes]).map((version) => pixelsOf(version, type)),
-  );
-  if (others.some((other) => raster.data.some((value, i) => value !== other.data[i]))) throw cutOff();
-  if (others.length) raster.remarks.push("lacks its end mark; the picture is whole");
-  return raster;
-}
-
-const cutOff = () => new ImageError("truncated", "the image data is cut off or damaged; obtain the file again");
-
-/** What to decode of a JPEG: see `sonoforge.runtime.images.file_checks.ended`. */
-function ended(data) {
-  const last = (marker) => data.findLastIndex((byte, i) => byte === 0xff && data[i + 1] === marker);
-  if (last(0xd9) > last(0xda) || !hasAllScans(data)) return [data];
-  const scan = data.subarray(0, data.findLastIndex((byte) => byte !== 0xff) + 1);
-  const restarts = (byte) =>
-    Array.from({ length: 16 }, (_, i) => [Uint8Array.of(0xff, 0xd0 + (i % 8)), new Uint8Array(64).fill(byte)]).flat();
-  const goneOn = (byte) => [scan, new Uint8Array(512).fill(byte), ...restarts(byte), Uint8Array.of(0xff, 0xd9)];
-  return [0x55, 0xaa, 0x00].map((byte) => joined(goneOn(byte)));
-}
-
-/** Whether the scans of a JPEG hold each coefficient of each component to the last bit; T.81, B.2.3 and G.1.1.1. */
-function hasAllScans(data) {
-  let missing = null;
-  for (let at = 2; at + 4 <= data.length; ) {
-    const marker = data[at + 1];
-    if (data[at] !== 0xff || marker === 0 || marker === 0xff || (marker >= 0xd0 && marker <= 0xd7)) {
-      at += 1; // within a scan, or fill bytes
-      continue;
-    }
-    if (marker === 0xd9) break;
-    const content = data.subarray(at + 4, at + 2 + data[at + 2] * 256 + data[at + 3]);
-    if (marker >= 0xc0 && marker <= 0xc2 && !missing) {
-      const components = Array.from({ length: content[5] }, (_, i) => content[6 + 3 * i]);
-      missing = new Set(components.flatMap((one) => Array.from({ length: 64 }, (_, k) => one * 64 + k)));
-    } else if (marker === 0xda) {
-      const [first, last, bits] = content.subarray(1 + 2 * content[0]);
-      for (let i = 0; i < content[0] && !(bits & 15); i++) {
-        for (let k = first; k <= last; k++) missing?.delete(content[1 + 2 * i] * 64 + k);
-      }
-    }
-    at += 2 + data[at + 2] * 256 + data[at + 3];
-  }
-  return missing !== null && missing.size === 0;
-}
-
-async function pixelsOf(bytes, type) {
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(new Blob([bytes], { type }), { colorSpaceConversion: "none" });
-  } catch {
-    throw cutOff();
-  }
-  try {
-    checkSize(bitmap.width, bitmap.height);
-    const { width, height } = bitmap;
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true }); // alpha on black
-    context.drawImage(bitmap, 0, 0);
-    const { data: rgba } = context.getImageData(0, 0, width, height);
-    const colours = new Uint8Array(3 * width * height);
-    for (let i = 0, from = 0; i < colours.length; i += 3, from += 4) {
-      colours[i] = rgba[from];
-      colours[i + 1] = rgba[from + 1];
-      colours[i + 2] = rgba[from + 2];
-    }
-    return { width, height, channels: 3, data: colours, remarks: [] };
-  } finally {
-    bitmap.close();
-  }
+  return type === "image/jpeg" ? decodeJpeg(bytes) : pixelsOf(bytes, type);
 }
 
 function kindOf(data) {
@@ -125,16 +73,16 @@ function kindOf(data) {
   return null;
 }
 
+const isTiff = (data) => ["II*\0", "MM\0*", "II+\0", "MM\0+"].includes(ascii(data, 0, 4));
+
 function whyNot(data) {
-  if (ascii(data, 128, 4) === "DICM") return "DICOM, which this page does not read; use sonoforge serve, or save it as PNG";
   if (ascii(data, 4, 4) === "jP  ") return "JPEG 2000, which browsers do not read; use sonoforge serve, or save it as PNG";
   if (/^P[1-6]\s/.test(ascii(data, 0, 3))) return "PNM, which browsers do not read; use sonoforge serve, or save it as PNG";
-  if (["II*\0", "MM\0*"].includes(ascii(data, 0, 4))) return "TIFF, which browsers do not read; save it as PNG";
   if (ascii(data, 4, 4) === "ftyp") return "HEIC or video, which this page does not read; save it as JPEG or PNG";
   const opening = ascii(data, 0, 300).trimStart();
   if (opening.startsWith("<") && opening.includes("<svg")) return "SVG, a drawing and no scan; save the scan as PNG";
   if (opening.startsWith("%PDF")) return "PDF, which this page does not read; save the picture in it as PNG";
-  return "not an image; expected PNG, JPEG, WebP, GIF or BMP content";
+  return "not an image; expected PNG, JPEG, TIFF, DICOM, WebP, GIF or BMP content";
 }
 
 /** The number of pictures in a GIF (counted up to two) or WebP file, else 1. */
@@ -182,15 +130,7 @@ function dimensions(data, type) {
 }
 
 const READERS = {
-  "image/jpeg": (view) => {
-    for (let at = 2; ; ) {
-      if (view.getUint8(at) !== 0xff) return null;
-      const marker = view.getUint8(at + 1);
-      const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-      if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
-      at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2);
-    }
-  },
+  "image/jpeg": jpegSize,
   "image/gif": (view) => ({ width: view.getUint16(6, true), height: view.getUint16(8, true) }),
   "image/bmp": (view) =>
     view.getUint32(14, true) === 12

@@ -8,8 +8,10 @@ import { download } from "./save.js";
 import { $, button, className, element, say, terms } from "./words.js";
 
 const MODEL = "generator.onnx";
-await installed();
-const ask = connect("draw_engine.js");
+
+/** The engine, which starts once the app's files are on this device; questions wait for it. */
+const engine = openPage("generator", describe).then(installed).then(() => connect("draw_engine.js"));
+const ask = async (...question) => (await engine)(...question);
 
 let manifest = null;
 let checked = null;
@@ -18,7 +20,6 @@ let drawn = []; // {wish, raster}
 let distance = null; // what was measured of `drawn`, or why not
 
 async function start() {
-  await openPage("generator", describe);
   try {
     ({ manifest } = await ask("start"));
     describe();
@@ -210,5 +211,5 @@ $("draw").addEventListener("submit", (event) => {
 $("measure").addEventListener("click", measure);
 $("save-all").addEventListener("click", saveAll);
 
-offerUpdates({ unsaved: false, all: [] }, () => {}); // what is drawn can be drawn again
+offerUpdates({ unsaved: false, answered: 0 }, () => {}); // what is drawn can be drawn again
 start();

@@ -3,7 +3,7 @@
 import { answerQuestions, remoteNetwork } from "./ask.js";
 import { openBundle } from "./bundle.js";
 import { Classifier } from "./classifier.js";
-import { decodeImage } from "./decode.js";
+import { openInput } from "./inputs.js";
 import { selfTest } from "./self_test.js";
 import { enlarged, thumbnail } from "./raster.js";
 
@@ -47,14 +47,22 @@ const actions = {
   /** Of two files asked for at once, the second is prepared while the network computes for the first. */
   async classify({ file }) {
     const started = performance.now();
-    const raster = await decodeImage(file);
+    const input = await openInput(file);
+    const dicom = input.toDict?.();
+    if (input.frameCount > 1) {
+      const { classifyClip } = await import("./clips.js");
+      const { result, clip } = await classifyClip(classifier, input);
+      return { result, clip, dicom, picture: await thumbnail(await input.frame(clip.best_frame)) };
+    }
+    const raster = await input.frame(1);
     const decode = performance.now() - started;
     const [result, picture] = await Promise.all([classifier.classify(raster), thumbnail(raster)]);
     result.ms = { decode, ...result.ms, total: decode + result.ms.total };
-    return { result, picture };
+    return { result, dicom, picture };
   },
-  async picture({ file }) {
-    return { bitmap: await enlarged(await decodeImage(file)) };
+  /** `frame`: of a clip, from 1. */
+  async picture({ file, frame }) {
+    return { bitmap: await enlarged(await (await openInput(file)).frame(frame)) };
   },
 };
 

@@ -5,7 +5,8 @@ export const LIMITS = constants.limits;
 /** A file that cannot be answered for: `code` says which kind, as Python's `ImageError` does. */
 export class ImageError extends Error {
   /**
-   * @param {string} code - `not_an_image`, `truncated`, `too_large`, `too_small`, `animated`, `unsupported` or `empty`.
+   * @param {string} code - `not_an_image`, `truncated`, `incomplete`, `too_large`, `too_small`, `too_slow`,
+   *   `animated`, `unsupported` or `empty`.
    * @param {string} message - One sentence with the remedy.
    */
   constructor(code, message) {

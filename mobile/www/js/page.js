@@ -70,6 +70,7 @@ const canInstall = !inAndroidApp && "serviceWorker" in navigator && window.isSec
  */
 export async function installed() {
   if (!canInstall || navigator.serviceWorker.controller) return;
+  $("state").textContent = say("loading");
   try {
     const { installing, waiting, active } = await navigator.serviceWorker.register("service-worker.js");
     const worker = installing ?? waiting ?? active;
@@ -81,8 +82,9 @@ export async function installed() {
       look();
     });
   } catch {
-    return; // a web view or a private window may have none
+    // a web view or a private window may have none
   }
+  $("state").textContent = say("starting");
 }
 
 /**
@@ -136,7 +138,7 @@ function offer(text, load) {
 /** Ask what is to become of answers that no file holds. */
 async function mayLose(answers, save) {
   const dialog = $("leave");
-  $("leave-text").textContent = say("leave text", { total: answers.all.length });
+  $("leave-text").textContent = say("leave text", { total: answers.answered });
   dialog.returnValue = "";
   dialog.showModal();
   await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));

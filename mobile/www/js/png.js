@@ -8,6 +8,8 @@
  * Source: PNG specification, third edition: sections 5.3 (chunks), 9 (filters), 8.1 (interlacing), 11.3.1 (tRNS).
  */
 
+import { onBlack } from "./alpha.js";
+import { filledBits, inWords, levelOf } from "./bit_depth.js";
 import { ascii, crc32, inflate, joined, viewOf } from "./bytes.js";
 import { checkSize, ImageError } from "./errors.js";
 
@@ -114,7 +116,7 @@ function passSize(header, [left, top, stepX, stepY]) {
 function toRaster(header, chunks, passes, raw) {
   const { width, height } = header;
   unfilterAll(passes, raw, Math.max(1, header.bits >> 3));
-  const bits = header.depth === 16 && header.colour === 0 ? filledBits(passes, raw) : header.depth;
+  const bits = header.depth === 16 && header.colour === 0 ? filledBitsOf(passes, raw) : header.depth;
   if (header.depth === 16 && header.colour) checkFilled(header, passes, raw);
   const write = pixelWriter(header, chunks, bits);
   const data = new Uint8Array(width * height * write.channels);
@@ -127,7 +129,7 @@ function toRaster(header, chunks, passes, raw) {
       }
     }
   }
-  const spread = bits < header.depth ? [`${bits} bits in 16: levels spread over the whole range`] : [];
+  const spread = bits < header.depth ? [inWords(bits)] : [];
   return { width, height, channels: write.channels, data, remarks: [...spread, ...chunks.remarks] };
 }
 
@@ -156,8 +158,8 @@ function unfilterAll(passes, raw, step) {
   }
 }
 
-/** How many bits 16-bit grey fills: 8, 10, 12 or 14, or 16; `sonoforge.runtime.images.bit_depth`. */
-function filledBits(passes, raw) {
+/** How many bits 16-bit grey fills. */
+function filledBitsOf(passes, raw) {
   let greatest = 0;
   let wereBytes = true; // each byte written twice
   for (const { line } of rowsOf({ width: 0 }, passes, raw)) {
@@ -166,7 +168,7 @@ function filledBits(passes, raw) {
       wereBytes &&= line[i] === line[i + 1];
     }
   }
-  return wereBytes ? 16 : [8, 10, 12, 14].find((bits) => greatest < 2 ** bits) ?? 16;
+  return wereBytes ? 16 : filledBits(0, greatest);
 }
 
 /** Refuse colour of 16 bits, of which the high byte is kept, where the low one holds nearly all. */
@@ -216,12 +218,6 @@ function unfilter(filter, line, above, step) {
   }
 }
 
-/** `value` seen through `alpha` on black, both 0..255, rounded as Pillow rounds. */
-function onBlack(value, alpha) {
-  const t = value * alpha + 128;
-  return (t + (t >> 8)) >> 8;
-}
-
 /**
  * Return how one pixel of a row becomes grey or colour, of 16-bit grey that fills so many `bits`: `{channels, pixel(line, column, out, at)}`, and whether the
  * bytes of a row are its pixels `asStored`.
@@ -230,9 +226,7 @@ function pixelWriter(header, { palette, transparency }, bits) {
   const { colour, depth } = header;
   const wide = depth === 16 ? 2 : 1; // of 16 bits, the first byte is the high one
   if (colour === 0 && depth === 16) {
-    const white = 2 ** bits - 1;
-    const half = Math.floor(white / 2);
-    const level = (line, column) => Math.floor((255 * (line[2 * column] * 256 + line[2 * column + 1]) + half) / white);
+    const level = (line, column) => levelOf(line[2 * column] * 256 + line[2 * column + 1], bits);
     return { channels: 1, pixel: (line, column, out, at) => void (out[at] = level(line, column)) };
   }
   if (colour === 0 || colour === 3) {

@@ -27,14 +27,15 @@ const FILTERS = {
   },
 };
 
-/** For each output position: the first input, and the fixed-point weights of the inputs from there. */
-function coefficients(inputs, outputs, filter) {
-  const scale = inputs / outputs;
+/** For each output position, of those between two places: the first input, and the fixed-point weights from there. */
+function coefficients(inputs, outputs, filter, from = 0, to = inputs) {
+  const [start, end] = [Math.fround(from), Math.fround(to)]; // as Pillow takes a box
+  const scale = Math.fround(end - start) / outputs;
   const stretch = Math.max(scale, 1);
   const support = filter.support * stretch;
   const rows = [];
   for (let i = 0; i < outputs; i++) {
-    const centre = (i + 0.5) * scale;
+    const centre = start + (i + 0.5) * scale;
     const first = Math.max(0, Math.trunc(centre - support + 0.5));
     const last = Math.min(inputs, Math.trunc(centre + support + 0.5));
     const weights = [];
@@ -68,15 +69,31 @@ function clip8(sum) {
  * @returns {Uint8Array} (S, S, 3); a grey image is copied to the three channels.
  */
 export function squeeze(raster, size, resample) {
-  const { width, height, channels, data } = raster;
-  const filter = FILTERS[resample];
-  const narrow = width === size ? data : resizeRows(data, width, height, channels, coefficients(width, size, filter));
-  const small =
-    height === size ? narrow : resizeColumns(narrow, size, channels, coefficients(height, size, filter));
+  const small = resized(raster, size, size, resample);
+  const { channels } = raster;
   const pixels = new Uint8Array(size * size * 3);
   if (channels === 3) pixels.set(small);
   else for (let i = 0; i < small.length; i++) pixels[3 * i] = pixels[3 * i + 1] = pixels[3 * i + 2] = small[i];
   return pixels;
+}
+
+/**
+ * @param {import("./grey.js").Levels & {channels?: number}} picture
+ * @param {number} wide - Pixels.
+ * @param {number} high
+ * @param {"box" | "bilinear" | "bicubic"} resample
+ * @param {number[]} [box] - The part to resize: left, top, right and bottom, whole pixels or not.
+ * @returns {Uint8Array} (high, wide, channels).
+ */
+export function resized({ width, height, channels = 1, data }, wide, high, resample, box = [0, 0, width, height]) {
+  const filter = FILTERS[resample];
+  const [left, top, right, bottom] = box;
+  const keepsRows = wide === width && left === 0 && right === width;
+  const narrow = keepsRows
+    ? data
+    : resizeRows(data, width, height, channels, coefficients(width, wide, filter, left, right));
+  const keepsColumns = high === height && top === 0 && bottom === height;
+  return keepsColumns ? narrow : resizeColumns(narrow, wide, channels, coefficients(height, high, filter, top, bottom));
 }
 
 function resizeRows(data, width, height, channels, rows) {

@@ -17,6 +17,8 @@ const FORMULA = /^'*[=+\-@\t\r]/;
  * @property {number} bytes
  * @property {number} modified - Milliseconds since 1970; WebKit knows whole seconds alone.
  * @property {import("./classifier.js").Result} [result]
+ * @property {import("./clips.js").Clip} [clip]
+ * @property {any} [dicom] - See `toDict` of `dicom/reader.js`.
  * @property {string | null} copy_of
  * @property {string | null} seems_copy_of
  * @property {string} [error]
@@ -25,7 +27,7 @@ const FORMULA = /^'*[=+\-@\t\r]/;
 
 /**
  * @param {Answer[]} answers
- * @param {string[]} header - `columns` of `app.json`; those of DICOM, clips and series stay empty.
+ * @param {string[]} header - `columns` of `app.json`; that of series stays empty.
  * @param {{model: string, settings: string}} origin - SHA-256 of the model file, and `settings` of `app.json`.
  */
 export function toCsv(answers, header, origin) {
@@ -36,7 +38,7 @@ export function toCsv(answers, header, origin) {
   return [header, ...rows].map((row) => row.join(",") + "\n").join("");
 }
 
-function cellsOf({ file, result, copy_of, seems_copy_of }) {
+function cellsOf({ file, result, clip, dicom, copy_of, seems_copy_of }) {
   const { trust, quality } = result;
   return {
     file,
@@ -54,7 +56,10 @@ function cellsOf({ file, result, copy_of, seems_copy_of }) {
     kind: result.kind,
     marks: result.marks.summary,
     remarks: result.remarks.join("|"),
+    dicom_region: dicom?.region?.join("|"),
     crop_box: result.crop?.box.join("|"),
+    motion_per_frame: clip?.motion.per_frame,
+    motion_flags: clip?.motion.flags.join("|"),
     copy_of,
     seems_copy_of,
   };
@@ -93,10 +98,10 @@ const FIELDS = [
  * @param {import("./decision.js").Clinic} clinic - Where they are for.
  */
 export function toJson(answers, clinic, notice) {
-  const results = answers.map(({ file, result, copy_of, seems_copy_of, error, code }) => {
+  const results = answers.map(({ file, result, clip, dicom, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
     const own = Object.fromEntries(FIELDS.map((name) => [name, result[name]]));
-    return { file, ok: true, ...own, copy_of, seems_copy_of };
+    return { file, ok: true, ...own, clip, dicom, copy_of, seems_copy_of }; // what is undefined is not written
   });
   return JSON.stringify({ notice, clinic, results }, null, 2) + "\n";
 }

@@ -92,7 +92,7 @@ export function assess(evidence, bundle) {
   const { checks } = limits;
   const distance = mahalanobis(evidence.embedding, bundle.reference);
   const neighbour = neighbourDistance(evidence.embedding, bundle.reference);
-  const far = `distance ${distance.toFixed(1)}, ${within(limits, 1)}`;
+  const far = `distance ${distance.toFixed(1)} ${limit(limits, 1)}`;
   const coloured = whyColoured(evidence.pixels, checks);
   const noScan = coloured || whyNoScan(evidence.pixels, distance, limits);
   const scores = [];
@@ -110,7 +110,7 @@ export function assess(evidence, bundle) {
   }
   const unlike = distance > limits.threshold ? [far] : [];
   if (neighbour > checks.neighbours.threshold) {
-    unlike.push(`${neighbour.toFixed(3)} from the nearest, ${within(checks.neighbours, 3)}`);
+    unlike.push(`${neighbour.toFixed(3)} from the nearest ${limit(checks.neighbours, 3)}`);
   }
   const remark = [];
   let reach = 1;
@@ -180,8 +180,8 @@ function scanFaults({ pixels, flags, quality }, checks) {
 /** As Python rounds: half to even. */
 const inPercent = (share) => `${toEven(100 * share)}%`;
 
-function within({ threshold }, digits) {
-  return `95 % of held-out scans within ${threshold.toFixed(digits)}`;
+function limit({ threshold }, digits) {
+  return `(limit ${threshold.toFixed(digits)})`;
 }
 
 /**

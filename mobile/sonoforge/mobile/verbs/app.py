@@ -1,12 +1,15 @@
 """What ``sonoforge mobile build`` and ``sonoforge serve`` do alike with the settings of the app."""
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from sonoforge.mobile.network import EVERY_ADDRESS
 from sonoforge.mobile.verbs.settings import AppSettings
 from sonoforge.mobile.web_app import app_files
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
+from sonoforge.runtime.cli.options import format_value, options
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic
@@ -40,3 +43,13 @@ def open_app(app: AppSettings, path: str) -> App:
     generator = open_bundle(app.generator, GeneratorManifest) if app.generator else None
     archive = Path(app.onnxruntime_web) if app.onnxruntime_web else None
     return App(classifier, generator, app_files(classifier, generator, webgpu=app.webgpu, archive=archive))
+
+
+def serve_command(app: AppSettings, path: str) -> str:
+    """Return the command that shows the same app to the phones of this network."""
+    words = ["sonoforge", "serve", *[path] * bool(path), "--host", EVERY_ADDRESS[0]]
+    for option in options(AppSettings).values():
+        value = option.value(app)
+        if value != option.default:
+            words += [option.flag] if value is True else [option.flag, format_value(value)]
+    return shlex.join(words)

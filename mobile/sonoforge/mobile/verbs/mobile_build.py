@@ -13,7 +13,7 @@ from typing import Any
 
 from sonoforge.mobile import android_app, web_app
 from sonoforge.mobile.android_app import AndroidTools, SigningKey, debug_key, find_tools, own_key
-from sonoforge.mobile.verbs.app import open_app
+from sonoforge.mobile.verbs.app import open_app, serve_command
 from sonoforge.mobile.verbs.settings import MobileBuildConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.cli.answer import say
@@ -66,7 +66,8 @@ def main(config: MobileBuildConfig) -> Outcome:
             "sha256": hashlib.sha256(apk).hexdigest(),
             "key": "debug" if key.is_debug else "own",
         }
-    return Outcome(result, f"sonoforge serve '{config.bundle}' --open" if config.bundle else "sonoforge serve --open")
+    say("phone     opens it from any web server with https, or from this machine as said next")
+    return Outcome(result, serve_command(config.app, config.bundle))
 
 
 def _signer(config: MobileBuildConfig) -> tuple[AndroidTools, SigningKey] | None:

@@ -4,13 +4,21 @@ The body of a POST is an image file, or DICOM where the extra is installed: as i
 answer is the entry of ``sonoforge classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error":
 {"code", "message"}}``, 4xx.  ``GET /health`` says that it runs, and with which model.
 
+To other machines (``--host``) it speaks https where the extra ``phone`` is installed, and says how a phone gets there.
 Runs until Ctrl-C.  Exit code 0 then, 2 when it cannot start.
 """
 
-import logging
-import webbrowser
+from __future__ import annotations
 
-from sonoforge.mobile.server import Server, Site
+import importlib.util
+import io
+import logging
+import sys
+import webbrowser
+from typing import TYPE_CHECKING
+
+from sonoforge.mobile.network import HERE, reachable_name
+from sonoforge.mobile.server import AUTHORITY, Server, Site
 from sonoforge.mobile.verbs.app import open_app
 from sonoforge.mobile.verbs.settings import ServeConfig
 from sonoforge.runtime.cli.answer import say
@@ -18,32 +26,69 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.inference.decision import in_words
 from sonoforge.runtime.notice import NOTICE
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from sonoforge.mobile.certificate import Certificate
 
-_HERE = ("localhost", "127.0.0.1", "::1")
+log = logging.getLogger(__name__)
 
 
 def main(config: ServeConfig) -> Outcome:
     """Serve until interrupted."""
     app = open_app(config.app, config.bundle)
-    hosts = frozenset((*_HERE, config.host.lower()))
-    server = Server((config.host, config.port), Site(app.files, app.classifier, hosts, config.most * 1_000_000))
-    if config.host not in _HERE:
-        log.warning(
-            "listening on %s: every machine that reaches it can send scans, UNENCRYPTED and without a password",
-            config.host,
-        )
-    name = f"[{config.host}]" if ":" in config.host else "localhost" if config.host in _HERE else config.host
-    address = f"http://{name}:{server.server_port}/"
-    say(f"serving   {address}   ({NOTICE[0].lower()}{NOTICE[1:-1]}; Ctrl-C ends)")
-    for sentence in in_words(app.classifier.bundle.manifest, app.classifier.clinic):
-        say("%s", sentence)
-    if config.open:
-        webbrowser.open(address)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        log.info("stopped")
-    finally:
-        server.server_close()
+    name = reachable_name(config.host).lower()
+    hosts = frozenset((*HERE, config.host.lower(), name))
+    with Server((config.host, config.port), Site(app.files, app.classifier, hosts, config.most * 1_000_000)) as server:
+        certificate = None if name in HERE else _certificate(name)
+        if certificate:
+            server.encrypt(certificate)
+        shown = f"[{name}]" if ":" in name else "localhost" if name in HERE else name
+        address = f"{'https' if certificate else 'http'}://{shown}:{server.server_port}/"
+        say(f"serving   {address}   ({NOTICE[0].lower()}{NOTICE[1:-1]}; Ctrl-C ends)")
+        for sentence in in_words(app.classifier.bundle.manifest, app.classifier.clinic):
+            say("%s", sentence)
+        if certificate:
+            _tell_phones(address, certificate.fingerprint)
+        if name not in HERE:
+            how = "without a password" if certificate else "UNENCRYPTED and without a password"
+            log.warning("listening on %s: every machine that reaches it can send scans, %s", config.host, how)
+            if not certificate:
+                log.warning("for https, which phones want for use offline: pip install 'sonoforge[phone]'")
+        if config.open:
+            webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            log.info("stopped")
     return Outcome({"address": address})
+
+
+def _certificate(name: str) -> Certificate | None:
+    """Return what https needs; None where the extra is not installed."""
+    if not all(importlib.util.find_spec(package) for package in ("cryptography", "segno")):
+        return None
+    from sonoforge.mobile.certificate import certificate_for  # noqa: PLC0415 - an extra
+
+    return certificate_for(name)
+
+
+def _tell_phones(address: str, fingerprint: str) -> None:
+    """Say how a phone of this network gets the app, and what it will show."""
+    import segno  # noqa: PLC0415 - an extra
+
+    drawn = io.StringIO()
+    segno.make(address, micro=False).terminal(drawn, compact=True)
+    if sys.stdout.isatty() and _can_encode(drawn.getvalue()):
+        say("%s", drawn.getvalue())
+    half = len(fingerprint) // 2 + 1
+    say("phone     go past its warning only if the certificate has this SHA-256:")
+    say("          %s\n          %s", fingerprint[:half], fingerprint[half:])
+    say("offline   on the phone, install %s%s", address, AUTHORITY)
+    say('          as a CA certificate; open the app again, then "Add to Home screen"')
+
+
+def _can_encode(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -13,7 +13,7 @@ class AppSettings:
 
     file: str = option("model.onnx", help="model file of the bundle to use", metavar="NAME")
     generator: str = option(
-        "", help="generator's bundle (folder or .zip): adds a page that generates images", metavar="BUNDLE"
+        "", help="generator's bundle: adds a page that generates images\na folder or .zip", metavar="BUNDLE"
     )
     webgpu: bool = option(False, help="offer to run on the GPU (WebGPU); 27 MB more to load")
     crop: str = crop_option()
@@ -21,7 +21,10 @@ class AppSettings:
     sensitivity: float = sensitivity_option()
     abstain: bool = option(False, help="show uncertain in place of a label where the bundle's policy is to abstain")
     onnxruntime_web: str = option(
-        "", help="the .tgz of onnxruntime-web, as npm pack writes it, in place of a download", metavar="FILE"
+        "",
+        help="the .tgz of onnxruntime-web, as npm pack writes it, in place of a download\n"
+        "that of dicom-parser may lie beside it",
+        metavar="FILE",
     )
 
 
@@ -32,14 +35,17 @@ class MobileBuildConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge mobile build --out app/
 sonoforge mobile build runs/00003-run-busi/bundle --out app/
+sonoforge mobile build --out app/ --apk   # also app.apk, for Android
 sonoforge mobile build bundle.zip --file model.int8.onnx --out app/
 sonoforge mobile build --prevalence screening --sensitivity 0.9 --out app/
 sonoforge mobile build --generator runs/00005-gan-dcgan-busi/bundle --out app/   # draws synthetic images, too
-sonoforge mobile build --out app/ --apk   # also app.apk, for Android 7 or later
 sonoforge mobile build --out app/ --apk --key release.p12   # for the password, or $SONOFORGE_KEYSTORE_PASSWORD
 
-The first time, npm loads onnxruntime-web, which runs the network in the browser; without a network, give its .tgz.
+app.apk is for Android 7 or later.
+The first time, npm loads onnxruntime-web, which runs the network in the browser, and dicom-parser; without a network,
+give their .tgz.
 """
+    ESSENTIAL: ClassVar[str] = "out apk key generator prevalence"
 
     bundle: str = argument("", help="folder or .zip of a classifier's bundle (default: the shipped one)")
     out: str = option("app", help="folder of the app; one that an earlier build wrote is replaced", metavar="FOLDER")
@@ -55,15 +61,20 @@ class ServeConfig:
 
     EXAMPLES: ClassVar[str] = """
 sonoforge serve
-sonoforge serve --prevalence normal=.6,benign=.3,malignant=.1
 sonoforge serve runs/00003-run-busi/bundle --port 9000 --open
 curl --data-binary @scan.png http://localhost:8765/classify
-sonoforge serve --host 192.168.1.20   # other machines of the network, too: unencrypted, without a password
+sonoforge serve --prevalence normal=.6,benign=.3,malignant=.1
+sonoforge serve --host 0.0.0.0   # phones and other machines of the network, too: without a password
 """
+    ESSENTIAL: ClassVar[str] = "port host open prevalence generator"
 
     bundle: str = argument("", help="folder or .zip of a classifier's bundle (default: the shipped one)")
     port: int = option(8765, help="port; 0: any free one", limits=(0, 65535))
-    host: str = option("127.0.0.1", help="address to listen on; the default is reachable from this machine only")
+    host: str = option(
+        "127.0.0.1",
+        help="address to listen on; the default is for this machine only\nany other: over https, which phones want, "
+        "where the extra phone is installed",
+    )
     most: int = option(100, help="largest upload in MB", limits=(1, 200), metavar="MB")
     open: bool = option(False, help="open the page in the browser")
     app: AppSettings = group(AppSettings(), title="the app")

@@ -80,7 +80,7 @@ def find_marks(
 ) -> Marks:
     """Find calipers, dotted lines, text, body marks and other drawings.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> scan = np.full((300, 400), 90, np.uint8)
         >>> scan[100, 140:155] = scan[93:108, 147] = 230

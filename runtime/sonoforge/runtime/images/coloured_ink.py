@@ -38,7 +38,7 @@ class ColouredInk(NamedTuple):
 def find_coloured_ink(picture: Image.Image) -> ColouredInk:
     """Find what is drawn in colour; what is all grey has none.
 
-    Example:
+    Examples:
         >>> scan = Image.new("RGB", (200, 150), (90, 90, 90))
         >>> scan.paste((255, 255, 0), (60, 70, 75, 72))
         >>> scan.paste((255, 255, 0), (66, 64, 68, 79))

@@ -32,6 +32,13 @@ _TEXTURED = 2.0  # least standard deviation of a tile in grey levels; emptier on
 _FOUND = 0.18
 _CHANGED_LEVELS, _CHANGED_SHARE = 1, 0.01  # a pixel that differs by more has changed; a frozen screen's clock is less
 
+_ADVICE = {
+    "frozen": "Nothing moves: all frames show the same picture, so the clip says no more than a still.",
+    "motion_lost": "Most frames share too little with the frame before to tell the movement: the probe moved too fast, "
+    "or these are single pictures.",
+    "motion_high": CLIP["motion"].advice,
+}
+
 _window = np.outer(np.hanning(_TILE), np.hanning(_TILE)).astype(np.float32)
 _frequencies = np.add.outer(np.fft.fftfreq(_TILE) ** 2, np.fft.rfftfreq(_TILE) ** 2)
 _smoothing = np.exp(-2 * (np.pi * _PEAK) ** 2 * _frequencies).astype(np.float32)
@@ -61,13 +68,7 @@ class Motion:
     @property
     def advice(self) -> tuple[str, ...]:
         """A sentence for each flag."""
-        sentences = {
-            "frozen": "Nothing moves: all frames show the same picture, so the clip says no more than a still.",
-            "motion_lost": "Most frames share too little with the frame before to tell the movement: the probe moved "
-            "too fast, or these are single pictures.",
-            "motion_high": CLIP["motion"].advice,
-        }
-        return tuple(sentences[flag] for flag in self.flags)
+        return tuple(_ADVICE[flag] for flag in self.flags)
 
     def to_dict(self) -> dict[str, object]:
         """Return the attributes and the unit of the movement by name, ready for JSON."""

@@ -17,7 +17,7 @@ def gcnr(levels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
     The surround is what the mask's bounding box, widened by half its width left and right and by half its height above
     and below, holds besides the mask; at the picture's edge it ends.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> levels = np.full((60, 80), 200, np.uint8)
         >>> mask = np.zeros((60, 80), bool)

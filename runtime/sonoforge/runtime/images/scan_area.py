@@ -84,7 +84,7 @@ class ScanArea:
 def find_scan_area(image: Image.Image | NDArray[np.uint8]) -> ScanArea:
     """Find the scan in an exported screen; a picture that is all scan comes back nearly whole.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> screen = np.zeros((600, 800), np.uint8)
         >>> screen[100:500, 150:650] = np.random.default_rng(0).integers(20, 200, (400, 500))

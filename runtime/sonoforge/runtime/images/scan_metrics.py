@@ -36,7 +36,7 @@ _MASK_FROM = 127  # of 255: the middle, as masks that were scaled have grey edge
 def measure(levels: NDArray[np.uint8], names: Sequence[str] = ()) -> dict[str, float]:
     """Measure a scan.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> ramp = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
         >>> found = measure(ramp)

@@ -44,7 +44,7 @@ _FOR_ANSWERS = ("PIL.PngImagePlugin", "sonoforge.runtime.images.burned_in_marks"
 class Classifier:
     """A bundle with its model loaded; one object may serve many threads.
 
-    Example:
+    Examples:
         >>> from sonoforge.runtime import Classifier
         >>> classifier = Classifier()  # the shipped bundle
         >>> classifier.classify("scan.png").label in classifier.bundle.classes
@@ -155,7 +155,7 @@ class Classifier:
     def classify(self, image: Path | str | Image.Image | NDArray[np.uint8], fingerprint: bool = False) -> Result:
         """Classify one scan.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> from sonoforge.runtime import Classifier
             >>> result = Classifier().classify(np.zeros((300, 400), np.uint8))

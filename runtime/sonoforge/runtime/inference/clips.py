@@ -182,7 +182,13 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
         clip = classify_clip(classifier, image.frames(), fingerprint)
         result = replace(clip.best, file=path)
         entry = {**clip.to_dict(), "file": path}
-    entry["dicom"] = {
+    entry["dicom"] = dicom_entry(image)
+    return Answer(entry, result, path, image)
+
+
+def dicom_entry(image: DicomImage) -> dict[str, Any]:
+    """Return what an answer says of its DICOM file, see `answer_file`."""
+    return {
         "frames": image.frame_count,
         "region": list(image.region.box) if image.region else None,
         "regions": image.region.count if image.region else 0,
@@ -191,4 +197,3 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
         "frame_time_ms": image.frame_time_ms,
         "passed_over": list(image.passed_over),
     }
-    return Answer(entry, result, path, image)

@@ -88,7 +88,7 @@ class Clinic(NamedTuple):
 class AtClinic(NamedTuple):
     """What a clinic asks of a classifier.
 
-    Example:
+    Examples:
         >>> from sonoforge.runtime import AtClinic, Classifier
         >>> classifier = Classifier(asked=AtClinic("normal=.6,benign=.3,malignant=.1", sensitivity=0.9))
         >>> sorted(classifier.clinic.prevalence)
@@ -229,19 +229,19 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
     """Say for which clinic answers are, what each question is asked at, and whether the bundle may be guessing."""
     shares = clinic.prevalence
     if len(set(shares.values())) == 1:
-        here = "equally frequent classes"
+        here = "all classes are equally frequent"
     else:
-        here = ", ".join(f"{name} {share:.3g}" for name, share in shares.items())
+        here = f"the classes' shares are {', '.join(f'{name} {share:.3g}' for name, share in shares.items())}"
     if manifest.site and shares == manifest.site.prevalence:
         here += f", as among {sum(manifest.site.scans.values())} labelled scans of this bundle's site"
-    sentences = [f"Answers for {here}."]
+    sentences = [f"These answers assume that {here}."]
     for question in manifest.questions:
         point = operating_point(question, clinic.sensitivity)
         among = "" if len(question.among) == len(manifest.classes) else f" (of {' or '.join(question.among)})"
         where = "the site's" if manifest.site and question.name in manifest.site.moved else "held-out"
         sentences.append(
-            f"{question.name.capitalize()}{among}: asked at a sensitivity of {point.aim:.0%}; measured on {where} "
-            f"scans {point.sensitivity:.0%}, specificity {point.specificity:.0%}."
+            f"{question.name.capitalize()}{among}: the threshold aims at a sensitivity of {point.aim:.0%}; "
+            f"on {where} scans it is {point.sensitivity:.0%}, at a specificity of {point.specificity:.0%}."
         )
     return [*sentences, GUESSES] if manifest.guesses else sentences
 

@@ -24,7 +24,7 @@ BATCH = 8
 class Generator:
     """A generator's bundle made ready to answer.
 
-    Example:
+    Examples:
         >>> from sonoforge.runtime import Generator
         >>> images = Generator("generator").generate(2, seed=3)
         >>> images.dtype

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Result:
     """The answer for one scan.
 
-    Example:
+    Examples:
         >>> from sonoforge.runtime import Classifier
         >>> result = Classifier().classify("scan.png")
         >>> result.label in result.probabilities
@@ -92,7 +92,7 @@ class Result:
     def verdict(self) -> Verdict:
         """How the answer is to be taken, and what to do about it.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> from sonoforge.runtime import Classifier
             >>> Classifier().classify(np.zeros((300, 400), np.uint8)).verdict.heading
@@ -132,7 +132,7 @@ class Result:
     def map_on_scan(self) -> NDArray[np.float32]:
         """Return the map at the image's own size, (H, W) float32, 0 where it was cropped; see `activation_map.at_size`.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> from sonoforge.runtime import Classifier
             >>> Classifier().classify(np.zeros((300, 400), np.uint8)).map_on_scan().shape

@@ -115,7 +115,7 @@ def how_far(distance: float, neighbour: float, manifest: ClassifierManifest) -> 
 def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     """Assess one image."""
     checks, limits, distance = manifest.checks, manifest.trust, evidence.distance
-    far = f"distance {distance:.1f}, {_within(limits)}"
+    far = f"distance {distance:.1f} {_limit(limits)}"
     coloured = _coloured(evidence, manifest)
     no_scan = coloured or _no_scan(evidence, manifest)
     found: list[tuple[Cause, str]] = []
@@ -133,7 +133,7 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
         scores.append(_BEYOND)
     unlike = [far] if distance > limits.threshold else []
     if evidence.neighbour > checks.neighbours.threshold:
-        unlike.append(f"{evidence.neighbour:.3f} from the nearest, {_within(checks.neighbours, 3)}")
+        unlike.append(f"{evidence.neighbour:.3f} from the nearest {_limit(checks.neighbours, 3)}")
     remark: tuple[str, ...] = ()
     reach = 1.0
     if unlike and not no_scan:
@@ -208,5 +208,5 @@ def _faults(evidence: Evidence, manifest: ClassifierManifest) -> list[str]:
     return faults
 
 
-def _within(limits: TailLimits, digits: int = 1) -> str:
-    return f"95 % of held-out scans within {limits.threshold:.{digits}f}"
+def _limit(limits: TailLimits, digits: int = 1) -> str:
+    return f"(limit {limits.threshold:.{digits}f})"

@@ -169,9 +169,12 @@ public final class PageActivity extends Activity {
         }
     }
 
+    /** DICOM often has no name that says what it is: Android then takes it for a stream of bytes. */
     private boolean pick(boolean several) {
+        String[] types = {"image/*", "application/dicom", "application/octet-stream"};
         Intent intent = new Intent(Intent.ACTION_GET_CONTENT).addCategory(Intent.CATEGORY_OPENABLE)
-                .setType("image/*").putExtra(Intent.EXTRA_ALLOW_MULTIPLE, several);
+                .setType("*/*").putExtra(Intent.EXTRA_MIME_TYPES, types)
+                .putExtra(Intent.EXTRA_ALLOW_MULTIPLE, several);
         return start(intent, PICK, "This phone has no app that chooses files.");
     }
 

@@ -1,0 +1,120 @@
+"""A certificate for https in a local network, where no public authority vouches for an address.  Needs the extra phone.
+
+A browser keeps an app for use offline only over https with a certificate that the phone trusts.  An authority of its
+own signs it, whose key is forgotten at once: who trusts it trusts this one server, and nothing else is ever signed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sonoforge.mobile.network import HERE
+from sonoforge.runtime import atomic
+
+_VALID = datetime.timedelta(days=365)  # iOS takes at most 825
+_LEFT = datetime.timedelta(days=1)  # with less, another one is made
+_BEHIND = datetime.timedelta(days=1)  # that a phone's clock may be
+_LONGEST_NAME = 64  # of a subject, in X.520
+
+
+class Certificate(NamedTuple):
+    """A server's certificate and key, kept for the next time."""
+
+    file: Path  # PEM: its key, itself, its authority; readable by its owner alone
+    authority: bytes  # PEM: what a phone is to trust
+    fingerprint: str  # SHA-256 of the server's, as browsers write it
+
+
+def certificate_for(name: str) -> Certificate:
+    """Return this machine's certificate under a name or address, made where there is none or it is about to expire.
+
+    Raises:
+        SonoforgeError: It cannot be written.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    file = state / "sonoforge" / f"https-{name.replace(':', '-')}.pem"
+    if not _is_valid(file):
+        with atomic.replacing(file) as stream:
+            Path(stream.name).chmod(0o600)
+            stream.write(_make(name))
+    own, authority = x509.load_pem_x509_certificates(file.read_bytes())
+    fingerprint = own.fingerprint(hashes.SHA256()).hex(":").upper()
+    return Certificate(file, authority.public_bytes(Encoding.PEM), fingerprint)
+
+
+def _is_valid(file: Path) -> bool:
+    """Whether a file holds a key and its certificate with some time left."""
+    try:
+        data = file.read_bytes()
+        own, _ = x509.load_pem_x509_certificates(data)
+        is_pair = load_pem_private_key(data, None).public_key() == own.public_key()
+    except (OSError, ValueError):
+        return False
+    return is_pair and own.not_valid_after_utc - _LEFT > datetime.datetime.now(datetime.timezone.utc)
+
+
+def _make(name: str) -> bytes:
+    """Return a new key, its certificate and that of its authority, in PEM."""
+    signing, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    issuer = f"sonoforge at {name}"
+    identifier = x509.SubjectKeyIdentifier.from_public_key(signing.public_key())
+    authority = (
+        _begun(issuer, issuer, signing)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
+        .add_extension(identifier, critical=False)
+        .sign(signing, hashes.SHA256())
+    )
+    certificate = (
+        _begun(name, issuer, own)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general_name(one) for one in (name, *HERE)]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .sign(signing, hashes.SHA256())
+    )
+    key = own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key + certificate.public_bytes(Encoding.PEM) + authority.public_bytes(Encoding.PEM)
+
+
+def _begun(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    """Return a certificate of this key, not yet signed."""
+    of, by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_LONGEST_NAME])]) for text in (subject, issuer))
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder(by, of, key.public_key(), x509.random_serial_number())
+    return builder.not_valid_before(now - _BEHIND).not_valid_after(now + _VALID)
+
+
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

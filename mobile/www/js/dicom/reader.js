@@ -1,0 +1,109 @@
+/**
+ * Open a DICOM file as frames of 8-bit grey or RGB, under the rules of `sonoforge.runtime.images.dicom.reader`.
+ *
+ * Nothing of the patient is read: only the elements of `elements.js` are taken from the file, and no message quotes one.
+ */
+
+import { filledBits, inWords } from "../bit_depth.js";
+import constants from "../constants.js";
+import { checkSize, ImageError, LIMITS } from "../errors.js";
+import { cropped } from "../grey.js";
+import { checkLength, inShort, readDataSet } from "./data_set.js";
+import { valuesOf } from "./elements.js";
+import { framesOf } from "./frames.js";
+import { readRegion, readSpacing } from "./header.js";
+import { isWide, levelsOf } from "./levels.js";
+
+const { GREY, MAX_CLIP_PIXELS, MAX_COLOUR_PIXELS, MAX_FRAMES, NEARLY_BLACK, WHOLE_WORD } = constants.reader;
+
+/**
+ * @typedef {object} DicomImage
+ * @property {number} frameCount - 1 for a still.
+ * @property {(number: number) => Promise<import("../png.js").Raster>} frame - One frame, from 1, cut to the region.
+ * @property {() => any} toDict - `dicom` of Python's answers.
+ */
+
+/**
+ * @param {Uint8Array} file - The whole file.
+ * @returns {Promise<DicomImage>} No frame is decoded yet.
+ * @throws {ImageError} And nothing else, whatever the file holds.
+ */
+export async function openDicom(file) {
+  return oneLine(async () => describe(await readDataSet(file)));
+}
+
+/** Turn whatever is thrown into an `ImageError` that quotes nothing of the file. */
+async function oneLine(read) {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof ImageError) throw error;
+    throw new ImageError("truncated", "damaged, or not as DICOM demands; obtain the file again");
+  }
+}
+
+function describe(set) {
+  const { header, needed } = set;
+  const { rows, columns, frames, photometric, bitsStored } = needed;
+  checkSize(columns, rows, GREY.includes(photometric) ? LIMITS.MAX_PIXELS : MAX_COLOUR_PIXELS);
+  if (frames > MAX_FRAMES || frames * rows * columns > MAX_CLIP_PIXELS) {
+    throw new ImageError(
+      "too_large",
+      `found ${inShort(frames)} frames of ${columns}x${rows} pixels, expected 1 to ${MAX_FRAMES} frames and at most ` +
+        `${MAX_CLIP_PIXELS / 1e6} million pixels in all; cut the clip`,
+    );
+  }
+  checkLength(set);
+  const { region, spacing: ofRegion, isDamaged } = readRegion(header, columns, rows);
+  const spacing = ofRegion ?? readSpacing(header);
+  const passedOver = [...set.passedOver, ...(isDamaged ? ["SequenceOfUltrasoundRegions"] : [])];
+  const stored = framesOf(set);
+  let prepared = null;
+  const prepare = async () => {
+    const bits = isWide(header, needed) ? await filledBitsOf(stored, needed) : bitsStored;
+    const remarks = [
+      ...(bits < bitsStored ? [inWords(bits, bitsStored)] : []),
+      ...(passedOver.length ? [`passed over as damaged: ${passedOver.join(", ")}`] : []),
+    ];
+    return { levels: levelsOf(header, needed, bits), remarks };
+  };
+  return {
+    frameCount: frames,
+    frame: (number) =>
+      oneLine(async () => {
+        const { levels, remarks } = await (prepared ??= prepare());
+        const whole = { width: columns, height: rows, ...levels(await stored(number - 1)) };
+        return { ...(region ? cropped(whole, region.box) : whole), remarks: [...remarks] };
+      }),
+    toDict: () => ({
+      frames,
+      region: region?.box ?? null,
+      regions: region?.count ?? 0,
+      spacing_mm: spacing?.mm ?? null,
+      spacing_from: spacing?.source ?? null,
+      frame_time_ms: frameTime(header),
+      passed_over: passedOver,
+    }),
+  };
+}
+
+/** How many bits the values of all frames fill, where the header does not say how to show them. */
+async function filledBitsOf(stored, { frames, bitsStored }) {
+  let [least, greatest] = [Infinity, -Infinity];
+  for (let i = 0; i < frames; i++) {
+    for (const value of await stored(i)) {
+      if (value < least) least = value;
+      if (value > greatest) greatest = value;
+    }
+  }
+  const filled = filledBits(least, greatest, bitsStored);
+  return bitsStored === WHOLE_WORD || filled <= bitsStored - NEARLY_BLACK ? filled : bitsStored;
+}
+
+/** Milliseconds from frame to frame (PS3.3, C.7.6.5), or 1000 through the frames a second. */
+function frameTime(header) {
+  const [time] = valuesOf(header, "FrameTime");
+  if (time) return time;
+  const rate = valuesOf(header, "CineRate")[0] || valuesOf(header, "RecommendedDisplayFrameRate")[0];
+  return rate ? 1000 / rate : null;
+}

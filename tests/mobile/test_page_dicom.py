@@ -1,0 +1,324 @@
+"""The page's JavaScript reads DICOM files to the very bytes of Python's runtime, or refuses them by the same code.
+
+JPEG frames, which the browser decodes, are in `test_page_clips.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="reading DICOM is an extra: pip install 'sonoforge[dicom]'")
+
+import pydicom
+import pydicom.data
+from pydicom import uid
+from pydicom.dataset import Dataset, FileDataset
+
+from dicom_files import PLANTED, claiming, colour_scan, data_set, plant, region, save, scan
+from page_scripts import DAMAGED, run_script
+from sonoforge.runtime.images.dicom.data_set import DECODERS
+from sonoforge.runtime.images.dicom.reader import open_dicom
+from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.plain_image import remarks_on
+from sonoforge.runtime.inference.clips import dicom_entry
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("node") is None or shutil.which("npm") is None, reason="needs node, and npm to load dicom-parser"
+)
+
+LOSSLESS = {
+    "implicit": uid.ImplicitVRLittleEndian,
+    "explicit": uid.ExplicitVRLittleEndian,
+    "deflated": uid.DeflatedExplicitVRLittleEndian,
+    "big": uid.ExplicitVRBigEndian,
+    "rle": uid.RLELossless,
+}
+READ_BY_THE_PAGE = (*LOSSLESS.values(), uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
+
+
+def deep(frames: int = 1, bits: int = 12, signed: bool = False) -> np.ndarray:
+    values = np.random.default_rng(bits).integers(0, 1 << bits, (frames, 48, 64))
+    return (values - (1 << bits - 1)).astype("<i2") if signed else values.astype("<u2")
+
+
+def table(entries: int, first: int, bits: int, data: bytes, representation: str = "OW") -> Dataset:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [entries, first, bits], data
+    item["LUTDescriptor"].VR, item["LUTData"].VR = "US", representation
+    item.ModalityLUTType = "US"
+    return item
+
+
+def palette(entries: int, first: int, kind: str) -> dict[str, object]:
+    tables = np.random.default_rng(1).integers(0, 65536, (3, entries)).astype(kind)
+    elements: dict[str, object] = {}
+    for name, values in zip(("Red", "Green", "Blue"), tables, strict=True):
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [entries, first, 8 * values.itemsize]
+        elements[f"{name}PaletteColorLookupTableData"] = values.tobytes()
+    return elements
+
+
+def segmented() -> dict[str, object]:
+    """A run, a ramp, and both once more."""
+    parts = [0, 3, 9, 700, 20000, 1, 250, 65535, 0, 2, 7, 8, 2, 2, 0, 0]
+    elements: dict[str, object] = {}
+    for name in ("Red", "Green", "Blue"):
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [508, 0, 16]
+        elements[f"Segmented{name}PaletteColorLookupTableData"] = np.array(parts, "<u2").tobytes()
+    return elements
+
+
+def lossless(folder: Path) -> dict[str, Path]:
+    """Each interpretation in each transfer syntax that is lossless and that the page reads."""
+    files = {}
+    for name, syntax in LOSSLESS.items():
+        for photometric in ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL"):
+            for frames in (1, 3):
+                pixels = scan(frames) if photometric.startswith("MONO") else colour_scan(frames)
+                file = data_set(pixels, photometric)
+                if syntax.is_encapsulated:
+                    file.compress(syntax, generate_instance_uid=False)
+                files[f"{name}-{photometric}-{frames}"] = save(file, folder / f"{len(files)}.dcm", syntax)
+        for signed in (False, True):
+            file = data_set(deep(2, signed=signed), BitsStored=12)
+            if syntax.is_encapsulated:
+                file.compress(syntax, generate_instance_uid=False)
+            elif not syntax.is_little_endian:
+                file.PixelData = np.frombuffer(file.PixelData, "<u2").astype(">u2").tobytes()
+            files[f"{name}-12-{signed}"] = save(file, folder / f"{len(files)}.dcm", syntax)
+    return files
+
+
+def levels() -> dict[str, FileDataset]:
+    """What makes levels of values: windows, rescaling, tables, palettes, bits."""
+    squares = (np.arange(256) ** 2).astype("<u2")
+    files = {
+        "window": data_set(deep(), BitsStored=12, WindowCenter=[2000, 9], WindowWidth=[900, 9]),
+        "window-exact": data_set(deep(), WindowCenter=2000, WindowWidth=900, VOILUTFunction="LINEAR_EXACT"),
+        "window-sigmoid": data_set(deep(), WindowCenter=2000, WindowWidth=900, VOILUTFunction="SIGMOID"),
+        "rescaled": data_set(deep(), BitsStored=12, RescaleSlope=2, RescaleIntercept=-1024),
+        "rescaled-window": data_set(
+            deep(), BitsStored=12, RescaleSlope=-0.5, RescaleIntercept=7, WindowCenter=-300, WindowWidth=801.5
+        ),
+        "modality": data_set(scan(), ModalityLUTSequence=[table(256, 0, 16, squares.tobytes())]),
+        "modality-window": data_set(
+            scan(),
+            ModalityLUTSequence=[table(200, 20, 16, squares[:200].tobytes())],
+            WindowCenter=20000,
+            WindowWidth=30000,
+        ),
+        "voi": data_set(scan(), VOILUTSequence=[table(256, 0, 12, (squares >> 4).tobytes())]),
+        "voi-signed": data_set(
+            deep(signed=True), BitsStored=12, VOILUTSequence=[table(256, 90, 16, squares.tobytes())]
+        ),
+        "palette-16": data_set(scan(), "PALETTE COLOR", **palette(256, 0, "<u2")),
+        "palette-8": data_set(scan(), "PALETTE COLOR", **palette(100, 50, "u1")),
+        "palette-segments": data_set(deep(bits=9), "PALETTE COLOR", **segmented()),
+        "colour-16": data_set(colour_scan().astype("<u2") * 200, "RGB"),
+        "colour-12": data_set(colour_scan().astype("<u2") * 16, "RGB", BitsStored=12),
+        "signed-8": data_set(scan().view(np.int8)),
+    }
+    for stored, bits in ((16, 8), (16, 10), (16, 12), (16, 14), (16, 16), (12, 8), (12, 10)):
+        for signed in (False, True):
+            files[f"{bits}-in-{stored}-{signed}"] = data_set(deep(3, bits, signed), BitsStored=stored)
+    planes = data_set(colour_scan(2), "RGB")
+    planes.PlanarConfiguration = 1
+    planes.PixelData = colour_scan(2).transpose(0, 3, 1, 2).tobytes()
+    halved = data_set(colour_scan(), "YBR_FULL_422")
+    halved.PixelData = scan(2).tobytes()
+    single = data_set(scan(2), BitsAllocated=1, BitsStored=1)
+    single.PixelData = np.packbits(scan(2) & 1, bitorder="little").tobytes()
+    shared, group = Dataset(), Dataset()
+    group.WindowCenter, group.WindowWidth = 90, 120
+    shared.FrameVOILUTSequence = [group]
+    padded = data_set(scan())
+    padded.PixelData += b"\0" * 512
+    return files | {
+        "planes": planes,
+        "halved": halved,
+        "one-bit": single,
+        "shared-window": data_set(scan(), SharedFunctionalGroupsSequence=[shared]),
+        "padded": padded,
+    }
+
+
+def places() -> dict[str, FileDataset]:
+    """Regions, sizes of pixels, times, and elements that are passed over."""
+    damaged = region((0, 0, 63, 47))
+    del damaged.RegionLocationMaxX1
+    regions = [region((0, 0, 20, 20)), region((0, 0, 63, 47), data_type=3), region((10, 5, 63, 40), delta=0.02)]
+    return {
+        "regions": data_set(scan(2), SequenceOfUltrasoundRegions=regions, PixelSpacing=[9, 9], FrameTime=40),
+        "region-beyond": data_set(colour_scan(), "RGB", SequenceOfUltrasoundRegions=[region((8, 0, 999, 999))]),
+        "region-tiny": data_set(scan(), SequenceOfUltrasoundRegions=[region((0, 0, 5, 5))]),
+        "region-damaged": data_set(scan(), SequenceOfUltrasoundRegions=[damaged, region((8, 4, 40, 40))]),
+        "spacing": data_set(scan(), CineRate=25, PixelSpacing=[0.1, 0.2]),
+        "detector": data_set(scan(), RecommendedDisplayFrameRate=50, ImagerPixelSpacing=[0.1, 0.2]),
+        "planted": plant(data_set(scan())),
+        "passed-over": data_set(deep(), BitsStored=12, PixelSpacing=[0.1, -1], WindowCenter=9, WindowWidth=0),
+        "function": data_set(deep(), VOILUTFunction=PLANTED.upper()),
+        "short-table": data_set(scan(), VOILUTSequence=[table(256, 0, 16, bytes(2))]),
+        "bits-of-a-table": data_set(scan(), ModalityLUTSequence=[table(256, 0, 40, bytes(512))]),
+    }
+
+
+def refused() -> dict[str, FileDataset]:
+    files = {}
+    for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"):
+        files[f"no {name}"] = data_set(scan())
+        delattr(files[f"no {name}"], name)
+    for name in ("PhotometricInterpretation", "PlanarConfiguration"):
+        files[f"no {name}"] = plant(data_set(colour_scan(), "RGB"))
+        delattr(files[f"no {name}"], name)
+    wrong: dict[str, dict[str, object]] = {
+        "short": {"Rows": 49},
+        "long": {"Rows": 36},
+        "frames": {"NumberOfFrames": 4},
+        "many": {"NumberOfFrames": 6000},
+        "large": {"Rows": 60000, "Columns": 60000},
+        "name": {"PhotometricInterpretation": PLANTED.upper()},
+        "cmyk": {"PhotometricInterpretation": "CMYK"},
+        "bits": {"BitsAllocated": 32, "BitsStored": 32},
+        "samples": {"SamplesPerPixel": 2},
+    }
+    for name, elements in wrong.items():
+        files[name] = plant(data_set(scan()))
+        for element, value in elements.items():
+            setattr(files[name], element, value)
+    files["report"] = data_set(scan())
+    del files["report"].PixelData
+    files["floats"] = data_set(scan())
+    del files["floats"].PixelData
+    files["floats"].FloatPixelData = bytes(4 * 48 * 64)
+    files["high"] = data_set(deep(), BitsStored=12)
+    files["high"].HighBit = 15
+    return files
+
+
+def expected(path: Path) -> dict[str, Any]:
+    """What Python's runtime makes of a file, in the page's form."""
+    try:
+        image = open_dicom(path)
+        frames = list(image.frames())
+    except ImageError as error:
+        return {"code": error.code}
+    return {
+        "width": frames[0].width,
+        "height": frames[0].height,
+        "channels": len(frames[0].getbands()),
+        "remarks": list(remarks_on(frames[0])),
+        "frames": [hashlib.sha256(frame.tobytes()).hexdigest() for frame in frames],
+        "dicom": dicom_entry(image),
+    }
+
+
+def compare(files: dict[str, Path], folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Where the page and Python differ; and all answers of the page."""
+    found = run_script("decode_any.mjs", [str(path) for path in files.values()], folder)
+    wrong = {}
+    for (name, path), own in zip(files.items(), found, strict=True):
+        right = expected(path)
+        differing = {key: (own.get(key), value) for key, value in right.items() if own.get(key) != value}
+        if differing:
+            wrong[name] = (differing, own.get("message"))
+    return wrong, found
+
+
+@pytest.mark.parametrize("make", [levels, places])
+def test_values_places_and_times_are_those_of_python(
+    tmp_path: Path, make: Callable[[], dict[str, FileDataset]]
+) -> None:
+    files = {name: save(file, tmp_path / f"{number}.dcm") for number, (name, file) in enumerate(make().items())}
+    wrong, found = compare(files, tmp_path)
+    assert wrong == {}
+    assert PLANTED.lower() not in str(found).lower()
+
+
+def test_every_lossless_syntax_gives_the_same_bytes(tmp_path: Path) -> None:
+    wrong, found = compare(lossless(tmp_path), tmp_path)
+    assert wrong == {}
+    assert all("frames" in one for one in found)
+
+
+def test_the_elements_themselves_say_how_they_are_stored(tmp_path: Path) -> None:
+    files = {}
+    claims = [
+        (written, claimed)
+        for written in LOSSLESS
+        for claimed in LOSSLESS
+        if {written, claimed}.isdisjoint({"deflated"})
+    ]
+    for written, claimed in claims:
+        file = data_set(scan(2), SequenceOfUltrasoundRegions=[region((0, 0, 40, 40))])
+        if written == "rle":
+            file.compress(uid.RLELossless, generate_instance_uid=False)
+        path = save(file, tmp_path / f"{written}-{claimed}.dcm", LOSSLESS[written])
+        files[path.name] = claiming(path, LOSSLESS[written], LOSSLESS[claimed])
+    wrong, found = compare(files, tmp_path)
+    assert wrong == {}
+    assert sum("frames" in one for one in found) == 6
+
+
+def test_a_file_that_python_refuses_is_refused_by_the_same_code_and_quotes_nothing(tmp_path: Path) -> None:
+    files = {name: save(file, tmp_path / f"{number}.dcm") for number, (name, file) in enumerate(refused().items())}
+    wrong, found = compare(files, tmp_path)
+    assert wrong == {}
+    assert all(one["kind"] == "ImageError" and "\n" not in one["message"] for one in found)
+    assert PLANTED.lower() not in str(found).lower()
+
+
+def test_the_files_that_pydicom_ships_are_answered_as_python_does(tmp_path: Path) -> None:
+    """All but those whose frames a browser decodes, and those that need a decoder that no browser has."""
+    names = sorted(path for path in Path(pydicom.data.__file__).parent.rglob("*.dcm") if path.is_file())
+    files, others = {}, {}
+    for path in names:
+        if path.name == "rtplan_truncated.dcm":  # no picture for Python, cut off for the page
+            continue
+        head = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=[])
+        syntax = str(head.file_meta.get("TransferSyntaxUID") or uid.ExplicitVRLittleEndian)
+        if syntax in READ_BY_THE_PAGE and not syntax.startswith("1.2.840.10008.1.2.4"):
+            files[path.name] = path
+        elif syntax not in READ_BY_THE_PAGE:
+            assert syntax in DECODERS
+            others[path.name] = path
+    wrong, found = compare(files, tmp_path)
+    assert wrong == {}
+    assert sum("frames" in one for one in found) > 20
+    for one in run_script("decode_any.mjs", [str(path) for path in others.values()], tmp_path):
+        if one["code"] != "not_an_image":
+            assert one["code"] == "unsupported" and "which this page does not read" in one["message"], one
+
+
+def test_no_damage_gives_anything_but_a_picture_or_one_line(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sources = []
+    elements: dict[str, Any] = {"SequenceOfUltrasoundRegions": [region((0, 0, 40, 40))], "WindowCenter": 100}
+    for number, syntax in enumerate(LOSSLESS.values()):
+        file = plant(data_set(scan(2), **elements, WindowWidth=90))
+        if syntax.is_encapsulated:
+            file.compress(syntax, generate_instance_uid=False)
+        sources.append(save(file, tmp_path / f"{number}.dcm", syntax).read_bytes())
+    files = []
+    for number in range(DAMAGED):
+        data = bytearray(sources[number % len(sources)])
+        if number % 3 == 0:
+            data = data[: int(rng.integers(132, len(data)))]
+        else:
+            reach = len(data) if number % 3 == 1 else min(len(data), 1200)
+            for place in rng.integers(132, reach, int(rng.integers(1, 9))):
+                data[place] = rng.integers(256)
+        files.append(tmp_path / f"damaged-{number}")
+        files[-1].write_bytes(data)
+    found = run_script("decode_any.mjs", [str(file) for file in files], tmp_path)
+    refused = [one for one in found if "message" in one]
+    assert DAMAGED / 4 < len(refused) < 0.95 * DAMAGED
+    assert {one["kind"] for one in refused} == {"ImageError"}
+    assert all(one["code"] and "\n" not in one["message"] and PLANTED not in one["message"] for one in refused)
+    assert max(one["ms"] for one in found) < 10_000
