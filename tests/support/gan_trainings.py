@@ -50,7 +50,7 @@ def write_pictures(folder: Path, count: int) -> Path:
 
 def measured_pace(run: Path) -> float:
     """Return the seconds a step that a run of so many ``--minutes`` measured; its ticks all have as many steps."""
-    last = max((run / "pace").iterdir(), key=lambda pace: int(pace.name.partition("-")[0]))
+    last = max((run / "pace").glob("*-steps"), key=lambda pace: int(pace.name.partition("-")[0]))
     ticks = [json.loads(line) for line in (last / "stats.jsonl").read_text().splitlines()]
     return float(sum(tick["seconds_per_step"] for tick in ticks) / len(ticks))
 

@@ -159,13 +159,17 @@ def test_evaluate_measures_scans_in_the_bundle_and_says_so(scans: Path, tmp_path
     assert "bundle" in (run / "config.yaml").read_text()  # so the same can be measured again
 
 
-def test_gan_train_asks_for_a_space_before_it_trains(cells: Path, scans: Path, tmp_path: Path) -> None:
+def test_gan_train_measures_other_images_in_a_neutral_space_and_evaluate_does_as_it_did(
+    cells: Path, scans: Path, tmp_path: Path
+) -> None:
     out = ["--out", tmp_path / "runs", "--cache", tmp_path / "cache"]
-    line = refused("gan", "train", "--data", cells, "--class", "large", *SMALL, *out)
-    assert "cells: found no feature space that suits them" in line
-    assert "--metric-features mobilenetv2-imagenet" in line
-    assert not (tmp_path / "runs").exists()
-    succeed("gan", "train", "--data", cells, "--class", "large", *SMALL, *out, "--metrics", "none")
+    neutral = succeed("gan", "train", "--data", cells, "--class", "large", *SMALL, *out)
+    assert neutral.json["settings"]["metric_features"].startswith("pixels")
+    assert "--metric-features mobilenetv2-imagenet" in neutral.err
+    measured = succeed("evaluate", neutral.json["run"], *FAST, *out).json
+    assert [space["space"] for space in measured["protocol"]["spaces"]] == ["pixels"]
     done = succeed("gan", "train", "--data", scans, "--class", "benign", *SMALL, *out)
     assert "which knows" in done.err
     assert done.json["settings"]["metric_features"].startswith("bundle ")
+    measured = succeed("evaluate", done.json["run"], *FAST, *out).json
+    assert [space["space"] for space in measured["protocol"]["spaces"]] == ["bundle"]

@@ -10,10 +10,10 @@ from sonoforge.training.run_options import RunOptions
 class EvaluationInput(RunOptions):
     """Where both sets come from, and how they are made comparable."""
 
-    real: str = argument("", help="real images that the generator was trained on; or a run of gan train, without FAKE")
+    real: str = argument("", help="real images that the generator was trained on\nor a run of gan train, without FAKE")
     fake: str = argument("", help="generated images, or a run of sonoforge gan train")
     class_name: str = option(
-        "", help="class of the real images, or all (default: that recorded in FAKE)", aliases=("class",), renamed=True
+        "", help="class of the real images, or all\ndefault: that recorded in FAKE", aliases=("class",), renamed=True
     )
     image_size: int | None = option(
         None, help="height and width at which to compare (default: FAKE's)", limits=(16, 1024), aliases=("size",)

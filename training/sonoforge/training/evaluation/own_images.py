@@ -27,7 +27,8 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import Training, expanded
-from sonoforge.training.run_folder import read_config
+from sonoforge.training.metrics.spaces import CHOICES, IMAGENET_NETWORKS
+from sonoforge.training.run_folder import CONFIG, read_config
 
 
 def real_set(training: Training) -> ImageSet:
@@ -139,6 +140,8 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     reals = apart.images if apart else trained
     count = inputs.count or len(trained)
     fake = generated_set(checkpoint, reals, count, inputs.seed, inputs.device)
+    if images.originals is not None:
+        reals = replace(reals, originals=tuple(images.originals))
     return EvaluatedSets(reals, trained, apart, fake)
 
 
@@ -147,6 +150,19 @@ def seen_by_discriminator(checkpoint: Path) -> str:
     about = gan_checkpoint.describe(checkpoint)
     judge = about.composition.get("discriminator_architecture") or about.architecture
     return str(about.settings.get("features", "")).partition(" ")[0] if judge == "projected" else ""
+
+
+def measured_in(checkpoint: Path) -> tuple[str, str]:
+    """Return the feature space that a training measured its metrics in, and the file of its weights; empty: none."""
+    about = gan_checkpoint.describe(checkpoint)
+    name, run = str(about.settings.get("metric_features", "")), checkpoint.parent.parent
+    given = read_config(run) if name and (run / CONFIG).is_file() else {}
+    if given.get("metric_features"):
+        return str(given["metric_features"]), str(given.get("metric_weights") or "")
+    own = name.split(" ", maxsplit=1)[0].rstrip(",")
+    spaces = {network: space for space, network in IMAGENET_NETWORKS.items()}
+    features = str(given.get("features") or "")
+    return spaces.get(own, own if own in CHOICES else ""), features if own in spaces and features != own else ""
 
 
 class Milestone(TypedDict):

@@ -99,8 +99,8 @@ def warnings(
         )
     if n is not None and n < FEW:
         found.append(
-            f"Few images: every comparison rests on {counted(n, 'image')} per set. A difference found with so few "
-            "counts; one that is not found may still exist."
+            f"Few images: every comparison rests on {counted(n, 'image')} per set. A difference that is "
+            "found counts even so; one that is not found may still be there."
         )
     return found
 

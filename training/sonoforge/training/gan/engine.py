@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import Tensor
+
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.data.changed_images import check_unchanged
@@ -69,39 +71,21 @@ def train_gan(
     _log_training(training)
 
     # Networks, optimisers, loss.
-    settings, recipe, plan = training.settings, training.recipe, training.plan
+    settings, plan = training.settings, training.plan
     fabric = open_fabric(training.device, PRECISIONS[settings.precision])
     fabric.launch()
     state = build_state(fabric, training, newest)
     start = gan_checkpoint.describe(newest).step if newest else 0
 
-    # Data.
-    images = training.images
-    labels = images.labels if training.conditional else None
-    real = DeviceImages(to_tensor(images.pixels).to(fabric.device), labels, images.image_channels)
-    affine = AffineRanges() if settings.affine else None
-    sampling = Sampling(plan.batch, settings.seed, settings.balanced, recipe.mirror, affine)
+    real, sampling = prepare_data(state, training)
 
     # The loop.
     interrupted = False
     recorder = Recorder(folder, training, state, newest, show_progress=show_progress)
     with deterministic_kernels(fabric.device), recorder:
         for step in range(start, plan.steps):
-            _follow_schedules(state, training, step)
-
-            # The discriminator's turns, then the generator's, against the images of the last turn.
-            for turn in range(recipe.n_critic):
-                batch = draw_batch(state, real, sampling, step * recipe.n_critic + turn)
-                keep = turn == recipe.n_critic - 1 and settings.accumulate == 1
-                fakes, scalars = update_discriminator(state, batch, keep=keep)
-            scalars |= update_generator(state, batch, fakes if keep else [], step)
-
-            # The averaged generator, and what loss and augmentation carry along.
-            average_styles(fabric, state.generator)
-            decay = ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
-            update_average(state.average, state.generator, decay)
+            scalars = train_step(state, training, real, sampling, step)
             done = step + 1
-            update_carried(state, scalars, done, training.images_per_step)
 
             # Statistics, samples, checkpoint.
             poll = done < plan.steps and (fabric.world_size == 1 or done % POLL_STEPS == 0)
@@ -111,6 +95,37 @@ def train_gan(
             if interrupted or recorder.stalled:
                 break
     return recorder.finish(interrupted=interrupted)
+
+
+def prepare_data(state: TrainingState, training: Training) -> tuple[DeviceImages, Sampling]:
+    """Bring the images to the device; return them and how steps draw from them."""
+    images, settings = training.images, training.settings
+    labels = images.labels if training.conditional else None
+    real = DeviceImages(to_tensor(images.pixels).to(state.fabric.device), labels, images.image_channels)
+    affine = AffineRanges() if settings.affine else None
+    return real, Sampling(training.plan.batch, settings.seed, settings.balanced, training.recipe.mirror, affine)
+
+
+def train_step(
+    state: TrainingState, training: Training, real: DeviceImages, sampling: Sampling, step: int
+) -> dict[str, Tensor]:
+    """Train one step; return what it measured, by name."""
+    recipe, plan = training.recipe, training.plan
+    _follow_schedules(state, training, step)
+
+    # The discriminator's turns, then the generator's, against the images of the last turn.
+    for turn in range(recipe.n_critic):
+        batch = draw_batch(state, real, sampling, step * recipe.n_critic + turn)
+        keep = turn == recipe.n_critic - 1 and training.settings.accumulate == 1
+        fakes, scalars = update_discriminator(state, batch, keep=keep)
+    scalars |= update_generator(state, batch, fakes if keep else [], step)
+
+    # The averaged generator, and what loss and augmentation carry along.
+    average_styles(state.fabric, state.generator)
+    decay = ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
+    update_average(state.average, state.generator, decay)
+    update_carried(state, scalars, step + 1, training.images_per_step)
+    return scalars
 
 
 def _follow_schedules(state: TrainingState, training: Training, step: int) -> None:

@@ -38,14 +38,19 @@ class GanSettings:
     """
 
     recipe: str = option(
-        "dcgan-thesis", help="architecture and training recipe; see sonoforge gan recipes", choices=tuple(RECIPES)
+        "dcgan-thesis",
+        help="architecture and training recipe; see sonoforge gan recipes\n"
+        "gan train by default: dcgan-thesis, or with --minutes alone one that learns in them",
+        choices=tuple(RECIPES),
     )
     preset: str = option(
-        PUBLISHED, help="paper, or a preset of the recipe such as small-data; see sonoforge gan recipes NAME"
+        PUBLISHED,
+        help="paper, or a preset of the recipe such as small-data; see sonoforge gan recipes NAME\n"
+        "gan train by default: paper, or with --minutes alone one that learns in them",
     )
     class_name: str = option(
         "",
-        help="class to generate, such as malignant, or all of them as if they were one; leave it out with "
+        help="class to generate, such as malignant, or all\nall: all of them as if they were one; leave it out with "
         "--conditioning",
         aliases=("class",),
         renamed=True,
@@ -150,7 +155,7 @@ class GanSettings:
         "",
         help="feature space of the metrics, such as inception, mobilenetv2-imagenet, bundle or pixels "
         "(default: the network of the perceptual loss, else the shipped bundle for images of its kind, "
-        "else mobilenetv2-imagenet if it is already downloaded)",
+        "else mobilenetv2-imagenet if it is already downloaded, else pixels)",
         metavar="SPACE",
     )
     metric_weights: str = option("", help="weights of that feature network, in place of a download", metavar="FILE")

@@ -32,7 +32,7 @@ from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_i
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.transfer import check_transfer, freeze, with_classes
 from sonoforge.training.metrics.features import Features, open_features
-from sonoforge.training.metrics.spaces import Space, choose_space, network_space, open_space
+from sonoforge.training.metrics.spaces import PLAIN, Space, choose_space, network_space, open_space
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def prepare(
     count = len(originals) * settings.expand
     plan = make_plan(settings, count)
     check_enough_images(count, originals.classes, plan.batch)
-    options = _generator_options(originals, recipe, plan, settings.accumulate)
+    options = options_of_generator(originals, recipe, plan, settings.accumulate)
     pretrained = _fitting(pretrained, settings, images, device, originals.classes if options["classes"] else ())
     training = Training(settings, device, recipe, plan, options, pretrained, originals, held_out)
     networks = outline_networks(recipe, options, training.seen)
@@ -227,17 +227,24 @@ def _fitting(
     """Choose the feature space of the metrics, where none is named, and give weights the order of these classes."""
     space = pretrained.space
     if settings.metrics and space is None:
-        space = open_space(suited_space(images), None, open_fabric(device, PRECISIONS[settings.precision]).device)
+        space = open_space(
+            suited_space(images, PLAIN), None, open_fabric(device, PRECISIONS[settings.precision]).device
+        )
     return dataclasses.replace(pretrained, space=space, start_from=with_classes(pretrained.start_from, classes))
 
 
-def suited_space(images: TrainingSet) -> str:
+def suited_space(images: TrainingSet, otherwise: str = "") -> str:
     """Name the feature space of the metrics where the user names none; see `spaces.choose_space`."""
     originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
-    return choose_space(list(originals), images.name or "the training images", "--metric-features")
+    return choose_space(list(originals), images.name or "the training images", "--metric-features", otherwise)
 
 
-def _generator_options(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int) -> Mapping[str, Any]:
+def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int) -> Mapping[str, Any]:
+    """Return the arguments that build the generator of a training on these images.
+
+    Raises:
+        SonoforgeError: A conditional recipe and images of one class, or a shape model of several structures.
+    """
     classes = 0
     if recipe.conditioning != "none":
         classes = 0 if images.labels is None else len(images.classes)

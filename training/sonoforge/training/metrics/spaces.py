@@ -50,7 +50,7 @@ IMAGENET_NETWORKS = {
     "vgg16-imagenet": "vgg16",
 }
 CHOICES = ("inception", *IMAGENET_NETWORKS, "bundle", "bundle:PATH", "pixels")
-BUNDLE, NEUTRAL = "bundle", "mobilenetv2-imagenet"
+BUNDLE, NEUTRAL, PLAIN = "bundle", "mobilenetv2-imagenet", "pixels"
 SAMPLED = 60  # images that are judged: a second on one core
 
 _BATCH = {"cpu": 8, "cuda": 64}
@@ -258,7 +258,7 @@ def _full_precision() -> Any:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
+def choose_space(images: Sequence[Pixels], source: str, option: str, otherwise: str = "") -> str:
     """Return the name of a feature space that suits the real images.
 
     That is the shipped bundle's where it knows them, else the ImageNet MobileNetV2's where torch has downloaded its
@@ -269,6 +269,7 @@ def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
             blurred for another kind of image.
         source: What they are, for messages.
         option: The option that names a space, for messages.
+        otherwise: The space to take where none suits them; empty: that is refused.
 
     Raises:
         SonoforgeError: The bundle does not know them, and the ImageNet weights are not there.
@@ -284,6 +285,12 @@ def choose_space(images: Sequence[Pixels], source: str, option: str) -> str:
     if is_downloaded(NETWORKS[IMAGENET_NETWORKS[NEUTRAL]].weights):
         log.info("feature space: %s, since %s; %s names another", NEUTRAL, why, option)
         return NEUTRAL
+    if otherwise:
+        log.warning(
+            "feature space: %s, since %s and %s is not downloaded; a coarse measure: %s %s (14 MB) is a better one",
+            otherwise, why, NEUTRAL, option, NEUTRAL,
+        )  # fmt: skip
+        return otherwise
     raise SonoforgeError(
         f"{source}: found no feature space that suits them: {why}; give {option} {NEUTRAL} (a download of 14 MB, or a "
         "weights file), inception (the published one), bundle:PATH (a bundle of your own), pixels (no network), or "

@@ -1,6 +1,9 @@
 """``sonoforge gan train``: train one generator, of one class or of all, in a run folder of its own."""
 
 import contextlib
+import dataclasses
+import functools
+import json
 import logging
 import os
 import signal
@@ -8,38 +11,55 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import read_training_set
+from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.options import PRECISIONS
-from sonoforge.training.gan.pace import LENGTH, steps_in
+from sonoforge.training.gan.minutes import (
+    Offer,
+    choose,
+    list_offers,
+    seconds_a_step,
+    smallest,
+    with_defaults,
+    with_recipe,
+)
+from sonoforge.training.gan.options import PRECISIONS, GanSettings
+from sonoforge.training.gan.pace import LENGTH, PACE, measure_pace, quietly
 from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE
 from sonoforge.training.gan.settings import given_lengths
-from sonoforge.training.gan.training import prepare
+from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)
 
 UNFINISHED = "stopped before its end"
+LEAST_LEFT = 0.6  # of the minutes: trained at least, whatever reading and measuring took
 
 
 def main(config: GanTrainConfig) -> Outcome:
     """Train, or continue, or report that it is done."""
-    settings = config.gan
+    began = time.monotonic()
+    by_minutes = config.minutes is not None and not given_lengths(config.gan)
+    settings = with_recipe(config.gan) if by_minutes else with_defaults(config.gan)
+    config = dataclasses.replace(config, gan=settings)
     groups = bool(settings.measured) if settings.held_out is None else settings.held_out > 0
     groups = groups or settings.expand_to is not None
-    images = read_training_set(
-        config.data, settings, groups=groups, groups_from=config.groups_from, cache_folder=config.storage.open()
+    read = functools.partial(
+        read_training_set, config.data, groups_from=config.groups_from, cache_folder=config.storage.open()
     )
-    training = prepare(settings, images, config.device)  # refuses bad settings before a folder is made
+    images = read(smallest(settings) if by_minutes else settings, groups=groups)
+    # Refuses bad settings before a folder is made.
+    options = _options(config, images, read) if by_minutes else None
+    training = options.first if options else prepare(settings, images, config.device)
     fabric = open_fabric(config.device, PRECISIONS[settings.precision])
     fabric.launch()
     if not fabric.is_global_zero:
@@ -47,26 +67,26 @@ def main(config: GanTrainConfig) -> Outcome:
     slug = run_folder.slug("gan", settings.recipe, images.name, settings.class_name)
     opened = ""
     if fabric.is_global_zero:
-        compared = () if given_lengths(settings) else LENGTH
+        compared = LENGTH if by_minutes else ()
         values = flatten(config)
         opened = str(run_folder.open_run(Path(config.out), slug, values, resume=config.resume, compared=compared))
     folder = Path(fabric.broadcast(opened))
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(run_folder.working_in(folder))
-            run_folder.write_environment(
-                folder, run_folder.describe_environment(device_name(fabric.device), settings.seed, images.fingerprint)
-            )
         interrupted = stack.enter_context(finishing_on_interrupt())
-        deadline = float("inf")
-        if config.minutes is not None and given_lengths(settings):
-            deadline = time.monotonic() + 60 * config.minutes
-        elif config.minutes is not None:
-            steps = steps_in(config.minutes, training, folder, interrupted)
-            if steps is None:
+        if options:
+            fitted = _fit(config, options, folder, began, interrupted)
+            if fitted is None:
                 log.info(UNFINISHED)
                 return Outcome({"run": str(folder), "finished": False}, CONTINUE)
-            training = training.of_length(steps)
+            training = fitted
+        if fabric.is_global_zero:
+            run_folder.write_environment(
+                folder,
+                run_folder.describe_environment(device_name(fabric.device), settings.seed, training.images.fingerprint),
+            )
+        deadline = float("inf") if by_minutes or config.minutes is None else time.monotonic() + 60 * config.minutes
         checkpoint = train_gan(
             training,
             folder,
@@ -86,6 +106,68 @@ def main(config: GanTrainConfig) -> Outcome:
     which = "--checkpoint best " if settings.measured and best else ""
     following = f"sonoforge gan sample {folder} {which}--count 64"
     return Outcome({**results, **result}, following if finished else CONTINUE)
+
+
+class _Options(NamedTuple):
+    """What a training of so many minutes can be."""
+
+    offers: list[Offer]  # the cheapest first
+    first: Training  # the cheapest, made ready
+    ready: Callable[[GanSettings], Training]  # makes one ready
+
+
+def _options(config: GanTrainConfig, images: TrainingSet, read: Callable[..., TrainingSet]) -> _Options:
+    """List the ways to train, and make the cheapest ready: what is refused is refused here."""
+    opened = open_pretrained(smallest(config.gan), config.device)
+    offers = list_offers(config.gan, images, opened)
+
+    def at_size(settings: GanSettings) -> TrainingSet:
+        if settings.image_size == images.pixels.shape[1]:
+            return images
+        return dataclasses.replace(read(settings), groups=images.groups)
+
+    first = prepare(offers[0].settings, at_size(offers[0].settings), config.device, opened)
+    known = dataclasses.replace(opened, space=first.pretrained.space)
+
+    def ready(settings: GanSettings) -> Training:
+        with quietly("sonoforge.training"):  # the first has said all of the images
+            return prepare(settings, at_size(settings), config.device, known)
+
+    return _Options(offers, first, ready)
+
+
+def _fit(
+    config: GanTrainConfig, options: _Options, folder: Path, began: float, stop: Callable[[], bool]
+) -> Training | None:
+    """Choose the training whose end is so many minutes after it began; None if it was stopped.
+
+    Called again with the same folder, it is the same.
+    """
+    minutes, kept = config.minutes or 0.0, folder / PACE / "chosen.json"
+    fabric = open_fabric(config.device)
+    fabric.launch()
+
+    def spent() -> float:
+        return float(fabric.broadcast(time.monotonic() - began))
+
+    chosen = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    fabric.barrier()  # all have looked before it is written
+    if not chosen:
+        offer = choose(
+            minutes, options.offers, lambda offer, limit: seconds_a_step(options.ready(offer.settings), limit), spent
+        )
+        pace = measure_pace(minutes, options.ready(offer.settings), folder, stop)
+        if pace is None:
+            return None
+        length = pace.fit(max(60 * minutes - spent(), LEAST_LEFT * 60 * minutes), offer.settings)
+        chosen = {name: getattr(offer.settings, name) for name in ("preset", "image_size", "batch")} | length
+        log.info(
+            "in %g min on this machine: %s, %d steps; chosen but for what was given of --recipe, --preset, "
+            "--image-size and --batch", minutes, offer, chosen["steps"],
+        )  # fmt: skip
+        if fabric.is_global_zero:
+            write_json(kept, chosen)
+    return options.ready(dataclasses.replace(config.gan, **chosen))
 
 
 @contextlib.contextmanager

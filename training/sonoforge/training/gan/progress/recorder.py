@@ -14,15 +14,16 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from sonoforge.runtime.atomic import write_json, write_text
+from sonoforge.runtime.atomic import write_bytes, write_json, write_text
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training import run_folder
-from sonoforge.training.data.pixels import Pixels, colour_structures, grid_picture, to_pixels, write_grid
+from sonoforge.training.data.pixels import Pixels, colour_structures, encode_png, grid_picture, to_pixels, write_grid
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
@@ -48,6 +49,8 @@ from sonoforge.training.progress import is_interactive
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 300  # between two ticks at most this long without a checkpoint
+# A checkpoint that takes long to write is not written at every tick, but after so many times as long.
+SAVE_SHARE, QUICKLY_SAVED = 10, 0.5  # seconds
 LOG_SECONDS = 30  # between two log lines on the progress
 
 Row = dict[str, Any]
@@ -103,6 +106,7 @@ class Recorder:
         self._counts: dict[str, int] = {}
         self._tick_start = self._start
         self._began = self._tick_began = self._saved_at = time.monotonic()
+        self._save_seconds = 0.0
         self._logged_at = -math.inf
         self._exit = contextlib.ExitStack()
 
@@ -136,7 +140,6 @@ class Recorder:
             self._tick(done, interrupted=interrupted)
         elif time.monotonic() - self._saved_at > SAVE_SECONDS and self._state.fabric.world_size == 1:
             self._save(done, {})
-            self._saved_at = time.monotonic()
 
     def _tick(self, done: int, *, interrupted: bool) -> None:
         training, state = self._training, self._state
@@ -152,8 +155,11 @@ class Recorder:
         self._rows.append(row)
         if self._is_main:
             self._write(row, to_pixels(samples))
-        self._save(done, figures)
-        self._log_best(figures, done)
+        if last or self._is_worth_saving(done, figures):
+            self._save(done, figures)
+            self._log_best(figures, done)
+        else:
+            self._check_weights(self._state.tensors(), done)
         summary = _summary(row)
         if self._show_progress and is_interactive():  # elsewhere the line below says more
             self._advance(done, summary)
@@ -166,7 +172,7 @@ class Recorder:
             )  # fmt: skip
             self._logged_at = time.monotonic()
         self._totals, self._counts, self._tick_start = {}, {}, done
-        self._tick_began = self._saved_at = time.monotonic()
+        self._tick_began = time.monotonic()
         patience = training.settings.stop_after
         if patience is not None and any_process(state.fabric, stalled(self._rows, patience, self._measure_steps)):
             log.info("KID has not fallen for %d measurements: stopped at step %d", patience, done)
@@ -205,15 +211,33 @@ class Recorder:
         for kind, pictures in (("", grid), ("_mask", None if masks is None else colour_structures(masks))):
             if pictures is not None:
                 names = (f"step-{row['step']:08d}{kind}.png", f"latest{kind}.png")
-                write_grid(pictures, *(self._folder / "samples" / name for name in names))
-        if self._events is not None:
-            _write_events(self._events, row, grid)
+                content = encode_png(grid_picture(pictures))
+                for name in names:
+                    write_bytes(self._folder / "samples" / name, content)
+                if self._events is not None and not kind:
+                    _write_events(self._events, row, content)
 
-    def _save(self, done: int, figures: Mapping[str, Any]) -> None:
-        tensors = self._state.tensors()
+    def _is_worth_saving(self, done: int, figures: Mapping[str, Any]) -> bool:
+        """Whether a tick leaves a checkpoint: the best so far always, so that which is the best depends on no clock."""
+        several = self._state.fabric.world_size > 1  # all save, or none: their clocks differ
+        if several or done in self._training.milestones or self._save_seconds < QUICKLY_SAVED:
+            return True
+        name = gan_checkpoint.criterion(self._training.description.settings)
+        if name in figures and figures["diversity"] >= COLLAPSE_FRACTION:
+            rows = [row for row in self._rows[:-1] if row["diversity"] >= COLLAPSE_FRACTION]
+            if all(figures[name] < row[name] for row in rows if name in row):
+                return True
+        return time.monotonic() - self._saved_at >= SAVE_SHARE * self._save_seconds
+
+    def _check_weights(self, tensors: Mapping[str, Mapping[str, Tensor]], done: int) -> None:
         for stem, own in tensors.items():
             if not all(bool(value.isfinite().all()) for value in own.values()):
                 raise self._not_finite(f"{stem} weights", done)
+
+    def _save(self, done: int, figures: Mapping[str, Any]) -> None:
+        began = time.monotonic()
+        tensors = self._state.tensors()
+        self._check_weights(tensors, done)
         self._checkpoint = self._checkpoints / f"step-{done:08d}"
         if self._is_main:
             description = dataclasses.replace(
@@ -225,6 +249,8 @@ class Recorder:
             )
             self._checkpoint = gan_checkpoint.save_checkpoint(self._checkpoints, description, tensors)
             self._remove_old()
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - began
 
     def _remove_old(self) -> None:
         gan_checkpoint.remove_old(self._checkpoints, self._training.settings.keep, self._training.milestones)
@@ -319,11 +345,13 @@ def _summary(row: Row) -> str:
     return " ".join(parts)
 
 
-def _write_events(writer: SummaryWriter, row: Row, samples: Pixels) -> None:
-    """Write one tick for TensorBoard: every number of its row, and its grid of samples (N, S, S, C) uint8."""
+def _write_events(writer: SummaryWriter, row: Row, samples: bytes) -> None:
+    """Write one tick for TensorBoard: every number of its row, and its grid of samples, a PNG."""
     step = int(row["step"])
     for name, value in row.items():
         if name != "step" and isinstance(value, int | float):
             writer.add_scalar(name, float(value), step)
-    writer.add_image("samples", grid_picture(samples), step, dataformats="HWC")
+    # Not `add_image`, which would encode the picture once more, and slowly.
+    image = Summary.Image(encoded_image_string=samples)
+    writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag="samples", image=image)]), step)
     writer.flush()
