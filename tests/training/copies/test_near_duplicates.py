@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from scans import draw_scan
-from sonoforge.training.copies import near_duplicates
+from sonoforge.training.copies import near_duplicates, search
+from sonoforge.training.copies.matches import Matches
 from sonoforge.training.copies.near_duplicates import (
     SENSITIVITY,
     find_near_duplicates,
     join_groups,
     threshold_sensitivity,
 )
+from sonoforge.training.copies.planting import KINDS, plant
 from sonoforge.training.copies.search import HIGHEST_LIMIT, LOWEST_LIMIT
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
@@ -32,9 +34,30 @@ def test_copies_join_their_original_and_each_other() -> None:
     found = find_near_duplicates([*(draw_scan(seed) for seed in range(12)), *copies])
     assert found.groups.tolist() == [*range(12), 0, 0, 0, 0]
     assert [cluster.tolist() for cluster in found.clusters] == [[0, 12, 13, 14, 15]]
-    from_original = found.pairs.take(found.pairs.first == 0)
-    assert dict(zip(from_original.second.tolist(), from_original.mirrored.tolist(), strict=True))[12]
-    assert dict(zip(from_original.second.tolist(), from_original.inverted.tolist(), strict=True))[15]
+    assert found.pairs.take(found.pairs.second == 12).mirrored.all()
+    assert found.pairs.take(found.pairs.second == 15).inverted.any()
+
+
+def test_leaving_out_what_is_joined_already_changes_no_group_at_any_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight versions of each of six scans: all candidates compared, and those that are still apart."""
+    rng = np.random.default_rng(0)
+    pictures = [plant(kind, draw_scan(seed), rng) for seed in range(6) for kind in list(KINDS)[:8]]
+    compared, compare = [0], search._compare
+    monkeypatch.setattr(search, "_compare", lambda *given: (compared.append(given[-1]), compare(*given))[1])
+    found = find_near_duplicates(pictures)
+    fewer = len(compared)
+    monkeypatch.setattr(Matches, "certain", property(lambda own: np.zeros(len(own.score), bool)))
+    prepared = search.prepare(pictures)
+    whole = search.match_pictures(prepared)
+    monkeypatch.undo()
+    assert fewer < (len(compared) - fewer) / 2
+    for factor in SENSITIVITY:
+        limit = factor * found.threshold
+        groups = [
+            join_groups(len(pictures), pairs.first, pairs.second).tolist()
+            for pairs in (found.measured.confirmed(limit), whole.confirmed(limit))
+        ]
+        assert groups[0] == groups[1]
 
 
 def test_blank_and_almost_blank_images_match_nothing_by_accident() -> None:

@@ -183,8 +183,10 @@ def test_links_are_followed_at_every_depth_and_thumbnails_are_not(
     with caplog.at_level(logging.INFO):
         dataset = read_dataset(root)
     assert np.bincount(dataset.labels).tolist() == [3, 4]
-    assert "link that leads back" in caplog.text and "1 broken link" in caplog.text and "1 document" in caplog.text
-    assert "8 thumbnail or system files" in caplog.text and "1 image outside of the class folders" in caplog.text
+    said = " ".join(" ".join(caplog.messages).split())
+    for skipped in ("1 link that leads back", "1 broken link", "1 document", "8 thumbnail or system files"):
+        assert skipped in said
+    assert "1 image outside of the class folders" in said
     found = sonoforge("classify", root, "--recursive", "--json")
     assert {Path(entry["file"]).name for entry in found.json["results"]} == {
         "1.png",

@@ -6,6 +6,7 @@ search", TPAMI 33(1), 2011, section IV.  Many centres are sorted into cells them
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.copies.scratch import stack_on_disk
+from sonoforge.training.progress import in_threads
 
 _ROUNDS = 6  # of k-means; the cells need not be optimal
 _MOST_CENTRES = 2048  # that are compared one by one
@@ -41,7 +43,8 @@ def sort_into_cells(vectors: NDArray[Any], size: int, sample: NDArray[np.int64])
         filled, start = np.unique(cell[order], return_index=True)
         centres[filled] = np.add.reduceat(points[order], start) / np.diff(np.append(start, len(order)))[:, None]
     above = _sort_many(centres)
-    cell = _nearest_centres(vectors, centres, above, 1)[:, 0]
+    nearest = functools.partial(_nearest_centres, centres=centres, above=above, count=1)
+    cell = np.concatenate(in_threads(nearest, np.array_split(vectors, max(1, len(vectors) // _ROWS))))[:, 0]
     order = np.argsort(cell, kind="stable")
     start = np.searchsorted(cell[order], np.arange(len(centres) + 1))
     blocks = (vectors[order[begin : begin + _ROWS]] for begin in range(0, len(order), _ROWS))
@@ -57,12 +60,17 @@ def _sort_many(centres: NDArray[np.float32]) -> Cells | None:
 
 def visits(cells: Cells, points: NDArray[np.float32], count: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield each cell with the places of the (P, D) points that it is among the ``count`` nearest of."""
+    for cell, turns in _turns(cells, points, count):
+        yield cell, turns // min(count, len(cells.centres))
+
+
+def _turns(cells: Cells, points: NDArray[np.float32], count: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each cell with its places in the table of the nearest centres, a row for each point."""
     nearest = _nearest_centres(points, cells.centres, cells.above, count)
     order = np.argsort(nearest, axis=None, kind="stable")
     start = np.searchsorted(nearest.reshape(-1)[order], np.arange(len(cells.centres) + 1))
-    visitors = order // nearest.shape[1]
     for cell in np.flatnonzero((np.diff(start) > 0) & (np.diff(cells.start) > 0)).tolist():
-        yield cell, visitors[start[cell] : start[cell + 1]]
+        yield cell, order[start[cell] : start[cell + 1]]
 
 
 def _nearest_centres(
@@ -80,19 +88,19 @@ def _nearest_centres(
             closeness -= norm
             nearest[start : start + size] = _largest(closeness, nearest.shape[1])
             continue
-        best = np.full((len(block), nearest.shape[1]), -np.inf, np.float32)
+        # The best of each cell of centres that a point looks into, and then the best of these.
+        cells, kept = min(_CELLS_OF_CENTRES, len(above.centres)), nearest.shape[1]
+        best = np.full((len(block) * cells, kept), -np.inf, np.float32)
         found = np.zeros(best.shape, np.int64)
-        for cell, own in visits(above, block, _CELLS_OF_CENTRES):
+        for cell, turns in _turns(above, block, cells):
             members = slice(above.start[cell], above.start[cell + 1])
-            closeness = block[own] @ above.vectors[members].T
+            closeness = block[turns // cells] @ above.vectors[members].T
             closeness -= norm[above.place[members]]
-            first = _largest(closeness, best.shape[1])
-            rows = np.arange(len(own))[:, None]
-            both = np.concatenate((best[own], closeness[rows, first]), axis=1)
-            names = np.concatenate((found[own], above.place[members][first]), axis=1)
-            kept = _largest(both, best.shape[1])
-            best[own], found[own] = both[rows, kept], names[rows, kept]
-        nearest[start : start + size] = found
+            first = _largest(closeness, kept)
+            best[turns, : first.shape[1]] = np.take_along_axis(closeness, first, axis=1)
+            found[turns, : first.shape[1]] = above.place[members][first]
+        best, found = best.reshape(len(block), -1), found.reshape(len(block), -1)
+        nearest[start : start + size] = np.take_along_axis(found, _largest(best, kept), axis=1)
     return nearest
 
 

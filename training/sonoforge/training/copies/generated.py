@@ -232,8 +232,8 @@ def _conformal_rank(generated: int, groups: int, calibration: str, alpha: float)
     rank = math.floor(alpha * (groups + 1) + 1e-9)  # 0.29 * 100 is 29, also in floating point
     if rank < 1 or generated < 1:
         raise SonoforgeError(
-            f"copy test: found {generated} generated images and {groups} near-duplicate groups of {calibration}, "
-            f"expected at least 1 and {least_groups(alpha)}; give more real images, or leave the copy test out"
+            f"copy test: found {generated} generated images and {groups} near-duplicate groups of {calibration}; its "
+            f"threshold needs {least_groups(alpha)} groups: give more real images, or leave the copy test out"
         )
     return rank
 

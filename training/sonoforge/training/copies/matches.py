@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.copies.alignment import Alignment
@@ -122,6 +123,13 @@ class Matches(NamedTuple):
     def confirmed(self, limit: float) -> Matches:
         """Return the pairs whose score reaches a limit, and the certain ones."""
         return self.take((self.score >= limit) | self.certain)
+
+
+def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Join 0..count-1 by the given pairs; groups are numbered by first appearance, (count,) int64."""
+    links = sparse.coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    _, groups = sparse.csgraph.connected_components(links, directed=False)
+    return np.asarray(groups, np.int64)
 
 
 class Found(NamedTuple):

@@ -8,11 +8,10 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from sonoforge.training.copies.alignment import MOST_MATCHES, Alignment
 from sonoforge.training.copies.confirmation import Comparison
-from sonoforge.training.copies.matches import Found, Match, Matches, find_once
+from sonoforge.training.copies.matches import Found, Match, Matches, find_once, join_groups
 from sonoforge.training.copies.pictures import Look, Picture
 from sonoforge.training.copies.search import HIGHEST_LIMIT, LOWEST_LIMIT, match_pictures, null_limit, prepare
 
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 SENSITIVITY = (0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Multiples of the limit at which an audit counts again."""
 
-_SEARCH = "near-duplicates3"  # another number, and no earlier answer is read
+_SEARCH = "near-duplicates4"  # another number, and no earlier answer is read
 
 
 class RepeatedScans(TypedDict):
@@ -104,13 +103,6 @@ def count_repeated(found: NearDuplicates, labels: NDArray[np.int64], factor: flo
         largest_cluster=int(sizes.max()),
         mixed_label_clusters=int((np.bincount(with_label) > 1).sum()),
     )
-
-
-def join_groups(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Join 0..count-1 by the given pairs; groups are numbered by first appearance, (count,) int64."""
-    links = sparse.coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
-    _, groups = sparse.csgraph.connected_components(links, directed=False)
-    return np.asarray(groups, np.int64)
 
 
 def join_scans(found: NearDuplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:

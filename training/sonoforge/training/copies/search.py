@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.training.copies.alignment import align
 from sonoforge.training.copies.confirmation import compare_aligned
 from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, extract_features, keep_on_disk
-from sonoforge.training.copies.matches import Match, Matches
+from sonoforge.training.copies.matches import Match, Matches, join_groups
 from sonoforge.training.copies.pictures import Picture, fit
 from sonoforge.training.copies.same_framing import find_same_framing
 from sonoforge.training.copies.scratch import on_disk
@@ -57,8 +58,9 @@ def prepare(pictures: Sequence[Picture], title: str = "", extract: Extract = ext
 def match_pictures(first: Prepared, second: Prepared | None = None, title: str = "", shapes: int = 1) -> Matches:
     """Compare the candidates among N pictures, or between N and M pictures of another set; ``title``: see `in_threads`.
 
-    Each pair comes once, with its best look, sorted by its indices; pairs without an alignment are left out.  The first
-    are some pictures in as many ``shapes``, one shape after the other: their framing is the same in all.
+    Each pair comes once, with its best look, sorted by its indices; pairs without an alignment are left out, and within
+    a set those whose pictures certain pairs join already: they change no group at any limit.  The first are some
+    pictures in as many ``shapes``, one shape after the other: their framing is the same in all.
     """
     other = first if second is None else second
     # The products are too small to be shared out: beside other work, that took four times as long.
@@ -67,9 +69,43 @@ def match_pictures(first: Prepared, second: Prepared | None = None, title: str =
         framed = find_same_framing(
             first.pictures[: len(first.pictures) // shapes], None if second is None else second.pictures
         )
-        asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T.tolist()
-        rows = in_threads(functools.partial(_compare, first, other), asked, title)
-    return _best_of_each_pair([row for row in rows if row is not None])
+        asked = np.unique(np.concatenate((found, framed), axis=1), axis=1).T
+        compare = functools.partial(_compare, first, other)
+        if second is None:
+            rows = _compare_what_is_apart(compare, asked, len(first.pictures), title)
+        else:
+            rows = [row for row in in_threads(compare, asked.tolist(), title) if row is not None]
+    return _best_of_each_pair(rows)
+
+
+def _compare_what_is_apart(
+    compare: Callable[[list[int]], Match | None], asked: NDArray[np.int64], count: int, title: str
+) -> list[Match]:
+    """Compare (K, 3) candidates of one set in rounds, one of each first picture at a time.
+
+    Between rounds, those whose pictures certain pairs have joined are left out: of the 561 pairs of 34 versions of one
+    scan, 33 or a few more are compared.
+    """
+    turns = np.arange(len(asked)) - np.searchsorted(asked[:, 0], asked[:, 0])  # they are sorted by their first picture
+    groups = np.arange(count)
+    rows: list[Match] = []
+    done = 0
+    with progress_bar(title, len(asked), show=bool(title)) as advance:
+        for turn in range(int(turns.max(initial=-1)) + 1):
+            own = asked[turns == turn]
+            apart = own[groups[own[:, 0]] != groups[own[:, 1]]]
+            done += len(own) - len(apart)
+            own_rows = []
+            for row in as_done(compare, apart.tolist()):
+                done += 1
+                advance(done, None)
+                if row is not None:
+                    own_rows.append(row)
+            rows += own_rows
+            found = Matches.of(own_rows)
+            certain = found.take(found.certain)
+            groups = join_groups(count, groups[certain.first], groups[certain.second])[groups]
+    return rows
 
 
 def align_candidate(

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from sonoforge.training.copies.cells import Cells, rank, sort_into_cells, visits
 from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, descriptor_order
-from sonoforge.training.copies.scratch import stack_on_disk
-from sonoforge.training.progress import in_threads
+from sonoforge.training.copies.scratch import on_disk, stack_on_disk
+from sonoforge.training.progress import as_done, in_threads
 
 _COMPONENTS = 32  # principal components of the descriptors that are compared
 _CELLS_OF_A_DESCRIPTOR = 2  # cells that a descriptor looks into; its own is the nearest
@@ -27,10 +27,11 @@ _DESCRIPTORS_A_CELL = 512
 _SAMPLE = 40_000  # descriptors that the components are found from
 _POINTS_A_CENTRE = 8
 _PICTURES = 4096  # looked up together
-_ROWS = 65536
+_BLOCK = 4096  # descriptors projected together: what they come to fits the processor's cache
 _NEAREST = 12  # matches of one descriptor that are kept, so that a common one does not fill the memory
 _TURNS = 12
 _FEWEST = 3  # near descriptors from which a pair of pictures is a candidate
+_VOTES = 8_000_000  # added up together
 _MOST = 8  # candidates kept of each picture, those with the most votes
 
 
@@ -99,12 +100,12 @@ def find_candidates(
     def vote(task: tuple[int, int]) -> NDArray[np.void]:
         first, look = task
         start, block = queries.block(first)
-        near = _near_descriptors(index, _project(block[:, descriptor_order(LOOKS[look])], space), limit)
-        return _votes(base, queries, near._replace(query=start + near.query), look, asked is None)
+        near = _near_descriptors(index, _project(block, space, look), limit)
+        votes = _votes(base, queries, near._replace(query=start + near.query), look, asked is None)
+        return votes[np.argsort(votes["pair"], kind="stable")]
 
     tasks = itertools.product(range(0, len(queries.pictures), _PICTURES), range(len(LOOKS)))
-    found = in_threads(vote, tasks)
-    return _count(np.concatenate(found), asked is None)
+    return _best_of_each_picture(_count(on_disk(as_done(vote, tasks))), asked is None)
 
 
 class _Space(NamedTuple):
@@ -132,19 +133,27 @@ def _principal_axes(sample: NDArray[np.uint8]) -> _Space:
     return _Space(middle, np.ascontiguousarray(vectors[:, : -_COMPONENTS - 1 : -1], np.float32))
 
 
-def _project(vectors: NDArray[np.uint8], space: _Space) -> NDArray[np.float32]:
+def _project(vectors: NDArray[np.uint8], space: _Space, look: int = 0) -> NDArray[np.float32]:
+    """Take (T, 128) descriptors, as a place in `LOOKS` has them seen, to the axes: (T, D)."""
+    # Not each descriptor's numbers change places, but those of the axes, the other way.
+    axes = np.empty_like(space.axes)
+    axes[descriptor_order(LOOKS[look])] = space.axes
+    origin = space.middle @ space.axes
     projected = np.empty((len(vectors), _COMPONENTS), np.float32)
-    for start in range(0, len(vectors), _ROWS):
-        rows = slice(start, start + _ROWS)
-        projected[rows] = (vectors[rows].astype(np.float32) - space.middle) @ space.axes
+    for start in range(0, len(vectors), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        np.matmul(vectors[rows].astype(np.float32), axes, out=projected[rows])
+        projected[rows] -= origin
     return projected
 
 
 def _distances(index: Cells, cell: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
     """(Q, members) squared distances of points to the members of a cell, less each point's own squared length."""
     members = index.vectors[index.start[cell] : index.start[cell + 1]].astype(np.float32)
-    distance: NDArray[np.float32] = points @ (-2 * members.T)
-    distance += (members * members).sum(axis=1)
+    norm = np.einsum("md,md->m", members, members)
+    members *= -2
+    distance: NDArray[np.float32] = points @ members.T
+    distance += norm
     return distance
 
 
@@ -157,9 +166,9 @@ def _near_limit(index: Cells, queries: _Set, space: _Space, quantile: float) -> 
     rng = np.random.default_rng(1)
     chosen = queries.descriptors(rng.permutation(len(queries.sizes))[:5000])
     limits = []
-    for look in LOOKS:
+    for place, look in enumerate(LOOKS):
         if look.inverted:
-            points = _project(chosen[:, descriptor_order(look)], space)
+            points = _project(chosen, space, place)
             nearest = np.full(len(points), np.inf)
             for cell, visitors in visits(index, points, _CELLS_OF_A_DESCRIPTOR):
                 distance = _distances(index, cell, points[visitors])
@@ -215,32 +224,55 @@ def _votes(base: _Set, queries: _Set, near: _Near, look: int, same: bool) -> NDA
     return votes
 
 
-def _count(votes: NDArray[np.void], same: bool) -> NDArray[np.int64]:
-    """Add up the votes that agree on a scale and a turn, and keep the best candidates of each picture.
+class _Counted(NamedTuple):
+    """Pairs of pictures that enough votes agree on, each once for every scale and turn."""
+
+    pair: NDArray[np.int64]
+    look: NDArray[np.int64]
+    total: NDArray[np.float64]
+
+
+def _count(parts: Sequence[NDArray[np.void]]) -> _Counted:
+    """Add up votes that lie in several parts, each in order of the pairs, a range of pairs at a time."""
+    pairs = [part["pair"] for part in parts]
+    # A pair's number begins with its first picture: ranges of as many votes, as far as one in a thousand tells.
+    some = np.sort(np.concatenate([pair[::1000] for pair in pairs]))
+    ends = np.append(np.unique(some[_VOTES // 1000 :: _VOTES // 1000]), np.iinfo(np.int64).max)
+    places = [np.concatenate(([0], np.searchsorted(pair, ends, side="right"))) for pair in pairs]
+
+    def count(number: int) -> _Counted:
+        own = [part[place[number] : place[number + 1]] for part, place in zip(parts, places, strict=True)]
+        return _agreeing(np.concatenate(own))
+
+    counted = in_threads(count, range(len(ends)))
+    return _Counted._make(np.concatenate(fields) for fields in zip(*counted, strict=True))
+
+
+def _agreeing(votes: NDArray[np.void]) -> _Counted:
+    """Add up the votes that agree on a scale and a turn, where they are enough.
 
     Weak geometric consistency: Jegou, Douze, Schmid, "Hamming embedding and weak geometric consistency for large scale
     image search", ECCV 2008, section 4.
     """
-    bins = []
-    for octave_shift in (0.0, 0.5):
-        for turn_shift in (0.0, 0.5):
-            octave = np.floor(votes["octaves"] + octave_shift).astype(np.int64) + 8
-            turn = np.floor(votes["turn"] / (2 * np.pi) * _TURNS + turn_shift).astype(np.int64) % _TURNS
-            bins.append((np.clip(octave, 0, 15) * _TURNS + turn) * 4 + votes["look"])
     totals = []
-    for place in bins:
+    for octave_shift, turn_shift in itertools.product((0.0, 0.5), repeat=2):
+        octave = np.floor(votes["octaves"] + octave_shift).astype(np.int64) + 8
+        turn = np.floor(votes["turn"] / (2 * np.pi) * _TURNS + turn_shift).astype(np.int64) % _TURNS
+        place = (np.clip(octave, 0, 15) * _TURNS + turn) * 4 + votes["look"]
         order = np.lexsort((place, votes["pair"]))
         pair, key = votes["pair"][order], place[order]
         fresh = np.flatnonzero(np.append(True, (np.diff(pair) != 0) | (np.diff(key) != 0))[: len(pair)])
         count = np.diff(np.append(fresh, len(pair)))
         total = np.add.reduceat(votes["weight"][order], fresh) if len(fresh) else np.empty(0)
         enough = count >= _FEWEST
-        totals.append((pair[fresh][enough], key[fresh][enough] % 4, total[enough]))
-    pair = np.concatenate([part[0] for part in totals])
-    look = np.concatenate([part[1] for part in totals]).astype(np.int64)
-    total = np.concatenate([part[2] for part in totals]).astype(np.float64)
-    order = np.argsort(-total, kind="stable")
-    pair, look = pair[order], look[order]
+        totals.append((pair[fresh][enough], key[fresh][enough] % 4, total[enough].astype(np.float64)))
+    return _Counted._make(np.concatenate(fields) for fields in zip(*totals, strict=True))
+
+
+def _best_of_each_picture(counted: _Counted, same: bool) -> NDArray[np.int64]:
+    """Keep the candidates of each picture that have the most votes, with each look once: (3, P), the most first."""
+    order = np.argsort(-counted.total, kind="stable")
+    pair, look = counted.pair[order], counted.look[order]
     once = np.sort(np.unique(pair * 4 + look, return_index=True)[1])
     first, second = pair[once] >> 32, pair[once] & 0xFFFFFFFF
     kept = rank(second) < _MOST

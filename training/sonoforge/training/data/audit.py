@@ -52,7 +52,7 @@ class Pair(TypedDict):
 
 
 class Cluster(TypedDict):
-    """Files that show the same scan; ``mixed``: their labels differ; ``same_pixels``: two of them are equal."""
+    """Files that show the same scan; ``mixed``: labels differ; ``same_pixels``: two are equal; ``pairs`` join them."""
 
     files: list[str]
     labels: list[str]

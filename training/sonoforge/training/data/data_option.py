@@ -16,8 +16,8 @@ def data_option() -> Any:
     """Declare ``--data`` of a verb: a field ``data: tuple[str, ...]``."""
     return repeated_option(
         PHANTOM,
-        help="folder of images (one folder per class, or as BUSI), collections.yaml, or phantom; repeat it to pool "
-        "several",
+        help="folder of images, one folder per class, or phantom\n"
+        "masks may lie among them as in BUSI; collections.yaml may name several; repeat it to pool several",
         metavar="FOLDER",
     )
 
@@ -26,8 +26,9 @@ def groups_option() -> Any:
     """Declare ``--groups-from`` of a verb that splits by patients: a field ``groups_from: str``."""
     return option(
         "",
-        help="where images have no group in groups.csv, take their patients from their names: a pattern such as "
-        "'{patient}_*' or '{patient}/*', or dicom for the headers; sonoforge data audit proposes one",
+        help="where the patients are in the images' names: a pattern such as '{patient}_*' or '{patient}/*', or dicom\n"
+        "dicom takes them from the headers; both are for images without a group in groups.csv; sonoforge data audit "
+        "proposes one",
         metavar="PATTERN",
     )
 

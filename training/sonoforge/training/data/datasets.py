@@ -29,6 +29,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.csv_tables import Names, column_file, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline, is_system_folder, mask_of, walk
@@ -251,11 +252,12 @@ def tell_layout(root: Path, why: str, classes: Collection[str], files: Sorted, s
     """Say as what a folder was read, and count by kind what was passed over."""
     masks = sum(map(len, files.masks.values()))
     shown = name_some(classes)
-    log.info("%s: read as class folders %s, %s: %d images, %d masks", root, shown, why, len(files.images), masks)
+    count = f"{len(files.images)} images, {masks} masks"
+    tell(f"{root}: read as class folders {shown}, {why}: {count}", printer=log.info)
     skipped["mask of no image"] += len(files.orphans)
     if words := skipped_in_words(+skipped):
         first = f", such as {files.orphans[0]}" if files.orphans else ""
-        log.info("%s: %s%s", root, words, first)
+        tell(f"{root}: {words}{first}", printer=log.info)
 
 
 def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:

@@ -16,8 +16,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import csv_text, defused
 from sonoforge.runtime.csv_tables import Names, read_table
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.copies.matches import Match
-from sonoforge.training.copies.near_duplicates import join_groups
+from sonoforge.training.copies.matches import Match, join_groups
 from sonoforge.training.copies.pose_search import Picture, backwards, flip, shrink, warp
 from sonoforge.training.copies.second_search import search_again
 from sonoforge.training.data.cache import ImageCache

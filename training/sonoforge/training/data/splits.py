@@ -12,7 +12,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.copies.near_duplicates import join_groups, join_scans
+from sonoforge.training.copies.matches import join_groups
+from sonoforge.training.copies.near_duplicates import join_scans
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.split_plan import UNTESTED, SplitPlan
