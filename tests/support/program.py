@@ -24,6 +24,11 @@ class Finished(NamedTuple):
         """The answer of ``--json``."""
         return json.loads(self.out)
 
+    @property
+    def widest(self) -> int:
+        """Characters of the longest line of the answer as text, but for lines with a path, which cannot be broken."""
+        return max(len(line) for line in self.said.splitlines() if "/" not in line)
+
 
 def sonoforge(*arguments: object) -> Finished:
     """Run ``sonoforge ARGUMENTS`` here and now."""

@@ -19,7 +19,7 @@ def measure(
 ) -> Quality:
     """Measure one scan, with flags for what lies outside the range of a bundle's training images.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from sonoforge.runtime import quality
         >>> found = quality.measure(np.full((300, 400), 255, np.uint8))

@@ -184,7 +184,7 @@ CHECKS = [
           "and have no test set of their own."),
     # choice
     Check(always, lambda f: r"The settings of budget quick \(.*\) were chosen on BUSI's sealed folds with seed 0."),
-    Check(always, lambda f: "None of these images is BUSI's: the choice was made elsewhere."),
+    Check(always, lambda f: "None of these images is among them, so that choice does not flatter these figures."),
     Check(always, lambda f: re.escape(
         f"This run departs from the budget ({departures(f)}); how that was chosen is not recorded.")),
     # figures

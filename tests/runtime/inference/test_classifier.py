@@ -239,7 +239,7 @@ from sonoforge.runtime.cli import main as cli
 from sonoforge.runtime.errors import SonoforgeError
 with contextlib.redirect_stdout(io.StringIO()) as out:
     cli._run(["--help"])
-    for line in (["classify", "--help"], ["quality", "--help"], ["classify", "x", "--wrong"]):
+    for line in (["classify", "--help-all"], ["quality", "--help-all"], ["classify", "x", "--wrong"]):
         try:
             cli._run(line)
         except (SystemExit, SonoforgeError):

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from program import sonoforge, succeed
 from scans import draw_scan, write_set
 from sonoforge.runtime import Classifier
+from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.runtime.images.quality_metrics import measure
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.external import robustness
@@ -84,6 +85,7 @@ def test_the_table_is_what_classify_says_of_disturbed_pictures(tmp_path: Path, m
     change = found["disturbed"][0]["change"]["value"]
     assert change == pytest.approx(area - found["auc"]["value"])
     assert re.search(r"JPEG +20 quality", done.said)
+    assert done.widest <= SCREEN
 
 
 def test_one_label_has_no_auc_to_lose(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from axe import axe_script
+from axe import UNFOLD, WIDTHS, faults
 from pages import Page
 from readings import small_sheet, write_folder
 from sonoforge.training.pages.reading_sheet import PAGE
@@ -136,22 +136,18 @@ def test_without_storage_the_page_works_and_warns(sheet: tuple[Path, Sheet, str]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_axe_finds_nothing_at_any_width(
     sheet: tuple[Path, Sheet, str], browser: Browser, width: int, scheme: str
 ) -> None:
-    axe = axe_script()
     viewport = {"width": width, "height": 844}
     with browser.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as context:
         tab = context.new_page()
         tab.goto(sheet[0].as_uri())
-        tab.evaluate(axe)
 
         def check() -> None:
-            tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-            found = tab.evaluate("axe.run().then(({violations}) => violations)")
-            assert [(one["id"], [node["html"][:90] for node in one["nodes"]]) for one in found] == []
-            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            tab.evaluate(UNFOLD)
+            assert faults(tab) == []
             small = tab.evaluate(
                 """() => [...document.querySelectorAll("button, .choices label, summary, input[type=range]")]
                   .map((one) => [one.textContent, one.getBoundingClientRect()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from program import refused, sonoforge, succeed
 from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 
 CLASSES = ("normal", "benign", "malignant")
@@ -108,11 +110,14 @@ def test_arms_of_one_run_are_compared_with_each_other(tmp_path: Path) -> None:
 
 
 def test_the_table_names_runs_settings_and_changes(two: tuple[str, str]) -> None:
+    names = "a-run-of-a-rather-long-name-first", "of-another-name-that-is-not-short-second"
+    assert succeed("compare", *map(":".join, zip(names, two, strict=True))).widest <= SCREEN
     said = sonoforge("compare", *two).said
     assert "first: unverified: as given" in said
     assert "lesion_crops 0.0 -> 0.7" in said and "out a" not in said
-    assert "AUC malignant against benign, there, 20 images" in said
-    assert "means over the seeds that a run has in common with first: first 0, 1; second 1" in said
+    assert re.search(r"AUC malignant against benign, +20 images *\n there ", said)
+    seeds = "means over the seeds that a run has in common with first: first 0, 1; second 1"
+    assert seeds in said.replace("\n", " ")
 
 
 def test_runs_are_chosen_for_a_collection_by_the_others(tmp_path: Path) -> None:
@@ -135,7 +140,7 @@ def test_runs_are_chosen_for_a_collection_by_the_others(tmp_path: Path) -> None:
     pair = bad.probabilities[chosen][:, 1:]
     expected = roc_auc_score(LABELS[chosen] == 2, pair[:, 1] / pair.sum(axis=1))
     assert area["value"]["value"] == pytest.approx(expected)
-    assert f"AUC malignant against benign, here: that  {expected:.3f}" in done.said
+    assert f"AUC malignant against benign, here: that {expected:.3f}" in done.said and done.widest <= SCREEN
     sealed = succeed("compare", run(tmp_path / "a", [good], epochs=5), run(tmp_path / "b", [bad], epochs=5)).json
     assert "chosen_by_others" not in sealed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 import bundle_factory as factory
 from evaluations import COPIES, FAKES, FAST, HELD_OUT, ONE, REAL, Sets, evaluate
 from program import refused, succeed
+from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training.evaluation import pictures
 from sonoforge.training.pages.evaluation.page import PICTURES
 from sonoforge.training.phantom.dataset import write_phantom_set
@@ -149,6 +151,9 @@ def test_fakes_of_one_number_have_one_protocol_and_stand_side_by_side(plain: dic
     assert [row["fake"]["source"] for row in table["rows"]] == ["inner/fake", str(sets.blurred)]
     assert [row["metrics"]["kid"] for row in table["rows"]] == [plain["metrics"][0], other["metrics"][0]]
     assert str(sets.blurred) in done.said
+    fourfold = succeed("evaluate", "--compare", ",".join([plain["run"], other["run"]] * 2))
+    assert fourfold.widest <= SCREEN
+    assert re.search(r"value \(ratio\) +\(4\)", fourfold.said)
 
 
 def test_different_protocols_are_refused_by_what_differs(plain: dict[str, Any], sets: Sets) -> None:

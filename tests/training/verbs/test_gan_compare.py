@@ -17,6 +17,7 @@ from torch import equal
 
 from gan_trainings import SETTINGS, draw_discs, measured_pace, write_pictures
 from program import Finished, refused, sonoforge, succeed
+from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import make_training_set
@@ -281,7 +282,8 @@ def _killed_at(call: int, real: Callable[..., Path]) -> Callable[..., Path]:
 
 def test_a_grid_is_one_table_of_all_its_trainings(losses: tuple[Path, Finished, list[object]]) -> None:
     run, done, _ = losses
-    assert "the best of 4 on the images it is shown for, so optimistic" in done.said
+    assert "the best of 4 on the images it is shown for, so optimistic" in done.said.replace("\n", " ")
+    assert "LPIPS of pairs" in done.said and done.widest <= SCREEN
     rows = _ours(run)
     assert [row["recipe"] for row in rows] == [
         f"{recipe} perceptual-weight={weight}" for recipe in ("dgan-wp-tl-bce", "lsgan") for weight in (0, 5)
@@ -327,7 +329,7 @@ def for_as_long(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     command += ["--metric-features", "pixels", "--repeats", "5", "--preset", "small-data"]
     command += ["--out", tmp_path_factory.mktemp("runs")]
     done = succeed(*command)
-    assert "quality over time:" in done.said
+    assert "quality over time:" in done.said and done.widest <= SCREEN
     return Path(done.json["run"]), command
 
 

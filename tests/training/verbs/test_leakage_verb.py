@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from program import refused, succeed
+from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training.crossval import comparison
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.settings import ComparisonSettings
@@ -74,7 +75,8 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, near_duplicates:
     monkeypatch.setattr(leakage, "load_images", lambda source: noise(near_duplicates=near_duplicates))
     arguments = ["--data", "noise", "--arms", "real,gan-all", "--folds", "4", "--seeds", "2", "--device", "cpu"]
     done = succeed("leakage", *arguments, "--out", tmp_path / "runs", "--cache", "none")
-    return done.json, done.said
+    assert done.widest <= SCREEN
+    return done.json, " ".join(done.said.split())
 
 
 def test_a_planted_leak_is_found_and_by_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,7 @@ def test_the_table_comes_from_the_answers_again(tmp_path: Path, monkeypatch: pyt
     doubt = "unverified: as given"  # the stand-in keeps no folds
     assert again.json == {"doubt": doubt} | {key: found[key] for key in again.json if key != "doubt"}
     assert again.said.startswith(doubt)
-    shown = again.said.partition("\n")[2]
+    shown = " ".join(again.said.partition("\n")[2].split())
     assert shown == said[: len(shown)]
     sealed = Path(found["run"]) / "sealed" / "predictions.csv"
     assert "found no answers under plain" in refused("leakage", "--from", sealed)

@@ -17,6 +17,7 @@ from PIL import Image
 from gan_trainings import image_hashes, write_pictures
 from processes import Written, shorten, start
 from program import Finished, refused, sonoforge, succeed
+from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
@@ -101,6 +102,7 @@ def test_the_page_says_that_the_best_is_optimistic_and_its_command_trains_with_t
     killed: tuple[Path, Finished, dict[str, int]],
 ) -> None:
     run, done, _ = killed
+    assert done.widest <= SCREEN and "best of dcgan: " in done.said
     found = done.json["studies"]["dcgan"]
     complete = [row for row in rows(run) if row["state"] == "complete"]
     best = min(complete, key=lambda row: float(row["kid"]))

@@ -13,13 +13,13 @@ class RunConfig(ComparisonConfig):
     """Settings of ``run``: those of ``crossval``, and the final model."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge run                                          the whole way on simulated ultrasound, in minutes
-sonoforge run --data BUSI/                             10 sealed folds of both arms, then a bundle and a report
+sonoforge run                           on simulated ultrasound, in minutes
+sonoforge run --data BUSI/              10 sealed folds, a bundle and a report
+sonoforge run --data BUSI/ --resume     continue a run that was interrupted
 sonoforge run --data BUSI/ --budget thesis --protocol thesis --device cuda
-sonoforge run --data BUSI/ --resume                    continue a run that was interrupted
 sonoforge run --data BUSI/ --out s3://bucket/runs      the run folder at a URL
 """
-    ESSENTIAL: ClassVar[str] = "data arms folds seeds budget weights gan_recipe out resume jobs"
+    ESSENTIAL: ClassVar[str] = "data arms folds budget gan_recipe"
 
     final_arm: str = option("real", help="arm of the final model, which is trained on all images")
     name: str = option("", help="name of the model in the bundle (default: the data set's)")
@@ -30,33 +30,35 @@ class ExportConfig:
     """Settings of ``export``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge export runs/00003-run-BUSI                              model.onnx alone
-sonoforge export runs/00003-run-BUSI --formats all                every format that this machine can write
+sonoforge export runs/00003-run-BUSI                  model.onnx alone
+sonoforge export runs/00003-run-BUSI --formats all    as many as possible
+sonoforge export runs/00005-gan-stylegan2-busi-malignant     a generator
 sonoforge export runs/00003-run-BUSI --formats onnx-int8,executorch --data BUSI/ --out phone --zip
 sonoforge export my_bundle.zip --formats tensorrt-fp16 --data scans/ --out server
 sonoforge export shipped --formats onnx-int8 --data BUSI/ --out small
 sonoforge export runs/00003-run-all --evidence runs/00004-crossval-all --evidence runs/00005-validate
 sonoforge export shipped --evidence runs/00005-validate --out carded    the network as it is, its card with more
-sonoforge export runs/00005-gan-stylegan2-busi-malignant          a generator, for gan sample --bundle
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --reference shipped    and KID on the device
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --half-weights    half the size
 sonoforge export runs/00005-gan-stylegan2-busi-malignant --evidence runs/00006-evaluate    its figures on the card
 
+gan sample --bundle draws images with an exported generator.
 all leaves out what this machine cannot write or cannot check; given by name, a file that nothing here can run, such
 as a TensorRT engine without a GPU, goes in unchecked and is marked so.
 
 exit code: 0 every file in the bundle is as it should be; 1 one failed its gate and was left out; 2 wrong usage or input
 """
+    ESSENTIAL: ClassVar[str] = "formats data evidence out zip"
 
-    run: str = argument(help="run folder of run, train or gan train; or a bundle (folder, .zip, or shipped)")
+    run: str = argument(help="run folder of run, train or gan train; or a bundle\na bundle: folder, .zip, or shipped")
     formats: tuple[str, ...] = option(
         ("onnx",),
-        help=f"all, or any of {', '.join(FORMATS)}; of a generator "
+        help=f"all, or formats such as onnx,onnx-int8,executorch\nany of {', '.join(FORMATS)}; of a generator "
         + ", ".join(name for name, form in FORMATS.items() if form.generators),
     )
     data: str = option(
         "",
-        help="folder of images to check the files on, or phantom for simulated breast scans (default: the run's own)",
+        help="folder of images to check the files on\nphantom: simulated breast scans; default: the run's own",
     )
     checkpoint: str = option("", help="generator: best, last or a step number (default: best, if KID was measured)")
     evidence: tuple[str, ...] = repeated_option(

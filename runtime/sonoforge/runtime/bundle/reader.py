@@ -52,7 +52,7 @@ Kind_co = TypeVar("Kind_co", bound=Manifest, covariant=True)
 class Bundle(Generic[Kind_co]):
     """An opened bundle.
 
-    Example:
+    Examples:
         >>> from sonoforge.runtime import open_bundle
         >>> open_bundle().manifest.preprocessing.size
         256
@@ -133,7 +133,7 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
 
     The content of a file is checked when it is read, before use.
 
-    Example:
+    Examples:
         >>> from sonoforge.runtime import open_bundle
         >>> open_bundle().classes
         ('normal', 'benign', 'malignant')

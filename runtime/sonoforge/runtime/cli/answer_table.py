@@ -31,7 +31,7 @@ class AnswerTable:
         self._asked = [f"{question.name}?" for question in manifest.questions]
         self._about = decision.in_words(manifest, clinic)  # printed under the answers
         if len({*clinic.prevalence.values()}) == 1:
-            self._about[0] += " --prevalence takes the shares of your clinic."
+            self._about[0] += " Give your clinic's shares with --prevalence."
         self._states, self._counts = Counter[str](), Counter[str]()
         self._advice: dict[str, str] = {}
         self._skipped = Counter[str]()

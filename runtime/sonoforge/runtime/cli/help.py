@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from sonoforge.runtime.cli import options
+from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.runtime.cli.options import COMMON, Option
 from sonoforge.runtime.cli.verbs import SECTIONS, VERBS, subverbs
 
-FEW = 12
-"""A verb with so many options shows them all; one with more declares ``ESSENTIAL``."""
-_NARROWEST, _WIDEST, _LEFT = 60, 120, 30
+FEW = 5
+"""Options in ``--help``, which one screen holds: a verb with more declares ``ESSENTIAL``."""
+_EXAMPLES = 3  # in --help: the first
+_NARROWEST, _LEFT = 60, 30
 
 
 def overview() -> str:
@@ -40,14 +42,16 @@ def of_verb(name: str, config_class: Any, everything: bool) -> str:
     Args:
         name: Of the verb.
         config_class: Its settings.
-        everything: Show all options, not only those that `essential` returns.
+        everything: Show all options, examples and notes, not only the first examples and what `essential` returns.
     """
     found = options.options(config_class)
     shown = found if everything else {key: found[key] for key in essential(config_class)}
-    summary = VERBS[name].summary
+    summary, (examples, _, notes) = VERBS[name].summary, config_class.EXAMPLES.strip().partition("\n\n")
+    examples = examples.splitlines()
     lines = [" ".join([f"usage: sonoforge {name} [OPTIONS]", *map(_placeholder, _positional(found.values()))])]
     lines += ["", f"{summary[0].upper()}{summary[1:]}.", "", "examples:"]
-    lines += ["  " + line if line else "" for line in config_class.EXAMPLES.strip().splitlines()]
+    lines += ["  " + line for line in (examples if everything else examples[:_EXAMPLES])]
+    lines += ["", *("  " + line if line else "" for line in notes.splitlines())] if everything and notes else []
     positional = _positional(shown.values())
     if positional:
         lines += [
@@ -68,9 +72,11 @@ def of_verb(name: str, config_class: Any, everything: bool) -> str:
         rows = [(f"--{key.replace('_', '-')} {metavar}".rstrip(), text) for key, (metavar, text) in COMMON.items()]
         lines += ["", "on every command:", *_aligned(rows)]
     else:
-        left = len(found) - len(shown)
-        lines += ["", f"{left} more options: sonoforge {name} --help-all" if left else ""]
-        lines[-1:] = [*lines[-1:], "On every command: --config FILE, --json, --quiet, --dry-run, --debug."]
+        left = {"options": len(found) - len(shown), "examples": sum(line[0] != " " for line in examples[_EXAMPLES:])}
+        more = [f"{count} more {what[: None if count > 1 else -1]}" for what, count in left.items() if count]
+        more += ["notes"] * bool(notes)
+        lines += ["", *([f"{', '.join(more)}: sonoforge {name} --help-all"] if more else [])]
+        lines += ["On every command: --config FILE, --json, --quiet, --dry-run, --debug."]
     return "\n".join(lines)
 
 
@@ -105,11 +111,11 @@ _PLACEHOLDERS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
 
 def _text(option: Option, everything: bool) -> str:
     """Return the text of an option's entry: its help, the choices that this does not name, and the default."""
-    text, _, details = str(option.metadata["help"]).partition("\n")
+    help, choices = str(option.metadata["help"]), option.metadata["choices"] or ()
+    text, _, details = help.partition("\n")
     if everything and details:
         text += f"; {details}"
-    choices = option.metadata["choices"] or ()
-    if any(choice not in text for choice in choices):
+    if any(choice not in help for choice in choices) and (everything or len(choices) <= FEW):
         text += f"; one of {', '.join(choices)}"
     if option.required or option.metadata["positional"] or option.default in (None, (), False, ""):
         return text
@@ -144,7 +150,7 @@ def _blocks(config_class: Any) -> Iterable[tuple[str, tuple[str, str]]]:
 def _aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
     """Return rows of a name and a text in two columns, wrapped to the terminal's width."""
     rows = list(rows)
-    width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((100, 24)).columns))
+    width = max(_NARROWEST, min(SCREEN, shutil.get_terminal_size((SCREEN, 24)).columns))
     left = min(_LEFT, max((len(name) for name, _ in rows), default=0) + 4)
     indent, lines = " " * left, []
     for name, text in rows:

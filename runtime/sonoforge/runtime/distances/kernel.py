@@ -58,7 +58,7 @@ def kernel_distance(generated: NDArray[Any], real: NDArray[Any]) -> Kid:
     variances (Arvesen, Ann. Math. Statist. 40, 1969).  On average it errs on the wide side (Efron, Stein,
     Ann. Statist. 9, 1981).  It takes the images as independent of each other.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from sonoforge.runtime import Classifier, distances
         >>> noise, classifier = np.random.default_rng(0), Classifier()

@@ -57,7 +57,7 @@ _GROUND, _INK = (16, 16, 16), (235, 235, 235)
 def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) -> Image.Image:
     """Draw the picture of an answer.
 
-    Example:
+    Examples:
         >>> from sonoforge.runtime import Classifier, draw_overlay
         >>> picture = draw_overlay("scan.png", Classifier().classify("scan.png"))
         >>> picture.mode

@@ -157,7 +157,7 @@ cannot be ruled out for {self._coverage:.0%} of scans like the training scans. {
                 "Files are named by a hash of their contents. Of each, only the map of the evidence is shown: a scan "
                 "may bear a name in its pixels."
             )
-        return "Nothing said of trust, quality or marks: no fault was found."
+        return "Where nothing is said of trust, quality or marks, no fault was found."
 
     def _name(self, entry: Mapping[str, Any]) -> str:
         """Return a file's name without the folder that all are in."""

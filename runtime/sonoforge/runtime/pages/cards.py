@@ -32,7 +32,7 @@ _CARDS = """
 .card { border: 1px solid var(--line); border-left: 4px solid var(--mark, var(--line)); border-radius: 0 6px 6px 0;
   padding: .8rem .9rem; background: var(--panel); break-inside: avoid; min-width: 0; }
 .card.no { --mark: var(--no); } .card.open { --mark: var(--open); }
-.card h3 { margin: 0 0 .3rem; overflow-wrap: anywhere; }
+.card h2, .card h3 { margin: 0 0 .3rem; overflow-wrap: anywhere; }
 .card table { width: 100%; min-width: 0; font-size: .86rem; }
 .card td, .card th { border: 0; padding: .12rem .5rem .12rem 0; min-width: 0; }
 .card .note { margin: .5rem 0 0; font-size: .88rem; line-height: 1.45; overflow-wrap: anywhere; }

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sonoforge.runtime.images.quality_table import LESION, SCAN
+from sonoforge.runtime.images.quality_table import LESION, SCAN, flag_in_words
 from sonoforge.runtime.images.repeats import in_words
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 
 _STYLE = """
-.card h3 { font-size: 1rem; }
+.card h2 { font-size: 1rem; }
 .card img { max-width: 100%; height: auto; }
 .card .out td, .card .out th { color: var(--no); font-weight: 650; }
 """
@@ -48,7 +48,7 @@ def _about(model: str, bands: Mapping[str, Sequence[float]]) -> str:
 def _card(entry: Mapping[str, Any], picture: str, bands: Mapping[str, Sequence[float]]) -> str:
     name = text(entry["file"])
     if not entry["ok"]:
-        return f'<article class="card no"><h3>{name}</h3><p>{text(entry["error"]["message"])}</p></article>'
+        return f'<article class="card no"><h2>{name}</h2><p>{text(entry["error"]["message"])}</p></article>'
     scan, view = entry["scan"], entry["quality"]["flags"]
     rows = []
     for metric, about in SCAN.items():
@@ -66,7 +66,7 @@ def _card(entry: Mapping[str, Any], picture: str, bands: Mapping[str, Sequence[f
         )
     notes = [*scan["advice"]]
     if view:
-        notes.append(f"In the network's view: {', '.join(view)}.")
+        notes.append(f"In the network's view: {', '.join(map(flag_in_words, view))}.")
     if entry["marks"]:
         notes.append(f"Burned in: {entry['marks']}.")
     notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in in_words(entry)]
@@ -74,7 +74,7 @@ def _card(entry: Mapping[str, Any], picture: str, bands: Mapping[str, Sequence[f
     look = " open" if scan["flags"] or view else ""
     told = "".join(f'<p class="note">{text(note)}</p>' for note in notes)
     table = f"<table><tbody>{''.join(rows)}</tbody></table>"
-    return f'<article class="card{look}"><h3>{name}</h3>{image}{table}{told}</article>'
+    return f'<article class="card{look}"><h2>{name}</h2>{image}{table}{told}</article>'
 
 
 def _number(value: float | None) -> str:

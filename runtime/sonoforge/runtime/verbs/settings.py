@@ -22,8 +22,8 @@ def prevalence_option() -> Any:
     """Declare ``--prevalence`` of a verb that classifies."""
     return option(
         "",
-        help="share of each class where the scans are from, normal=.6,benign=.3,malignant=.1, or screening or referral "
-        "(default: equal shares)",
+        help="share of each class where the scans are from: screening, referral or SHARES\n"
+        "SHARES are such as normal=.6,benign=.3,malignant=.1; default: equal shares",
         metavar="SHARES",
     )
 
@@ -40,11 +40,11 @@ class ClassifyConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge classify scan.png
 sonoforge classify scans/ --recursive --csv answers.csv
+sonoforge classify scans/ --html answers.html
 sonoforge classify scans/ --csv answers.csv --resume
 sonoforge classify scans/ --csv answers.csv --cluster 10.0.0.5:6379    on the machines of a Ray cluster
 sonoforge classify scans/ --overlay looked-at/
 sonoforge classify 'scans/*.png' --json --quiet > answers.json
-sonoforge classify scans/ --html answers.html
 sonoforge classify - < scan.png
 sonoforge classify --watch incoming/ --csv answers.csv
 sonoforge classify scan.png --bundle bundle.zip --file model.int8.onnx
@@ -52,7 +52,7 @@ sonoforge classify scans/ --prevalence screening --sensitivity 0.9
 
 exit code: 0 every file was answered; 2 at least one could not be (the others still are)
 """
-    ESSENTIAL: ClassVar[str] = "bundle prevalence sensitivity csv html overlay abstain recursive resume watch"
+    ESSENTIAL: ClassVar[str] = "recursive csv html overlay bundle"
 
     paths: tuple[str, ...] = argument((), help="images, folders and globs, which may be quoted; - for standard input")
     bundle: str = option(
@@ -96,9 +96,12 @@ class AdaptConfig:
     """Settings of ``sonoforge adapt``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge adapt --data ours/ --out our-bundle                folders ours/normal, ours/benign, ours/malignant
-sonoforge adapt bundle.zip --data ours.csv --out our-bundle  columns file, label and, of patients, group
-sonoforge classify scans/ --bundle our-bundle
+sonoforge adapt --data ours/ --out our-bundle    ours/normal, ours/benign, ...
+sonoforge adapt bundle.zip --data ours.csv       columns file, label and group
+sonoforge classify scans/ --bundle our-bundle    answers as it was adapted
+
+A folder has one folder for each class: ours/normal, ours/benign, ours/malignant.
+A CSV file has columns file, label and, of patients, group.
 
 Twenty to eighty labelled scans, as they come in the clinic: class shares are counted, so leave none out and add none
 for balance.  Scans of one patient belong in one group; without groups each file counts as a patient, but for repeats.
@@ -106,6 +109,7 @@ Scans without a label, in a folder unlabelled or with an empty label, help to te
 
 exit code: 0 the site bundle is written; 1 it would do harm, and nothing is written; 2 too few scans
 """
+    ESSENTIAL: ClassVar[str] = "data out sensitivity"
 
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
     data: str = option(
@@ -130,6 +134,7 @@ sonoforge quality generated/ --against real/ --json > distances.json
 
 exit code: 0 every file was measured; 2 at least one could not be (the others still are)
 """
+    ESSENTIAL: ClassVar[str] = "recursive csv html against bundle"
 
     paths: tuple[str, ...] = argument(help="images, folders and globs, which may be quoted; masks are skipped")
     against: str = option(
@@ -139,7 +144,7 @@ exit code: 0 every file was measured; 2 at least one could not be (the others st
         "", help="folder or .zip of a bundle, or its run's folder (default: the shipped one)", metavar="PATH"
     )
     csv: str = option("", help="also write one row per file to this CSV file", metavar="FILE")
-    html: str = option("", help="also write one page of all scans and figures, the worst first", metavar="PAGE")
+    html: str = option("", help="also write one page of all scans, the worst first", metavar="PAGE")
     recursive: bool = option(False, help="also search subfolders")
     threads: int = option(1, help="threads per inference", limits=(1, 256))
 
@@ -149,22 +154,23 @@ class GanSampleConfig:
     """Settings of ``sonoforge gan sample``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge gan sample --bundle shipped --class malignant    breast scans of 64 x 64 pixels, without any training
+sonoforge gan sample --bundle shipped --class malignant    needs no training
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 227
+sonoforge gan sample --bundle generator.zip --count 16 --out generated/
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --checkpoint best --seed 7 --out generated/malignant
 sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --count 10000 --out normal.zip
 sonoforge gan sample runs/00001-gan-lsgan-busi --class normal --truncation 1.5 --out normal.npz
 sonoforge gan sample runs/00002-gan-stylegan2-busi-malignant --psi 0.7 --count 227
 sonoforge gan sample runs/00000-gan-dcgan-thesis-busi-malignant --count 4 --interpolate 9
-sonoforge gan sample --bundle generator.zip --count 16 --seed 3 --out generated/
 sonoforge gan sample runs/00003-gan-ga-gan-herlev --class all --count 4000 --out s3://bucket/herlev-generated
 
+The shipped generator draws breast scans of 64 x 64 pixels.
 For better single images of less variety: --psi for StyleGAN 1 to 3 (the truncation of styles, Karras 2019), and
 --truncation for the others with normal latents (that of latents, Brock 2019; not began).
 With masks trained jointly, each image comes with its mask: NAME.png and NAME_mask.png; with masks of several
 structures, NAME_mask_STRUCTURE.png.
 """
-    ESSENTIAL: ClassVar[str] = "bundle count class_name seed psi truncation checkpoint device out"
+    ESSENTIAL: ClassVar[str] = "bundle count class_name seed out"
 
     run: str = argument("", help="run folder of sonoforge gan train, or one of its checkpoints")
     bundle: str = option(
@@ -172,10 +178,10 @@ structures, NAME_mask_STRUCTURE.png.
         help="in place of RUN, without torch: folder or .zip of a generator's bundle, or shipped",
         metavar="PATH",
     )
-    count: int = option(64, help="number of images to generate; with --interpolate, of strips", limits=(1, None))
+    count: int = option(64, help="number of images to generate\nwith --interpolate, of strips", limits=(1, None))
     class_name: str = option(
         "",
-        help="class to generate, if the generator has several; all: --count images of each, in a folder per class",
+        help="class to generate, if the generator has several\nall: --count images of each, in a folder per class",
         aliases=("class",),
         renamed=True,
     )
@@ -236,12 +242,13 @@ class BenchConfig:
 
     EXAMPLES: ClassVar[str] = """
 sonoforge bench
-sonoforge bench runs/00003-run-busi/bundle --formats onnx,onnx-int8 --out speed/
+sonoforge bench bundle.zip --formats onnx,onnx-int8 --out speed/
 sonoforge bench new.zip --against old.zip --seconds 10
 sonoforge bench bundle.zip --threads 4 --batches 1,16,64 --json
 
 exit code: 0 success; 1 a file failed or none could be measured; 2 there is no bundle
 """
+    ESSENTIAL: ClassVar[str] = "formats against threads batches out"
 
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
     formats: tuple[str, ...] = option((), help="only these formats, such as onnx,onnx-int8", metavar="NAME,...")

@@ -15,7 +15,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
 
-from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan
+from dicom_files import PLANTED, claiming, colour_scan, data_set, plant, region, save, scan
 from sonoforge.runtime.images.dicom.reader import DicomImage, open_dicom
 from sonoforge.runtime.images.limits import ImageError
 
@@ -28,16 +28,6 @@ def grey16(frames: int = 1) -> np.ndarray:
 
 def pixels_of(image: DicomImage) -> np.ndarray:
     return np.stack(list(image.stored_frames()))
-
-
-def claiming(path: Path, written: uid.UID, claimed: uid.UID) -> Path:
-    """Change the transfer syntax that a file claims, and nothing else of it."""
-    data = path.read_bytes()
-    stated, other = (value.encode() + b"\0" * (len(value) % 2) for value in (written, claimed))
-    at = data.index(b"\x02\x00\x10\x00UI")  # of a file without a length of its first group, which would change
-    head = data[:at] + b"\x02\x00\x10\x00UI" + len(other).to_bytes(2, "little")
-    path.write_bytes(head + other + data[at + 8 + len(stated) :])
-    return path
 
 
 def raw(file: Dataset, name: str, value: bytes) -> None:

@@ -129,16 +129,16 @@ class ClassifierOptions:
 
     budget: str = option(
         "",
-        help="quick: minutes on a CPU; full: all layers, 20 epochs; thesis: as published; collections: for several "
-        "collections with masks (default: collections where each is left out, else quick)\n"
+        help="quick: minutes on a CPU; full: all layers, 20 epochs; thesis: as published\n"
+        "collections: for several collections with masks; default: collections where each is left out, else quick; "
         "quick trains the late blocks only; full adds label smoothing, a moving average of the weights, flips "
         "and a one-cycle learning rate to the thesis' training; collections aims at scanners that are in no collection",
         choices=tuple(BUDGETS),
     )
     weights: str | None = option(
         None,
-        help="initial weights: imagenet, shipped, none, a bundle or a .safetensors file (default: shipped, for "
-        "phantom and for fewer than 500 scans of breasts that the shipped network was not trained on; else imagenet)",
+        help="initial weights: imagenet, shipped, none, a bundle or a .safetensors file\ndefault: shipped, for "
+        "phantom and for fewer than 500 scans of breasts that the shipped network was not trained on; else imagenet",
     )
     epochs: int | None = option(
         None,

@@ -76,7 +76,7 @@ def describe_choice(
         effect = f"{shared}, so the figures are optimistic, by an amount that was not measured."
         effect += f" {told[0].upper()}{told[1:]}." if told else ""
     else:
-        effect = f"None of these images is {whose}: the choice was made elsewhere."
+        effect = "None of these images is among them, so that choice does not flatter these figures."
     said = f"{CHOSEN[budget]}. {effect}"
     own, nested = vars(BUDGETS[budget]), dict(choosing.grid) if choosing else {}
     if choosing:

@@ -18,9 +18,9 @@ class ComparisonConfig(ParallelOptions):
 
     protocol: str = option(
         "sealed",
-        help="sealed: no leakage; leave-one-collection-out: test each collection with models trained on the others; "
-        "official: the split published with the data, by the column split of groups.csv or metadata.csv; thesis: plain "
-        "folds, as published; single: one plain 80/20 split",
+        help="sealed: no leakage; thesis: plain folds, as published; single: one plain 80/20 split\n"
+        "leave-one-collection-out: test each collection with models trained on the others; "
+        "official: the split published with the data, by the column split of groups.csv or metadata.csv",
         choices=("sealed", LEAVE_ONE_OUT, OFFICIAL, "thesis", "single"),
     )
     arms: tuple[str, ...] = option(("real", "gan"), help="what to train on; the first arm is the baseline\n" + FORMS)

@@ -71,7 +71,9 @@ def count_table(audit: Audit) -> blocks.Table:
     """Show all that is counted of each class."""
     rows = [
         (
-            _BAR.format(name, blocks.class_colour(number), 100 * own["images"] / audit["images"]),
+            _BAR.format(
+                name, blocks.class_colour(list(audit["classes"]), number), 100 * own["images"] / audit["images"]
+            ),
             own["images"],
             share(own["images"] / audit["images"]),
             own["groups"],

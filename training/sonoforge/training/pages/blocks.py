@@ -25,8 +25,10 @@ from sonoforge.training.statistics.wording import bracket, counted, number, poin
 
 log = logging.getLogger(__name__)
 
-CLASS_COLOURS = (0, 2, 1, 3, 4, 5)
-"""Series of the classes: benign, the second class of BUSI, should not look like a warning."""
+_MEANINGS = {"normal": 0, "benign": 2, "malignant": 1}
+"""Series of the classes whose names say what they mean: the same in every set, and no benign one like a warning."""
+_STACKED = {3: "stack", 6: "stack early", 12: "stack early many"}
+"""Columns from which a table's rows are stacked on a phone, and on a tablet, and are set smaller on a laptop."""
 NO_DEVICE = "Research use, not a medical device."
 
 
@@ -122,7 +124,19 @@ class Answer(Block):
     question: str
     answer: str
     grounds: Sequence[Block] = ()
-    label: str = "Answer"  # for screen readers
+    label: str = ""  # for screen readers; empty: the question
+
+
+@dataclass(frozen=True)
+class Folded(Block):
+    """Blocks that a reader unfolds."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+Files = Sequence[tuple[str, str]]
+"""What a block also is as a file: the format's name, and the path from the page's folder."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +148,7 @@ class Figure(Block):
     content: Markup
     kind: str = ""
     below: bool = False  # whether the caption stands below
+    files: Files = ()
 
 
 @dataclass(frozen=True)
@@ -217,6 +232,7 @@ class Table(Block):
     over: Sequence[str] = ()  # titles above the head, each over as many columns
     kind: str = ""  # class in the style sheet
     tall: bool = False  # scrolls
+    files: Files = ()
 
     def heads(self) -> Iterator[list[_Tag]]:
         """Yield the rows of the head."""
@@ -252,8 +268,34 @@ class Table(Block):
             "class": f"{column} {own.kind}".strip() or None,
             "title": own.title or None,
             "style": own.style or None,
+            "data-column": self._title(place) if name == "td" and self.stacked else None,
         }
         return _Tag(name, {**(attributes or {}), **kinds}, own.text)
+
+    def _title(self, place: int) -> str:
+        """Return what stands above a column, in one line."""
+        if not self.head:
+            return ""
+        title = plain_text(self.head[place])
+        if not self.over or not place:
+            return title
+        return f"{self.over[(place - 1) // ((len(self.head) - 1) // len(self.over))]}: {title}"
+
+    def in_plain_text(self) -> tuple[list[str], list[list[str]]]:
+        """Return head and rows as text; what stands over the head, and beside a group, is repeated with each of it."""
+        head = [plain_text(self._title(place)) for place in range(len(self.head))]
+        rows: list[list[str]] = []
+        for row in self.rows:
+            named = [[row.title, *cells] for cells in row.rows] if isinstance(row, Group) else [row]
+            rows += [list(map(plain_text, own.cells if isinstance(own, Row) else own)) for own in named]
+        return head, rows
+
+    @property
+    def stacked(self) -> str:
+        """Class of a table whose rows stand as lists on narrow screens, with the columns' titles; empty: it has few."""
+        if self.kind.startswith("confusion"):
+            return ""
+        return next((look for columns, look in reversed(_STACKED.items()) if len(self.head) >= columns), "")
 
 
 @dataclass(frozen=True)
@@ -266,6 +308,16 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Sections for one kind of reader, folded."""
+
+    anchor: str
+    title: str
+    about: str  # what is inside, in one line
+    sections: Sequence[Section]
+
+
+@dataclass(frozen=True)
 class Page:
     """A whole page."""
 
@@ -273,7 +325,8 @@ class Page:
     meta: str  # above the heading
     heading: str
     summary: Sequence[Block]
-    sections: Sequence[Section]
+    sections: Sequence[Section] = ()
+    parts: Sequence[Part] = ()  # after the sections
     made: str = ""  # in the foot
     use: str = NO_DEVICE
     style: str = ""  # rules beside those of every page
@@ -285,6 +338,14 @@ class Page:
 
 
 # ---- figures and words in cells
+
+
+def plain_text(cell: object) -> str:
+    """Return a cell's content without tags."""
+    own = cell.text if isinstance(cell, Cell) else cell
+    if not isinstance(own, Markup):
+        return str(own)
+    return own.replace("<br>", " ").replace("<small>", " (").replace("</small>", ")").striptags()
 
 
 def interval(figure: Interval) -> Markup:
@@ -338,14 +399,22 @@ def fingerprint(text: str) -> Markup:
     return Markup('<span class="hash">{}</span>').format(text)
 
 
-def label(name: str, number: int) -> Markup:
+def label(classes: Sequence[str], number: int) -> Markup:
     """Print the name of a class in its colour."""
-    return Markup('<span class="label" style="background: {}">{}</span>').format(class_colour(number), name)
+    return Markup('<span class="label" style="background: {}">{}</span>').format(
+        class_colour(classes, number), classes[number]
+    )
 
 
-def class_colour(number: int) -> str:
-    """Return the colour of a class."""
-    return f"var(--s{CLASS_COLOURS[number % len(CLASS_COLOURS)]})"
+def class_colour(classes: Sequence[str], number: int) -> str:
+    """Return the colour of a class: by its meaning where the name tells, else one that no meaning of the set has."""
+    meant = _MEANINGS.get(classes[number].lower())
+    if meant is None:
+        taken = {_MEANINGS[name.lower()] for name in classes if name.lower() in _MEANINGS}
+        others = [name for name in classes if name.lower() not in _MEANINGS]
+        free = [series for series in range(6) if series not in taken]
+        meant = free[others.index(classes[number]) % len(free)]
+    return f"var(--s{meant})"
 
 
 def areas(found: Mapping[str, Interval], alone: str = "one class alone") -> Markup:

@@ -65,6 +65,18 @@ _STYLE: dict[Any, Any] = {
 _LINE_HEIGHT, _ROW = 17, 32  # points: of a line of text, and of a row's marks below its label
 _LINE_LENGTH = 54  # characters
 
+
+class Chart(Markup):
+    """A chart as inline SVG, which can be drawn into a file as well."""
+
+    figure: Figure
+    label: str
+
+    def standalone(self) -> bytes:
+        """Return it as an SVG file, in the light colours on white."""
+        return _drawn(self.figure, self.label, transparent=False).encode()
+
+
 styled = mpl.rc_context(_STYLE)
 """Decorates every function that draws a chart."""
 
@@ -161,22 +173,28 @@ def points_axis(digits: int) -> FuncFormatter:
     return FuncFormatter(lambda value, _: points(value, digits) if round(value, 9) else "0")
 
 
-def svg(figure: Figure, label: str) -> Markup:
+def svg(figure: Figure, label: str) -> Chart:
     """Embed a chart as inline SVG, which screen readers announce as ``label``; labels on a page must differ."""
-    stream = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    drawn = stream.getvalue()
+    drawn = _drawn(figure, label, transparent=True)
     body = drawn[drawn.index(">", drawn.index("<svg")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", body)  # of groups: the same in every figure
     body = re.sub(r"\s*\n\s*", "\n", body)
     body = re.sub(r"#[0-9a-f]{6}(?=[;\"])", lambda colour: _themed(colour[0]), body)
     width, height = (72 * side for side in figure.get_size_inches())
-    return Markup(  # noqa: S704 - matplotlib escapes every text
+    chart = Chart(
         f'<svg class="chart" style="max-width: {30 * width / WIDTH:.1f}rem" viewBox="0 0 {width:g} {height:g}" '
         f'role="img" aria-label="{escape(label)}">{body}'
     )
+    chart.figure, chart.label = figure, label
+    return chart
+
+
+def _drawn(figure: Figure, label: str, *, transparent: bool) -> str:
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        figure.savefig(stream, format="svg", transparent=transparent, metadata={"Date": None})
+    return stream.getvalue()
 
 
 def _themed(colour: str) -> str:

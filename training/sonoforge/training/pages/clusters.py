@@ -68,7 +68,7 @@ def _scans(files: Sequence[str], cache: ImageCache, index: Mapping[str, int]) ->
     for file in files:
         own = cache.dataset.items[index[file]].label
         width, height = cache.sizes[index[file]]
-        name = label(cache.dataset.classes[own], own)
+        name = label(cache.dataset.classes, own)
         scans.append(Scan(file.rsplit("/", 1)[-1], name, _picture(cache, index[file]), f"{width} × {height}"))
     return scans
 

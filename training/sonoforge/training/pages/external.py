@@ -248,7 +248,7 @@ def disturbed_table(name: str, found: Robustness) -> blocks.Table:
         change, noticed = blocks.area(row["change"], "+"), blocks.interval(row["noticed"])
         rows.append((kind.title, f"{row['strength']} {kind.unit}", blocks.area(row["auc"]), change, noticed))
     head = ("disturbance", "strength", "AUC", "change", "noticed")
-    return blocks.Table(f"Disturbed scans of {name}", head, rows, TEXTS["changes"].format(name=name))
+    return blocks.Table(f"Disturbed scans of {name}", head, rows, TEXTS["changes"].format(name=name), words=(1,))
 
 
 @charts.styled
@@ -284,7 +284,7 @@ def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
     alt = f"{file}, labelled {own.names[truth]}, called {own.names[said]}"
     causes = listed([cause.value for cause in own.answers.causes[index]]) or "no cause for doubt was named"
     about = Markup("{} called {}, {}<small>{}</small><small>{}</small>").format(
-        blocks.label(own.names[truth], truth),
+        blocks.label(own.names, truth),
         own.names[said],
         number(float(own.probabilities[index, said]), 2),
         causes,

@@ -69,12 +69,12 @@ class Experiment(ParallelOptions):
 
     recipes: tuple[str, ...] = option(
         ("dcgan", "spade:small-data"),
-        help="comma-separated recipes, each NAME or NAME:PRESET; none: no generator; all: "
+        help="comma-separated recipes, each NAME or NAME:PRESET, or all, or none\nnone: no generator; all: "
         + "; at budget full: ".join(map(",".join, SIX.values())),
     )
     arms: tuple[str, ...] = option(
         ("real", "augmented", "generated", "both"),
-        help="comma-separated: what a U-Net is trained on. " + FORMS,
+        help="comma-separated: what a U-Net is trained on\n" + FORMS,
     )
     maps: str = option(
         "perturbed",

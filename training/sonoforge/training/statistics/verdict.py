@@ -179,6 +179,21 @@ def judge_gan(
     return Verdict(level, headline, tuple(grounds))
 
 
+def in_plain_words(comparison: ComparisonRow, arms: Mapping[str, ArmResult]) -> str:
+    """Say a comparison of two arms without statistics."""
+    first, second = (arms[comparison[end]] for end in ("first", "second"))
+    right = [round(own["accuracy"]["value"] * own["images"]) for own in (first, second)]
+    meaning = {
+        "better": "That is more than chance would explain.",
+        "worse": "That is fewer than chance would explain.",
+        "undecided": "So small a difference may be chance.",
+    }[judge(comparison)]
+    return (
+        f"Of {counted(first['images'], 'test image')}, {right[0]} were answered rightly after training on "
+        f"{first['title']}, and {right[1]} on {second['title']}. {meaning}"
+    )
+
+
 def judge_arm(comparison: ComparisonRow, arms: Mapping[str, ArmResult]) -> Verdict:
     """Say whether one arm differs from the baseline, for runs that ask no question about a GAN."""
     outcome = judge(comparison)
@@ -205,8 +220,8 @@ def _grounds(comparison: ComparisonRow, first: ArmResult, second: ArmResult) -> 
     )
     if test["first_only"] + test["second_only"]:
         sentence += (
-            f"The first alone classified {counted(test['first_only'], 'image')} correctly, the second alone "
-            f"{test['second_only']}."
+            f"On {counted(test['first_only'], 'image')} only the first is right, on {test['second_only']} only the "
+            "second."
         )
     else:
         sentence += "Both classified exactly the same images correctly."

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.kept_answers import read_answers
+from sonoforge.training.pages.terminal.tables import plain_table
 from sonoforge.training.statistics.between_runs import (
     ComparedFigure,
     OthersChoice,
@@ -143,36 +144,33 @@ def _differing(first: Mapping[str, object], other: Mapping[str, object]) -> dict
 
 
 def _log(rows: Sequence[_ComparedRun]) -> None:
-    first, width = rows[0], max(len(row["name"]) for row in rows)
-    say("protocol %s; each against %s, arm %s", first["protocol"], first["name"], first["arm"])
+    first = rows[0]
+    tell(f"protocol {first['protocol']}; each against {first['name']}, arm {first['arm']}")
     for row in rows:
         if row["doubt"]:
-            say("  %s: %s", row["name"], row["doubt"])
+            tell(f"{row['name']}: {row['doubt']}", "  ")
     for row in rows[1:]:
         if row["path"] == first["path"]:
             continue
         changed = ", ".join(f"{key} {there} -> {here}" for key, (there, here) in row["settings"].items())
-        say("  %-*s  %s", width, row["name"], changed or "no setting known to differ")
+        tell(f"{row['name']}: {changed or 'no setting known to differ'}", "  ")
+    cells: list[tuple[str, str, str]] = []
     for place, figure in enumerate(first["figures"]):
-        say("")
-        say(
-            "%s%s, %d images",
-            figure["figure"],
-            f", {figure['collection']}" * bool(figure["collection"]),
-            figure["images"],
-        )
+        where = f", {figure['collection']}" * bool(figure["collection"])
+        cells.append((f"{figure['figure']}{where}", f"{figure['images']} images", ""))
         for row in rows:
             own = row["figures"][place]
-            change = f"   {change_text(own['change'])}" if own["change"] else ""
-            say("  %-*s  %s%s", width, row["name"], interval_text(own["value"]), change)
+            change = change_text(own["change"]) if own["change"] else ""
+            cells.append((f"  {row['name']}", interval_text(own["value"]), change))
+    say("%s", plain_table(("", "value", "change"), cells, (1, 2)))
     seeds = "; ".join(f"{row['name']} {', '.join(map(str, row['seeds']))}" for row in rows)
-    say("")
-    say("means over the seeds that a run has in common with %s: %s", first["name"], seeds)
-    say("intervals at 95 % by group of images; they hold for these seeds")
+    tell(f"means over the seeds that a run has in common with {first['name']}: {seeds}")
+    tell("intervals at 95 % by group of images; they hold for these seeds")
 
 
 def _log_choices(choices: Sequence[OthersChoice]) -> None:
     say("")
-    say("chosen for each collection by the figures of the others, which never saw its answers:")
+    tell("chosen for each collection by the figures of the others, which never saw its answers:")
     for choice in choices:
-        say("  %s, %s: %s  %s", choice["figure"], choice["collection"], choice["run"], interval_text(choice["value"]))
+        value = interval_text(choice["value"])
+        tell(f"{choice['figure']}, {choice['collection']}: {choice['run']} {value}", "  ")

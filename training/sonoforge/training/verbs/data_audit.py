@@ -10,7 +10,7 @@ from sonoforge.training.data.audit import audit
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.pages.audit import write_audit
-from sonoforge.training.pages.terminal.audit import describe_audit
+from sonoforge.training.pages.terminal.audit import log_audit
 from sonoforge.training.verbs.settings.data import DataAuditConfig
 
 
@@ -23,7 +23,7 @@ def main(config: DataAuditConfig) -> Outcome:
     cache = load_images(source)
     other = load_images(source._replace(data=(config.against,), groups_from="")) if config.against else None
     result = audit(cache, config.plant, other)
-    say("%s", describe_audit(result))
+    log_audit(result)
     if config.html:
         write_audit(Path(config.html), result, cache)
         say("pictures of the clusters: %s", config.html)

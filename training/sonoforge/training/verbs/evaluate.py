@@ -30,7 +30,7 @@ from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.copy_test import find_tested_copies
 from sonoforge.training.evaluation.inputs import check_named, is_run, read_held_out, read_image_sets
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
-from sonoforge.training.evaluation.own_images import EvaluatedSets, read_own_images, seen_by_discriminator
+from sonoforge.training.evaluation.own_images import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
 from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults
@@ -63,8 +63,13 @@ def main(config: EvaluateConfig) -> Outcome:
     sets, drawn_by = _sets(config, cache), _checkpoint(config)
     real, fake = sets.real, sets.fake
     if not spaces:
-        config = dataclasses.replace(config, features=(choose_space(real.originals, config.real, "--features"),))
-        spaces = open_spaces(config.features, "", device)
+        space, weights = measured_in(drawn_by) if drawn_by else ("", "")
+        if space:
+            log.info("feature space: %s, that of the run; --features names another", space)
+        else:
+            space = choose_space(real.originals, config.real, "--features")
+        config = dataclasses.replace(config, features=(space,), weights=weights)
+        spaces = open_spaces(config.features, weights, device)
     evaluation = EvaluationProtocol(config.metrics, spaces, lpips, config.repeats, config.seed, cache)
     protocol = evaluation.describe(real, len(fake))
     matched: int = protocol["matched"]
@@ -75,7 +80,7 @@ def main(config: EvaluateConfig) -> Outcome:
         run_folder.write_environment(folder, environment)
         groups, size = len(np.unique(real.groups)), "x".join(map(str, real.pixels.shape[1:]))
         log.info("%d real images in %d near-duplicate groups, %d generated, %s", len(real), groups, len(fake), size)
-        log.info("matched values and floors: %d images per set", matched)
+        log.info("each comparison, and each of real against real, takes %d images per set", matched)
 
         copies: CopyResult | None = None
         figures: pictures.Figures = {}
@@ -92,7 +97,7 @@ def main(config: EvaluateConfig) -> Outcome:
                         tested = looking.result()
                         copies, figures = tested.result, pictures.draw_copies(tested, sets.trained.pixels, fake.pixels)
                     except SonoforgeError as error:
-                        not_measured.append({"name": "Copy test", "why": str(error)})
+                        not_measured.append({"name": "Copy test", "why": str(error).removeprefix("copy test: ")})
         finally:
             aside.shutdown(wait=False, cancel_futures=True)
         if not rows and copies is None:
@@ -124,7 +129,9 @@ def main(config: EvaluateConfig) -> Outcome:
         page = write_evaluation(folder, results, figures)
         run_folder.write_results(folder, results)
         log_evaluation(results)
-        say("report: %s   table: %s   %.0f s", page, folder / TABLE, results["seconds"])
+        say("report: %s", page)
+        say("table: %s", folder / TABLE)
+        log.info("took %.0f s", results["seconds"])
     export = f"sonoforge export {shlex.quote(config.real)} --evidence {shlex.quote(str(folder))}"
     following = steps(f"open {page} in a browser", "" if config.fake else export)
     return Outcome({"run": str(folder), "report": str(page), **results}, following)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime.atomic import write_text
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten, format_value, resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
@@ -119,18 +119,23 @@ def main(config: GanCompareConfig) -> Outcome:
             pictures.write_samples(folder / pictures.SAMPLES, shown, trainings[0].real.pixels)
             pictures.write_pca(folder / pictures.PCA, shown)
         rows = [item.row for item in shown]
-        say("%s", tables.describe_rows(rows))
+        tables.log_rows(rows)
         best = min(rows, key=lambda row: row["kid"])
         chosen = f"; the best of {len(rows)} on the images it is shown for, so optimistic" if len(rows) > 1 else ""
-        say("lowest KID %.4f: %s, %s%s", best["kid"], best["recipe"], tables.when(best), chosen)
-        beside = ", published rows beside" if paper else ""
-        say("tables%s: %s   as CSV: %s", beside, folder / tables.TABLES, folder / tables.TABLE)
-        say("quality over time: %s   over epochs: %s", folder / pictures.CURVES, folder / pictures.EPOCHS)
-        say("samples: %s   principal components: %s", folder / pictures.SAMPLES, folder / pictures.PCA)
+        tell(f"lowest KID {best['kid']:.4f}: {best['recipe']}, {tables.when(best)}{chosen}")
+        _name_files(folder, " and published rows beside" if paper else "")
+        tell(f"samples: {pictures.SAMPLES}; principal components: {pictures.PCA}")
     result = {"rows": rows, "claims": tables.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
     following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
     return Outcome({"run": str(folder), "finished": True, "tables": str(folder / tables.TABLES), **result}, following)
+
+
+def _name_files(folder: Path, beside: str = "") -> None:
+    """Say what is in the folder."""
+    tell(f"in {folder}:")
+    tell(f"tables, with seconds an epoch{beside}: {tables.TABLES}; every figure: {tables.TABLE}")
+    tell(f"quality over time: {pictures.CURVES}; over epochs: {pictures.EPOCHS}")
 
 
 def _show_again(config: GanCompareConfig) -> Outcome:
@@ -144,9 +149,8 @@ def _show_again(config: GanCompareConfig) -> Outcome:
     _write_tables(folder, rows, [], None)
     pictures.write_curves(folder / pictures.CURVES, rows)
     pictures.write_epochs(folder / pictures.EPOCHS, rows)
-    say("%s", tables.describe_rows(rows))
-    say("tables: %s   as CSV: %s", folder / tables.TABLES, folder / tables.TABLE)
-    say("quality over time: %s   over epochs: %s", folder / pictures.CURVES, folder / pictures.EPOCHS)
+    tables.log_rows(rows)
+    _name_files(folder)
     run_folder.write_results(folder, {"rows": rows})
     return Outcome({"run": str(folder), "rows": rows})
 

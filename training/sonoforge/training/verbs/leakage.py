@@ -5,20 +5,22 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.arms import find_arm, for_classes, title_of
+from sonoforge.training.crossval.arms import find_arm, for_classes
 from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
 from sonoforge.training.crossval.comparison import compare_once
 from sonoforge.training.crossval.settings import ComparisonSettings, image_source, resolve
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.pages.terminal.tables import plain_table
 from sonoforge.training.statistics.between_runs import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
-from sonoforge.training.statistics.results import Interval, change_text, interval_text
+from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.wording import bracket, is_number, points
 from sonoforge.training.verbs.crossval import read_again, say_doubt
 from sonoforge.training.verbs.settings.crossval import LeakageConfig
 
@@ -68,7 +70,7 @@ def main(config: LeakageConfig) -> Outcome:
         results = {**found, "choice": choice}
         run_folder.write_results(folder, results)
         log_leakage(found)
-        say("%s", choice)
+        tell(choice)
     return Outcome({"run": str(folder), **results}, f"sonoforge crossval {data_flags(comparison.data)}")
 
 
@@ -110,27 +112,29 @@ def _answers(folder: Path, source: ImageSource, cache: ImageCache, settings: Com
 def log_leakage(found: Leakage) -> None:
     """Print the accuracy under each protocol, what each leak adds, and what is left of the gain."""
     seeds = ", ".join(map(str, found["seeds"]))
-    say("%d images in %d groups, seeds %s; 95 %% intervals by group", found["images"], found["groups"], seeds)
-    say("%-50s %s", "accuracy", "".join(f"{name:>26}" for name in PROTOCOLS))
-    for arm, accuracy in found["accuracy"].items():
-        cells = [interval_text(accuracy[name]) if name in accuracy else "as plain" for name in PROTOCOLS]
-        say("%-50s %s", title_of(arm), "".join(f"{cell:>26}" for cell in cells))
+    tell(f"{found['images']} images in {found['groups']} groups, seeds {seeds}; in points, 95 % intervals by group")
+    rows = [
+        (arm, *(_points(accuracy[name], "") if name in accuracy else "as plain" for name in PROTOCOLS))
+        for arm, accuracy in found["accuracy"].items()
+    ]
+    say("%s", plain_table(("accuracy, %", *PROTOCOLS), rows, (1, 2, 3)))
     for step in found["steps"]:
-        say("%s: %s: %s", title_of(step["arm"]), _CAUSES[step["first"], step["second"]], _change(step["accuracy"]))
+        tell(f"{step['arm']}: {_CAUSES[step['first'], step['second']]}: {_points(step['accuracy'])}")
         if (step["first"], step["second"]) == ("sealed", "plain"):
-            say(
-                "  of the %d images with others in their group %s; of the %d alone, which no near-duplicate helps, %s",
-                found["grouped"], _change(step["accuracy_of_grouped"]),
-                found["images"] - found["grouped"], _change(step["accuracy_of_single"]),
-            )  # fmt: skip
+            grouped, single = _points(step["accuracy_of_grouped"]), _points(step["accuracy_of_single"])
+            tell(f"of the {found['grouped']} images with others in their group {grouped};", "  ")
+            alone = found["images"] - found["grouped"]
+            tell(f"of the {alone} alone, which no near-duplicate helps, {single}", "  ")
     for row in found["gains"]:
-        gains = ", ".join(f"{name} {_change(row['gains'][name])}" for name in PROTOCOLS if name in row["gains"])
-        say("%s: gain over %s: %s", title_of(row["arm"]), title_of(row["baseline"]), gains)
-        for name, own in row["beyond_sealed"].items():
-            say("  of the gain under %s, leaks make up %s", name, _change(own))
+        tell(f"{row['arm']}: gain over {row['baseline']}:")
+        for name in PROTOCOLS:
+            if name in row["gains"]:
+                leaks = f", of which leaks {_points(own)}" if (own := row["beyond_sealed"].get(name)) else ""
+                tell(f"{name} {_points(row['gains'][name])}{leaks}", "  ")
 
 
-def _change(figure: Interval) -> str:
-    if figure["value"] != figure["value"]:
+def _points(figure: Interval, sign: str = "+") -> str:
+    if not is_number(figure["value"]):
         return "no such image"
-    return change_text(figure)
+    value, *ends = (points(end, sign=sign) for end in (figure["value"], figure["low"], figure["high"]))
+    return f"{value} {bracket(*ends)}"

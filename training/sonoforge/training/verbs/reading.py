@@ -67,7 +67,8 @@ def main(config: ReadingConfig) -> Outcome:
         page = write_report(folder, results, pictures)
         run_folder.write_results(folder, results)
         log_reading(results)
-        say("report: %s   table: %s", page, folder / TABLE)
+        say("report: %s", page)
+        say("table: %s", folder / TABLE)
         say("%s", NOTICE)
     return Outcome({"run": str(folder), "report": str(page), **results})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 
 from sonoforge.runtime.atomic import remove_folder
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.cli.progress import Advance, progress_bar
 from sonoforge.runtime.errors import SonoforgeError
@@ -17,7 +17,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.pages import search as page
-from sonoforge.training.pages.terminal.search import search_table, trial_line
+from sonoforge.training.pages.terminal.search import log_search, trial_line
 from sonoforge.training.search.results import Searched, table_columns, trial_row
 from sonoforge.training.search.study import Study, Trial, search
 from sonoforge.training.search.trial import (
@@ -208,9 +208,11 @@ def conclude(folder: Path, searched: Sequence[Searched], about: page.About, comm
     """
     write_table(folder, searched)
     page.write_report(folder, searched, about, command)
-    say("%s", search_table(searched))
-    say("the lowest %s is the best of many trials on the images it is shown for, so optimistic", about.metric.upper())
-    say("page: %s   all trials: %s", folder / page.REPORT, folder / page.TABLE)
+    log_search(searched)
+    metric = about.metric.upper()
+    tell(f"the lowest {metric} is the best of many trials on the images it is shown for, so optimistic")
+    say("page: %s", folder / page.REPORT)
+    say("all trials: %s", folder / page.TABLE)
     results = {own.name: own.summary() for own in searched}
     run_folder.write_results(folder, {"studies": results})
     commands = [(own.best.metric or 0.0, own.command) for own in searched if own.best and own.command]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
@@ -27,7 +27,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.metrics.spaces import choose_space
 from sonoforge.training.pages.segmentation import REPORT, write_report
-from sonoforge.training.pages.terminal.segmentation import describe_sets
+from sonoforge.training.pages.terminal.segmentation import tell_sets
 from sonoforge.training.search.space import Values
 from sonoforge.training.search.tuned import best_settings
 from sonoforge.training.segmentation.experiment import (
@@ -93,8 +93,9 @@ def main(config: SegmentConfig) -> Outcome:
             keep_plan(tasks[0].folder / FILE, tasks[0].plan)
         _say_budget(sets[0].tasks[0].experiment, len(_all_tasks(sets)))
         results = _run(folder, config, sets)
-        say("%s", describe_sets(results))
-        say("report: %s   scores of every case: %s", folder / REPORT, folder / CASES)
+        tell_sets(results)
+        say("report: %s", folder / REPORT)
+        say("scores of every case: %s", folder / CASES)
     result = {"run": str(folder), "sets": results}
     return Outcome(result, f"sonoforge segment --from {folder / CASES}")
 
@@ -103,9 +104,9 @@ def _say_budget(experiment: Experiment, tasks: int) -> None:
     """Say what will be trained, and for how long."""
     unet, folds = experiment.unet, "1 fold" if tasks == 1 else f"{tasks} folds"
     how = f"{unet.steps} steps of {unet.batch} pairs, {unet.width} channels"
-    say("budget %s: %s in all; each U-Net %s", experiment.budget, folds, how)
+    tell(f"budget {experiment.budget}: {folds} in all; each U-Net {how}")
     if experiment.recipes:
-        say("generators: %s", durations(experiment))
+        tell(f"generators: {durations(experiment)}")
 
 
 def _print_again(config: SegmentConfig) -> Outcome:
@@ -119,7 +120,7 @@ def _print_again(config: SegmentConfig) -> Outcome:
         compute_set(name, [score for score in scores if score.data == name], [])
         for name in dict.fromkeys(score.data for score in scores)
     ]
-    say("%s", describe_sets(results))
+    tell_sets(results)
     return Outcome({"sets": results})
 
 

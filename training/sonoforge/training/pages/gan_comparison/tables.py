@@ -4,14 +4,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.csv_tables import Row as Cells
 from sonoforge.runtime.csv_tables import number, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.pages.said import fill_in, read_said
-from sonoforge.training.pages.terminal.tables import as_text
+from sonoforge.training.pages.terminal.tables import plain_table
 from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
 from sonoforge.training.statistics.wording import figure, times
 
@@ -77,16 +75,22 @@ def claimed_rows(paper: Paper | None) -> list[Row]:
     ]
 
 
-def describe_rows(rows: Sequence[Row]) -> str:
-    """Return our table for a terminal, and how to read it."""
-    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    table.add_column("recipe", min_width=max(len(row["recipe"]) for row in rows))
+def log_rows(rows: Sequence[Row]) -> None:
+    """Print our tables, each as wide as a terminal at most, and how to read them."""
     shown = _figures_in(rows)
-    for heading in ("share of training", *shown.values(), *_COSTS[1:], "GiB"):
-        table.add_column(heading)
-    for row in rows:
-        table.add_row(row["recipe"], when(row), *_figures(row, shown), *_costs(row)[1:])
-    return "\n".join([as_text(table), *_how_to_read(rows)])
+    titles = [*shown.values(), *_COSTS[1:], "GiB"]
+    figures = [dict(zip(titles, (*_figures(row, shown), *_costs(row)[1:]), strict=True)) for row in rows]
+    distances, pairs, others = titles[:3], [*FIGURES_OF_PAIRS.values()], [FIGURES["inception_score"], *titles[-3:]]
+    for some in (distances, [title for title in pairs if title in titles], others):
+        cells: list[list[str]] = []
+        for place, row in enumerate(rows if some else ()):
+            if not place or row["recipe"] != rows[place - 1]["recipe"]:
+                cells.append([row["recipe"], *[""] * len(some)])
+            cells.append([f"  {when(row)}", *(figures[place][title] for title in some)])
+        if cells:
+            say("%s", plain_table(("trained", *some), cells, range(1, len(some) + 1)))
+    for line in _how_to_read(rows):
+        tell(line)
 
 
 def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
@@ -18,16 +19,19 @@ from sonoforge.training.pages.charts import (
     INK,
     SERIES,
     SOFT,
+    Chart,
     colour,
     in_percent,
     marker,
     new_chart,
+    new_roc_chart,
     new_row_chart,
     percent_axis,
     points_axis,
     styled,
     svg,
 )
+from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import ArmResult, Interval, LearningCurve
 from sonoforge.training.statistics.wording import is_number, points, share
 
@@ -48,7 +52,8 @@ def fold_strip(arms: Mapping[str, ArmResult]) -> Markup:
         values = figures["fold_accuracy"]["values"]
         jitter = [height - 7 + (-3, 0, 3)[n % 3] for n in range(len(values))]
         axes.plot(values, jitter, marker(series), color=own, alpha=0.75)
-    axes.set_xlim(right=min(1.005, axes.get_xlim()[1]))
+    axes.margins(x=0.05)  # a mark at the edge would be cut
+    axes.set_xlim(right=min(1.01, axes.get_xlim()[1]))
     axes.xaxis.set_major_formatter(percent_axis())
     means = "; ".join(f"{f['title']}: mean {share(f['fold_accuracy']['mean'])}" for f in arms.values())
     return svg(figure, f"Accuracy of each fold. {means}")
@@ -102,6 +107,35 @@ def decision_curves(arms: Mapping[str, ArmResult], name: str) -> Markup:
     axes.xaxis.set_major_formatter(percent_axis())
     figure.legend(loc="outside lower left")
     return svg(figure, f"Decision curves of {name}: net benefit by the probability from which one acts")
+
+
+@styled
+def roc_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart:
+    """Draw the ROC curves of one class against the rest, one an arm; ``parts`` by the arms' titles."""
+    figure, axes = new_roc_chart(370)
+    for series, (title, part) in enumerate(parts.items()):
+        false, true, _ = roc_curve(part.labels == label, part.probabilities[:, label])
+        axes.plot(false, true, color=colour(series), linewidth=1.6, label=title, clip_on=False)
+    axes.set(xlabel="1 \N{MINUS SIGN} specificity", ylabel="sensitivity")
+    figure.legend(loc="outside lower left")
+    return svg(figure, f"ROC curves of {name} against the rest: sensitivity by 1 - specificity")
+
+
+@styled
+def precision_recall_curves(parts: Mapping[str, Predictions], name: str, label: int) -> Chart:
+    """Draw the precision-recall curves of one class against the rest, one an arm; ``parts`` by the arms' titles."""
+    figure, axes = new_chart(370)
+    frequent = float(np.mean(next(iter(parts.values())).labels == label))
+    axes.axhline(frequent, color=SOFT, linewidth=1.2, linestyle=":", label="chance")
+    for series, (title, part) in enumerate(parts.items()):
+        precision, recall, _ = precision_recall_curve(part.labels == label, part.probabilities[:, label])
+        style: dict[str, Any] = {"color": colour(series), "linewidth": 1.6, "label": title, "clip_on": False}
+        axes.step(recall, precision, where="post", **style)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall (sensitivity)", ylabel="precision")
+    in_percent(axes)
+    axes.set_aspect("equal")
+    figure.legend(loc="outside lower left")
+    return svg(figure, f"Precision-recall curves of {name} against the rest: precision by recall")
 
 
 @styled

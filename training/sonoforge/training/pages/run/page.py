@@ -11,11 +11,25 @@ from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.pages.audit import patient_warning
-from sonoforge.training.pages.blocks import Answer, Block, Bullets, Fact, Facts, Page, Text, bold, code, glossary
+from sonoforge.training.pages.blocks import (
+    Answer,
+    Bullets,
+    Fact,
+    Facts,
+    Folded,
+    Page,
+    Part,
+    Section,
+    Text,
+    bold,
+    code,
+    glossary,
+)
+from sonoforge.training.pages.files import write_with_files
 from sonoforge.training.pages.run.making import bundle, making, published
 from sonoforge.training.pages.run.read_data import data, split
-from sonoforge.training.pages.run.results import results_section
-from sonoforge.training.pages.run.training import generators_section, training
+from sonoforge.training.pages.run.results import answers_section, results_section
+from sonoforge.training.pages.run.training import first_picture, generators_section, training
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.results import ComparisonRow, Interval
 from sonoforge.training.statistics.verdict import (
@@ -24,6 +38,7 @@ from sonoforge.training.statistics.verdict import (
     Verdict,
     flipped,
     gan_comparison,
+    in_plain_words,
     judge_arm,
     judge_coverage,
     judge_gan,
@@ -38,10 +53,10 @@ from sonoforge.training.statistics.wording import (
     number,
     points,
     share,
-    why_not_detectable,
 )
 
 REPORT = "report.html"
+_FACTS = 4  # of the first screen
 _LONGEST = 60  # letters of class names in the heading
 
 
@@ -51,7 +66,7 @@ def write_report(run: WholeRun) -> Path:
     Raises:
         GateError: What the page recomputes is not what the results say; the page is written and shows where.
     """
-    path = report(run).write(run.folder / REPORT)
+    path = write_with_files(report(run), run.folder / REPORT)
     failed = [check for check in run.checks if not check.passed]
     if failed:
         raise GateError(
@@ -66,8 +81,6 @@ def report(run: WholeRun) -> Page:
     facts, classes = run.facts, run.classes
     simulated = " (simulated images)" if facts.simulated == facts.images else ""
     named = listed(classes) if len("".join(classes)) <= _LONGEST else counted(len(classes), "class", "classes")
-    sections = [data(run), split(run), results_section(run), training(run), generators_section(run)]
-    sections += [published(run), bundle(run), making(run), glossary("Glossary", "run/glossary.yaml")]
     return Page(
         title=f"{run.results['data']}: evidence report",
         meta=f"sonoforge evidence report · {run.name}",
@@ -75,15 +88,41 @@ def report(run: WholeRun) -> Page:
         summary=[
             _question(run),
             *_failed(run),
-            *patient_warning(run.audit),
             *conclusions(run),
+            *first_picture(run),
             Facts(_facts(run)),
+            *patient_warning(run.audit),
         ],
-        sections=[section for section in sections if section is not None],
+        parts=_parts(run),
         made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(
             run.environment["versions"].get("sonoforge") or "", code(run.name)
         ),
     )
+
+
+def _parts(run: WholeRun) -> list[Part]:
+    """Divide the sections among those who read them."""
+    generators = generators_section(run)
+    for_readers: tuple[tuple[str, str, str, Sequence[Section | None]], ...] = (
+        ("clinician", "For clinicians", "what it gets right and wrong, class by class", [answers_section(run)]),
+        (
+            "engineer",
+            "For engineers",
+            "how it was trained, what the generators drew, the exported bundle",
+            [training(run), generators, bundle(run), making(run)],
+        ),
+        (
+            "reviewer",
+            "For reviewers",
+            "the images, the split and its proof, every figure with its interval",
+            [data(run), split(run), results_section(run), published(run)],
+        ),
+        ("words", "Words used here", "from accuracy to temperature", [glossary("Glossary", "run/glossary.yaml")]),
+    )
+    return [
+        Part(anchor, title, about, [section for section in sections if section is not None])
+        for anchor, title, about, sections in for_readers
+    ]
 
 
 def conclusions(run: WholeRun) -> list[Answer]:
@@ -92,10 +131,9 @@ def conclusions(run: WholeRun) -> list[Answer]:
 
 
 def _question(run: WholeRun) -> Text:
-    facts = run.facts
-    said = [bold("The question."), facts.said["ask"], facts.said["judged_by"]]
-    said += [bold(facts.said["warning"])] * bool(facts.said["warning"])
-    return Text(Markup(" ").join([*said, facts.said["simulation"]]))
+    said = run.facts.said
+    warning = [bold(said["warning"])] * bool(said["warning"])
+    return Text(Markup(" ").join([said["ask"], said["judged_by"], *warning, said["simulation"]]))
 
 
 def _failed(run: WholeRun) -> list[Answer]:
@@ -116,20 +154,23 @@ def _doubts(run: WholeRun) -> list[Answer]:
         ("Is the classifier of any use?", guesses),
         ("Do prediction sets hold what they promise?", misses),
     )
-    return [_answer(question, verdict, []) for question, verdict in asked if verdict is not None]
+    return [_answer(question, verdict) for question, verdict in asked if verdict is not None]
 
 
 def _answers(run: WholeRun) -> list[Answer]:
     """Answer the run's question: does the GAN help; without that arm, what each other arm changes."""
     gan = gan_comparison(run.comparisons)
     if gan is None:
-        return [_answer("Compared with the baseline", judge_arm(row, run.arms), []) for row in run.comparisons]
+        return [_answer("Compared with the baseline", judge_arm(row, run.arms)) for row in run.comparisons]
     verdict = judge_gan(gan, _placebo(run, gan), run.arms, run.facts.said["leaks"])
-    return [_answer("Does the GAN help?", verdict, [_budget(run)] if run.generators else [])]
+    plain = Text(in_plain_words(gan, run.arms))
+    more = [_budget(run)] if run.generators else []
+    grounds = Folded("The statistics behind this", [*map(Text, verdict.sentences), *more])
+    return [Answer(verdict.level, "Does the GAN help?", verdict.headline, [plain, grounds])]
 
 
-def _answer(question: str, verdict: Verdict, more: Sequence[Block]) -> Answer:
-    return Answer(verdict.level, question, verdict.headline, [*map(Text, verdict.sentences), *more])
+def _answer(question: str, verdict: Verdict) -> Answer:
+    return Answer(verdict.level, question, verdict.headline, [*map(Text, verdict.sentences)])
 
 
 def _placebo(run: WholeRun, gan: ComparisonRow) -> ComparisonRow | None:
@@ -164,13 +205,14 @@ def _facts(run: WholeRun) -> list[Fact]:
     gan = gan_comparison(run.comparisons)
     if gan is not None:
         change, smallest = gan["accuracy_difference"], gan["minimum_detectable_difference"]
-        least = f"smallest change this run can be expected to detect: {points(smallest, sign='')}"
-        if not is_number(smallest):
-            least = f"the smallest change this run can detect cannot be computed: {why_not_detectable(gan)}"
-        detail = f"{_ends(change, '+')}; {least}"
+        detail = _ends(change, "+")
+        if is_number(smallest):
+            detail += f"; smallest change this run can be expected to detect: {points(smallest, sign='')}"
         rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
-    of_all = f"of {counted(facts.tested, 'test image')}"
-    return [*rows, Fact("Test images with a near-duplicate in training", facts.near_duplicates, of_all)]
+    if len(rows) < _FACTS or facts.near_duplicates:
+        of_all = f"of {counted(facts.tested, 'test image')}"
+        rows.append(Fact("Test images with a near-duplicate in training", facts.near_duplicates, of_all))
+    return rows
 
 
 def _ends(figure: Interval, sign: str = "") -> str:

@@ -24,12 +24,13 @@ from sonoforge.training.pages.run.tables import (
     source_table,
     spread_table,
 )
+from sonoforge.training.pages.run.training import folds_figure, sampled
 from sonoforge.training.pages.run.whole_run import WholeRun
 from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.protocols import ONE_SPLIT
 from sonoforge.training.statistics.results import ArmResult, LearningCurve
-from sonoforge.training.statistics.wording import counted, share
+from sonoforge.training.statistics.wording import counted, is_number, share
 
 TEXTS = blocks.read_texts("run/texts.yaml")
 _CHARTED = 4  # classes of a data set without a class `malignant`; the others are in `results.json`
@@ -37,13 +38,23 @@ _COLUMNS = 10  # of a confusion matrix, with their names and shares
 _CELLS = 32  # of a table that does not scroll
 
 
+def answers_section(run: WholeRun) -> blocks.Section:
+    """Show what was answered rightly and wrongly, and what that cannot say."""
+    content = [
+        _classes(run),
+        *_confusion(run),
+        *_never_right(run),
+        blocks.Heading("What these figures cannot say"),
+        blocks.Bullets(list(_limits(run))),
+    ]
+    return blocks.Section("answers", "Right and wrong answers", content)
+
+
 def results_section(run: WholeRun) -> blocks.Section:
-    """Show all figures on test images."""
+    """Show all other figures on test images."""
     content = [
         _origin(run),
         arm_table(run.titles, run.arms),
-        _classes(run),
-        *_confusion(run),
         *_compared(run),
         *_learning_curves(run),
         spread_table(
@@ -55,9 +66,6 @@ def results_section(run: WholeRun) -> blocks.Section:
         *_abstained(run),
         blocks.Heading("Flags and errors"),
         *map(_flags, run.arms.items()),
-        *_never_right(run),
-        blocks.Heading("What these figures cannot say"),
-        blocks.Bullets(list(_limits(run))),
     ]
     return blocks.Section("results", "Results", content)
 
@@ -143,13 +151,9 @@ def _count(count: int, total: int, *, right: bool, few: bool) -> blocks.Cell:
 
 
 def _compared(run: WholeRun) -> list[blocks.Block]:
-    folds = blocks.Figure(
-        "Accuracy of each fold",
-        " (points) and of all folds together (line) with its 95 % interval (bar).",
-        charts.fold_strip(run.arms),
-    )
+    folds = [folds_figure(run)] if sampled(run) else []  # else it stands on the first screen
     if not run.comparisons:
-        return [blocks.Grid([folds])]
+        return [blocks.Grid(folds)] if folds else []
     several = len(run.comparisons) > 1
     luck = f" With {len(run.comparisons)} comparisons, one may pass by chance; the p values are not corrected for that."
     said = TEXTS["differences"] + (luck if several else "")
@@ -159,11 +163,12 @@ def _compared(run: WholeRun) -> list[blocks.Block]:
         )
         for row in run.comparisons
     ]
+    band = TEXTS["band"] if any(is_number(row.band) for row in differences) else ""
     forest = blocks.Figure(
-        "Differences in accuracy", TEXTS["forest"], charts.difference_forest(differences, "accuracy")
+        "Differences in accuracy", TEXTS["forest"] + band, charts.difference_forest(differences, "accuracy")
     )
     table = comparison_table(run.titles, run.comparisons)
-    return [blocks.Heading(table.label), blocks.Text(said), table, blocks.Grid([folds, forest])]
+    return [blocks.Heading(table.label), blocks.Text(said), table, blocks.Grid([*folds, forest])]
 
 
 def _learning_curves(run: WholeRun) -> list[blocks.Block]:
@@ -221,6 +226,13 @@ def _one_class(run: WholeRun) -> list[blocks.Block]:
 
 def _of_class(run: WholeRun, name: str) -> Iterator[blocks.Block]:
     yield from class_tables(run.titles, run.arms, run.comparisons, name)
+    label = run.classes.index(name)
+    parts = {run.titles[arm]: next(own for own in run.parts if own.arm == arm) for arm in run.arms}
+    curves = (
+        ("ROC curves", TEXTS["roc"], charts.roc_curves(parts, name, label)),
+        ("Precision and recall", TEXTS["precision_recall"], charts.precision_recall_curves(parts, name, label)),
+    )
+    yield blocks.Grid([blocks.Figure(f"{title} of {name}", said, drawn) for title, said, drawn in curves])
     forest: list[blocks.Block] = []
     if run.comparisons:
         first = [(row, row["one_against_rest"][name]["sensitivity_at"][0]) for row in run.comparisons]
@@ -293,8 +305,10 @@ def _limits(run: WholeRun) -> Iterator[str]:
     part = f"{facts.folds - 1} of {facts.folds} folds"
     if facts.protocol in ONE_SPLIT:
         part = f"{facts.images - facts.tested} of {facts.images} images"
-    untested = " and has no test set of its own" * (count == facts.images)
+    trained = f"{count} of the {facts.images} images"
+    if count == facts.images:
+        trained = f"all {count} images, so that none was left to test it"
     yield (
-        f"The model in the bundle was trained on {count} of the {facts.images} images{untested}; the figures are those "
-        f"of models trained in the same way on {part}."
+        f"The model in the bundle was trained on {trained}. The figures are those of other models, trained in the same "
+        f"way on {part} and tested on the rest."
     )

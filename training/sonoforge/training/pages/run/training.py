@@ -106,10 +106,7 @@ def _calibration(run: WholeRun) -> list[blocks.Block]:
 
 def generators_section(run: WholeRun) -> blocks.Section | None:
     """Show what was trained to draw images, and what it draws; None without generators."""
-    sampled = [
-        name for name in run.classes if all(_sheet(run.folder, kind, name).is_file() for kind in ("real", "generated"))
-    ]
-    if not run.generators and not sampled:
+    if not run.generators and not sampled(run):
         return None
     content: list[blocks.Block] = []
     if run.generators:
@@ -120,25 +117,46 @@ def generators_section(run: WholeRun) -> blocks.Section | None:
             place=run.facts.said["generators"],
         )
         content.append(blocks.Text(said))
-    content += [*_samples(run, sampled), *_over_time(run)]
+    content += [*_samples(run, sampled(run)), *_over_time(run)]
     return blocks.Section("generator", "Generators", content + (_trainings(run.generators) if run.generators else []))
 
 
-def _samples(run: WholeRun, sampled: Sequence[str]) -> list[blocks.Block]:
-    if not sampled:
+def first_picture(run: WholeRun) -> list[blocks.Block]:
+    """Show the last class that generators drew, real and generated; without generators, the accuracy of each fold."""
+    found = sampled(run)
+    return [_pair(run, found[-1]) if found else folds_figure(run)]
+
+
+def folds_figure(run: WholeRun) -> blocks.Figure:
+    """Show the accuracy of each fold."""
+    text = " (points) and of all folds together (line) with its 95 % interval (bar)."
+    return blocks.Figure("Accuracy of each fold", text, charts.fold_strip(run.arms))
+
+
+def sampled(run: WholeRun) -> list[str]:
+    """Return the classes of which a run folder holds samples."""
+    kinds = ("real", "generated")
+    return [name for name in run.classes if all(_sheet(run.folder, kind, name).is_file() for kind in kinds)]
+
+
+def _pair(run: WholeRun, name: str) -> blocks.Grid:
+    pair = []
+    for kind, words in (("real", "real training"), ("generated", "generated")):
+        picture = embed(_sheet(run.folder, kind, name), _GRID, f"Grid of {words} images of class {name}")
+        pair.append(blocks.Figure(name, f", {kind}", picture))
+    return blocks.Grid(pair, "pair")
+
+
+def _samples(run: WholeRun, found: Sequence[str]) -> list[blocks.Block]:
+    if not found:
         return []
     side = run.results["gan"]["image_size"]
     enlarged = f" (generated at {side} and enlarged)" if side and side < _SAMPLE_SIDE else ""
     said = blocks.Text(TEXTS["samples"].format(side=_SAMPLE_SIDE, enlarged=enlarged), "note-text")
     content: list[blocks.Block] = [blocks.Heading("Real and generated images side by side"), said]
-    for name in sampled[:_SAMPLED_CLASSES]:
-        pair = []
-        for kind, words in (("real", "real training"), ("generated", "generated")):
-            picture = embed(_sheet(run.folder, kind, name), _GRID, f"Grid of {words} images of class {name}")
-            pair.append(blocks.Figure(name, f", {kind}", picture))
-        content.append(blocks.Grid(pair, "pair"))
-    if len(sampled) > _SAMPLED_CLASSES:
-        rest = TEXTS["unshown_samples"].format(classes=listed(sampled[_SAMPLED_CLASSES:], 12))
+    content += [_pair(run, name) for name in found[:_SAMPLED_CLASSES]]
+    if len(found) > _SAMPLED_CLASSES:
+        rest = TEXTS["unshown_samples"].format(classes=listed(found[_SAMPLED_CLASSES:], 12))
         content.append(blocks.Text(rest, "note-text"))
     return content
 

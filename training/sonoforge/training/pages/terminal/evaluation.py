@@ -11,6 +11,8 @@ from sonoforge.training.evaluation.verdict import warnings
 from sonoforge.training.pages.terminal.tables import plain_table
 from sonoforge.training.statistics.wording import bracket, figure, times
 
+_SIDES = 3  # evaluations side by side
+
 
 def log_evaluation(results: EvaluationResults) -> None:
     """Print the figures as a table, and the answers."""
@@ -34,16 +36,17 @@ def log_evaluation(results: EvaluationResults) -> None:
 
 def log_side_by_side(rows: Sequence[Mapping[str, Any]], protocol_id: str) -> None:
     """Print evaluations of one protocol, from `protocol.compare`, side by side."""
-    for number, row in enumerate(rows, start=1):
-        say("(%d) %s in %s", number, row["fake"].get("source", ""), row["run"])
-    names = list(rows[0]["metrics"])
-    width = max(map(len, names), default=6)
-    say("%s", "  ".join([f"{'':<{width}}", *(f"{f'({number})':<22}" for number in range(1, len(rows) + 1))]))
-    for name in names:
+    numbered = [*enumerate(rows, start=1)]
+    for number, row in numbered:
+        tell(f"({number}) {row['fake'].get('source', '')} in {row['run']}")
+    for first in range(0, len(numbered), _SIDES):
+        some = numbered[first : first + _SIDES]
         cells = []
-        for row in rows:
-            found = row["metrics"][name]
-            text = "-" if found is None else f"{figure(found['value'])}  (ratio {times(found['ratio'])})"
-            cells.append(f"{text:<22}")
-        say("%s", "  ".join([f"{name:<{width}}", *cells]))
-    say("one protocol: %s.  %s", protocol_id, NOTICE)
+        for name in rows[0]["metrics"]:
+            found = [row["metrics"][name] for _, row in some]
+            cells.append(
+                [name, *("-" if one is None else f"{figure(one['value'])} ({times(one['ratio'])})" for one in found)]
+            )
+        head = ("value (ratio)", *(f"({number})" for number, _ in some))
+        say("%s", plain_table(head, cells, range(1, len(head))))
+    tell(f"one protocol: {protocol_id}. {NOTICE}")

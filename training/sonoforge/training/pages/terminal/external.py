@@ -1,12 +1,13 @@
 """What ``validate`` prints of a collection: the tables of its page."""
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.external.collections import name_meaning
 from sonoforge.training.external.figures import Collection
 from sonoforge.training.pages.external import area_tables, disturbed_table, flag_tables, label_tables
 from sonoforge.training.pages.terminal.tables import table_text
 from sonoforge.training.statistics.results import interval_text, share_text
 
+_IMAGES, _AUC = 1, 2  # columns that the report alone has
 _NAMED = 3  # files that a line names
 _LEFT_OUT = {"unreadable": "cannot be read", "trained_on": "were trained on, or other versions of them"}
 
@@ -17,24 +18,24 @@ def log_collection(figures: Collection) -> None:
     counts = ", ".join(
         f"{count} {name_meaning(label, figures['labels'][label])}" for label, count in figures["images"].items()
     )
-    say("%s: %s; %d groups (95 %% intervals by group)", figures["name"], counts, figures["groups"])
+    tell(f"{figures['name']}: {counts}; {figures['groups']} groups (95 % intervals by group)")
     for key, why in _LEFT_OUT.items():
         left_out: dict[str, str] = figures[key]  # type: ignore[literal-required]
         if left_out:
             first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
-            say("LEFT OUT: %d images %s: %s", len(left_out), why, first)
+            tell(f"LEFT OUT: {len(left_out)} images {why}: {first}")
     accuracy, ece, size = share_text(figures["accuracy"]), interval_text(figures["ece"]), figures["mean_set_size"]
-    say("accuracy %s, ECE at these shares of labels %s, %.2f classes in a set", accuracy, ece, size)
-    for table in (*label_tables(figures), *area_tables(figures), *flag_tables(figures)):
+    tell(f"accuracy {accuracy}, ECE at these shares of labels {ece}, {size:.2f} classes in a set")
+    labels, *others = label_tables(figures)
+    say("%s", table_text(labels, without=(_IMAGES,)))  # which are counted above
+    for table in (*others, *area_tables(figures), *flag_tables(figures)):
         say("%s", table_text(table))
     found = figures["robustness"]
     if found:
         clean, noticed = interval_text(found["auc"]), share_text(found["noticed"])
-        say(
-            "%d of these images, disturbed; AUC of %s as they are %s, %s called foreign or poor",
-            found["images"],
-            found["pair"],
-            clean,
-            noticed,
+        tell(
+            f"{found['images']} of these images, disturbed; AUC of {found['pair']} as they are {clean}, "
+            f"{noticed} called foreign or poor; below, its change and how many are called so (the report has each "
+            "AUC):"
         )
-        say("%s", table_text(disturbed_table(figures["name"], found)))
+        say("%s", table_text(disturbed_table(figures["name"], found), without=(_AUC,)))

@@ -1,6 +1,6 @@
 """What ``reading`` prints: the tables of its page, the agreement of the readers, and the verdict."""
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.pages.reading import agreement_text, reader_table
 from sonoforge.training.pages.terminal.tables import table_text
 from sonoforge.training.reading.results import ReadingResults
@@ -12,6 +12,6 @@ def log_reading(results: ReadingResults) -> None:
     say("%s", table_text(reader_table(results)))
     for title, found in (("real or generated", results["agreement"]), ("class", results["class_agreement"])):
         if found and found["kappa"]:
-            say("agreement on %s: %s", title, agreement_text(found))
+            tell(f"agreement on {title}: {agreement_text(found)}")
     verdict = judge(results)
-    say("told apart: %s. %s", verdict.headline.lower(), " ".join(verdict.sentences))
+    tell(f"told apart: {verdict.headline.lower()}. {' '.join(verdict.sentences)}")

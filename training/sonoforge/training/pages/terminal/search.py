@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.pages.search import described
 from sonoforge.training.pages.terminal.tables import plain_table
 from sonoforge.training.search.results import COSTS, Searched
@@ -9,20 +10,22 @@ from sonoforge.training.search.study import Trial
 from sonoforge.training.statistics.wording import figure
 
 
-def search_table(searched: Sequence[Searched]) -> str:
-    """Return the best of each study as a table."""
+def log_search(searched: Sequence[Searched]) -> None:
+    """Print the best of each study as a table, then what it tried."""
     metric = searched[0].metric.upper()
-    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images", "parameters", "ms", "of")
-    return plain_table(head, [_row(own) for own in searched])
+    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images", "parameters", "ms")
+    say("%s", plain_table(head, [_row(own) for own in searched], range(2, len(head))))
+    for own in searched:
+        tell(f"best of {own.name}: {described(own, own.best) if own.best else 'no trial was measured'}")
 
 
 def _row(own: Searched) -> list[str]:
     states = ", ".join(f"{count} {name}" for name, count in own.states.items())
     if own.best is None:
-        return [own.name, states, "-", "-", "-", "-", "no trial was measured"]
+        return [own.name, states, "-", "-", "-", "-"]
     apart = figure(own.apart[own.metric]) if own.apart else "-"
     costs = [figure(own.best.details.get(cost)) for cost in COSTS]
-    return [own.name, states, figure(own.best.metric), apart, *costs, described(own, own.best)]
+    return [own.name, states, figure(own.best.metric), apart, *costs]
 
 
 def trial_line(own: Searched, trial: Trial) -> str:

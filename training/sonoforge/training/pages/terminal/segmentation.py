@@ -2,22 +2,24 @@
 
 from collections.abc import Sequence
 
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.pages.segmentation import arm_table, generator_table, structure_table
 from sonoforge.training.pages.terminal.tables import table_text
 from sonoforge.training.segmentation.results import SetResults
 
 
-def describe_sets(results: Sequence[SetResults]) -> str:
-    """Return tables and verdicts."""
-    return "\n\n".join(_describe(own) for own in results)
-
-
-def _describe(own: SetResults) -> str:
-    lines = [f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient"]
-    lines += [table_text(arm_table(own)), table_text(structure_table(own))]
-    if own["generators"]:
-        space = own["generators"][0]["space"]
-        lines.append(f"what the generators took; FID and KID in {space} features, in parentheses")
-        lines.append("the multiple of what real images score against each other; up to 1 cannot be told from them")
-        lines.append(table_text(generator_table(own)))
-    return "\n".join([*lines, *own["verdict"]])
+def tell_sets(results: Sequence[SetResults]) -> None:
+    """Print tables and verdicts."""
+    for own in results:
+        tell(f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient")
+        for table in (arm_table(own), structure_table(own)):
+            say("%s", table_text(table))
+        if own["generators"]:
+            space = own["generators"][0]["space"]
+            tell(
+                f"Cost and quality of the generators. FID and KID in {space} features; in parentheses, how many "
+                "times what real images score against each other: at up to 1 they cannot be told from real ones."
+            )
+            say("%s", table_text(generator_table(own)))
+        for sentence in own["verdict"]:
+            tell(sentence)

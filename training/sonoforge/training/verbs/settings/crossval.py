@@ -15,11 +15,11 @@ class TrainConfig(TrainingOptions):
     """Settings of ``train``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge train --data BUSI/                           hold out a sixth of the groups, train on the rest
+sonoforge train --data BUSI/               hold out a sixth, train on the rest
 sonoforge train --data BUSI/ --arm classical --budget full
 sonoforge train --data scans/ --weights backbone.safetensors --resume
 """
-    ESSENTIAL: ClassVar[str] = "data arm budget weights epochs ensemble_size seed device out resume"
+    ESSENTIAL: ClassVar[str] = "data arm budget weights out"
 
     arm: str = option("real", help="what to train on, as in crossval --arms")
     holdout: float = option(
@@ -41,8 +41,9 @@ class CrossvalConfig(ComparisonConfig):
     """Settings of ``crossval``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge crossval --data BUSI/                        sealed 10 folds, real images against real + GAN
+sonoforge crossval --data BUSI/               real images against real + GAN
 sonoforge crossval --data BUSI/ --arms real,gan,duplicates,classical --seeds 3
+sonoforge crossval --data BUSI/ --resume      continue after an interruption
 sonoforge crossval --data BUSI/ --arms real,gan:0.5,gan,gan:2,gan-all,generated,untrained,shuffled
 sonoforge crossval --data BUSI/ --arms real,gan --real-shares 0.25,0.5,0.75,1
 sonoforge crossval --data BUSI/ --arms real --choose learning-rate=0.0002,0.001,0.005
@@ -50,11 +51,10 @@ sonoforge crossval --data BUSI/ --arms real,gan --choose dose=0.5,1,2
 sonoforge crossval --data BUSI/ --data BrEaST/ --protocol leave-one-collection-out --arms real
 sonoforge crossval --data BUSI/ --protocol thesis --budget thesis --device cuda
 sonoforge crossval --data BUSI/ --gan-recipe stylegan2 --gan-augmentation ada --gan-size 128 --gan-kimg 200
-sonoforge crossval --data BUSI/ --resume               continue a run that was interrupted
 sonoforge crossval --data BUSI/ --cluster 10.0.0.5:6379 --jobs 60   folds on the machines of a Ray cluster
 sonoforge crossval --from RUN/predictions.csv          the tables again, from the predictions alone
 """
-    ESSENTIAL: ClassVar[str] = "data protocol arms folds seeds budget weights gan_recipe out resume"
+    ESSENTIAL: ClassVar[str] = "data arms protocol folds budget"
 
     from_predictions: str = predictions_option()
 
@@ -64,18 +64,22 @@ class ValidateConfig:
     """Settings of ``validate``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge validate --external Rio:BUS-BRA/                     the shipped bundle on a folder with one folder a label
+sonoforge validate --external Rio:BUS-BRA/          one folder for each label
+sonoforge validate --external clinic:labels.csv     columns file and label
+sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/
 sonoforge validate --bundle RUN/bundle --external Rio:BUS-BRA/ --external Poland:BrEaST/
 sonoforge validate --external Rio:BUS-BRA/ --robustness 300    also under shadow, haze, other gain, depth, blur, ...
-sonoforge validate --external clinic:labels.csv                columns file, label and, if known, patient and device
 sonoforge validate --external clinic:labels.csv --classes lesion=benign+malignant,healthy=normal
+
+Without --bundle, it is the shipped bundle.  A table has columns file, label and, if known, patient and device.
 """
+    ESSENTIAL: ClassVar[str] = "external bundle classes robustness out"
 
     bundle: str = option("", help="folder or .zip of a classifier's bundle (default: the shipped one)", metavar="PATH")
     external: tuple[str, ...] = repeated_option(
         (),
-        help="labelled images that the model has not seen: a folder with one folder per label, or a table "
-        "(.csv); may be repeated",
+        help="labelled images that the model has not seen: a folder, or a table (.csv)\n"
+        "a folder has one folder per label; may be repeated",
         metavar="NAME:PATH",
     )
     classes: tuple[str, ...] = option(
@@ -85,8 +89,8 @@ sonoforge validate --external clinic:labels.csv --classes lesion=benign+malignan
     )
     robustness: int = option(
         0,
-        help="also test robustness on this many images of each collection: ten corruptions at three strengths,"
-        " with the fall of the AUC and whether trust notices (0: none)",
+        help="also test robustness on this many images of each collection (0: none)\n"
+        "ten corruptions at three strengths, with the fall of the AUC and whether trust notices",
         limits=(0, None),
     )
     storage: CacheSettings = group(CacheSettings(), title="decoded images")
@@ -99,9 +103,10 @@ class CompareConfig:
 
     EXAMPLES: ClassVar[str] = """
 sonoforge compare runs/00003-crossval-BUSI runs/00004-crossval-BUSI
+sonoforge compare runs/00003-crossval-BUSI --arms real,gan    arms of one run
+sonoforge compare before:old/predictions.csv after:new/predictions.csv
 sonoforge compare plain:runs/00003-crossval-BUSI crops:runs/00004-crossval-BUSI outlines:runs/00005-crossval-BUSI
-sonoforge compare before:old/predictions.csv after:new/predictions.csv --arm gan
-sonoforge compare runs/00003-crossval-BUSI --arms real,gan,duplicates       the arms of one run, over all of its seeds
+sonoforge compare runs/00003-crossval-BUSI --arms real,gan,duplicates       over all seeds of the run
 
 Differences are from the first run and arm, paired by image and seed.
 """
@@ -121,12 +126,14 @@ class LeakageConfig:
     """Settings of ``leakage``: those of ``crossval``, under every protocol."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge leakage --data BUSI/ --arms real             what near-duplicates across folds add
+sonoforge leakage --data BUSI/ --arms real    what near-duplicates add
+sonoforge leakage --data BUSI/ --resume       continue after an interruption
+sonoforge leakage --from RUN/predictions.csv            the table again
 sonoforge leakage --data BUSI/ --arms real,gan --seeds 3   and what generators add that saw the test images
-sonoforge leakage --data BUSI/ --resume                continue after an interruption
-sonoforge leakage --from RUN/predictions.csv           the table again, from the predictions alone
+
+Leaks are near-duplicates across folds, and generators that saw the test images.
 """
-    ESSENTIAL: ClassVar[str] = "data arms folds seeds budget weights gan_recipe from_predictions out resume"
+    ESSENTIAL: ClassVar[str] = "data arms folds seeds budget"
 
     comparison: ComparisonConfig = group(
         ComparisonConfig(),

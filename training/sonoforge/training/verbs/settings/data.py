@@ -28,12 +28,13 @@ class DataAuditConfig:
     """Settings of ``data audit``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge data audit --data BUSI/                       counts, sizes, near-duplicates as a table
-sonoforge data audit --data BUSI/ --html audit.html     the same, with the pictures of every cluster
-sonoforge data audit --data BUSI/ --plant 30            also which kinds of copies are found in these images
-sonoforge data audit --data BUSI/ --against BrEaST/     also images that are in both collections
-sonoforge data audit --data BUSI/ --json > audit.json   the same for a program
+sonoforge data audit --data BUSI/                      counts, near-duplicates
+sonoforge data audit --data BUSI/ --html audit.html    also with pictures
+sonoforge data audit --data BUSI/ --against BrEaST/    also images in both
+sonoforge data audit --data BUSI/ --plant 30           also which kinds of copies are found in these images
+sonoforge data audit --data BUSI/ --json > audit.json  the same for a program
 """
+    ESSENTIAL: ClassVar[str] = "data html against plant groups_from"
 
     data: tuple[str, ...] = data_option()
     groups_from: str = groups_option()
@@ -56,6 +57,7 @@ sonoforge data phantom phantom-set
 sonoforge data phantom phantom-set --images 1000 --seed 7 --size 256
 sonoforge data phantom balanced-set --balance 1,1,1 --marks 0
 """
+    ESSENTIAL: ClassVar[str] = "images seed size balance marks"
 
     out: str = argument(help="folder to write, new or empty")
     images: int = option(400, help="number of images", limits=(1, None))
@@ -70,8 +72,8 @@ class DataCacheConfig:
     """Settings of ``data cache``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge data cache            where decoded images are kept, and how much space they take
-sonoforge data cache --clear    remove them all; they are decoded again when they are needed
+sonoforge data cache            where decoded images are, and their size
+sonoforge data cache --clear    remove them all, to be decoded again
 """
 
     cache: str = option("", help="the folder (default: $SONOFORGE_CACHE or ~/.cache/sonoforge)", metavar="FOLDER")
@@ -87,18 +89,20 @@ class DataImportConfig:
     """Settings of ``data import``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge data import mini-mias all-mias/ mias-films                        whole films, cropped to the breast
+sonoforge data import mini-mias all-mias/ mias-films    whole mammograms
+sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
+sonoforge data import herlev smear2005/ herlev          cells of Pap smears
 sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi          each abnormality, cut from its film
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis-regions --mode roi --resume
 sonoforge data import cbis-ddsm CBIS-DDSM/ masses --kinds mass --splits train --pathologies malignant,benign
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --framing film --longest 256      plain resize of whole films
-sonoforge data import acdc ACDC/ acdc-slices                                cardiac MRI, a mask for each structure
 sonoforge data import sliver07 SLiver07/ liver --window=-100,300            CT between these Hounsfield units
-sonoforge data import herlev smear2005/ herlev                              cells of Pap smears, without padding
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
+
+Whole films are cropped to the breast; ACDC has a mask for each structure; cells of herlev are not padded.
 """
-    ESSENTIAL: ClassVar[str] = "mode masks longest framing kinds splits resume"
+    ESSENTIAL: ClassVar[str] = "mode masks longest"
 
     set: str = argument(help="which set: " + ", ".join(COLLECTION_NAMES), choices=COLLECTION_NAMES)
     folder: str = argument(help="folder with the unpacked data set; see sonoforge data list")
@@ -112,9 +116,10 @@ class DataFetchConfig:
     """Settings of ``data fetch``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge data fetch s3://bucket/herlev-generated herlev-generated/     what gan sample --out has written there
-sonoforge data fetch s3://bucket/herlev herlev/ --size-limit 20         again: only what is missing is copied
+sonoforge data fetch s3://bucket/herlev-generated herlev-generated/
+sonoforge data fetch s3://bucket/herlev herlev/ --size-limit 20
 
+gan sample --out s3://bucket/herlev-generated writes such a folder.  Again, only what is missing is copied.
 Credentials are given as the file system's own tools take them, such as AWS_PROFILE; none belong in the URL.
 """
 

@@ -21,9 +21,9 @@ class EvaluateConfig(EvaluationInput, LpipsOptions):
     """Settings of ``sonoforge evaluate``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge evaluate runs/00000-gan-dcgan-thesis-busi-malignant     against what it held out; copies of what it saw
+sonoforge evaluate runs/00000-gan-dcgan-thesis-busi-malignant
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant
-sonoforge evaluate BUSI/ generated/ --class malignant --features inception,bundle
+sonoforge evaluate BUSI/ generated/ --class malignant --features inception
 sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features mobilenetv2-imagenet --weights FILE
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1 --plots pca,tsne,umap
 sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-gp
@@ -33,15 +33,14 @@ REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE:
 A run alone is measured against the images that it held out, and searched for copies of those it was trained on.
 Figures of different protocols (network, numbers of images, size, seed, ...) are not comparable, and not compared.
 """
-    ESSENTIAL: ClassVar[str] = (
-        "features class_name image_size held_out count checkpoint reading_sheet compare device out"
-    )
+    ESSENTIAL: ClassVar[str] = "features class_name held_out out"
 
     features: tuple[str, ...] = option(
         (),
-        help="feature spaces: inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, bundle "
-        "(the shipped classifier), bundle:PATH, pixels (default: bundle for images of its kind, else "
-        "mobilenetv2-imagenet if it is already downloaded)",
+        help="feature spaces, such as inception,bundle\n"
+        "any of inception, mobilenetv2-imagenet, squeezenet-imagenet, vgg16-imagenet, bundle (the shipped classifier), "
+        "bundle:PATH, pixels; default: that of the run, else bundle for images of its kind, else mobilenetv2-imagenet "
+        "if it is already downloaded",
         metavar="SPACE,...",
     )
     weights: str = option("", help="weights of the network among them (default: download)", metavar="FILE")
@@ -71,7 +70,7 @@ class ReadingConfig:
     """Settings of ``sonoforge reading``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --reading-sheet 30
+sonoforge evaluate BUSI/ generated/ --reading-sheet 30     makes the sheet
 sonoforge reading runs/00001-reading-sheet answers-*.json
 sonoforge reading runs/00001-reading-sheet answers/ --json
 
@@ -88,7 +87,9 @@ class SegmentConfig(Experiment):
     """Settings of ``sonoforge segment``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge segment                                      two GANs on simulated lesions, in minutes
+sonoforge segment                              simulated lesions, in minutes
+sonoforge segment --data ACDC --recipes all    six GANs, reduced
+sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data
 sonoforge segment --data ACDC --data IDRiD --data BUS-BRA --recipes all      six GANs on three modalities, reduced
 sonoforge segment --data ACDC --arms real,augmented --image-size 128 --steps 1500     a U-Net on real images alone
 sonoforge segment --data ACDC --recipes all --budget full --device cuda      as long as published; days
@@ -100,7 +101,7 @@ sonoforge segment --from RUN/cases.csv                 the tables again, from th
 
 Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER ACDC
 """
-    ESSENTIAL: ClassVar[str] = "data recipes arms protocol budget folds seeds device out resume"
+    ESSENTIAL: ClassVar[str] = "data recipes arms budget folds"
 
     data: tuple[str, ...] = repeated_option(
         PHANTOM,

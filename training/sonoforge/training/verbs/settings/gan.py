@@ -29,7 +29,10 @@ class GanTrainConfig(TrainingOptions):
     """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge gan train --data BUSI --class malignant          the thesis' budget: hours on a CPU
+sonoforge gan train --data BUSI --class malignant --minutes 10
+sonoforge gan train --data BUSI --class malignant    as in the thesis: hours
+sonoforge gan train --data BUSI --class malignant --resume
+sonoforge gan train --recipe dcgan --minutes 5       on simulated scans
 sonoforge gan train --data BUSI --class normal --recipe wgan-gp --image-size 64 --epochs 200
 sonoforge gan train --class benign --recipe dcgan --kimg 20 --augmentation ada    on the built-in phantom set
 sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
@@ -38,22 +41,23 @@ sonoforge gan train --data BUSI --class malignant --metrics kid,fid --metric-fea
 sonoforge gan train --recipe stylegan3-t --data BUSI --class malignant --size 512    hours on a GPU
 sonoforge gan train --recipe stylegan2 --data BUSI --class malignant --start-from runs/00001-gan-stylegan2-busi-benign
 sonoforge gan train --recipe stylegan2 --data BUSI --start-from ffhq.safetensors --freeze-discriminator 4 --class normal
-sonoforge gan train --data BUSI --class malignant --recipe projected --preset small-data --features f.safetensors \
-    --minutes 30                                                as far as half an hour goes, whatever the machine
-sonoforge gan train --data BUSI --class malignant --resume  continue where a stopped run was
+sonoforge gan train --data BUSI --class malignant --recipe projected --preset small-data --features f.safetensors \\
+    --minutes 30    as far as half an hour goes, whatever the machine
 torchrun --nproc-per-node 4 -m sonoforge.runtime.cli.main gan train --data BUSI --class malignant
 
 Ctrl-C, or SIGTERM, closes the current tick, saves, and ends with exit code 0; a second one stops at once.
 With OMP_NUM_THREADS=1 in the environment, a resumed training on a CPU ends with the very weights of an uninterrupted
 one.
 """
-    ESSENTIAL: ClassVar[str] = "data class_name recipe preset image_size kimg minutes device out resume"
+    ESSENTIAL: ClassVar[str] = "data class_name recipe image_size minutes"
 
-    gan: GanSettings = group(GanSettings(metrics=("kid",)), title="the training")
+    gan: GanSettings = group(GanSettings(recipe="", preset="", metrics=("kid",)), title="the training")
     minutes: float | None = option(
         None,
-        help="train for about this many minutes: the pace is measured first, and schedules are adapted; with "
-        "--epochs, --steps or --kimg: stop and save after this time, to --resume later",
+        help="train for about this many minutes, with what learns in them\n"
+        "by the pace measured on this machine, chooses what is left out of --recipe, --preset, --image-size and "
+        "--batch; what cannot learn in the minutes is refused; with --epochs, --steps or --kimg: stop and save after "
+        "this time, to --resume later",
         limits=(0.001, None),
     )
 
@@ -71,16 +75,17 @@ class GanCompareConfig(LpipsOptions, TrainingOptions):
     """Settings of ``sonoforge gan compare``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge gan compare --data BUSI --class malignant                      the paper's tables: days on a GPU
-sonoforge gan compare --data BUSI --class malignant --resume             go on; what is measured is kept
+sonoforge gan compare --data BUSI --class malignant     days on a GPU
+sonoforge gan compare --data BUSI --class malignant --resume
+sonoforge gan compare --recipes dcgan,wgan-gp --image-size 64 --minutes 10
 sonoforge gan compare --data cbis --class malignant --image-size 256     mammograms, see data import
 sonoforge gan compare --data BUSI --class malignant --held-out 0.2       against images that no generator saw
 sonoforge gan compare --recipes stylegan2,wgan-gp --image-size 64 --kimg 5 --milestones 0.5,1 --metric-features bundle
-sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-cores --features mobilenet_v2 --size 64 \
-    --minutes 30 --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3              the same minutes for each
-sonoforge gan compare --data BUSI --class malignant --recipes dgan-wp-tl-wgangp,dgan-wp-tl-bce --features vgg16 \
-    --grid perceptual-weight=0,0.5,3,5,7,10 --milestones 1 --held-out 0.2 --lpips alexnet \
-    --metrics kid,fid,lpips,ms-ssim,swd                                       the loss functions of DGAN-WP-TL
+sonoforge gan compare --data BUSI --recipes projected:small-data,stylegan2:few-cores --features mobilenet_v2 \\
+    --size 64 --minutes 30 --milestones 0.1,0.2,0.4,0.6,0.8,1 --held-out 0.3    the same minutes for each
+sonoforge gan compare --data BUSI --class malignant --recipes dgan-wp-tl-wgangp,dgan-wp-tl-bce --features vgg16 \\
+    --grid perceptual-weight=0,0.5,3,5,7,10 --milestones 1 --held-out 0.2 --lpips alexnet \\
+    --metrics kid,fid,lpips,ms-ssim,swd    the loss functions of DGAN-WP-TL
 sonoforge gan compare --from all-2-minutes.csv,best-30-minutes.csv            two comparisons as one
 sonoforge gan compare --data herlev --class "" --recipes cytology --size 64 --expand-to 700 --kimg 100
 
@@ -89,11 +94,11 @@ of Berezsky and Liashchynskyi 2024; published rows stand beside ours as claims. 
 recipe draws all classes, told which if it was published so; --conditioning projection tells all (began: by
 concatenation). Cells, and a preset, go to the recipes that have them.
 """
-    ESSENTIAL: ClassVar[str] = "data recipes grid class_name image_size kimg minutes device out resume"
+    ESSENTIAL: ClassVar[str] = "data recipes class_name image_size minutes"
 
     recipes: tuple[str, ...] = option(
         ("stylegan2", "stylegan3-t"),
-        help="comma-separated recipes, each NAME or NAME:PRESET; cytology: " + ",".join(CYTOLOGY),
+        help="comma-separated recipes, each NAME or NAME:PRESET\ncytology: " + ",".join(CYTOLOGY),
     )
     grid: tuple[str, ...] = repeated_option(
         (),
@@ -113,7 +118,7 @@ concatenation). Cells, and a preset, go to the recipes that have them.
     )
     minutes: float | None = option(
         None,
-        help="train each recipe for this many minutes, in place of a number of images; the pace is measured first",
+        help="train each recipe for this many minutes\nin place of a number of images; the pace is measured first",
         limits=(0.01, None),
     )
     published: str = option(
@@ -172,17 +177,18 @@ class TuneConfig(TrialsConfig):
     """Settings of ``sonoforge tune``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge tune --recipes dcgan --trials 12 --kimg 2 --image-size 32      on the built-in phantom set: minutes
+sonoforge tune --recipes dcgan --kimg 2 --size 32    simulated scans: minutes
+sonoforge tune --data BUSI --class malignant --trials 100
+sonoforge tune --data BUSI --class malignant --trials 100 --resume
 sonoforge tune --data BUSI --class malignant --recipes dcgan,lsgan,wgan-gp --trials 100 --kimg 50 --jobs 8
 sonoforge tune --data BUSI --class malignant --search learning-rate=0.0001:0.001 --search optimiser=adam,rmsprop
 sonoforge tune --data BUSI --class malignant --width 32 --batch 16       what is given is fixed, the rest is searched
 sonoforge tune --data BUSI --class malignant --trials 100 --cluster 10.0.0.5:6379    on the machines of a Ray cluster
-sonoforge tune --data BUSI --class malignant --trials 100 --resume       go on; trials that are done are kept
 
 With --jobs 1 and OMP_NUM_THREADS=1 in the environment a search is repeated exactly on a CPU, also if it is killed and
 resumed.  With more, what a trial tries depends on which others have ended by then.
 """
-    ESSENTIAL: ClassVar[str] = "data recipes trials search class_name image_size kimg jobs out resume"
+    ESSENTIAL: ClassVar[str] = "data class_name recipes trials kimg"
 
     recipes: tuple[str, ...] = option(("dcgan", "wgan-gp"), help="recipes to tune, one study for each")
     trials: int = option(12, help="number of trials per recipe, including pruned ones", limits=(2, 10_000))
@@ -224,20 +230,20 @@ class SearchConfig(TrialsConfig):
     """Settings of ``sonoforge search``."""
 
     EXAMPLES: ClassVar[str] = """
-sonoforge search                                       both networks on the built-in phantom set, in minutes
-sonoforge search --data herlev --jobs 2                24 generators, then 24 discriminators, at 32 x 32
+sonoforge search                           on simulated scans, in minutes
+sonoforge search --data herlev --jobs 2    24 generators, 24 discriminators
+sonoforge search --data herlev --resume    what has ended is kept
 sonoforge search --data herlev --stages generator --population 20 --children 80 --size 64 --kimg 20
 sonoforge search --data cytology --preset paper --metric-weights inception.pth --device cuda
                                                        as published: 100 + 25 trainings a stage
 sonoforge search --data cytology --preset paper --metric-weights inception.pth --strategy cycles --children 2400
                                                        the paper's other account
 sonoforge search --data BUSI --class malignant --deterministic --cluster 10.0.0.5:6379     on a Ray cluster
-sonoforge search --data herlev --resume                go on; trials that have ended are kept
 
 report.html in the run folder is written anew after each trial: open it while the search is under way.  At the end,
 the gan train command of the best pair is printed.
 """
-    ESSENTIAL: ClassVar[str] = "data preset stages strategy class_name image_size kimg jobs out resume"
+    ESSENTIAL: ClassVar[str] = "data class_name preset stages jobs"
 
     preset: str = option(
         "quick",
@@ -250,7 +256,7 @@ the gan train command of the best pair is printed.
     )
     stages: tuple[str, ...] = option(
         STAGE_NAMES,
-        help="networks to search, one after the other, the second with the best of the first; a network that "
+        help="networks to search, one after the other\nthe second with the best of the first; a network that "
         "is not searched is that of --generator-cell or --discriminator-cell",
         choices=STAGE_NAMES,
     )
@@ -307,16 +313,18 @@ class GanShowConfig(LpipsOptions):
 
     EXAMPLES: ClassVar[str] = """
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant
+sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation
+sonoforge gan show runs/00002-gan-lsgan-busi --class normal --out looks
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation,mixing --count 8 --seed 3
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what path --lpips squeezenet1_1 --samples 1000
 sonoforge gan show runs/00001-gan-stylegan3-t-busi-malignant --checkpoint best --what equivariance --samples 500
-sonoforge gan show runs/00002-gan-lsgan-busi --class normal --out looks-of-normal
 
 Written: truncation.png, style-mixing.png, interpolation.png and .gif (looping; no video file), path-length.png,
 equivariance.png and .json, and looks.json with every figure and how it was measured.  Paths are measured by LPIPS,
 or, without --lpips, in pixels.  Style mixing needs StyleGAN 1
 to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the largest number in a latent.
 """
+    ESSENTIAL: ClassVar[str] = "what class_name count checkpoint out"
 
     run: str = argument(help="run folder of sonoforge gan train, or one of its checkpoints")
     what: tuple[str, ...] = option(
