@@ -5,7 +5,7 @@ wheel=$(realpath "$1")
 constraints=$(realpath "$(dirname "$0")/constraints.txt")
 support=$(realpath "$(dirname "$0")/../tests/support")
 mkdir -p "$2" && cd "$2"
-export SONOFORGE_CACHE="$PWD/cache"
+export SONOFORGE_CACHE="$PWD/cache" XDG_STATE_HOME="$PWD/state"
 
 install() { # EXTRA or EXTRA,EXTRA: an environment with the wheel and these extras alone
   [ -d "$1" ] || python3 -m venv "$1"
@@ -27,7 +27,7 @@ use() { # the verbs of an environment, from now on
 install train
 include train cluster,remote segment,tune
 (install cluster,remote && install segment,tune) & others=$!
-(install export && include export mobile && install mobile && install dicom) & exports=$!
+(install export && include export mobile && install mobile && install dicom && install phone) & exports=$!
 use train
 "${sonoforge[@]}" data phantom scans --images 150 --quiet
 "${sonoforge[@]}" data audit --data scans --quiet
@@ -58,10 +58,13 @@ use export
 "${sonoforge[@]}" gan sample --bundle generator --count 2 --out from-bundle --quiet
 
 use mobile
-"${sonoforge[@]}" export runs/*-train-* --data phantom --formats executorch --out phone --quiet
-"${sonoforge[@]}" verify phone --trust
+"${sonoforge[@]}" export runs/*-train-* --data phantom --formats executorch --out on-a-phone --quiet
+"${sonoforge[@]}" verify on-a-phone --trust
 
 use dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
 "${sonoforge[@]}" data import cbis-ddsm cbis regions --quiet
-echo "train, cluster with remote, segment with tune, export, mobile, dicom: each runs its verbs alone"
+
+use phone
+phone/bin/python -c 'import segno; from sonoforge.mobile.certificate import certificate_for; certificate_for("192.168.1.20")'
+echo "train, cluster with remote, segment with tune, export, mobile, dicom, phone: each runs its verbs alone"

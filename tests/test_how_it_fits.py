@@ -1,8 +1,9 @@
-"""The page that draws the project names every room and every key of both manifests."""
+"""The page that draws the project names every room and every key of both manifests; nothing lies beside the rooms."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 
@@ -31,3 +32,13 @@ def test_every_key_of_a_manifest_is_listed(task: str) -> None:
 def test_it_stays_short() -> None:
     sections = TEXT.split("\n## ")
     assert len(sections) <= 5 and max(len(section.splitlines()) for section in sections) <= 60
+
+
+def test_nothing_else_lies_at_the_top() -> None:
+    if not (CHECKOUT / ".git").exists():
+        pytest.skip("needs a checkout of git")
+    done = subprocess.run(["git", "ls-files"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    top = {path.partition("/")[0] for path in done.stdout.splitlines()}
+    fixed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"}
+    packages = {"training", "export", "runtime", "mobile", "tests", "models"}
+    assert {name for name in top if not name.startswith(".")} == fixed | packages

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import readme_pictures
+from browser import needs_archive
 from places import CHECKOUT
-from program import sonoforge
+from program import sonoforge, succeed
+from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.bundle.reader import open_bundle
 
 PAGES = [CHECKOUT / "README.md", *sorted(CHECKOUT.glob("*/docs/**/*.md"))]
@@ -21,20 +28,28 @@ def blocks(page: Path, kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-COMMANDS = sorted(
-    {
+def commands(page: Path) -> list[str]:
+    """The page's commands, in their order."""
+    return [
         line.split("#")[0].strip()
-        for page in PAGES
         for block in blocks(page, "sh")
         for line in block.replace("\\\n", " ").splitlines()
         if line.startswith("sonoforge ")
-    }
-)
+    ]
+
+
+COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 
 
 def test_there_are_exactly_two_set_up_commands() -> None:
     lines = [line for block in blocks(PAGES[0], "sh") for line in block.splitlines()]
     assert len([line for line in lines if line.startswith("python3 -m venv")]) == 2
+
+
+@pytest.mark.parametrize("name", readme_pictures.PICTURES)
+def test_pictures_show_the_pages_of_now(name: str) -> None:
+    again = "take it again with  python tests/support/readme_pictures.py RUN"
+    assert readme_pictures.noted(name) == readme_pictures.digest(), f".pictures/{name} has aged: {again}"
 
 
 def test_it_fits_on_a_few_screens() -> None:
@@ -47,6 +62,42 @@ def test_command_is_understood(command: str) -> None:
     """The program accepts the verb and every flag; --dry-run stops it before any work."""
     done = sonoforge(*shlex.split(command)[1:], "--dry-run")
     assert done.code == 0, done.err
+
+
+@pytest.mark.slow
+def test_the_guide_to_a_verdict_can_be_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of the guide, on simulated scans and with the smallest networks."""
+    monkeypatch.chdir(tmp_path)
+    succeed("data", "phantom", "SCANS", "--images", "60")
+    run = "runs/00000-run-SCANS"
+    for command in commands(CHECKOUT / "training" / "docs" / "guide-images-to-verdict.md"):
+        verb, *rest = shlex.split(command.replace("RUN", run))[1:]
+        succeed(verb, *rest, *(["--folds", "3", *CLASSIFIER, *GENERATOR] if verb == "run" else []))
+    of_run = (f"{run}/{name}" for name in ("report.html", "report/results-of-all-arms.tex", "checklists.md"))
+    for written in ("audit.html", *of_run):
+        assert (tmp_path / written).is_file(), written
+
+
+@pytest.mark.slow
+def test_the_guide_to_answers_can_be_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of the guide, on simulated scans; the server answers for one of them."""
+    needs_archive()
+    monkeypatch.chdir(tmp_path)
+    succeed("data", "phantom", "SCANS", "--images", "12")
+    *before, serve = commands(CHECKOUT / "mobile" / "docs" / "guide-scans-to-answers.md")
+    for command in before:
+        succeed(*shlex.split(command)[1:])
+    assert (tmp_path / "answers.html").is_file() and (tmp_path / "app" / "index.html").is_file()
+    arguments = [sys.executable, "-u", "-m", "sonoforge.runtime.cli.main", *shlex.split(serve)[1:], "--port", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = next(line.split()[1] for line in server.stdout if line.startswith("serving"))
+            scan = next((tmp_path / "SCANS" / "malignant").glob("*.png")).read_bytes()
+            with urllib.request.urlopen(f"{address}classify", scan) as answer:
+                assert json.load(answer)["label"] in ("normal", "benign", "malignant")
+        finally:
+            server.terminate()
 
 
 def test_python_examples_run(
