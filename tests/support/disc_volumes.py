@@ -27,12 +27,12 @@ def draw_ground(chance: np.random.Generator) -> NDArray[np.float64]:
     return np.kron(chance.uniform(10, 110, (8, 8)), np.ones((SIDE // 8, SIDE // 8)))
 
 
-def write_volumes(root: Path, patients: int = 10, slices: int = 4, splits: bool = False) -> Path:
+def write_volumes(root: Path, patients: int = 10, slices: int = 4, splits: bool = False, seed: int = 0) -> Path:
     """Write a folder with masks of both structures; the first slice of each volume shows none.
 
     Where there are ``splits``, every fifth patient is of the published test part.
     """
-    chance = np.random.default_rng(0)
+    chance = np.random.default_rng(seed)
     folder = root / "heart"
     folder.mkdir(parents=True)
     rows = []

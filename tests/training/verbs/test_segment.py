@@ -189,6 +189,34 @@ def test_spade_draws_into_maps_that_another_generator_made(run: Run, tmp_path: P
     assert (maps[0] == maps[1]).all(), "the same seed draws the same maps, cleaned alike"
 
 
+def test_networks_of_few_pairs_are_tested_on_all_of_another_set(run: Run, tmp_path: Path) -> None:
+    other = write_volumes(tmp_path / "other heart", patients=3, seed=1)
+    command = [*run.command, "--arms", "real", "--pairs", "9", "--seeds", "2", "--out", tmp_path]
+    done = succeed(*command, "--elsewhere", other, "--elsewhere", run.data)
+    own, elsewhere = done.json["sets"]
+    assert (own["name"], own["cases"]) == ("heart volumes", 2)
+    assert (elsewhere["name"], elsewhere["cases"]) == ("heart volumes, tested on other heart", 3)
+    assert f"{elsewhere['rows'][0]['dice']['value']:.3f}" in (Path(done.json["run"]) / "report.html").read_text()
+    said = (Path(done.json["run"]) / "log.txt").read_text()
+    assert said.count("a U-Net of 9 real and 0 generated pairs") == 2
+    again = succeed("segment", "--from", Path(done.json["run"]) / "cases.csv").json["sets"]
+    assert [row["name"] for row in again] == [own["name"], elsewhere["name"]]
+
+
+def test_a_set_that_shares_scans_or_has_other_masks_is_no_other_set(run: Run, tmp_path: Path) -> None:
+    command = [*run.command, "--arms", "real", "--out", tmp_path, "--elsewhere"]
+    shared = shutil.copytree(run.data, tmp_path / "copy")
+    assert "copy shows 40 scans of heart volumes" in sonoforge(*command, shared).err
+    discs = shutil.copytree(run.data, tmp_path / "discs", ignore=shutil.ignore_patterns("*_ring.png"))
+    assert "found discs with masks of disc, expected another set with masks of disc and ring" in refused(
+        *command, discs
+    )
+    assert "--pairs: found 33, expected at most the 32 that" in refused(
+        *run.command, "--pairs", "33", "--out", tmp_path
+    )
+    assert not (tmp_path / "runs").exists() and not list(tmp_path.glob("0*"))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

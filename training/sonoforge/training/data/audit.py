@@ -149,12 +149,12 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
         },
         "clusters": clusters,
         "planted": measure_recall(cache.pictures, found.threshold, plant, title=title) if plant else [],
-        "against": None if against is None else _against(cache, against),
+        "against": None if against is None else find_in_both(cache, against),
     }
 
 
-def _against(cache: ImageCache, other: ImageCache) -> Against:
-    """Compare two sets; the higher limit of both counts, or that of the pairs between them."""
+def find_in_both(cache: ImageCache, other: ImageCache) -> Against:
+    """Find images of one set in another; the higher limit of both counts, or that of the pairs between them."""
     measured = match_pictures(prepare(cache.pictures), prepare(other.pictures), "comparing the two sets")
     threshold = max(null_limit(measured, len(other.pictures)), cache.near_duplicates.threshold)
     found = measured.confirmed(threshold)

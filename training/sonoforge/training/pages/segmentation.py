@@ -31,17 +31,20 @@ TEXTS = blocks.read_texts("segmentation.yaml")
 _DRAWN_INTO = {REAL: TEXTS["real_maps"], PERTURBED: TEXTS["perturbed_maps"]}
 
 
-def write_report(folder: Path, results: Sequence[SetResults], sets: Sequence[PlannedSet]) -> Path:
+def write_report(
+    folder: Path, results: Sequence[SetResults], sets: Sequence[PlannedSet], elsewhere: Sequence[Sequence[SetResults]]
+) -> Path:
     """Write ``FOLDER/report.html`` and return its path.
 
     Args:
         folder: Of the run.
         results: All figures.
         sets: That they are of.
+        elsewhere: Of each set, the figures of its U-Nets on other sets.
     """
     verdicts = [
         blocks.Answer("open", own["name"], "", [*map(blocks.Text, own["verdict"] or ["No generator was asked for."])])
-        for own in results
+        for own in [*results, *(other for others in elsewhere for other in others)]
     ]
     page = blocks.Page(
         title="Which generator helps segmentation?",
@@ -49,8 +52,8 @@ def write_report(folder: Path, results: Sequence[SetResults], sets: Sequence[Pla
         heading="Which generator helps segmentation?",
         summary=[blocks.Text(TEXTS["summary"]), *verdicts],
         sections=[
-            blocks.Section(f"set-{place}", own["name"], list(_blocks(folder, own, about)))
-            for place, (own, about) in enumerate(zip(results, sets, strict=True), start=1)
+            blocks.Section(f"set-{place}", own["name"], [*_blocks(folder, own, about), *map(arm_table, others)])
+            for place, (own, about, others) in enumerate(zip(results, sets, elsewhere, strict=True), start=1)
         ],
         made="Images below a generator's name are synthetic.",
         style=_STYLE,
@@ -83,6 +86,8 @@ def _describe(own: SetResults, facts: PlannedSet) -> str:
     images, plan, experiment = facts.images, facts.tasks[0].plan, facts.tasks[0].experiment
     folds, seeds = {task.fold for task in facts.tasks}, {task.seed for task in facts.tasks}
     tested = f": {counted(len(folds), 'fold')} of {plan.folds} tested" if plan.protocol == "sealed" else ""
+    if experiment.pairs is not None:
+        tested += f", {counted(experiment.pairs, 'pair')} for training in each"
     trained = f" Generators: {durations(experiment)}; the rest as their recipes say." if own["generators"] else ""
     grouped = any(item.group for item in images.cache.dataset.items)  # whether the data say whose the images are
     return TEXTS["images"].format(

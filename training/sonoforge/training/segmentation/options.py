@@ -76,6 +76,12 @@ class Experiment(ParallelOptions):
         ("real", "augmented", "generated", "both"),
         help="comma-separated: what a U-Net is trained on\n" + FORMS,
     )
+    pairs: int | None = option(
+        None,
+        help="number of real pairs that a fold is trained on, for generators and U-Nets (default: all)\n"
+        "Drawn by patient for each seed; a smaller number is part of a larger one",
+        limits=(2, None),
+    )
     maps: str = option(
         "perturbed",
         help="label maps that SPADE is given: real, those of its training fold; perturbed, the same but "

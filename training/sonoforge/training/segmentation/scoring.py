@@ -13,6 +13,7 @@ from scipy import ndimage
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.data.pixels import encode_png, grid_picture
 from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation.experiment import (
@@ -23,9 +24,9 @@ from sonoforge.training.segmentation.experiment import (
     training_part,
 )
 from sonoforge.training.segmentation.generating import read_pairs
-from sonoforge.training.segmentation.labelled_set import LabelledSet
+from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set
 from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, join, sheet_name
-from sonoforge.training.segmentation.tables import CaseScore, write_cases
+from sonoforge.training.segmentation.tables import CaseScore, tested_elsewhere, write_cases
 from sonoforge.training.segmentation.unet import UnetJob, predict, train_unet
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,13 @@ def run_fold(task: FoldTask) -> list[CaseScore]:
         test = task.plan.test(task.fold)
         tested = take_pairs(images, test, channels)
         predicted = predict(network, tested.images, device)
-    scores = list(_score(task, images, test, predicted))
+        scores = list(_score(task, images.name, images, task.plan.groups, test, predicted))
+        for source in task.elsewhere:
+            other = open_labelled_set(source)
+            everything = np.arange(len(other.maps))
+            name = tested_elsewhere(images.name, other.name)
+            found = predict(network, take_pairs(other, everything, channels).images, device)
+            scores += _score(task, name, other, scan_groups(other.cache).tolist(), everything, found)
     if task.shown:
         _write_predictions(task, tested, predicted)
     write_cases(task.path, scores, digits=17)
@@ -143,7 +150,12 @@ def _training_pairs(task: FoldTask, real: Pairs) -> Pairs:
 
 
 def _score(
-    task: FoldTask, images: LabelledSet, test: NDArray[np.int64], predicted: NDArray[np.uint8]
+    task: FoldTask,
+    name: str,
+    images: LabelledSet,
+    patients: Sequence[int],
+    test: NDArray[np.int64],
+    predicted: NDArray[np.uint8],
 ) -> Iterator[CaseScore]:
     place = {index: row for row, index in enumerate(test.tolist())}
     for case in images.cases:
@@ -154,12 +166,12 @@ def _score(
         for label, structure in enumerate(images.structures, start=1):
             found = score_case(reference, predicted[rows], label, case.spacing)
             yield CaseScore(
-                data=images.name,
+                data=name,
                 arm=task.arm,
                 recipe=task.recipe,
                 seed=task.seed,
                 fold=task.fold,
-                patient=task.plan.groups[case.images[0]],
+                patient=patients[case.images[0]],
                 case=case.name,
                 structure=structure,
                 unit=case.unit,

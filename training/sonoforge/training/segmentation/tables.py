@@ -28,7 +28,7 @@ COLUMNS = (
 class CaseScore(NamedTuple):
     """The scores of one structure in one case, by one U-Net: a row of ``cases.csv``."""
 
-    data: str  # name of the set
+    data: str  # name of the set, or `tested_elsewhere`
     arm: str
     recipe: str  # empty for arms without generated pairs
     seed: int
@@ -41,6 +41,11 @@ class CaseScore(NamedTuple):
     hd95: float  # nan where prediction or reference has nothing, too
     unit: str  # of hd95
     invented: bool  # predicted where the reference has nothing
+
+
+def tested_elsewhere(trained: str, tested: str) -> str:
+    """Name the scores that U-Nets trained on one set reach on all images of another."""
+    return f"{trained}, tested on {tested}"
 
 
 def write_cases(path: Path, scores: Iterable[CaseScore], digits: int = 6) -> None:

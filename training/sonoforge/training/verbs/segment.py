@@ -7,7 +7,7 @@ tested on real patients of that fold; KID and FID of the same images beside it, 
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.fold_task import keep_plan
+from sonoforge.training.data.audit import find_in_both
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE
@@ -46,13 +47,21 @@ from sonoforge.training.segmentation.generating import (
     files_drawn_from,
     train_generator,
 )
-from sonoforge.training.segmentation.labelled_set import open_labelled_set, plan_folds
+from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
 from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
 from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
 from sonoforge.training.segmentation.results import SetResults
 from sonoforge.training.segmentation.scoring import files_read, run_fold
-from sonoforge.training.segmentation.tables import CASES, CaseScore, read_cases, write_cases, write_tables
+from sonoforge.training.segmentation.tables import (
+    CASES,
+    CaseScore,
+    read_cases,
+    tested_elsewhere,
+    write_cases,
+    write_tables,
+)
 from sonoforge.training.segmentation.unet import check_installed
+from sonoforge.training.statistics.wording import counted, listed
 from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.ray_cluster import check_cluster
 from sonoforge.training.tasks.workers import Workers, WorkerSettings
@@ -201,9 +210,38 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
     plan = plan_folds(images, config.protocol, config.folds, config.seed)
     tested = range(min(plan.folds, BUDGETS[config.budget]["tested_folds"] or plan.folds))
     seeds = range(config.seed, config.seed + config.seeds)
-    folder = Path(images.name)
-    tasks = [FoldTask(folder, source, plan, fold, seed, experiment) for fold in tested for seed in seeds]
+    folder, elsewhere = Path(images.name), tuple(_elsewhere(config, source, images))
+    tasks = [
+        FoldTask(folder, source, plan, fold, seed, experiment, elsewhere=elsewhere) for fold in tested for seed in seeds
+    ]
     return PlannedSet(images, tasks)
+
+
+def _elsewhere(config: SegmentConfig, source: ImageSource, images: LabelledSet) -> Iterator[ImageSource]:
+    """Open the other sets that U-Nets of this one are tested on, and refuse those that they cannot be.
+
+    Raises:
+        SonoforgeError: Other structures, or images that are in both sets.
+    """
+    for folder in config.elsewhere:
+        if folder in source.data or Path(folder).resolve() == images.cache.dataset.root.resolve():
+            continue  # `--data` of several sets, each tested on the others
+        other_source = source._replace(data=(folder,))
+        other = open_labelled_set(other_source)
+        if other.structures != images.structures or other.name == images.name:
+            raise SonoforgeError(
+                f"--elsewhere: found {other.name} with masks of {listed(other.structures)}, expected another set with "
+                f"masks of {listed(images.structures)}, as {images.name} has"
+            )
+        log.info("%s: looking for its images in %s", images.name, other.name)
+        pairs = find_in_both(images.cache, other.cache)["pairs"]
+        if pairs:
+            raise GateError(
+                f"--elsewhere: {other.name} shows {counted(len(pairs), 'scan')} of {images.name}, such as "
+                f"{pairs[0]['second']} ({pairs[0]['first']}); take them out of one of the two: sonoforge data audit "
+                f"--data {images.cache.dataset.root} --against {folder} lists them"
+            )
+        yield other_source
 
 
 def _all_tasks(sets: Sequence[PlannedSet]) -> list[FoldTask]:
@@ -228,18 +266,24 @@ def _run(folder: Path, config: SegmentConfig, sets: Sequence[PlannedSet]) -> lis
         scores = _scored(workers, placed[1])
     ordered = [score for task in scoring for score in scores[task.path]]
     write_cases(folder / CASES, ordered)
+    by_set = {name: [score for score in ordered if score.data == name] for name in {score.data for score in ordered}}
     results = [
-        compute_set(
-            images.name,
-            [score for score in ordered if score.data == images.name],
-            [row for path, row in figures if path == first.folder],
-        )
+        compute_set(images.name, by_set[images.name], [row for path, row in figures if path == first.folder])
         for images, (first, *_) in sets
     ]
+    elsewhere = [_tested_elsewhere(own, by_set) for own in sets]
+    write_report(folder, results, sets, elsewhere)
+    results += [own for others in elsewhere for own in others]
     write_tables(folder, results)
-    write_report(folder, results, sets)
     run_folder.write_results(folder, {"sets": results})
     return results
+
+
+def _tested_elsewhere(own: PlannedSet, scores: Mapping[str, Sequence[CaseScore]]) -> list[SetResults]:
+    """Compute the figures of one set's U-Nets on the other sets."""
+    tested = [open_labelled_set(source).name for source in own.tasks[0].elsewhere]
+    names = [tested_elsewhere(own.images.name, name) for name in tested]
+    return [compute_set(name, scores[name], []) for name in names]
 
 
 def _placed(tasks: Sequence[FoldTask], device: str) -> list[FoldTask]:

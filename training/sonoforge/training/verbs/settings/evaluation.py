@@ -95,6 +95,7 @@ sonoforge segment --data ACDC --arms real,augmented --image-size 128 --steps 150
 sonoforge segment --data ACDC --recipes all --budget full --device cuda      as long as published; days
 sonoforge segment --data ACDC --recipes dcgan,wgan --tuned RUN       each with its best settings of a run of tune
 sonoforge segment --data BUS-BRA --recipes wgan,spade:small-data --maps wgan      SPADE draws into WGAN's maps
+sonoforge segment --data BUS-BRA --pairs 50 --elsewhere BUSI --recipes spade:small-data     few pairs, another hospital
 sonoforge segment --data IDRiD --recipes all           its authors' 54 training and 27 test images
 sonoforge segment --data ACDC --recipes all --jobs 2 --resume        go on; what is finished is kept
 sonoforge segment --from RUN/cases.csv                 the tables again, from the scores alone
@@ -106,6 +107,11 @@ Import ACDC, IDRiD and SLiver07 first, as in: sonoforge data import acdc FOLDER 
     data: tuple[str, ...] = repeated_option(
         PHANTOM,
         help="folder of images with masks, collections.yaml, or phantom; repeat it for several separate experiments",
+        metavar="FOLDER",
+    )
+    elsewhere: tuple[str, ...] = repeated_option(
+        (),
+        help="another folder of images with masks of the same structures: each U-Net is tested on all of it, too",
         metavar="FOLDER",
     )
     protocol: str = option(
