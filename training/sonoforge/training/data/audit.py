@@ -5,13 +5,15 @@ from typing import TypedDict
 
 import numpy as np
 
-from sonoforge.training.copies.matches import Match
+from sonoforge.training.copies.matches import Found, Match, find_once
 from sonoforge.training.copies.near_duplicates import RepeatedScans, count_repeated, threshold_sensitivity
 from sonoforge.training.copies.planting import PlantedRow, measure_recall
 from sonoforge.training.copies.search import match_pictures, null_limit, prepare
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.patients import Proposal, propose
 from sonoforge.training.data.splits import scan_groups
+
+_SEARCH = "two-sets1"  # another number, and no earlier answer is read
 
 
 class ClassCounts(TypedDict):
@@ -155,7 +157,11 @@ def audit(cache: ImageCache, plant: int = 0, against: ImageCache | None = None) 
 
 def find_in_both(cache: ImageCache, other: ImageCache) -> Against:
     """Find images of one set in another; the higher limit of both counts, or that of the pairs between them."""
-    measured = match_pictures(prepare(cache.pictures), prepare(other.pictures), "comparing the two sets")
+
+    def search() -> Found:
+        return Found(match_pictures(prepare(cache.pictures), prepare(other.pictures), "comparing the two sets"))
+
+    measured = find_once(cache.store, _SEARCH, (*cache.hashes, "", *other.hashes), search).matches
     threshold = max(null_limit(measured, len(other.pictures)), cache.near_duplicates.threshold)
     found = measured.confirmed(threshold)
     return {
