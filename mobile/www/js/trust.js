@@ -108,9 +108,9 @@ export function assess(evidence, bundle) {
     found.push([CAUSES.POOR_SCAN, faults.join(", ")]);
     scores.push(BEYOND);
   }
-  const unlike = distance > limits.threshold ? [far] : [];
+  const unlike = distance > limits.threshold ? [`from all ${distance.toFixed(1)} ${limit(limits, 1)}`] : [];
   if (neighbour > checks.neighbours.threshold) {
-    unlike.push(`${neighbour.toFixed(3)} from the nearest ${limit(checks.neighbours, 3)}`);
+    unlike.push(`from the nearest ${neighbour.toFixed(3)} ${limit(checks.neighbours, 3)}`);
   }
   const remark = [];
   let reach = 1;
@@ -119,10 +119,10 @@ export function assess(evidence, bundle) {
     const siteLimit = site ? `this site's scans: ${times.toFixed(2)} times that, limit ${site.reach.toFixed(2)}` : "";
     if (site && times <= site.reach && hasEcho(evidence.pixels, checks)) {
       reach = site.reach;
-      remark.push(`${CAUSES.UNLIKE_TRAINING}: ${unlike.join("; ")}; like ${siteLimit}`);
+      remark.push(`${CAUSES.UNLIKE_TRAINING}: distance ${unlike.join("; ")}; like ${siteLimit}`);
     } else {
       if (site && times > site.reach) unlike.push(`unlike ${siteLimit}`);
-      found.push([CAUSES.UNLIKE_TRAINING, unlike.join("; ")]);
+      found.push([CAUSES.UNLIKE_TRAINING, `distance ${unlike.join("; ")}`]);
     }
   }
   scores.push(tailProbability(distance / reach, limits), tailProbability(neighbour / reach, checks.neighbours));

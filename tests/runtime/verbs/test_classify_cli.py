@@ -92,9 +92,7 @@ def test_the_answer_goes_to_stdout_and_all_else_to_stderr(bundle: Path, scans: P
     assert rows[0][header.index("prob") :].split()[0] == shown
     about = " ".join(lines)
     assert (
-        "equally frequent" in about
-        and about.count("sensitivity of 95%") == 2
-        and about.count("specificity of 50%") == 2
+        "equally frequent" in about and about.count("sensitivity of 95%") == 2 and about.count("specificity 50%") == 2
     )
     assert state == "clear" or f"{state}: {expected.verdict.advice}" in about
     assert summary.startswith("3 of 4 files answered: ") and notice == "Research use, not a medical device."

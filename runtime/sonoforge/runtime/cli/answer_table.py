@@ -103,8 +103,8 @@ class AnswerTable:
                 tell(f"{state}: {advice}")
         if {"undecided", "cannot tell"} & {*self._advice.values()}:
             tell(
-                f"The true class is among those that cannot be ruled out for {self._coverage:.0%} of scans like the "
-                "training scans."
+                f"For {self._coverage:.0%} of scans like the training scans, the true class is among those that cannot "
+                "be ruled out; prob is that of the likeliest."
             )
         for sentence in self._about if self._advice else ():
             tell(sentence)

@@ -241,7 +241,7 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
         where = "the site's" if manifest.site and question.name in manifest.site.moved else "held-out"
         sentences.append(
             f"{question.name.capitalize()}{among}: the threshold aims at a sensitivity of {point.aim:.0%}; "
-            f"on {where} scans it is {point.sensitivity:.0%}, at a specificity of {point.specificity:.0%}."
+            f"on {where} scans: sensitivity {point.sensitivity:.0%}, specificity {point.specificity:.0%}."
         )
     return [*sentences, GUESSES] if manifest.guesses else sentences
 

@@ -131,13 +131,13 @@ def assess(evidence: Evidence, manifest: ClassifierManifest) -> Trust:
     if faults:
         found.append((Cause.POOR_SCAN, f"{Cause.POOR_SCAN.value}: {', '.join(faults)}"))
         scores.append(_BEYOND)
-    unlike = [far] if distance > limits.threshold else []
+    unlike = [f"from all {distance:.1f} {_limit(limits)}"] if distance > limits.threshold else []
     if evidence.neighbour > checks.neighbours.threshold:
-        unlike.append(f"{evidence.neighbour:.3f} from the nearest {_limit(checks.neighbours, 3)}")
+        unlike.append(f"from the nearest {evidence.neighbour:.3f} {_limit(checks.neighbours, 3)}")
     remark: tuple[str, ...] = ()
     reach = 1.0
     if unlike and not no_scan:
-        said = f"{Cause.UNLIKE_TRAINING.value}: {'; '.join(unlike)}"
+        said = f"{Cause.UNLIKE_TRAINING.value}: distance {'; '.join(unlike)}"
         times, site = how_far(distance, evidence.neighbour, manifest), manifest.site
         if site and times <= site.reach and _has_echo(evidence, manifest):
             reach = site.reach

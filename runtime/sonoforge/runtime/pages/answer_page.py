@@ -135,8 +135,8 @@ class AnswerPage:
         head = f"""<p class="meta">{text(where + self._model_name)}</p>
 <p class="banner">{NOTICE} No answer here is a diagnosis.</p>
 {_facts(ordered, summary)}
-<p>{text(order)} first; at the end the scans without an answer that may be used. The true class is among those that
-cannot be ruled out for {self._coverage:.0%} of scans like the training scans. {self._about_pictures()}</p>
+<p>{text(order)} first; at the end the scans without an answer that may be used. For {self._coverage:.0%} of scans like
+the training scans, the true class is among those that cannot be ruled out. {self._about_pictures()}</p>
 <p>{text(self._about)}</p>"""
         body = self._list(ordered)
         for title, some in (("Answers", usable), ("Without an answer: a person must read these", others)):

@@ -19,9 +19,10 @@ def log_audit(result: Audit) -> None:
     for message in result["unreadable"].values():
         tell(f"unreadable: {message}")
     tell(
-        f"near-duplicates (score {found['threshold']} or more): {found['groups']} groups; {found['clusters']} clusters "
+        f"near-duplicates (score {found['threshold']} or more): {found['clusters']} clusters "
         f"over {found['images_in_clusters']} images, the largest of {found['largest_cluster']}; "
-        f"{found['same_pixels']} with equal pixels, {found['mixed_label_clusters']} with mixed labels"
+        f"{found['same_pixels']} with equal pixels, {found['mixed_label_clusters']} with mixed labels; "
+        f"{found['groups']} groups in all"
     )
     mixed = []
     for cluster in result["clusters"]:
