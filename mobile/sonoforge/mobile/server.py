@@ -23,8 +23,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from sonoforge.mobile.uploads import SECONDS, Budget, TimedInput, Upload, UploadError
+from sonoforge.mobile.uploads import SECONDS, TimedInput, Upload, UploadError
 from sonoforge.runtime.atomic import plain
+from sonoforge.runtime.byte_budget import Budget
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import failure
 from sonoforge.runtime.images.limits import ImageError

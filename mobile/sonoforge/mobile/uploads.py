@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import io
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from email.message import Message
 from http import HTTPStatus
+
+from sonoforge.runtime.byte_budget import Budget
 
 SECONDS = 30.0
 """That a client may take for a request, and besides for each `SLOWEST` bytes of its body one second."""
@@ -73,26 +74,6 @@ class TimedInput(io.RawIOBase):
         count = self._connection.recv_into(buffer)
         self.received += count
         return count
-
-
-class Budget:
-    """Bytes of all bodies that are held at a time."""
-
-    def __init__(self, most: int) -> None:
-        self._left, self._lock = most, threading.Lock()
-
-    def take(self, count: int) -> bool:
-        """Take some, unless fewer are left."""
-        with self._lock:
-            if count > self._left:
-                return False
-            self._left -= count
-            return True
-
-    def give(self, count: int) -> None:
-        """Give them back."""
-        with self._lock:
-            self._left += count
 
 
 class Upload:

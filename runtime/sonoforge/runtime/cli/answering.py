@@ -28,6 +28,7 @@ class Extras(NamedTuple):
     Attributes:
         overlay: Folder of pictures.
         sr: Folder of DICOM structured reports.
+        sc: Folder of DICOM secondary captures.
         page: The page of answers.
         beside: Also write each answer beside its file.
         anonymous: Name files by their contents.
@@ -35,6 +36,7 @@ class Extras(NamedTuple):
 
     overlay: str = ""
     sr: str = ""
+    sc: str = ""
     page: AnswerPage | None = None
     beside: bool = False
     anonymous: bool = False
@@ -74,8 +76,8 @@ class Answering:
             from sonoforge.runtime.explanations.overlay import OverlayFolder  # noqa: PLC0415 - only with --overlay
 
             self._overlays = OverlayFolder(Path(extras.overlay))
-        if extras.sr:
-            prepare_folder(Path(extras.sr))
+        for folder in filter(None, (extras.sr, extras.sc)):
+            prepare_folder(Path(folder))
 
     def name(self, files: Sequence[str]) -> dict[str, str]:
         """Return what to call each file in all that is printed and written, and reserve its picture's name.
@@ -151,6 +153,17 @@ class Answering:
 
             try:
                 more["sr"] = str(write_report(Path(self._extras.sr), file, answered.entry))
+            except SonoforgeError as error:
+                unwritten.append(str(error))
+        if self._extras.sc and "dicom" in answered.entry:
+            from sonoforge.runtime.explanations.overlay import draw  # noqa: PLC0415 - only with --sc
+            from sonoforge.runtime.images.dicom.secondary_capture import write_capture  # noqa: PLC0415 - only with --sc
+
+            try:
+                drawn = write_capture(
+                    Path(self._extras.sc), file, answered.entry, lambda: draw(answered.picture(), answered.result)
+                )
+                more["sc"] = str(drawn)
             except SonoforgeError as error:
                 unwritten.append(str(error))
         if self._extras.page:

@@ -56,7 +56,7 @@ def _run(arguments: Sequence[str]) -> int:
         print(_help(words, everything=False))
         return 0
     name, rest = verbs.find(words)
-    if name == "classify":  # before numpy is imported: see `_BLAS_THREADS`
+    if name in ("classify", "listen"):  # before numpy is imported: see `_BLAS_THREADS`
         os.environ.setdefault(_BLAS_THREADS, "1")
     verb, config_class = verbs.VERBS[name], _config_class(name)
     given = options.parse(options.build_parser(f"sonoforge {name}", config_class), rest)

@@ -5,7 +5,8 @@ JSON (``--json``) is one object:
 * ``results``: one entry for each file in the order given, as `answer_file` documents it, and ``copy_of``, the first
   file of this run with the same pixels, or ``seems_copy_of``, an earlier one that seems to show the same picture;
   ``series``, the first file of the neighbouring frames that it seems to belong to, itself if there is none; with
-  ``--overlay`` also ``overlay``, the path of its picture; with ``--sr`` and for DICOM ``sr``, the path of its report;
+  ``--overlay`` also ``overlay``, the path of its picture; with ``--sr`` and ``--sc`` and for DICOM ``sr`` and
+  ``sc``, the paths of its report and its secondary capture;
   where anything that was asked for beside an answer could not be written, ``unwritten``, the reasons.  For a file that
   cannot be used ``{"file", "ok": False, "error": {"code", "message"}}`` with the codes of `ImageError`;
 * ``model``: ``{"name", "version", "sha256"}`` of the file that answered;

@@ -52,7 +52,7 @@ def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll |
         from sonoforge.runtime.pages.answer_page import AnswerPage  # noqa: PLC0415 - only with --html
 
         page = AnswerPage(config.html, classifier, config.anonymous)
-    extras = Extras(config.overlay, config.sr, page, config.beside, config.anonymous)
+    extras = Extras(config.overlay, config.sr, config.sc, page, config.beside, config.anonymous)
     alone = not config.watch and len(found.files) == 1
     answering = Answering(classifier, found.failures, extras, alone)
     kept = _open_files(config, classifier)
@@ -61,7 +61,7 @@ def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll |
     table = AnswerTable(classifier.bundle.manifest, classifier.clinic)
     table.skip(found.skipped)
     seen = prevalence.SharesSeen(classifier.clinic.prevalence)
-    answer_all = elsewhere or functools.partial(_answer_here, config)
+    answer_all = elsewhere or functools.partial(answer_here, config)
     with contextlib.suppress(KeyboardInterrupt) if config.watch else contextlib.nullcontext():
         for files in _batches(config, found.files):
             for entry in _answers(config, answering, answer_all, kept, files, table):
@@ -91,10 +91,10 @@ def classify(config: ClassifyConfig, model: LoadingModel, elsewhere: AnswerAll |
         tell(f"{summary['marked']} of {summary['ok']} scans carry burned-in marks. {SENTENCE}", printer=log.warning)
     if found.skipped:
         log.info("%s", skipped_in_words(found.skipped))
-    if config.overlay:
-        log.info("written: pictures in %s", config.overlay)
-    if config.sr:
-        log.info("written: reports on DICOM files in %s", config.sr)
+    written = (("pictures in", config.overlay), ("reports on DICOM files in", config.sr))
+    for what, folder in (*written, ("pictures of DICOM files in", config.sc)):
+        if folder:
+            log.info("written: %s %s", what, folder)
     result = {
         "results": results,
         "model": classifier.model,
@@ -132,13 +132,16 @@ def _check(config: ClassifyConfig) -> None:
         raise SonoforgeError("PATHS is missing: images, folders and globs, or - for standard input")
     if config.anonymous and config.beside:
         raise SonoforgeError("--beside names its files after the scans, which --anonymous must not; choose one")
-    if config.anonymous and config.sr:
-        raise SonoforgeError("--sr writes reports that hold the patient's name, which --anonymous must not; choose one")
+    for flag in ("sr", "sc"):
+        if config.anonymous and getattr(config, flag):
+            raise SonoforgeError(
+                f"--{flag} writes objects that hold the patient's name, which --anonymous must not; choose one"
+            )
     if config.html and config.resume:
         raise SonoforgeError(
             "--html shows the answers of this run alone, and --resume leaves out the others; choose one"
         )
-    for flag in ("beside", "resume", "sr"):
+    for flag in ("beside", "resume", "sr", "sc"):
         if STDIN in config.paths and getattr(config, flag):
             raise SonoforgeError(f"--{flag}: needs a file's name, which standard input (-) has not; give the file")
 
@@ -180,7 +183,7 @@ def _answers(
         yield from answer_all(answering, keep, left)
 
 
-def _answer_here(
+def answer_here(
     config: ClassifyConfig, answering: Answering, keep: Callable[[Entry], None], files: Sequence[str]
 ) -> Iterator[Entry]:
     """Answer files in threads of this process; see `AnswerAll`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sonoforge.runtime.cli.options import argument, option
+from sonoforge.runtime.cli.options import argument, group, option
 
 
 def crop_option() -> Any:
@@ -75,6 +75,9 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
     sr: str = option(
         "", help="also write answers to DICOM files as structured reports to this folder", metavar="FOLDER"
     )
+    sc: str = option(
+        "", help="also write pictures of answers to DICOM files as secondary captures to this folder", metavar="FOLDER"
+    )
     anonymous: bool = option(False, help="name files by a hash of their contents in all output")
     watch: str = option("", help="classify each scan that appears in this folder, until Ctrl-C", metavar="FOLDER")
     recursive: bool = option(False, help="also search subfolders")
@@ -89,6 +92,55 @@ exit code: 0 every file was answered; 2 at least one could not be (the others st
         help="classify on a Ray cluster: local, to start one here, or its address (HOST:6379)",
         metavar="ADDRESS",
     )
+
+
+_OF_FILES = (
+    "paths overlay html csv jsonl resume beside sr sc anonymous watch recursive cluster"  # that are there already
+)
+
+
+@dataclass(frozen=True)
+class ListenConfig:
+    """Settings of ``sonoforge listen``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge listen
+storescu localhost 11112 -aec SONOFORGE scan.dcm    DCMTK's, to try it
+sonoforge listen --send-to PACS@192.168.1.5:104
+sonoforge listen --host 0.0.0.0 --callers US1@192.168.1.7,PACS@192.168.1.5 --send-to PACS@192.168.1.5:104
+sonoforge listen --host 0.0.0.0 --certificate own.pem --key own.key --authority hospital.pem
+
+exit code: 0 every object was answered; 2 at least one could not be, or it cannot listen
+"""
+    ESSENTIAL: ClassVar[str] = "out port host callers send_to keep bundle"
+
+    out: str = option(
+        "dicom-inbox", help="folder of the answers, and of what is not yet answered or sent", metavar="FOLDER"
+    )
+    port: int = option(11112, help="port; 0: any free one", limits=(0, 65535))
+    host: str = option("127.0.0.1", help="address to listen on; the default is for this machine only")
+    ae_title: str = option("SONOFORGE", help="AE title of this side", metavar="TITLE")
+    callers: tuple[str, ...] = option(
+        (), help="take scans only from these: TITLE or TITLE@ADDRESS (default: from everyone)", metavar="CALLER,..."
+    )
+    send_to: str = option("", help="send reports to this archive", metavar="TITLE@HOST:PORT")
+    reports: tuple[str, ...] = option(
+        ("sr", "sc"),
+        help="reports to write: sr: structured report; sc: picture (secondary capture)",
+        choices=("sr", "sc"),
+        metavar="KIND,...",
+    )
+    keep: bool = option(False, help="keep answered scans in the folder; else they are removed")
+    most: int = option(100, help="largest scan in MB", limits=(1, 4000), metavar="MB")
+    room: float = option(10.0, help="most scans that wait to be answered, in GB", limits=(0.001, None), metavar="GB")
+    rate: float = option(50.0, help="most scans a second; who sends more is slowed down", limits=(0.01, 10000))
+    associations: int = option(16, help="most associations at a time", limits=(1, 200))
+    certificate: str = option("", help="speak TLS, with this certificate", metavar="PEM")
+    key: str = option("", help="key of the certificate, if that file does not hold it", metavar="PEM")
+    authority: str = option(
+        "", help="take scans only from callers with a certificate of this authority, and send in TLS", metavar="PEM"
+    )
+    answers: ClassifyConfig = group(ClassifyConfig(), title="the answers", without=_OF_FILES.split())
 
 
 @dataclass(frozen=True)

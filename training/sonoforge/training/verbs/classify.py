@@ -46,7 +46,7 @@ _FILES = 16  # of a task; each answer takes some 70 kB, most of it the view by w
 _SENT_BYTES = 32_000_000  # of contents in a task, after which no other is added
 _AHEAD = 4 * _FILES  # files for each worker that are given out before the first of them is answered
 
-_NOT_HERE = ("watch", "html", "overlay", "sr", "beside")
+_NOT_HERE = ("watch", "html", "overlay", "sr", "sc", "beside")
 """Settings of what is written beside the answers, by the process that has the pictures; and of scans yet to come."""
 
 

@@ -55,8 +55,9 @@ def is_non_image(path: Path | str) -> bool:
     """Whether a DICOM file says at its beginning that it is of a class without pictures, such as a report."""
     head = first_bytes(path, _META_BYTES)
     found = _STORAGE_CLASS.search(head, HEAD_BYTES) if head[128:132] == b"DICM" else None
-    return found is not None and _is_non_image_class(found[1].decode())
+    return found is not None and is_non_image_class(found[1].decode())
 
 
-def _is_non_image_class(uid: str) -> bool:
+def is_non_image_class(uid: str) -> bool:
+    """Whether objects of a storage class hold no picture of the patient."""
     return uid.startswith(_NO_PICTURE)

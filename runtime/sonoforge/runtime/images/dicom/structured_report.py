@@ -3,25 +3,15 @@
 The content is a measurement report (PS3.16, TID 1500) with one group of measurements and evaluations (TID 1501) that
 refers to the image; the object is a Comprehensive SR (PS3.3, A.35.3) in a series of its own in the scan's study.  It is
 marked complete, preliminary and unverified: no person has looked at it.
-
-An archive files a report by its patient, so this is the one place where the patient's elements are read: they go from
-the scan into the report as they stand, and nowhere else.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import uuid
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonoforge.runtime import atomic
-from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.header import INSTALL, import_pydicom, one_line
-from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.dicom.derived_objects import MOST_LETTERS, model_of, read_scan, uid, write
+from sonoforge.runtime.images.dicom.header import one_line
 from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
@@ -35,9 +25,6 @@ SCHEME = "99SONOFORGE"
 _SNOMED = {"normal": "17621005", "benign": "30807003", "malignant": "21594007"}
 _YES_NO = {True: ("373066001", "Yes"), False: ("373067005", "No")}
 _SERIES_NUMBER = 9000  # beyond what a machine counts up to in one study
-_MOST_LETTERS = 64  # of a long string and of a code's meaning (PS3.5, 6.2)
-_NOT_OF_THE_ANSWER = ("file", "ms", "overlay")  # other every time, or no part of what is reported
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
 
 def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
@@ -52,45 +39,27 @@ def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
     """
     report = make_report(path, entry)
     target = folder / f"{report.SOPInstanceUID}.dcm"
-    if not target.exists():
-        stream = io.BytesIO()
-        with one_line(path):
-            report.save_as(stream, enforce_file_format=True)
-        atomic.write_bytes(target, stream.getvalue())
-    return target
+    return target if target.exists() else write(target, report, path)
 
 
 def make_report(path: str, entry: dict[str, Any]) -> Dataset:
     """Build the structured report for one DICOM file; see `write_report`."""
-    import_pydicom(path)
-    try:
-        from highdicom.sr import ComprehensiveSR  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError:
-        raise SonoforgeError(f"structured reports need highdicom: {INSTALL}") from None
-    from pydicom import dcmread  # noqa: PLC0415 - an extra
+    scan, identity = read_scan(path, entry)
+    from highdicom.sr import ComprehensiveSR  # noqa: PLC0415 - an extra
 
-    warnings.filterwarnings("ignore", module=r"highdicom(\.|$)")  # they quote the patient's name
     with one_line(path):
-        scan = dcmread(path, stop_before_pixels=True)
-        missing = [name for name in _NEEDED if not scan.get(name)]
-        if missing:
-            raise ImageError(
-                "unsupported", f"{path}: found no {', '.join(missing)}, without which no archive can file a report"
-            )
-        answer = {key: value for key, value in entry.items() if key not in _NOT_OF_THE_ANSWER}
-        identity = f"{scan.SOPInstanceUID} {json.dumps(answer, sort_keys=True)}"
         report: Dataset = ComprehensiveSR(
             evidence=[scan],
             content=_content(scan, entry, identity),
-            series_instance_uid=_uid("series", identity),
+            series_instance_uid=uid("series", identity),
             series_number=_SERIES_NUMBER,
-            sop_instance_uid=_uid("report", identity),
+            sop_instance_uid=uid("report", identity),
             instance_number=1,
             manufacturer="sonoforge",
             is_complete=True,
-            series_description=f"sonoforge: {NOTICE}"[:_MOST_LETTERS],
+            series_description=f"sonoforge: {NOTICE}"[:MOST_LETTERS],
         )
-        report.SoftwareVersions = _model(entry)
+        report.SoftwareVersions = model_of(entry)
         return report
 
 
@@ -126,7 +95,7 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
         ),
     ]
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=_uid("finding", identity), identifier="classification"),
+        tracking_identifier=sr.TrackingIdentifier(uid=uid("finding", identity), identifier="classification"),
         algorithm_id=sr.AlgorithmIdentification(
             name=entry["model"]["name"],
             version=entry["model"]["version"],
@@ -144,7 +113,7 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
         source_images=[sr.SourceImageForMeasurementGroup(scan.SOPClassUID, scan.SOPInstanceUID, frames)],
     )
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=_uid("device", _model(entry)), name="sonoforge", manufacturer_name="sonoforge", model_name=_model(entry)
+        uid=uid("device", model_of(entry)), name="sonoforge", manufacturer_name="sonoforge", model_name=model_of(entry)
     )
     return sr.MeasurementReport(
         observation_context=sr.ObservationContext(
@@ -157,16 +126,6 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=[scan],
     )[0]
-
-
-def _model(entry: dict[str, Any]) -> str:
-    return f"{entry['model']['name']} {entry['model']['version']}"[:_MOST_LETTERS]
-
-
-def _uid(kind: str, of: str) -> str:
-    """Return a UID from a hash, under the root for UUIDs (PS3.5, B.2)."""
-    digest = hashlib.sha256(f"sonoforge {kind} {of}".encode()).digest()
-    return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
 
 
 def _class_code(index: int, name: str) -> Code:
@@ -182,4 +141,4 @@ def _snomed(value: str, meaning: str) -> Code:
 def _private(value: str, meaning: str) -> Code:
     from pydicom.sr.coding import Code  # noqa: PLC0415 - an extra
 
-    return Code(value, SCHEME, meaning[:_MOST_LETTERS])
+    return Code(value, SCHEME, meaning[:MOST_LETTERS])

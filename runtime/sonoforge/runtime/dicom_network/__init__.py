@@ -1,0 +1,1 @@
+"""Scans that come over the network as DICOM, and what is sent back."""

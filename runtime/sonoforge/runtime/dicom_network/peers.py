@@ -1,0 +1,103 @@
+"""Other sides of a connection, as they are typed: ``TITLE``, ``TITLE@HOST``, ``TITLE@HOST:PORT``."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from typing import NamedTuple
+
+from sonoforge.runtime.errors import SonoforgeError, reason
+
+_TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5, 6.2: printable ASCII without the backslash
+
+
+class Caller(NamedTuple):
+    """Who may send: an AE title, which anyone can claim, and an address, empty for any."""
+
+    title: str
+    address: str = ""
+
+    def is_it(self, title: str, address: str) -> bool:
+        """Whether a caller of this title and address is meant."""
+        return title.strip() == self.title and self.address in ("", address)
+
+
+class Archive(NamedTuple):
+    """Where reports are sent."""
+
+    title: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.title}@{self.host}:{self.port}"
+
+
+def check_title(text: str, setting: str) -> str:
+    """Return an AE title without the spaces around it.
+
+    Raises:
+        SonoforgeError: It is none.
+    """
+    title = text.strip()
+    if not _TITLE.fullmatch(title):
+        raise SonoforgeError(f"{setting}: found {text!r}, expected an AE title of 1 to 16 letters, such as SONOFORGE")
+    return title
+
+
+def read_caller(text: str) -> Caller:
+    """Read ``TITLE`` or ``TITLE@ADDRESS``.
+
+    Raises:
+        SonoforgeError: It is neither.
+    """
+    title, at, address = text.partition("@")
+    try:
+        found = str(ipaddress.ip_address(address)) if at else ""
+    except ValueError:
+        raise SonoforgeError(
+            f"callers: found {text!r}, expected TITLE or TITLE@ADDRESS, such as US1@192.168.1.7"
+        ) from None
+    return Caller(check_title(title, "callers"), found)
+
+
+def read_archive(text: str) -> Archive:
+    """Read ``TITLE@HOST:PORT``; an address of IPv6 in brackets.
+
+    Raises:
+        SonoforgeError: It is something else.
+    """
+    title, _, place = text.partition("@")
+    host, _, port = place.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise SonoforgeError(f"send_to: found {text!r}, expected TITLE@HOST:PORT, such as PACS@192.168.1.5:104")
+    return Archive(check_title(title, "send_to"), host.strip("[]"), int(port))
+
+
+def tls_context(purpose: int, certificate: str, key: str, authority: str) -> ssl.SSLContext:
+    """Return how the other side is spoken to in TLS, and what it must show.
+
+    Args:
+        purpose: ``ssl.PROTOCOL_TLS_SERVER`` or ``ssl.PROTOCOL_TLS_CLIENT``.
+        certificate: PEM file of this side's certificate; empty for none.
+        key: PEM file of its key; empty where the same file holds it.
+        authority: PEM file of the authorities that must vouch for the other side; empty: a caller shows nothing.
+
+    Raises:
+        SonoforgeError: A file cannot be used.
+    """
+    context = ssl.SSLContext(purpose)
+    try:
+        if certificate:
+            context.load_cert_chain(certificate, key or None, password=lambda: "")
+        if authority:
+            context.load_verify_locations(authority)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:
+        files = ", ".join(filter(None, (certificate, key, authority)))
+        raise SonoforgeError(
+            f"{files}: cannot be used ({reason(error)}); expected PEM files of a certificate, its key without a "
+            "password, and authorities"
+        ) from None
+    return context

@@ -1,0 +1,251 @@
+"""Receive objects from machines and archives: a service class provider of DICOM storage (PS3.4, annex B; PS3.8).
+
+What is not DICOM, is announced or becomes too large, comes too slowly, or comes from someone who is not allowed is
+refused, each in one line that names the caller and nothing of the patient.  An object is on the disk before its sender
+is told that it is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socketserver
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+
+from sonoforge.runtime.byte_budget import Budget
+from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
+from sonoforge.runtime.dicom_network.peers import Caller
+from sonoforge.runtime.dicom_network.remarks import Remarks
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.dicom.data_set import DECODERS
+from sonoforge.runtime.images.dicom.opening import is_non_image_class
+from sonoforge.runtime.images.limits import ImageError
+
+SECONDS = 30.0
+"""That a caller may take for a request to associate, for any one message unit, and for a handshake."""
+_IDLE_SECONDS = 120.0  # without any, an association is ended
+_MOST_UNIT = 1 << 20  # bytes of one message unit (PDU); what is announced beyond is never read
+_UNIT = 1 << 17  # that callers are asked to send at most
+_HELD = 4  # largest objects that are held in memory at a time
+_CONNECTIONS = 4  # for each association: some have not asked for one yet
+_LONGEST_WAIT = 20.0  # seconds for which a sender is slowed down, before it is told to come later
+_COMMENT = 64  # letters (PS3.7, annex C)
+
+# PS3.4, B.2.3: status of C-STORE.
+_STORED, _NO_ROOM, _DOES_NOT_MATCH, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
+
+
+class Reception(NamedTuple):
+    """Who may send how much."""
+
+    title: str  # AE title of this side
+    callers: tuple[Caller, ...]  # none: everyone
+    most_bytes: int  # of an object
+    rate: float  # objects a second, of all callers together
+    associations: int  # at a time
+    tls: ssl.SSLContext | None = None
+
+
+class _Server(ThreadedAssociationServer):
+    """Takes connections; what a caller does or leaves undone keeps no other waiting."""
+
+    daemon_threads = True
+    request_queue_size = 64
+    reception: Reception
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Take a connection; its handshake is the business of its own thread, within its time."""
+        connection, address = self.socket.accept()  # type: ignore[union-attr]
+        connection.settimeout(SECONDS)
+        if self.reception.tls:
+            connection = self.reception.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is a place for a connection."""
+        del request, client_address
+        return len(self.active_associations) < _CONNECTIONS * self.reception.associations
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a connection that ended early is no fault of ours, and a traceback may quote what it held."""
+
+
+class _Input:
+    """What one connection sends, unit by unit, within its time and its share of the memory."""
+
+    def __init__(self, connection: Any, most: int, budget: Budget, refuse: Callable[[str], None]) -> None:
+        self._connection, self._most, self._budget, self._refuse = connection, most, budget, refuse
+        self._held = 0
+
+    def recv(self, count: int) -> bytearray:
+        """Return so many bytes, or fewer where the connection has ended; OSError for what is refused."""
+        if count > _MOST_UNIT:
+            self._fail(f"a message unit of {count / 1e6:.0f} MB, expected at most {_MOST_UNIT / 1e6:.0f} MB")
+        if self._held + count > self._most + _MOST_UNIT:
+            self._fail(f"an object of more than {self._most / 1e6:.0f} MB; --most takes larger ones")
+        if not self._budget.take(count):
+            self._fail(f"more than {_HELD} times {self._most / 1e6:.0f} MB at a time, of all callers; it may try again")
+        self._held += count
+        data, until = bytearray(), time.monotonic() + SECONDS
+        try:
+            while len(data) < count:
+                self._connection.settimeout(max(until - time.monotonic(), 1e-3))
+                piece = self._connection.recv(min(count - len(data), 1 << 16))
+                if not piece:
+                    break
+                data += piece
+            self._connection.settimeout(SECONDS)  # for what is sent
+        except ssl.SSLError as error:
+            self._fail(f"no TLS that both sides accept ({error.reason or 'handshake'})")
+        except TimeoutError:
+            self._fail(f"{len(data)} of {count} bytes within {SECONDS:.0f} s")
+        return data
+
+    def done(self, _: Any = None) -> None:
+        """Give back what the object took that was answered, or whose connection has ended."""
+        self._budget.give(self._held)
+        self._held = 0
+
+    def _fail(self, found: str) -> None:
+        self._refuse(f"found {found}")
+        raise OSError(found)
+
+
+class _Provider:
+    """Answers what callers ask."""
+
+    def __init__(self, reception: Reception, inbox: Inbox, remarks: Remarks) -> None:
+        self._reception, self._inbox, self._remarks = reception, inbox, remarks
+        self._budget = Budget(_HELD * (reception.most_bytes + _MOST_UNIT))
+        self._next, self._pacing = 0.0, threading.Lock()
+        self._told_of: weakref.WeakSet[Any] = weakref.WeakSet()  # connections that are no DICOM
+
+    def handlers(self) -> list[Any]:
+        """Return what is done when."""
+        return [
+            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_FSM_TRANSITION, self._moved),
+            (evt.EVT_C_ECHO, lambda _: _STORED),
+            (evt.EVT_C_STORE, self._store),
+        ]
+
+    def _refuse(self, assoc: Any, why: str) -> None:
+        title = assoc.requestor.ae_title.strip()
+        self._remarks.add(f"refused {title}{'@' * bool(title)}{assoc.requestor.address}: {why}")
+
+    def _opened(self, event: Any) -> None:
+        assoc = event.assoc
+        connection = assoc.dul.socket
+        limited = _Input(
+            connection.socket, self._reception.most_bytes, self._budget, lambda why: self._refuse(assoc, why)
+        )
+        connection.recv = limited.recv
+        assoc.bind(evt.EVT_DIMSE_SENT, limited.done)
+        assoc.bind(evt.EVT_CONN_CLOSE, limited.done)
+
+    def _requested(self, event: Any) -> None:
+        """Reject a caller that is not allowed, by title or by address (PS3.8, 9.3.4)."""
+        asked, requestor = event.assoc.requestor.primitive, event.assoc.requestor
+        requestor.ae_title = asked.calling_ae_title
+        callers = self._reception.callers
+        if callers and not any(caller.is_it(asked.calling_ae_title, requestor.address) for caller in callers):
+            self._refuse(event.assoc, "it is not one of --callers")
+            event.assoc.acse.send_reject(0x01, 0x01, 0x03)
+            event.assoc.kill()  # waits until that is sent
+
+    def _rejected(self, event: Any) -> None:
+        rejected = event.assoc.acceptor.primitive
+        if rejected is not None and rejected.diagnostic == 0x07:
+            why = f"it calls another AE title than {self._reception.title}"
+        else:
+            why = f"there are {self._reception.associations} associations already; it may try again"
+        self._refuse(event.assoc, why)
+
+    def _moved(self, event: Any) -> None:
+        """Tell of what is no DICOM, and of a caller that connects and asks nothing (PS3.8, 9.2.3)."""
+        if event.fsm_event == "Evt19" and event.assoc not in self._told_of:  # what follows is read, and is none either
+            self._told_of.add(event.assoc)
+            self._refuse(event.assoc, "found what is no DICOM message, or a damaged one")
+        elif event.fsm_event == "Evt18" and event.current_state == "Sta2":
+            self._refuse(event.assoc, f"found no request to associate within {SECONDS:.0f} s")
+
+    def _store(self, event: Any) -> int | Dataset:
+        """Store an object (PS3.4, B.2.3), or say why not."""
+        asked = event.request
+        try:
+            self._keep_pace()
+            self._inbox.store(event.encoded_dataset(), (asked.AffectedSOPClassUID, asked.AffectedSOPInstanceUID))
+        except ImageError as error:
+            return self._failed(event, _DOES_NOT_MATCH if error.code == "untrue" else _NOT_UNDERSTOOD, str(error))
+        except SonoforgeError as error:  # no room, or no disk
+            return self._failed(event, _NO_ROOM, f"no room now: {error}")
+        except Exception as error:  # a parser meets hostile bytes; its text may quote them
+            return self._failed(event, _NOT_UNDERSTOOD, f"damaged, or not as DICOM demands ({type(error).__name__})")
+        return _STORED
+
+    def _failed(self, event: Any, status: int, why: str) -> Dataset:
+        self._refuse(event.assoc, why)
+        answer = Dataset()
+        answer.Status, answer.ErrorComment = status, why[:_COMMENT]
+        return answer
+
+    def _keep_pace(self) -> None:
+        """Wait until the next object may come.
+
+        Raises:
+            FullError: That would be too long.
+        """
+        with self._pacing:
+            now = time.monotonic()
+            wait = max(self._next - now, 0.0)
+            if wait > _LONGEST_WAIT:
+                raise FullError(f"more than {self._reception.rate:g} objects a second")
+            self._next = now + wait + 1 / self._reception.rate
+        time.sleep(wait)
+
+
+@contextlib.contextmanager
+def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, remarks: Remarks) -> Iterator[int]:
+    """Receive objects into an inbox while inside; yield the port.
+
+    Raises:
+        SonoforgeError: The port is taken, or the address is not this machine's.
+    """
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it quotes what callers send
+    entity = AE(reception.title)
+    entity.require_called_aet = True
+    entity.maximum_associations = reception.associations
+    entity.maximum_pdu_size = _UNIT
+    entity.acse_timeout, entity.network_timeout, entity.dimse_timeout = SECONDS, _IDLE_SECONDS, SECONDS
+    entity.add_supported_context(Verification)
+    for context in AllStoragePresentationContexts:
+        if not is_non_image_class(str(context.abstract_syntax)):
+            entity.add_supported_context(str(context.abstract_syntax), [*DECODERS])
+    host, port = address
+    try:
+        server: Any = entity.make_server(
+            (host, port), evt_handlers=_Provider(reception, inbox, remarks).handlers(), server_class=_Server
+        )
+    except OSError as error:
+        raise SonoforgeError(
+            f"{host}:{port}: cannot be bound ({error.strerror or error}); give another --host or --port"
+        ) from error
+    server.reception = reception
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        socketserver.BaseServer.shutdown(server)
+        server.server_close()

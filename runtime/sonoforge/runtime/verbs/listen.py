@@ -1,0 +1,123 @@
+"""``sonoforge listen``: answer what machines and archives send by C-STORE, as ``classify --watch`` answers files.
+
+An object is on the disk, in ``received/`` of the folder ``--out``, before its sender is told that it is stored, and
+leaves it when its answers are on the disk; see `dicom_network.inbox`.  So nothing is lost where the process is killed,
+and the next one goes on.  Answers are, for each object:
+
+* ``answers/SOP-INSTANCE-UID.json``: its entry of ``classify --json``, ``object`` (the UIDs ``sop_class``, ``instance``,
+  ``series`` and ``study``) and ``notice``; objects are named by their SOP Instance UIDs;
+* a structured report and a picture (``--reports``): in ``answers/``, or with ``--send-to`` in ``outgoing/`` until the
+  archive has stored them.
+
+JSON (``--json``), at the end: as of ``classify``, and ``port``.  Runs until Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answering import Answering
+from sonoforge.runtime.cli.options import Outcome
+from sonoforge.runtime.dicom_network.inbox import Inbox
+from sonoforge.runtime.dicom_network.peers import check_title, read_archive, read_caller, tls_context
+from sonoforge.runtime.dicom_network.remarks import Remarks
+from sonoforge.runtime.dicom_network.storage_scp import Reception, receiving
+from sonoforge.runtime.dicom_network.storage_scu import Sender
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.inputs import Entry
+from sonoforge.runtime.inference.loading import LoadingModel
+from sonoforge.runtime.notice import NOTICE
+from sonoforge.runtime.verbs.classifying import answer_here, classify
+from sonoforge.runtime.verbs.settings import ClassifyConfig, ListenConfig
+
+log = logging.getLogger(__name__)
+
+_HERE = ("127.0.0.1", "::1", "localhost")
+
+
+def main(config: ListenConfig) -> Outcome:
+    """Listen until interrupted; see the top of this module for the result."""
+    title = check_title(config.ae_title, "ae_title")
+    callers = tuple(read_caller(text) for text in config.callers)
+    archive = read_archive(config.send_to) if config.send_to else None
+    server_tls, client_tls = _tls(config)
+    inbox = Inbox(Path(config.out), round(config.room * 1e9), config.keep)
+    remarks = Remarks()
+    reports = str(inbox.outgoing if archive else inbox.answers)
+    answers = dataclasses.replace(
+        config.answers,
+        watch=str(inbox.received),
+        sr=reports if "sr" in config.reports else "",
+        sc=reports if "sc" in config.reports else "",
+    )
+    model = LoadingModel(answers.bundle or None, answers.file, answers.threads, answers.provider)
+    reception = Reception(title, callers, config.most * 1_000_000, config.rate, config.associations, server_tls)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(inbox.alone())
+        if archive:
+            sender = Sender(inbox.outgoing, archive, title, client_tls, remarks)
+            sender.start()
+            stack.callback(_tell, remarks)
+            stack.callback(sender.end)
+        port = stack.enter_context(receiving((config.host, config.port), reception, inbox, remarks))
+        say("listening %s@%s:%d   (%s; Ctrl-C ends)", title, config.host, port, NOTICE[0].lower() + NOTICE[1:-1])
+        say("answers   %s", f"{inbox.answers}{f'; reports go to {archive}' if archive else ''}")
+        if config.host not in _HERE:
+            _warn(config)
+        outcome = classify(answers, model, functools.partial(_answer, answers, inbox, remarks))
+    return outcome._replace(result={**outcome.result, "port": port})
+
+
+def _tls(config: ListenConfig) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """Return how callers are spoken to, and the archive; None without TLS."""
+    if not config.certificate:
+        if config.key or config.authority:
+            raise SonoforgeError("certificate: found none beside --key or --authority; give that of this side")
+        return None, None
+    files = (config.certificate, config.key, config.authority)
+    return tls_context(ssl.PROTOCOL_TLS_SERVER, *files), tls_context(
+        ssl.PROTOCOL_TLS_CLIENT, *files
+    ) if config.authority else None
+
+
+def _warn(config: ListenConfig) -> None:
+    who = "every machine that reaches it" if not config.callers else "whoever uses one of --callers"
+    how = "UNENCRYPTED" if not config.certificate else "encrypted"
+    if not config.authority:
+        log.warning("listening on %s: %s can send scans, %s and without a password", config.host, who, how)
+
+
+def _answer(
+    answers: ClassifyConfig,
+    inbox: Inbox,
+    remarks: Remarks,
+    answering: Answering,
+    keep: Callable[[Entry], None],
+    files: Sequence[str],
+) -> Iterator[Entry]:
+    """Answer objects as files are, and take each out of the inbox as soon as its answers are on the disk."""
+
+    def keep_and_take_out(entry: Entry) -> None:
+        keep(entry)
+        try:
+            taken = inbox.answered(entry)
+            if not taken:
+                remarks.add(f"{entry['file']}: stays, to be answered again at the next start; its answer says why")
+        except SonoforgeError as error:
+            remarks.add(f"{entry['file']}: stays, to be answered again at the next start; {error}")
+
+    _tell(remarks)
+    yield from answer_here(answers, answering, keep_and_take_out, files)
+    _tell(remarks)
+
+
+def _tell(remarks: Remarks) -> None:
+    for line in remarks.take():
+        log.warning("%s", line)

@@ -1,0 +1,259 @@
+"""Objects that DCMTK sends are on the disk before it is told so; all else is refused in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+pytest.importorskip("pynetdicom", reason="DICOM over the network is an extra: pip install 'sonoforge[dicom-net]'")
+
+from pydicom import dcmread
+from pydicom.uid import ComprehensiveSRStorage
+
+import dicom_peers
+from dicom_files import PLANTED
+from dicom_peers import said, storescu, wait_for, write_scan, write_scans
+from sonoforge.runtime.dicom_network import storage_scp
+from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
+from sonoforge.runtime.dicom_network.peers import read_archive, read_caller, tls_context
+from sonoforge.runtime.dicom_network.remarks import Remarks
+from sonoforge.runtime.dicom_network.storage_scp import Reception, receiving
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.limits import ImageError
+
+RECEPTION = Reception("SONOFORGE", (), 1_000_000, 1000, 4)
+
+
+class Place(NamedTuple):
+    """Where objects are received."""
+
+    port: int
+    inbox: Inbox
+    remarks: Remarks
+
+    def refusal(self) -> str:
+        """The one line with which something was refused."""
+        (line,) = wait_for(self.remarks.take, 20)
+        assert PLANTED not in line and line.startswith("refused ")
+        return str(line)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with receiving_at(tmp_path) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def receiving_at(folder: Path, room: int = 10_000_000, **changes: Any) -> Iterator[Place]:
+    inbox, remarks = Inbox(folder / "inbox", room), Remarks()
+    with receiving(("127.0.0.1", 0), RECEPTION._replace(**changes), inbox, remarks) as port:
+        yield Place(port, inbox, remarks)
+
+
+def raw(port: int, data: bytes) -> bytes:
+    """What is answered to some bytes, until the connection ends."""
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(data)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := connection.recv(4096):
+                answer += piece
+        return answer
+
+
+def test_what_is_sent_is_on_the_disk_as_it_was(place: Place, tmp_path: Path) -> None:
+    dicom_peers.needs("storescu", "echoscu")
+    scans = write_scans(tmp_path / "scans", 3)
+    for _ in range(2):  # an object that is sent again is the same object
+        code, out = said(storescu(place.port, *scans))
+        assert code == 0, out
+        stored = {(read := dcmread(path)).SOPInstanceUID: read for path in place.inbox.waiting()}
+        assert len(stored) == 3
+    for scan in map(dcmread, scans):
+        assert stored[scan.SOPInstanceUID] == scan  # every element
+    code, out = said(dicom_peers.storescu(place.port, "-v", scans[0], to="OTHER"))
+    assert code and "Called AE Title Not Recognized" in out
+    assert place.refusal().endswith("it calls another AE title than SONOFORGE")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"GET / HTTP/1.0\r\n\r\n", "found what is no DICOM message, or a damaged one"),
+        (b"\x01\x00\x00\x00\x00\x04abcd", "found what is no DICOM message, or a damaged one"),
+        (b"\x01\x00\x80\x00\x00\x00" + b"a" * 100, "found a message unit of 2147 MB, expected at most 1 MB"),
+        (b"\x04\x00\x80\x00\x00\x00" + b"a" * 100, "found a message unit of 2147 MB, expected at most 1 MB"),
+    ],
+    ids=["no DICOM", "damaged", "2 GB to associate", "2 GB of data"],
+)
+def test_what_is_no_association_is_refused(place: Place, data: bytes, why: str) -> None:
+    raw(place.port, data)
+    assert place.refusal() == f"refused 127.0.0.1: {why}"
+
+
+def test_callers_that_are_not_named_are_refused(tmp_path: Path) -> None:
+    dicom_peers.needs("storescu")
+    scan = write_scan(tmp_path / "a.dcm", 1)
+    callers = tuple(map(read_caller, ("US1", "US2@127.0.0.1", "US3@10.0.0.9")))
+    with receiving_at(tmp_path, callers=callers) as place:
+        for title in ("US1", "US2"):
+            assert said(storescu(place.port, scan, title=title))[0] == 0
+        for title in ("US3", "US4"):
+            code, out = said(storescu(place.port, scan, title=title))
+            assert code and "Calling AE Title Not Recognized" in out
+            assert place.refusal() == f"refused {title}@127.0.0.1: it is not one of --callers"
+
+
+def test_an_object_that_is_too_large_is_refused_before_it_is_whole(tmp_path: Path) -> None:
+    dicom_peers.needs("storescu")
+    with receiving_at(tmp_path, most_bytes=100_000) as place:
+        large = write_scan(tmp_path / "large.dcm", 1, 1500, 1500)
+        for _ in range(8):  # what is refused is not held for ever
+            assert said(storescu(place.port, large))[0]
+            assert "found an object of more than 0 MB; --most takes larger ones" in place.refusal()
+        assert said(storescu(place.port, write_scan(tmp_path / "small.dcm", 2)))[0] == 0
+        assert len(place.inbox.waiting()) == 1
+
+
+def test_an_object_that_no_archive_could_file_or_without_a_picture_is_refused(place: Place, tmp_path: Path) -> None:
+    dicom_peers.needs("storescu")
+    code, out = said(storescu(place.port, write_scan(tmp_path / "a.dcm", 1, StudyInstanceUID=None)))
+    assert code == 0xC0, out  # the upper byte of the status
+    assert "the object: found no StudyInstanceUID" in place.refusal()
+    code, _ = said(storescu(place.port, write_scan(tmp_path / "b.dcm", 2, SOPClassUID=ComprehensiveSRStorage)))
+    assert code
+    for uids in (("1.2.3", f"{dicom_peers.STUDY}.1.3"), ("1.2.840.10008.5.1.4.1.1.6.1", "1.2.3")):
+        with pytest.raises(ImageError, match="its UIDs are not those that were announced"):
+            place.inbox.store(write_scan(tmp_path / "c.dcm", 3).read_bytes(), uids)
+    for hostile in ("../../1", "1.2/3", "1" * 65):
+        with pytest.raises(ImageError, match=r"^the object: found no valid SeriesInstanceUID, "):
+            place.inbox.store(write_scan(tmp_path / "d.dcm", 4, SeriesInstanceUID=hostile).read_bytes())
+    assert place.inbox.waiting() == []
+
+
+def test_there_is_room_for_so_much(tmp_path: Path) -> None:
+    dicom_peers.needs("storescu")
+    first, second = write_scans(tmp_path / "scans", 2)
+    with receiving_at(tmp_path, room=first.stat().st_size + 2000) as place:
+        assert said(storescu(place.port, first))[0] == 0
+        code, out = said(storescu(place.port, second))
+        assert code == 0xA7, out  # the upper byte of the status
+        assert "no room now: 0 MB wait to be answered" in place.refusal()
+        with pytest.raises(FullError):
+            place.inbox.store(second.read_bytes())
+
+
+def test_who_sends_faster_than_allowed_is_slowed_down(tmp_path: Path) -> None:
+    dicom_peers.needs("storescu")
+    scans = write_scans(tmp_path / "scans", 5)
+    with receiving_at(tmp_path, rate=4) as place:
+        begun = time.monotonic()
+        assert said(storescu(place.port, *scans))[0] == 0
+        assert time.monotonic() - begun >= 1.0
+        assert len(place.inbox.waiting()) == 5
+
+
+def test_who_says_nothing_or_half_a_word_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dicom_peers.needs("storescu")
+    scan = write_scan(tmp_path / "a.dcm", 1)
+    monkeypatch.setattr(storage_scp, "SECONDS", 1.0)
+    with receiving_at(tmp_path) as place, contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.create_connection(("127.0.0.1", place.port), 20))
+        half = stack.enter_context(socket.create_connection(("127.0.0.1", place.port), 20))
+        half.sendall(b"\x01\x00\x00")
+        assert said(storescu(place.port, scan))[0] == 0
+        assert half.recv(10) == silent.recv(10) == b""  # both are ended
+        assert "found 3 of 6 bytes within 1 s" in "".join(wait_for(place.remarks.take, 10))
+
+
+def test_more_associations_than_allowed_are_told_to_come_later(tmp_path: Path) -> None:
+    dicom_peers.needs("storescu")
+    scan = write_scan(tmp_path / "a.dcm", 1)
+    with receiving_at(tmp_path, associations=1, rate=0.2) as place:
+        assert said(storescu(place.port, scan))[0] == 0
+        slow = storescu(place.port, write_scan(tmp_path / "b.dcm", 2))  # waits for its turn
+        time.sleep(0.5)
+        code, out = said(storescu(place.port, scan))
+        assert code and "Local Limit Exceeded" in out
+        assert place.refusal().endswith("there are 1 associations already; it may try again")
+        assert said(slow)[0] == 0
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate that vouches for itself, and its key."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    folder = tmp_path_factory.mktemp("tls")
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sonoforge test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "own.pem").write_bytes(signed.public_bytes(encoding))
+    (folder / "own.key").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    return folder / "own.pem", folder / "own.key"
+
+
+def test_tls_takes_those_that_the_authority_vouches_for(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    dicom_peers.needs("storescu")
+    own, key = map(str, certificate)
+    scan = write_scan(tmp_path / "a.dcm", 1)
+    context = tls_context(ssl.PROTOCOL_TLS_SERVER, own, key, own)
+    with receiving_at(tmp_path, tls=context) as place, socket.create_connection(("127.0.0.1", place.port)):  # silent
+        code, out = said(storescu(place.port, "+tls", key, own, "+cf", own, scan))
+        assert code == 0, out
+        assert len(place.inbox.waiting()) == 1
+        assert said(storescu(place.port, scan))[0]  # in the clear
+        assert "no TLS that both sides accept" in place.refusal()
+        assert said(storescu(place.port, "+tla", "+cf", own, scan))[0]  # shows no certificate
+        assert "no TLS that both sides accept" in place.refusal()
+    with pytest.raises(SonoforgeError, match=r"own\.pem: cannot be used .*; expected PEM files"):
+        tls_context(ssl.PROTOCOL_TLS_SERVER, own, "", "")
+
+
+def test_a_port_that_is_taken_is_named(place: Place, tmp_path: Path) -> None:
+    busy = receiving(("127.0.0.1", place.port), RECEPTION, place.inbox, place.remarks)
+    with pytest.raises(SonoforgeError, match=rf"^127.0.0.1:{place.port}: cannot be bound \(.*; give another"), busy:
+        pass
+
+
+@pytest.mark.parametrize("text", ["PACS", "PACS@host", "@host:1", "PACS@:1", "PACS@host:0", "PACS@host:x"])
+def test_an_archive_is_named_in_full(text: str) -> None:
+    with pytest.raises(SonoforgeError, match=r"^send_to: found "):
+        read_archive(text)
+
+
+def test_peers_are_read_as_they_are_typed() -> None:
+    assert read_archive("PACS@[::1]:104") == ("PACS", "::1", 104)
+    assert read_caller("US1@::1") == ("US1", "::1")
+    for text in ("US1@host", "A" * 17, "", "a\\b"):
+        with pytest.raises(SonoforgeError, match=r"^callers: found "):
+            read_caller(text)
+
+
+def test_a_flood_of_remarks_is_counted() -> None:
+    remarks = Remarks()
+    for number in range(150):
+        remarks.add(str(number))
+    lines = remarks.take()
+    assert (len(lines), lines[-1]) == (101, "and 50 more such lines")
+    assert remarks.take() == []
