@@ -24,12 +24,13 @@ import dicom_files
 
 ROOT = "1.2.826.0.1.3680043.8.498"
 STUDY = f"{ROOT}.1"
+_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
 
 
 def needs(*programs: str) -> None:
     """Skip where one is not installed."""
     for program in programs:
-        if shutil.which(program) is None:
+        if shutil.which(program, path=_PATH) is None:
             pytest.skip(f"{program} is not installed (Debian: {'orthanc' if program == 'Orthanc' else 'dcmtk'})")
 
 
@@ -94,7 +95,8 @@ class Listener:
 
     def __init__(self, log: Path, *arguments: object) -> None:
         self._log = log
-        command = [sys.executable, "-u", "-m", "sonoforge.runtime.cli.main", "listen", "--port", "0", *arguments]
+        command = [sys.executable, "-u", "-m", "sonoforge.runtime.cli.main", "listen", *arguments]
+        command += [] if "--port" in arguments else ["--port", "0"]
         with log.open("w") as stream:
             self.process = subprocess.Popen([*map(str, command)], stdout=stream, stderr=subprocess.STDOUT)
         self.port = int(wait_for(self._found_port)[1])
@@ -167,8 +169,7 @@ def orthanc(folder: Path, sonoforge_port: int) -> Iterator[tuple[int, Callable[.
 
 @contextlib.contextmanager
 def _running(command: list[str], port: int) -> Iterator[None]:
-    path = os.pathsep.join((os.environ["PATH"], "/usr/sbin"))
-    program = shutil.which(command[0], path=path) or command[0]
+    program = shutil.which(command[0], path=_PATH) or command[0]
     process = subprocess.Popen([program, *command[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: listens(port))
