@@ -27,7 +27,7 @@ use() { # the verbs of an environment, from now on
 install train
 include train cluster,remote segment,tune
 (install cluster,remote && install segment,tune) & others=$!
-(install export && include export mobile && install mobile && install dicom && install phone) & exports=$!
+(install export && include export mobile && install mobile && install dicom && include dicom dicom-net && install dicom-net && install phone) & exports=$!
 use train
 "${sonoforge[@]}" data phantom scans --images 150 --quiet
 "${sonoforge[@]}" data audit --data scans --quiet
@@ -65,6 +65,12 @@ use dicom
 PYTHONPATH="$support" dicom/bin/python -c 'import cbis, pathlib; cbis.write_collection(pathlib.Path("cbis"))'
 "${sonoforge[@]}" data import cbis-ddsm cbis regions --quiet
 
+use dicom-net
+"${sonoforge[@]}" listen --port 0 --quiet >listen.txt & listener=$!
+timeout 60 bash -c 'until grep -q listening listen.txt; do sleep 0.2; done'
+dicom-net/bin/python -m pynetdicom echoscu 127.0.0.1 "$(sed -n 's/^listening .*:\([0-9]*\) .*/\1/p' listen.txt)" -aec SONOFORGE
+kill -TERM "$listener" && wait "$listener"
+
 use phone
 phone/bin/python -c 'import segno; from sonoforge.mobile.certificate import certificate_for; certificate_for("192.168.1.20")'
-echo "train, cluster with remote, segment with tune, export, mobile, dicom, phone: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, export, mobile, dicom, dicom-net, phone: each runs its verbs alone"

@@ -71,7 +71,9 @@ def main(config: ListenConfig) -> Outcome:
         say("answers   %s", f"{inbox.answers}{f'; reports go to {archive}' if archive else ''}")
         if config.host not in _HERE:
             _warn(config)
-        outcome = classify(answers, model, functools.partial(_answer, answers, inbox, remarks))
+        outcome = Outcome({})
+        with contextlib.suppress(KeyboardInterrupt):  # before the first look
+            outcome = classify(answers, model, functools.partial(_answer, answers, inbox, remarks))
     return outcome._replace(result={**outcome.result, "port": port})
 
 
