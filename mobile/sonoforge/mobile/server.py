@@ -23,6 +23,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from sonoforge.mobile.multipart import boundary_of
 from sonoforge.mobile.uploads import SECONDS, TimedInput, Upload, UploadError
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.byte_budget import Budget
@@ -34,6 +35,7 @@ from sonoforge.runtime.notice import NOTICE
 
 if TYPE_CHECKING:
     from sonoforge.mobile.certificate import Certificate
+    from sonoforge.mobile.studies import Studies
     from sonoforge.runtime.inference.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class Site(NamedTuple):
     classifier: Classifier  # what answers ``POST /classify``
     hosts: frozenset[str]  # names by which this server may be called, in small letters, without port
     most_bytes: int  # of an upload
+    studies: Studies | None = None  # takes DICOM objects
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -164,7 +167,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
-        if path != "/classify":
+        studies = self.server.site.studies if path == "/studies" else None
+        if path != "/classify" and not studies:
             self._refuse(HTTPStatus.NOT_FOUND, "not_found", "found no such address; POST an image to /classify")
         elif self._is_called_rightly():
             with Upload(self.headers, self._input, self._timed, self.server.budget) as upload:
@@ -174,7 +178,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     self._refuse(error.status, error.code, str(error))
                     return
                 self.server.receives(self.connection, None)
-                self._classify(data)
+                if studies:
+                    self._take(studies, data)
+                else:
+                    self._classify(data)
 
     do_PUT = do_POST  # noqa: N815 - as the base class calls it; curl -T
 
@@ -212,6 +219,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return False
         return True
 
+    def _take(self, studies: Studies, data: bytes) -> None:
+        """Answer a STOW-RS request as the standard has it (PS3.18, 10.5.3); no answer on a scan is in it."""
+        boundary = boundary_of(self.headers)
+        if not boundary:
+            expected = 'found no DICOM objects, expected multipart/related; type="application/dicom"'
+            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", expected)
+            return
+        with self.server.decoding:
+            taken = studies.take(data, boundary)
+        self._send(taken.status, "application/dicom+json", json.dumps(taken.content).encode())
+
     def _classify(self, data: bytes) -> None:
         if not data:
             self._refuse(HTTPStatus.BAD_REQUEST, "empty", "found an empty body, expected an image")
@@ -241,7 +259,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "no-store" if kind == "application/json" else "no-cache")
+        self.send_header("Cache-Control", "no-store" if kind.endswith("json") else "no-cache")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")

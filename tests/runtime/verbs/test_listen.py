@@ -76,14 +76,20 @@ def test_what_waits_is_answered_as_classify_does_and_sent_on(bundle: Path, tmp_p
     about = [report.content.get_image_measurement_groups()[0].source_images[0] for report in reports]
     pictures = [each for each in sent if each.SOPClassUID == SecondaryCaptureImageStorage]
     of = {each.SourceImageSequence[0].ReferencedSOPInstanceUID for each in pictures}
-    assert of == {each.referenced_sop_instance_uid for each in about} == {f"{dicom_peers.STUDY}.1.{n}" for n in (1, 2, 3)}
+    assert (
+        of == {each.referenced_sop_instance_uid for each in about} == {f"{dicom_peers.STUDY}.1.{n}" for n in (1, 2, 3)}
+    )
     assert len({each.SeriesInstanceUID for each in pictures}) == 1
     assert all(NOTICE in each.SeriesDescription and each.pixel_array.shape[1] >= 120 for each in pictures)
 
 
 def test_reports_wait_for_an_archive_that_is_away(tmp_path: Path) -> None:
     dicom_peers.needs("storescp")
-    outgoing, archive, remarks = tmp_path / "outgoing", Archive("ARCHIVE", "127.0.0.1", dicom_peers.free_port()), Remarks()
+    outgoing, archive, remarks = (
+        tmp_path / "outgoing",
+        Archive("ARCHIVE", "127.0.0.1", dicom_peers.free_port()),
+        Remarks(),
+    )
     write_scan(outgoing.parent / "a.dcm", 1)
     outgoing.mkdir()
     write_scan(outgoing / "1.dcm", 1, SOPClassUID=SecondaryCaptureImageStorage)

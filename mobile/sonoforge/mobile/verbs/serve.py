@@ -4,6 +4,8 @@ The body of a POST is an image file, or DICOM where the extra is installed: as i
 answer is the entry of ``sonoforge classify --json``, 200; what cannot be answered is ``{"file", "ok": false, "error":
 {"code", "message"}}``, 4xx.  ``GET /health`` says that it runs, and with which model.
 
+With ``--studies`` a body of DICOM objects is taken by ``POST /studies`` (STOW-RS); see `sonoforge.mobile.studies`.
+
 To other machines (``--host``) it speaks https where the extra ``phone`` is installed, and says how a phone gets there.
 Runs until Ctrl-C.  Exit code 0 then, 2 when it cannot start.
 """
@@ -15,6 +17,7 @@ import io
 import logging
 import sys
 import webbrowser
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoforge.mobile.network import HERE, reachable_name
@@ -37,7 +40,13 @@ def main(config: ServeConfig) -> Outcome:
     app = open_app(config.app, config.bundle)
     name = reachable_name(config.host).lower()
     hosts = frozenset((*HERE, config.host.lower(), name))
-    with Server((config.host, config.port), Site(app.files, app.classifier, hosts, config.most * 1_000_000)) as server:
+    studies = None
+    if config.studies:
+        from sonoforge.mobile.studies import Studies  # noqa: PLC0415 - only with --studies
+
+        studies = Studies(Path(config.studies), app.classifier)
+    site = Site(app.files, app.classifier, hosts, config.most * 1_000_000, studies)
+    with Server((config.host, config.port), site) as server:
         certificate = None if name in HERE else _certificate(name)
         if certificate:
             server.encrypt(certificate)

@@ -76,5 +76,8 @@ sonoforge serve --host 0.0.0.0   # phones and other machines of the network, too
         "where the extra phone is installed",
     )
     most: int = option(100, help="largest upload in MB", limits=(1, 200), metavar="MB")
+    studies: str = option(
+        "", help="also take DICOM by STOW-RS, POST /studies: answers and reports go to this folder", metavar="FOLDER"
+    )
     open: bool = option(False, help="open the page in the browser")
     app: AppSettings = group(AppSettings(), title="the app")

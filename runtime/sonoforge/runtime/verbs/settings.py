@@ -112,7 +112,7 @@ sonoforge listen --host 0.0.0.0 --certificate own.pem --key own.key --authority 
 
 exit code: 0 every object was answered; 2 at least one could not be, or it cannot listen
 """
-    ESSENTIAL: ClassVar[str] = "out port host callers send_to keep bundle"
+    ESSENTIAL: ClassVar[str] = "out host callers send_to keep"
 
     out: str = option(
         "dicom-inbox", help="folder of the answers, and of what is not yet answered or sent", metavar="FOLDER"
