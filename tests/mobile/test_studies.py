@@ -16,10 +16,10 @@ from pydicom import dcmread
 
 import dicom_peers
 from dicom_files import PLANTED
-from sonoforge.mobile.multipart import parts_of
 from sonoforge.mobile.server import Server, Site
 from sonoforge.mobile.studies import Studies
 from sonoforge.runtime.dicom_network.inbox import Inbox
+from sonoforge.runtime.dicom_network.multipart import parts_of
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 

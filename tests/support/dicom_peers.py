@@ -27,6 +27,9 @@ STUDY = f"{ROOT}.1"
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
 
 
+DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+
+
 def needs(*programs: str) -> None:
     """Skip where one is not installed."""
     for program in programs:
@@ -154,7 +157,7 @@ def orthanc(folder: Path, sonoforge_port: int) -> Iterator[tuple[int, Callable[.
         "DicomCheckCalledAet": True,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
-        "Plugins": [],
+        "Plugins": [DICOMWEB] if Path(DICOMWEB).exists() else [],
         "DicomModalities": {"sonoforge": ["SONOFORGE", "127.0.0.1", sonoforge_port]},
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
@@ -163,6 +166,7 @@ def orthanc(folder: Path, sonoforge_port: int) -> Iterator[tuple[int, Callable[.
         with urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", data, timeout=60) as answer:
             return json.load(answer)
 
+    ask.address = f"http://127.0.0.1:{http}"  # type: ignore[attr-defined]
     with _running(["Orthanc", str(folder / "orthanc.json")], http):
         yield dicom, ask
 

@@ -2,6 +2,8 @@
 
 Folders that ``gan sample`` has written have a manifest with the hash of each image, which is written last: without it
 the images are not complete.
+
+A URL of DICOMweb (``https://archive/dicom-web/studies/UID``, or ``studies?PatientID=...``) is asked for its objects.
 """
 
 import json
@@ -12,6 +14,7 @@ from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.runtime.dicom_network.web_client import fetch_instance, find_instances, is_dicomweb
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.runtime.urls import is_url, open_url, told
@@ -26,6 +29,8 @@ def main(config: DataFetchConfig) -> Outcome:
     """
     if not is_url(config.url):
         raise SonoforgeError(f"URL: found {config.url}, expected a URL such as s3://bucket/folder")
+    if is_dicomweb(config.url):
+        return _fetch_studies(config)
     files, root = open_url("URL", config.url)
     with told("URL", config.url):
         found = {name: about["size"] for name, about in files.find(root, detail=True).items()}
@@ -53,6 +58,22 @@ def main(config: DataFetchConfig) -> Outcome:
     return Outcome(
         {"folder": config.out, "files": len(ordered), "copied": copied},
         f"sonoforge data audit --data {shlex.quote(config.out)}",
+    )
+
+
+def _fetch_studies(config: DataFetchConfig) -> Outcome:
+    """Copy the objects of studies from an archive."""
+    instances, left = find_instances(config.url), round(config.size_limit * 1e9)
+    copied = 0
+    with progress_bar("copying", len(instances)) as advance:
+        for done, instance in enumerate(instances, start=1):
+            size = fetch_instance(instance, Path(config.out), left)
+            left, copied = left - size, copied + (size > 0)
+            advance(done, None)
+    say("%s: %d files, %d of them copied now", config.out, len(instances), copied)
+    return Outcome(
+        {"folder": config.out, "files": len(instances), "copied": copied},
+        f"sonoforge classify {shlex.quote(config.out)} --recursive",
     )
 
 

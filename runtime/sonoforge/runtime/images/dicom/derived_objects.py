@@ -60,12 +60,17 @@ def identify(source: Path | bytes, name: str) -> Identity:
         found = dcmread(stream, stop_before_pixels=True, specific_tags=[*_NEEDED])
         uids = [str(found.get(tag) or "") for tag in _NEEDED]
     for tag, uid in zip(_NEEDED, uids, strict=True):
-        if len(uid) > _LONGEST_UID or not _UID.fullmatch(uid):
+        if not is_uid(uid):
             raise ImageError(
                 "unsupported",
                 f"{name}: found {'no valid' if uid else 'no'} {tag}, without which no archive can file a report",
             )
     return Identity(*uids)
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text is a UID, and so leads nowhere else where it names a file."""
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 class Scan(NamedTuple):

@@ -118,11 +118,14 @@ class DataFetchConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge data fetch s3://bucket/herlev-generated herlev-generated/
 sonoforge data fetch s3://bucket/herlev herlev/ --size-limit 20
+sonoforge data fetch https://archive/dicom-web/studies/1.2.840.1 study/    DICOM, for classify; with '.[dicom]'
+sonoforge data fetch 'https://archive/dicom-web/studies?AccessionNumber=17' study/
 
 gan sample --out s3://bucket/herlev-generated writes such a folder.  Again, only what is missing is copied.
-Credentials are given as the file system's own tools take them, such as AWS_PROFILE; none belong in the URL.
+Credentials are given as the file system's own tools take them, such as AWS_PROFILE, or for DICOMweb ~/.netrc; none
+belong in the URL.
 """
 
-    url: str = argument(help="folder at a URL, such as s3://bucket/folder")
+    url: str = argument(help="folder at a URL, such as s3://bucket/folder, or a study in DICOMweb")
     out: str = argument(help="folder to copy into")
     size_limit: float = option(10.0, help="largest total size in GB", limits=(0.001, None))
