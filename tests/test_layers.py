@@ -181,6 +181,8 @@ allowed |= {"sonoforge", *sys.stdlib_module_names}
 
 
 class Only:
+    find_distributions = PathFinder.find_distributions  # for packages that ask versions of others
+
     @staticmethod
     def find_spec(name, path=None, target=None):
         top = name.split(".")[0]

@@ -118,8 +118,8 @@ class DataFetchConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge data fetch s3://bucket/herlev-generated herlev-generated/
 sonoforge data fetch s3://bucket/herlev herlev/ --size-limit 20
-sonoforge data fetch https://archive/dicom-web/studies/1.2.840.1 study/    DICOM, for classify; with '.[dicom]'
-sonoforge data fetch 'https://archive/dicom-web/studies?AccessionNumber=17' study/
+sonoforge data fetch https://archive/dicom-web/studies/1.2.840.1 study/
+sonoforge data fetch 'https://archive/dicom-web/studies?StudyID=17' study/
 
 gan sample --out s3://bucket/herlev-generated writes such a folder.  Again, only what is missing is copied.
 Credentials are given as the file system's own tools take them, such as AWS_PROFILE, or for DICOMweb ~/.netrc; none
