@@ -13,7 +13,8 @@ from PIL import Image
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.known_sets import KNOWN_SETS
-from sonoforge.training.data.datasets import BUSI_FOLDER, natural_order, read_dataset
+from sonoforge.training.data.datasets import BUSI_FOLDER, read_dataset
+from sonoforge.training.data.folder_layout import natural_order
 
 PIXELS = draw_scan(0, 32)
 

@@ -15,10 +15,9 @@ from program import sonoforge
 from scans import draw_scan, save
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.folders import is_outline
-from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.splits import has_published_split
 
 CLASSES = ("benign", "malignant")
 DISC = ((np.mgrid[:48, :48] - 20) ** 2).sum(axis=0) < 100
@@ -113,8 +112,7 @@ def test_splits_among_images_are_no_classes(tmp_path: Path) -> None:
             save(tmp_path / "images" / split / name / "1.png", draw_scan(1, 60))
     with pytest.raises(SonoforgeError, match="a single class folder 'images'"):
         read_dataset(tmp_path)
-    with pytest.raises(SonoforgeError, match="which are splits"):
-        read_dataset(tmp_path / "images")
+    assert read_dataset(tmp_path / "images").classes == CLASSES
 
 
 def test_masks_without_their_images_are_counted_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -124,7 +122,7 @@ def test_masks_without_their_images_are_counted_and_left_out(tmp_path: Path, cap
     save(tmp_path / "benign" / "face_mask.png", draw_scan(5, 60))  # a scan, whatever it is called
     with caplog.at_level(logging.INFO):
         dataset = read_dataset(tmp_path)
-    assert len(dataset.items) == 7 and "3 masks of no image" in caplog.text
+    assert len(dataset.items) == 7 and "3 masks of no image" in " ".join(caplog.text.split())
 
 
 def test_a_mask_of_two_images_is_refused(tmp_path: Path) -> None:
@@ -134,16 +132,37 @@ def test_a_mask_of_two_images_is_refused(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "Validation"), ("train", "test")])
-def test_splits_are_no_classes_and_what_the_error_names_is_read(tmp_path: Path, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("train", "val", "test"), ("train", "train", "test")),  # nothing is chosen on a part for validation
+        (("Training", "Validation"), ("train", "test")),
+        (("train", "test"), ("train", "test")),
+    ],
+)
+def test_folders_of_a_split_are_a_published_split_and_no_classes(
+    tmp_path: Path, names: tuple[str, ...], expected: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
     for number, name in enumerate(names):
-        scans(tmp_path / name, image=f"{{name}}/{number}{{number}}.png")
-    with pytest.raises(SonoforgeError, match="which are splits of the classes benign, malignant") as caught:
+        scans(tmp_path / name, image=f"{{name}}/{number}{{number}}.png", mask=f"{{name}}/masks/{number}{{number}}.png")
+    with caplog.at_level(logging.INFO):
+        dataset = read_dataset(tmp_path)
+    said = " ".join(caplog.text.split())
+    assert "as one class" not in said and "the split is given" in said and "--protocol official tests on it" in said
+    assert ("val counts as" in said) == (len(set(names) & {"val", "Validation"}) == 1)
+    assert dataset.classes == CLASSES
+    found = {(item.path.split("/")[0], item.split, dataset.classes[item.label], item.path.split("/")[1])
+             for item in dataset.items}  # fmt: skip
+    assert found == {(name, part, own, own) for name, part in zip(names, expected, strict=True) for own in CLASSES}
+    assert all(item.masks for item in dataset.items) and has_published_split(dataset)
+    assert len(read_dataset(tmp_path / names[0]).items) == 6  # one part alone
+
+
+def test_a_part_of_a_split_without_classes_is_refused_with_the_command_that_reads_the_rest(tmp_path: Path) -> None:
+    scans(tmp_path / "train")
+    save(tmp_path / "test" / "1.png", draw_scan(9, 60))
+    with pytest.raises(SonoforgeError, match=r"test: found no class folders.*--data \S*train alone"):
         read_dataset(tmp_path)
-    paths = [tmp_path / name for name in sorted(names)]
-    assert data_flags([str(path) for path in paths]) in str(caught.value)
-    assert read_collections(paths).classes == CLASSES
-    assert len(read_dataset(tmp_path / names[0]).items) == 6
 
 
 def test_collections_are_no_classes_but_views_may_be_folders_of_one(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ _KINDS = {
     "document": (".pdf", ".doc", ".docx", ".odt", ".ppt", ".pptx", ".odp"),
     "table": (".csv", ".tsv", ".jsonl", ".xls", ".xlsx", ".ods"),
     "web page": (".html", ".htm"),
+    "volume": (".nii", ".nii.gz", ".mhd", ".mha", ".nrrd"),
     "archive": (".zip", ".tar", ".gz", ".7z", ".rar"),
     "data": (".json", ".xml", ".yaml", ".yml", ".npy", ".npz", ".mat"),
 }

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 NONE = "none"
 _OWNER_ALONE = 0o700
 # What the program writes into the folder; nothing else there is counted or removed.
-_IMAGES, _SIMULATED = ("format*", "features"), ("phantom-*",)
+_IMAGES, _SETS = ("format*", "features"), ("phantom-*", "unpacked-*")
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class File(NamedTuple):
 
 
 def kept_folders(folder: Path) -> list[Path]:
-    """Return what the program keeps in a folder of decoded images: images, features, simulated sets."""
-    return [path for pattern in _IMAGES + _SIMULATED for path in sorted(folder.glob(pattern)) if path.is_dir()]
+    """Return what the program keeps in a folder of decoded images: images, features, simulated and unpacked sets."""
+    return [path for pattern in _IMAGES + _SETS for path in sorted(folder.glob(pattern)) if path.is_dir()]
 
 
 def kept_files(folders: Iterable[Path]) -> list[File]:
@@ -125,7 +125,7 @@ def kept_files(folders: Iterable[Path]) -> list[File]:
 def prune(folder: Path, most_bytes: int) -> int:
     """Remove the least recently used files until at most so many bytes are left; returns the number of bytes removed.
 
-    A process that has mapped a file keeps it until it ends.  Simulated sets, which are small, stay.
+    A process that has mapped a file keeps it until it ends.  Simulated and unpacked sets stay: what is in use must not lose a file.
     """
     files = kept_files(path for pattern in _IMAGES for path in folder.glob(pattern))
     excess = sum(file.bytes for file in files) - most_bytes

@@ -1,6 +1,6 @@
 """Labelled images in folders: the class, the group and the masks of each image.
 
-Two layouts are read.  In both, a class is a folder and a file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is
+A class is a folder, or what a table says (`label_tables`).  A file ``NAME_mask.png``, ``NAME_mask_1.png``, ... is
 a mask of the image ``NAME.*`` beside it; so is a picture of two levels called ``NAME-mask``, ``NAME_segmentation`` or
 the like, or ``NAME`` in a folder ``masks`` (see `folder_layout`).  Where several structures are outlined, each has
 masks of its own, with its name in lower case: ``NAME_mask_myocardium.png``, ``NAME_mask_left-ventricle.png``.
@@ -20,7 +20,6 @@ see `runtime.csv_tables`.  Two more columns, of ``groups.csv`` or of
 import dataclasses
 import functools
 import logging
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,30 +31,21 @@ from numpy.typing import NDArray
 from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.csv_tables import Names, column_file, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.folders import is_mask_folder, is_outline, is_system_folder, mask_of, walk
+from sonoforge.runtime.images.folders import is_system_folder, mask_of, walk
 from sonoforge.runtime.images.inputs import kind_of_other, skipped_in_words
-from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS, is_image_file, is_image_name
+from sonoforge.runtime.images.suffixes import is_image_file, is_image_name
 from sonoforge.training.data.changed_images import name_some
-from sonoforge.training.data.folder_layout import (
-    Sorted,
-    check_layout,
-    check_pictures,
-    image_folder,
-    sort_files,
-    spell_classes,
-    subfolders,
-)
+from sonoforge.training.data.class_layouts import lay_out
+from sonoforge.training.data.folder_layout import TESTED, TRAINED, VALIDATED, Sorted, natural_order, split_of
+from sonoforge.training.data.label_tables import asked_table
 
 log = logging.getLogger(__name__)
 
-# From healthy to worst, so that tables and confusion matrices read in clinical order.
-BUSI_CLASSES = ("normal", "benign", "malignant")
 TABLES = frozenset(("groups.csv", "metadata.csv", "distinct.csv", "collections.yaml"))
 """Files beside the class folders that are read."""
 BUSI_FOLDER = "Dataset_BUSI_with_GT"
 BUSI_FINGERPRINT = "eb25725139a35ed57cf448fd1caafbdcc928c404633ac6a818f3f8f97d44e20b"
 """Fingerprint (`cache.ImageCache.fingerprint`) of BUSI's 780 images, as the owner hands them out."""
-_BUSI_IMAGE = re.compile(r"(normal|benign|malignant) \(\d+\)\.png")
 UNNAMED = "mask"
 """What the structure is called whose masks have no name of their own."""
 
@@ -139,81 +129,74 @@ def read_dataset(path: Path | str, fewest_classes: int = 2) -> Dataset:
         SonoforgeError: No such folder, no images, too few classes, a class without images, or a ``groups.csv`` that
             does not match the images.
     """
-    root = _existing_folder(Path(path))
+    asked = asked_table(Path(path))
+    root = _existing_folder(asked[0].parent if asked else Path(path))
+    if asked and not asked[0].is_file():
+        raise SonoforgeError(f"{asked[0]}: no such file, expected a table of files and labels; check the path")
     try:
-        return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root, fewest_classes)
+        return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root, fewest_classes, asked)
     except OSError as error:
         raise SonoforgeError(
             f"{error.filename or root}: cannot be read ({error.strerror or error}); check its permissions"
         ) from error
 
 
-def _read(root: Path, fewest_classes: int) -> Dataset:
-    folders = sorted(subfolders(root), key=lambda folder: natural_order(folder.name))
+def _read(root: Path, fewest_classes: int, asked: tuple[Path, str] | None = None) -> Dataset:
     found, skipped = find_files(root)
-    busi = _is_busi(root, folders)
-    if busi:
-        folders.sort(key=lambda folder: BUSI_CLASSES.index(folder.name))
-    masks_apart = [f for f in folders if is_mask_folder(f.name) and _holds_outlines(root, f.name, found)]
-    class_folders = [folder for folder in folders if folder not in masks_apart]
-    above = image_folder(class_folders, masks_apart) or root  # of the class folders
-    if above != root:
-        class_folders = sorted(subfolders(above), key=lambda folder: natural_order(folder.name))
-    classes = spell_classes(class_folders)
-    _check_classes(root, tuple(classes), fewest_classes)
-    check_layout(above, [folder for own in classes.values() for folder in own])
-    own = {folder.name for folder in folders}
-    skipped["image outside of the class folders"] += sum(file.parts[0] not in own for file in found)
-    files = sort_files(
-        (file for file in found if file.parts[0] in own), lambda file: is_outline(root / file), natural_order
-    )
-    items: list[Item] = []
-    for label, (class_name, inside) in enumerate(classes.items()):
-        places = tuple(f"{folder.relative_to(root).as_posix()}/" for folder in inside)
-        images = [image for image in files.images if image.startswith(places)]
-        if not images:
-            raise SonoforgeError(
-                f"{inside[0]}: found no images, expected at least one ({KINDS_IN_WORDS}); "
-                "add images or remove the folder"
-            )
-        check_pictures(inside[0], [root / image for image in images])
-        if len(inside) > 1:
-            names = " and ".join(repr(folder.name) for folder in inside)
-            log.warning("%s: %s are read as one class, %s", above, names, class_name)
-        items += [Item(image, label, masks=tuple(files.masks.get(image, ()))) for image in images]
-    tell_layout(
-        root,
-        "because it is laid out as BUSI"
-        if busi
-        else f"because each folder in {'it' if above == root else above.name} holds images",
-        classes,
-        files,
-        skipped,
-    )
-    items = _with_facts(root, items)
+    laid = lay_out(root, found, skipped, fewest_classes, asked)
+    tell_layout(root, laid.how, laid.files, skipped)
+    items = [
+        Item(image, label, masks=tuple(laid.files.masks.get(image, ())))
+        for label, own in enumerate(laid.classes.values())
+        for image in own
+    ]
+    items = _with_parts(root, _with_facts(root, items, laid.facts), laid.split)
     folder = root.resolve().name
-    return Dataset("BUSI" if folder == BUSI_FOLDER else folder, root, tuple(classes), tuple(items))
+    return Dataset("BUSI" if folder == BUSI_FOLDER else folder, root, tuple(laid.classes), tuple(items))
 
 
-def _with_facts(root: Path, items: Sequence[Item]) -> list[Item]:
-    """Add what the tables beside the class folders say of each image."""
+def _with_facts(root: Path, items: Sequence[Item], said: Mapping[str, Mapping[str, str]]) -> list[Item]:
+    """Add what groups.csv and metadata.csv say of each image, and what is ``said`` by the table of the classes."""
     known = {item.path for item in items}
     groups = read_groups(root, known, {mask for item in items for mask in item.masks})
     _check_groups(root, groups, items)
     facts = read_facts(root, known)
     return [
         dataclasses.replace(
-            item, group=groups.get(item.path), device=own.get("device", ""), split=own.get("split", "").lower()
+            item,
+            group=groups.get(item.path) or own.get("group") or None,
+            device=own.get("device", ""),
+            split=own.get("split", "").lower(),
         )
         for item in items
-        for own in (facts.get(item.path, {}),)
+        for own in ({**said.get(item.path, {}), **_filled(facts.get(item.path, {}))},)
     ]
 
 
-def natural_order(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
-    """Sort key that puts ``benign (2)`` before ``benign (10)``; equal keys fall back to the plain name."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts), name
+def _filled(facts: Mapping[str, str]) -> dict[str, str]:
+    return {name: cell for name, cell in facts.items() if cell and name in ("device", "split")}
+
+
+def _with_parts(root: Path, items: Sequence[Item], splits: Mapping[str, str]) -> list[Item]:
+    """Tell the part of the published split that each image is in, by its folder where no table says so.
+
+    Nothing here is chosen on a part for validation: it is trained on where there is one to test on, else tested on.
+    """
+    parts = [item.split or splits.get(item.path.partition("/")[0], "") for item in items]
+    parts = [split_of(part) or part for part in parts]
+    counts = Counter(filter(None, parts))
+    other = TRAINED if TESTED in counts else TESTED
+    if splits or VALIDATED in counts:
+        shown = ", ".join(f"{count} {part}" for part, count in sorted(counts.items(), key=lambda c: -c[1]))
+        counted = f" ({VALIDATED} counts as {other})" if VALIDATED in counts else ""
+        tell(
+            f"{root}: the split is given: {shown}{counted}; --protocol official tests on it, other protocols deal anew",
+            printer=log.info,
+        )
+    return [
+        dataclasses.replace(item, split=other if part == VALIDATED else part)
+        for item, part in zip(items, parts, strict=True)
+    ]
 
 
 def _existing_folder(root: Path) -> Path:
@@ -223,16 +206,6 @@ def _existing_folder(root: Path) -> Path:
         hint = "; unpack it first" if root.suffix in (".zip", ".gz", ".tar", ".rar") else ""
         raise SonoforgeError(f"{root}: found a file, expected a folder with one folder for each class{hint}")
     return root
-
-
-def _is_busi(root: Path, folders: Sequence[Path]) -> bool:
-    named = all(folder.name in BUSI_CLASSES for folder in folders)
-    return named and any(_BUSI_IMAGE.fullmatch(f.name) for folder in folders for f in folder.iterdir())
-
-
-def _holds_outlines(root: Path, folder: str, files: Sequence[PurePath]) -> bool:
-    own = [root / file for file in files if file.parts[0] == folder]
-    return bool(own) and all(map(is_outline, own[:: max(1, len(own) // 5)]))
 
 
 def find_files(root: Path, recursive: bool = True) -> tuple[list[PurePath], Counter[str]]:
@@ -248,30 +221,15 @@ def find_files(root: Path, recursive: bool = True) -> tuple[list[PurePath], Coun
     return found, skipped
 
 
-def tell_layout(root: Path, why: str, classes: Collection[str], files: Sorted, skipped: Counter[str]) -> None:
+def tell_layout(root: Path, how: str, files: Sorted, skipped: Counter[str]) -> None:
     """Say as what a folder was read, and count by kind what was passed over."""
     masks = sum(map(len, files.masks.values()))
-    shown = name_some(classes)
     count = f"{len(files.images)} images, {masks} masks"
-    tell(f"{root}: read as class folders {shown}, {why}: {count}", printer=log.info)
+    tell(f"{root}: read {how}: {count}", printer=log.info)
     skipped["mask of no image"] += len(files.orphans)
     if words := skipped_in_words(+skipped):
         first = f", such as {files.orphans[0]}" if files.orphans else ""
         tell(f"{root}: {words}{first}", printer=log.info)
-
-
-def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
-    if len(classes) >= fewest:
-        return
-    wanted = f"expected one folder for each {'of at least two classes' if fewest > 1 else 'class'}"
-    if not classes:
-        loose = sum(is_image_file(f) for f in root.iterdir())
-        found = f"{loose} images but no class folders" if loose else "neither images nor class folders"
-        raise SonoforgeError(f"{root}: found {found}, {wanted}; move each image into the folder of its class")
-    inner = root / classes[0]
-    nested = len(subfolders(inner)) if inner.is_dir() else 0
-    hint = f"did you mean {inner}?" if nested >= 2 else "add the folder of a second class"
-    raise SonoforgeError(f"{root}: found a single class folder {classes[0]!r}, {wanted}; {hint}")
 
 
 def is_image(path: PurePath, root: Path | None = None) -> bool:

@@ -1,7 +1,7 @@
-"""How the images of a folder lie: which sub-folders are classes, which files are masks, and what is passed over.
+"""How the images of a folder lie: which sub-folders are classes or splits, and which files are masks.
 
-What can be read in two ways is refused with the command that settles it: train, val and test are splits and no classes,
-and neither are collections that hold the same classes each.
+What can be read in two ways is refused with the command that settles it, such as collections that hold the same classes
+each.
 """
 
 import re
@@ -16,9 +16,12 @@ from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline,
 from sonoforge.runtime.images.suffixes import is_image_file
 from sonoforge.training.data.changed_images import name_some
 
-_SPLITS = frozenset(
-    ("train", "training", "trn", "val", "valid", "validation", "dev", "test", "testing", "tst", "holdout", "hold-out")
-)
+TRAINED, VALIDATED, TESTED = "train", "val", "test"
+_SPLITS = {
+    **dict.fromkeys(("train", "training", "trn"), TRAINED),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATED),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "hold-out"), TESTED),
+}
 _IMAGE_FOLDERS = frozenset(
     ("image", "images", "img", "imgs", "scan", "scans", "original", "originals", "raw", "us", "bmode")
 )
@@ -37,6 +40,8 @@ _KNOWN_CLASSES = frozenset(
         "abnormal",
     )
 )
+BUSI_CLASSES = ("normal", "benign", "malignant")
+"""From healthy to worst, so that tables and confusion matrices read in clinical order."""
 _NUMBER = re.compile(r"\d")
 _NUMBERED = re.compile(r" \(\d+\)$")  # end of names that were numbered by a program, as those of BUSI
 _LOOKED_AT = 5
@@ -67,13 +72,30 @@ def image_folder(folders: Sequence[Path], masks: Sequence[Path]) -> Path | None:
     if any(map(is_image_file, folders[0].iterdir())):  # one class, whatever else lies in it
         return None
     names = _inside(folders[0])
-    unlike = not names & _SPLITS and not any(map(_NUMBER.search, names))
+    unlike = not names & _SPLITS.keys() and not any(map(_NUMBER.search, names))
     outlined = unlike and any(names == _inside(folder) for folder in masks)
     return folders[0] if len(names & _KNOWN_CLASSES) > 1 or (len(names) > 1 and outlined) else None
 
 
 def _inside(folder: Path) -> set[str]:
     return {inner.name.strip().casefold() for inner in subfolders(folder)}
+
+
+def natural_order(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
+    """Sort key that puts ``benign (2)`` before ``benign (10)``; equal keys fall back to the plain name."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts), name
+
+
+def split_of(name: str) -> str:
+    """Return which part of a split a name is of, `TRAINED`, `VALIDATED` or `TESTED`; empty for another name."""
+    return _SPLITS.get(name.strip().casefold(), "")
+
+
+def given_split(names: Iterable[str]) -> dict[str, str]:
+    """Return the part that each name of a split is of, where all are and there are several; else nothing."""
+    parts = {name: split_of(name) for name in names}
+    return parts if len(parts) > 1 and all(parts.values()) else {}
 
 
 def spell_classes(folders: Sequence[Path]) -> dict[str, list[Path]]:
@@ -88,20 +110,13 @@ def check_layout(root: Path, folders: Sequence[Path]) -> None:
     """Refuse folders that are not classes, by their names and by what lies in them.
 
     Raises:
-        SonoforgeError: They are splits, collections, or images and masks apart.
+        SonoforgeError: They are collections.
     """
     names = [folder.name for folder in folders]
     inner = {folder.name: {f.name.casefold() for f in subfolders(folder)} for folder in folders}
     common = set.intersection(*inner.values()) if inner else set()
     common = {name for name in common if name not in _IMAGE_FOLDERS and not is_mask_folder(name)}
     each = " ".join(f"--data {shlex.quote(str(root / name))}" for name in names)
-    trained = next((name for name in names if name.casefold().startswith("tr")), names[0] if names else "")
-    if len(names) > 1 and {name.casefold() for name in names} <= _SPLITS:
-        below = f" of the classes {', '.join(sorted(common))}" if common else ""
-        raise SonoforgeError(
-            f"{root}: found the folders {', '.join(names)}, which are splits{below}, expected one folder a class; "
-            f"give --data {shlex.quote(str(root / trained))}, or all of them as {each}"
-        )
     if len(names) > 1 and len(common) > 1 and len(common & _KNOWN_CLASSES) > 1:
         raise SonoforgeError(
             f"{root}: found the classes {', '.join(sorted(common))} below each of {name_some(names)}, expected one "

@@ -26,10 +26,12 @@ from typing import NamedTuple
 
 from sonoforge.runtime.cli.options import read_config_file
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.data.datasets import BUSI_CLASSES, Dataset, Item, natural_order, read_dataset, read_groups
+from sonoforge.training.data.datasets import Dataset, Item, read_dataset, read_groups
+from sonoforge.training.data.folder_layout import BUSI_CLASSES, natural_order
 
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 """Of a file that lists collections."""
+_SNIFFED = 1 << 20  # bytes of a JSON file that tell whether it lists collections
 _KEYS = ("folder", "name", "classes")
 
 
@@ -54,11 +56,21 @@ def read_collections(paths: Sequence[Path], fewest_classes: int = 2) -> Dataset:
     """
     collections: list[Collection] = []
     for path in paths:
-        collections += _listed(path) if path.suffix.lower() in FILE_SUFFIXES and path.is_file() else [Collection(path)]
+        collections += _listed(path) if _lists_collections(path) else [Collection(path)]
     if len(paths) == len(collections) == 1 and paths[0] == collections[0].folder:
         return read_dataset(paths[0], fewest_classes)
     root = paths[0].parent if len(paths) == 1 else _common_folder(collections)
     return _pool([_mapped(collection, fewest_classes) for collection in collections], root)
+
+
+def _lists_collections(path: Path) -> bool:
+    """Whether it is a file of collections; JSON may be a table of labels as well."""
+    if path.suffix.lower() not in FILE_SUFFIXES or not path.is_file():
+        return False
+    if path.suffix.lower() != ".json" or path.stem.lower() == "collections":
+        return True
+    with path.open("rb") as stream:
+        return b'"collections"' in stream.read(_SNIFFED)
 
 
 def _listed(path: Path) -> list[Collection]:

@@ -16,13 +16,12 @@ from sonoforge.training.copies.matches import join_groups
 from sonoforge.training.copies.near_duplicates import join_scans
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.data.folder_layout import TESTED, TRAINED
 from sonoforge.training.data.split_plan import UNTESTED, SplitPlan
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL, ONE_SPLIT, PROTOCOLS
 
 log = logging.getLogger(__name__)
 
-TRAINED, TESTED = "train", "test"
-"""What `Item.split` may say."""
 FOLDS = 10
 """Where no number is given."""
 _FEW = 10  # images of a class, to learn it from

@@ -32,11 +32,10 @@ from sonoforge.training.data.datasets import (
     Item,
     find_files,
     is_image,
-    natural_order,
     read_dataset,
     tell_layout,
 )
-from sonoforge.training.data.folder_layout import sort_files, subfolders
+from sonoforge.training.data.folder_layout import natural_order, sort_files, subfolders
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import Described, StoredSet, describe, store_arrays
@@ -287,7 +286,7 @@ def find_images(root: Path) -> Dataset:
             "one or the other; move them apart"
         )
     name = root.resolve().name
-    tell_layout(root, "because its images lie in no folder", (name,), files, skipped)
+    tell_layout(root, f"as one class, {name}, because its images lie in no folder", files, skipped)
     return Dataset(name, root, (name,), tuple(Item(file, 0) for file in loose))
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.data.datasets import Dataset, Item, natural_order, read_dataset
+from sonoforge.training.data.datasets import Dataset, Item, read_dataset
+from sonoforge.training.data.folder_layout import natural_order
 
 
 def read_external(text: str) -> Dataset:

@@ -20,7 +20,7 @@ def main(config: DataCacheConfig) -> Outcome:
     own = kept_folders(folder)
     files = kept_files(own)
     size = sum(file.bytes for file in files)
-    say("%s: %d files, %.2f GB (decoded images, features and simulated sets)", folder, len(files), size / 1e9)
+    say("%s: %d files, %.2f GB (decoded images, features, simulated and unpacked sets)", folder, len(files), size / 1e9)
     if config.clear:
         try:
             for path in own:

@@ -7,7 +7,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from sonoforge.training import run_folder
-from sonoforge.training.data.datasets import BUSI_CLASSES
+from sonoforge.training.data.folder_layout import BUSI_CLASSES
 from sonoforge.training.pages import blocks
 from sonoforge.training.pages.run.results import confusion_table
 from sonoforge.training.pages.run.whole_run import WholeRun

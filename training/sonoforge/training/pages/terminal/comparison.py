@@ -8,7 +8,8 @@ from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
 from sonoforge.training.crossval.budget_choice import CHOSEN_ON, describe_seeds
 from sonoforge.training.crossval.choice_grid import name_values
-from sonoforge.training.data.datasets import BUSI_CLASSES, is_busi
+from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.data.folder_layout import BUSI_CLASSES
 from sonoforge.training.pages.blocks import Table, area, interval
 from sonoforge.training.pages.run import tables
 from sonoforge.training.pages.run.page import conclusions

@@ -1,0 +1,168 @@
+"""Classes that a table names: CSV, JSON lines and JSON, in folders as other programs write them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from scans import draw_scan, save
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.datasets import Dataset, read_dataset
+
+LABELS = {"a.png": "benign", "b.png": "malignant", "c.png": "benign"}
+
+
+def scans(folder: Path, names: tuple[str, ...] = tuple(LABELS), first: int = 0) -> Path:
+    for seed, name in enumerate(names, start=first):
+        save(folder / name, draw_scan(seed, 40))
+    return folder
+
+
+def read(dataset: Dataset) -> dict[str, str]:
+    return {item.path: dataset.classes[item.label] for item in dataset.items}
+
+
+def table(head: str, rows: dict[str, str] | None = None) -> str:
+    return head + "\n" + "".join(f"{file},{label}\n" for file, label in (rows or LABELS).items())
+
+
+def lines(**more: object) -> str:
+    return "".join(json.dumps({"file_name": file, "label": label, **more}) + "\n" for file, label in LABELS.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", table("file,label")),
+        ("truth.csv", table("Image Name,Diagnosis")),
+        ("any.csv", table("filename,what it shows")),
+        (
+            "labels.csv",
+            table("image_id,dx", {name[0]: label.upper() for name, label in LABELS.items()} | {"a": "benign"}),
+        ),
+        ("metadata.csv", table("file_name,label")),
+        ("metadata.jsonl", lines(caption="", objects={"bbox": [[1, 2, 3, 4]]}, sizes=[1, 2])),
+        ("dataset.json", json.dumps({"labels": [[file, label] for file, label in LABELS.items()]})),
+        ("dataset.json", json.dumps({"labels": LABELS})),
+        ("labels.json", json.dumps(LABELS)),
+        ("labels.json", json.dumps([{"path": file, "class": label} for file, label in LABELS.items()])),
+    ],
+)
+@pytest.mark.parametrize("given", ["folder", "table"])
+def test_loose_images_have_the_classes_of_the_table_beside_them(
+    tmp_path: Path, name: str, text: str, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scans(tmp_path)
+    (tmp_path / name).write_text(text)
+    with caplog.at_level(logging.INFO):
+        dataset = read_dataset(tmp_path if given == "folder" else tmp_path / name)
+    assert {file: label.lower() for file, label in read(dataset).items()} == LABELS
+    assert f"of {name}" in " ".join(caplog.text.split())
+
+
+def test_masks_patients_scanners_and_splits_come_with_a_table(tmp_path: Path) -> None:
+    scans(tmp_path / "images")
+    save(tmp_path / "masks" / "a.png", (draw_scan(1, 40) > 90) * draw_scan(1, 40).dtype.type(255))
+    (tmp_path / "table.csv").write_text(
+        "file,label,patient_id,scanner,split\nimages/a.png,x,1,GE,training\nb.png,y,1.0,,val\nC:\\z\\c.png,x,,,Test\n"
+    )
+    with pytest.raises(SonoforgeError, match=r"line 4 names .*c.png.*not found beside the table"):
+        read_dataset(tmp_path)
+    text = (tmp_path / "table.csv").read_text().replace("C:\\z\\", "images\\")
+    (tmp_path / "table.csv").write_text(text)
+    dataset = read_dataset(tmp_path)
+    assert [(i.path[-5:], i.group, i.device, i.split, i.masks) for i in dataset.items] == [
+        ("a.png", "1", "GE", "train", ("masks/a.png",)),
+        ("c.png", None, "", "test", ()),
+        ("b.png", "1", "", "train", ()),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_hugging_face_image_folders_have_a_table_in_each_part_of_their_split(tmp_path: Path, name: str) -> None:
+    """The layout that https://huggingface.co/docs/datasets/image_dataset describes."""
+    for number, part in enumerate(("train", "test")):
+        scans(tmp_path / part, first=3 * number)
+        (tmp_path / part / name).write_text(table("file_name,label") if name.endswith("csv") else lines())
+    dataset = read_dataset(tmp_path)
+    assert read(dataset) == {f"{p}/{file}": label for p in ("train", "test") for file, label in LABELS.items()}
+    assert {item.split == item.path.split("/")[0] for item in dataset.items} == {True}
+
+
+def test_tables_called_as_parts_of_a_split_are_one_split(tmp_path: Path) -> None:
+    scans(tmp_path)
+    (tmp_path / "train.csv").write_text("image,label\na,x\nb,y\n")
+    (tmp_path / "test.csv").write_text("image,label\nc,x\n")
+    assert {item.path: item.split for item in read_dataset(tmp_path).items} == {
+        "a.png": "train", "b.png": "train", "c.png": "test",
+    }  # fmt: skip
+
+
+def test_styleganss_table_goes_before_its_folders_of_numbers(tmp_path: Path) -> None:
+    """As its ``dataset_tool.py`` writes them: folders of a thousand images each, classes as numbers."""
+    names = {f"0000{i}/img0000000{i}.png": i % 2 for i in range(3)}
+    scans(tmp_path, tuple(names))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": [[name, label] for name, label in names.items()]}))
+    assert read(read_dataset(tmp_path)) == {name: str(label) for name, label in names.items()}
+
+
+def test_each_further_column_is_a_question_of_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scans(tmp_path)
+    path = tmp_path / "findings.csv"
+    path.write_text("file,calcified,BI-RADS\na.png,1,4\nb.png,0,\nc.png,1,5\n")
+    with pytest.raises(SonoforgeError, match=r"columns calcified, bi-rads, each a question.*--data '.*csv:calcified'"):
+        read_dataset(tmp_path)
+    assert read(read_dataset(f"{path}:calcified")) == {"a.png": "1", "b.png": "0", "c.png": "1"}
+    with caplog.at_level(logging.INFO):
+        assert read(read_dataset(f"{path}:BI-RADS")) == {"a.png": "4", "c.png": "5"}
+    assert "1 image without a label" in " ".join(caplog.text.split())
+    with pytest.raises(SonoforgeError, match=r"expected 'birads' among them.*did you mean"):
+        read_dataset(f"{path}:birads")
+
+
+def test_class_folders_beside_a_table_that_says_something_else_are_refused(tmp_path: Path) -> None:
+    scans(tmp_path, ("one/a.png", "two/b.png"))
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\na.png,one\nb.png,TWO\n")
+    assert read(read_dataset(tmp_path)) == {"one/a.png": "one", "two/b.png": "two"}
+    path.write_text("file,label\na.png,benign\nb.png,malignant\n")
+    with pytest.raises(
+        SonoforgeError, match=r"says that one/a.png is 'benign'.*--data \S*labels.csv to go by the table"
+    ):
+        read_dataset(tmp_path)
+    assert read_dataset(path).classes == ("benign", "malignant")
+    path.write_text("file,age,score\na.png,51,2\nb.png,60,3\n")  # no question that anybody asked
+    assert read_dataset(tmp_path).classes == ("one", "two")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "file,label\na.png,x\na.png,y\nb.png,y\n", r"line 3 says that a.png is 'y', an earlier line 'x'"),
+        ("t.csv", "picture,label\na.png,x\n", "found the columns picture, label, expected one of the images' files"),
+        ("t.csv", "file,label\na.png,\n", "found no label in the column label"),
+        ("t.csv", "file,label\na.png,x\nb.png,X\n", "as the classes x of the column label of t.csv: a single class"),
+        ("t.csv", "file\na.png\n", "found no column besides file"),
+        ("t.json", "{", "cannot be read as JSON"),
+        ("t.json", "[" * 100000, "cannot be read as JSON"),
+        ("t.json", "[[1]]", "entry 1: found .1., expected a file with its label"),
+        ("t.jsonl", '{"file": "../../etc/passwd", "label": 1}\n', "names '../../etc/passwd', not found beside"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_table_is_said_in_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    scans(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SonoforgeError, match=message) as caught:
+        read_dataset(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_tables_that_name_images_are_refused(tmp_path: Path) -> None:
+    scans(tmp_path)
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / name).write_text(table("file,label"))
+    with pytest.raises(SonoforgeError, match=r"found the tables one.csv, two.csv.*--data \S*one.csv"):
+        read_dataset(tmp_path)

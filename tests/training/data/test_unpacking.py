@@ -1,0 +1,105 @@
+"""Zips of images: read as the folder that they hold, and nothing written outside of it."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from program import succeed
+from scans import write_set
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data import unpacking
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.unpacking import unpacked
+
+
+def packed(root: Path, top: bool) -> Path:
+    return Path(shutil.make_archive(str(root), "zip", root.parent if top else root, root.name if top else None))
+
+
+@pytest.mark.parametrize("top", [True, False])
+def test_a_zip_is_read_as_its_folder_is(tmp_path: Path, top: bool) -> None:
+    root = write_set(tmp_path / "scans", {"benign": 3, "malignant": 3})
+    path = packed(root, top)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/scans/benign/._scan (1).png", b"x")
+    of_folder = load_images(ImageSource((str(root),), 0, 0, tmp_path / "one"))
+    of_zip = load_images(ImageSource((str(path),), 0, 0, tmp_path / "two"))
+    assert of_zip.dataset.items == of_folder.dataset.items and of_zip.dataset.name == "scans"
+    assert of_zip.fingerprint == of_folder.fingerprint
+    assert (of_zip.images == of_folder.images).all()
+    (folder,) = (tmp_path / "two").glob("unpacked-*")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    before = folder.stat().st_mtime_ns
+    assert unpacked(path, tmp_path / "two").is_relative_to(folder) and folder.stat().st_mtime_ns == before
+    found = succeed("data", "audit", "--data", path, "--cache", tmp_path / "two")
+    assert found.json["images"] == 6
+    succeed("data", "cache", "--cache", tmp_path / "two", "--clear")
+    assert not folder.exists()
+
+
+def write(*names: str, kind: int = 0, flag: int = 0) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                info = zipfile.ZipInfo(name)
+                info.external_attr = kind << 16
+                archive.writestr(info, b"outside")
+        if flag:
+            data = bytearray(path.read_bytes())
+            data[data.index(b"PK\1\2") + 8] |= flag
+            path.write_bytes(data)
+
+    return make
+
+
+def bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("benign/1.png", bytes(150_000_000))
+
+
+def damaged(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("benign/1.png", b"picture" * 100)
+    path.write_bytes(path.read_bytes().replace(b"picture", b"pictur!", 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (write("a/1.png", "../evil.png"), r"found the entry '../evil.png', expected paths inside"),
+        (write("a\\..\\..\\evil.png"), "expected paths inside"),
+        (write("/evil.png"), "expected paths inside"),
+        (write("C:/evil.png"), "expected paths inside"),
+        (write("a/evil.png", kind=stat.S_IFLNK | 0o777), "a link or a device"),
+        (write("a/1.png", "A/1.PNG"), "found a/1.png twice"),
+        (write("a/1.png", flag=1), "found a password"),
+        (write(), "found no files"),
+        (bomb, "holds 1 files of 0.1 GB, expected at most"),
+        (damaged, r"cannot be unpacked \(Bad CRC-32"),
+        (lambda path: path.write_bytes(b"PK\3\4 and no more"), "cannot be unpacked"),
+    ],
+)
+def test_a_hostile_zip_is_refused_and_leaves_nothing(
+    tmp_path: Path, make: Callable[[Path], None], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, store = tmp_path / "in" / "set.zip", tmp_path / "store"
+    path.parent.mkdir()
+    make(path)
+    with pytest.raises(SonoforgeError, match=message) as caught:
+        unpacked(path, store)
+    assert "\n" not in str(caught.value)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
+    assert not list(store.glob("*"))
+
+
+def test_a_zip_that_the_disk_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("benign/1.png")(tmp_path / "set.zip")
+    monkeypatch.setattr(unpacking, "_SPARE", 1 << 60)
+    with pytest.raises(SonoforgeError, match=r"0.0 GB are free in .*; name another folder with --cache"):
+        unpacked(tmp_path / "set.zip", tmp_path / "store")

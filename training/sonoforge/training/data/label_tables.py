@@ -1,0 +1,253 @@
+"""Classes that a table names, where images do not lie in folders of classes: CSV, JSON lines and JSON.
+
+A row names a file and says its class; it may say its patient, scanner and part of a split, too.  Read are CSV files
+(see `runtime.csv_tables`) and, with the same columns, one JSON object a line or a JSON list of them, as Hugging Face's
+``imagefolder`` has them in ``metadata.csv`` and ``metadata.jsonl``; ``{"labels": [[FILE, LABEL], ...]}``, StyleGAN's
+``dataset.json``; and ``{FILE: LABEL, ...}``.  Each further column is a question of its own: ``TABLE:COLUMN`` asks it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+from sonoforge.runtime.csv_tables import MOST_BYTES, Names, Row, one_spelling, read_table
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
+
+_ASKED = re.compile(r"(?P<path>.+\.(?:csv|csv\.gz|jsonl|json))(?::(?P<column>[^/\\:]+))?", re.IGNORECASE)
+# What headings mean, in lower case and with underscores; the first that is there counts.
+_COLUMNS = {
+    "file": ("file", "file_name", "filename", "image", "image_name", "image_path", "path", "image_id", "id"),
+    "group": ("group", "patient", "patient_id", "patientid", "subject", "subject_id"),
+    "device": ("device", "scanner"),
+    "split": ("split", "subset", "partition"),
+}
+_LABELS = ("label", "labels", "class", "class_name", "category", "diagnosis", "pathology", "target", "dx")
+_NO_LABELS = frozenset(("groups.csv", "distinct.csv", "import.json", "manifest.json"))
+# Tables whose format says that they name the classes, whatever the folders beside them are called, by the heading of
+# their files.
+_DECIDING = {"dataset.json": "file", "metadata.jsonl": "file_name", "metadata.csv": "file_name"}
+_MOST_SHOWN = 12  # columns that an error names
+
+
+class LabelTable(NamedTuple):
+    """A table that names images of a folder."""
+
+    path: Path
+    rows: tuple[tuple[str, Row], ...]  # each row with the image that it names, by its path below the data set's root
+    keys: Mapping[str, str]  # heading by what it means, of those in `_COLUMNS`
+    questions: tuple[str, ...]  # the other headings: columns that may hold classes
+    lost: str = ""  # what is wrong where a row names no image
+
+    @property
+    def decides(self) -> bool:
+        """Whether its format says that it names the classes."""
+        return _DECIDING.get(self.path.name.lower()) == self.keys["file"] and bool(self.questions)
+
+
+class Labelled(NamedTuple):
+    """The answers of a table to one question."""
+
+    question: str  # the column
+    labels: dict[str, str]  # class of each image, as it is spelled first; images without one are left out
+    facts: dict[str, dict[str, str]]  # group, device and split of each image, where the table has them
+    unlabelled: int  # rows whose cell is empty
+
+
+def asked_table(path: Path) -> tuple[Path, str] | None:
+    """Split ``TABLE`` or ``TABLE:COLUMN`` into the table and the column, empty where none is named; None: no table."""
+    found = None if path.exists() and not path.is_file() else _ASKED.fullmatch(str(path))
+    return (Path(found["path"]), found["column"] or "") if found else None
+
+
+def find_label_tables(folder: Path, root: Path, images: Collection[str]) -> list[LabelTable]:
+    """Return the tables in a folder below ``root`` that name any of the images; a file that is none is no error."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.lower() in _NO_LABELS or not _ASKED.fullmatch(path.name) or not path.is_file():
+            continue
+        try:
+            table = open_label_table(path, root, images)
+        except SonoforgeError:
+            continue
+        if table.rows and table.questions:
+            found.append(table)
+    return found
+
+
+def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTable:
+    """Read a table whose rows name images.
+
+    Args:
+        path: The table; its files are relative to its folder, and may lack their suffix.
+        root: Folder of the data set, which holds the table.
+        images: Paths of the images below ``root``.
+
+    Raises:
+        SonoforgeError: It cannot be read, or has no column of files.
+    """
+    columns, rows = _read(path)
+    keys = {kind: key for kind, names in _COLUMNS.items() if (key := _first_of(names, columns))}
+    if "file" not in keys:
+        raise SonoforgeError(
+            f"{path}: found the columns {_shown(columns)}, expected one of the images' files, such as file or "
+            "file_name; rename it"
+        )
+    folder = path.parent.relative_to(root).as_posix()
+    below = "" if folder == "." else f"{folder}/"
+    known = {image.removeprefix(below) for image in images if image.startswith(below)}
+    names, bare = Names(known, path.parent.resolve().name), _without_suffix(known)
+    named, lost = [], ""
+    for row in rows:
+        cell = row[keys["file"]]
+        name = names.find(cell)
+        if name not in known:
+            name = bare.get(name, name)
+        if name in known:
+            named.append((f"{below}{name}", row))
+        elif not lost:
+            lost = (
+                f"{path}: line {row.line} names {cell!r}, not found beside the table{names.near(cell)}; correct or "
+                "remove the line"
+            )
+    questions = tuple(name for name in columns if name and name not in keys.values() and name[:7] != "unnamed")
+    return LabelTable(path, tuple(named), keys, questions, lost)
+
+
+def _first_of(names: Sequence[str], columns: Sequence[str]) -> str:
+    plain = {re.sub(r"[ -]", "_", column): column for column in reversed(columns)}
+    return next((plain[name] for name in names if name in plain), "")
+
+
+def _without_suffix(names: Iterable[str]) -> dict[str, str]:
+    """Return the image of each path, and of each name, without its suffix, where there is one alone."""
+    owners: dict[str, set[str]] = {}
+    for name in names:
+        path = PurePath(name)
+        for key in (path.with_suffix("").as_posix(), path.stem):
+            owners.setdefault(key, set()).add(name)
+    return {key: next(iter(own)) for key, own in owners.items() if len(own) == 1}
+
+
+def _shown(columns: Sequence[str]) -> str:
+    more = f" and {len(columns) - _MOST_SHOWN} more" if len(columns) > _MOST_SHOWN else ""
+    return (", ".join(columns[:_MOST_SHOWN]) or "nothing") + more
+
+
+# ---- which column, and what it says
+
+
+def read_labels(table: LabelTable, asked: str = "") -> Labelled:
+    """Return the class of each image that a table names.
+
+    Args:
+        table: The table.
+        asked: The column; empty: the one that is called as a column of classes is, or the only one.
+
+    Raises:
+        SonoforgeError: No such column, several that it could be, a file that is not there, two classes of one image,
+            or no class at all.
+    """
+    if table.lost:
+        raise SonoforgeError(table.lost)
+    question = _question(table, asked)
+    spelled: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    facts: dict[str, dict[str, str]] = {}
+    unlabelled = 0
+    own = {kind: key for kind, key in table.keys.items() if kind != "file"}
+    patients = one_spelling((row[own["group"]] for _, row in table.rows), str(table.path)) if "group" in own else {}
+    for name, row in table.rows:
+        cell = " ".join(row[question].split())
+        label = spelled.setdefault(cell.casefold(), cell)
+        if not label:
+            unlabelled += name not in labels
+        elif labels.setdefault(name, label) != label:
+            raise SonoforgeError(
+                f"{table.path}: line {row.line} says that {name} is {label!r}, an earlier line {labels[name]!r}; keep "
+                "one, or ask another column"
+            )
+        facts[name] = {kind: row[key] for kind, key in own.items()}
+        if "group" in own:
+            facts[name]["group"] = patients[row[own["group"]]]
+    if not labels:
+        raise SonoforgeError(f"{table.path}: found no label in the column {question}, expected one of each image")
+    return Labelled(question, labels, facts, unlabelled)
+
+
+def _question(table: LabelTable, asked: str) -> str:
+    if asked:
+        key = " ".join(asked.split()).lower()
+        if key not in table.questions:
+            raise SonoforgeError(
+                f"{table.path}: found the columns {_shown(table.questions)}, expected {asked!r} among "
+                f"them{did_you_mean(key, table.questions)}"
+            )
+        return key
+    plain = {question: re.sub(r"[ -]", "_", question) for question in table.questions}
+    known = [question for question in table.questions if plain[question] in _LABELS]
+    found = known or table.questions
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise SonoforgeError(f"{table.path}: found no column besides {_shown(tuple(table.keys.values()))}; add label")
+    raise SonoforgeError(
+        f"{table.path}: found the columns {_shown(found)}, each a question of its own; ask one, as --data "
+        f"'{table.path}:{found[0]}'"
+    )
+
+
+# ---- the files
+
+
+def _read(path: Path) -> tuple[tuple[str, ...], list[Row]]:
+    """Return the headings, in small letters, and the rows of a table in any of its formats."""
+    if ".csv" in path.suffixes or ".CSV" in path.suffixes:
+        table = read_table(path)
+        return tuple(dict.fromkeys(key for row in table.rows[:1] for key in row)), table.rows
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise SonoforgeError(f"{path}: found more than {MOST_BYTES >> 20} MB, expected a table of labels")
+        text = data.decode("utf-8-sig")
+        values = (
+            [json.loads(line) for line in text.splitlines() if line.strip()] if _is_lines(path) else json.loads(text)
+        )
+    except (OSError, ValueError, RecursionError) as error:
+        raise SonoforgeError(f"{path}: cannot be read as JSON ({reason(error)}); save it again") from error
+    return _as_rows(path, values)
+
+
+def _is_lines(path: Path) -> bool:
+    return path.suffix.lower() == ".jsonl"
+
+
+def _as_rows(path: Path, values: Any) -> tuple[tuple[str, ...], list[Row]]:
+    """Turn what a JSON file holds into rows; a column whose cells are lists or objects is none."""
+    if isinstance(values, dict) and "labels" in values:
+        values = values["labels"]
+    if isinstance(values, dict):
+        values = list(values.items())
+    if not isinstance(values, list) or not values:
+        raise SonoforgeError(f"{path}: found {type(values).__name__}, expected a list of files with their labels")
+    if all(isinstance(value, list | tuple) and len(value) == 2 for value in values):
+        values = [{"file": file, "label": label} for file, label in values]
+    rows, columns, nested = [], dict[str, None](), set[str]()
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, dict):
+            raise SonoforgeError(f"{path}: entry {number}: found {value!r:.60}, expected a file with its label")
+        cells = {" ".join(str(key).split()).lower(): cell for key, cell in value.items()}
+        columns.update(dict.fromkeys(cells))
+        nested |= {key for key, cell in cells.items() if isinstance(cell, list | dict)}
+        row = Row({key: "" if cell is None else str(cell).strip() for key, cell in cells.items()})
+        row.line = number
+        rows.append(row)
+    kept = tuple(column for column in columns if column not in nested)
+    for row in rows:
+        for column in kept:
+            row.setdefault(column, "")
+    return kept, rows
