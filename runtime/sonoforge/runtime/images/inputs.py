@@ -38,7 +38,8 @@ _KINDS = {
 _UNCOUNTED = ("text", "data", "other")  # words without a plural
 
 _GENERATED = "generated image"  # of a network of sonoforge
-_NON_IMAGE = "non-image DICOM object"  # reports, presentation states and the like, in a study beside its scans
+NON_IMAGE = "non-image DICOM object"
+"""Kind of reports, presentation states and the like, in a study beside its scans."""
 
 # Every picture that sonoforge draws says so in its text: PNG as the keyword Software (PNG specification, section
 # 11.3.3.2), GIF in a comment of JSON.  Simulated scans say something else, and are read as scans.
@@ -179,7 +180,7 @@ def _kind_of(parent: str, name: str, stems: Collection[str]) -> str:
         return kind_of_other(name)
     path = str(Path(parent) / name)
     if begins_as_dicom(path):
-        return _NON_IMAGE if is_non_image(path) else ""
+        return NON_IMAGE if is_non_image(path) else ""
     return "mask" if _is_mask(Path(path), stems) else _made_by_sonoforge(path)
 
 

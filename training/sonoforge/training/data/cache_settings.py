@@ -125,7 +125,8 @@ def kept_files(folders: Iterable[Path]) -> list[File]:
 def prune(folder: Path, most_bytes: int) -> int:
     """Remove the least recently used files until at most so many bytes are left; returns the number of bytes removed.
 
-    A process that has mapped a file keeps it until it ends.  Simulated and unpacked sets stay: what is in use must not lose a file.
+    A process that has mapped a file keeps it until it ends.  Simulated and unpacked sets stay: what is
+    in use must not lose a file.
     """
     files = kept_files(path for pattern in _IMAGES for path in folder.glob(pattern))
     excess = sum(file.bytes for file in files) - most_bytes

@@ -82,8 +82,8 @@ def lay_out(
         laid = _by_tables(root, tables, asked[1] if asked else "", found, skipped)
         if len(laid.classes) < fewest_classes:
             raise SonoforgeError(
-                f"{root}: read {laid.how}: a single class, expected {fewest_classes} at least; ask another column of the "
-                "table, as TABLE:COLUMN"
+                f"{root}: read {laid.how}: a single class, expected {fewest_classes} at least; ask another column "
+                "of the table, as TABLE:COLUMN"
             )
     else:
         laid = _by_folders(root, parts, by_part, found, skipped, fewest_classes)
@@ -229,8 +229,8 @@ def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
         loose = sum(is_image_file(f) for f in root.iterdir())
         found = f"{loose} images but no class folders" if loose else "neither images nor class folders"
         raise SonoforgeError(
-            f"{root}: found {found}, {wanted}; move each image into the folder of its class, or list them in labels.csv "
-            "(columns file,label)"
+            f"{root}: found {found}, {wanted}; move each image into the folder of its class, or list them in "
+            "labels.csv (columns file,label)"
         )
     inner = root / classes[0]
     nested = len(subfolders(inner)) if inner.is_dir() else 0

@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.csv_tables import Names, column_file, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.dicom.opening import is_non_image
 from sonoforge.runtime.images.folders import is_system_folder, mask_of, walk
-from sonoforge.runtime.images.inputs import kind_of_other, skipped_in_words
-from sonoforge.runtime.images.suffixes import is_image_file, is_image_name
+from sonoforge.runtime.images.inputs import NON_IMAGE, kind_of_other, skipped_in_words
+from sonoforge.runtime.images.suffixes import READ, is_image_file, is_image_name
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.class_layouts import lay_out
 from sonoforge.training.data.folder_layout import TESTED, TRAINED, VALIDATED, Sorted, natural_order, split_of
@@ -115,12 +116,13 @@ def is_busi(fingerprint: str) -> bool:
     return fingerprint == BUSI_FINGERPRINT
 
 
-def read_dataset(path: Path | str, fewest_classes: int = 2) -> Dataset:
+def read_dataset(path: Path | str, fewest_classes: int = 2, also: tuple[str, ...] = ()) -> Dataset:
     """Find the labelled images of a folder with one folder for each class; of BUSI, also from the folder above it.
 
     Args:
         path: The folder.
         fewest_classes: How many classes there have to be: 2 for a classifier, 1 for what needs no labels.
+        also: Suffixes of files that are no pictures themselves and count as images, such as volumes.
 
     Returns:
         The data set; its items are in an order that depends on names alone.
@@ -134,15 +136,15 @@ def read_dataset(path: Path | str, fewest_classes: int = 2) -> Dataset:
     if asked and not asked[0].is_file():
         raise SonoforgeError(f"{asked[0]}: no such file, expected a table of files and labels; check the path")
     try:
-        return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root, fewest_classes, asked)
+        return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root, fewest_classes, asked, also)
     except OSError as error:
         raise SonoforgeError(
             f"{error.filename or root}: cannot be read ({error.strerror or error}); check its permissions"
         ) from error
 
 
-def _read(root: Path, fewest_classes: int, asked: tuple[Path, str] | None = None) -> Dataset:
-    found, skipped = find_files(root)
+def _read(root: Path, fewest_classes: int, asked: tuple[Path, str] | None, also: tuple[str, ...]) -> Dataset:
+    found, skipped = find_files(root, also=also)
     laid = lay_out(root, found, skipped, fewest_classes, asked)
     tell_layout(root, laid.how, laid.files, skipped)
     items = [
@@ -208,13 +210,24 @@ def _existing_folder(root: Path) -> Path:
     return root
 
 
-def find_files(root: Path, recursive: bool = True) -> tuple[list[PurePath], Counter[str]]:
-    """Return the relative paths of a folder's image files, and how many other files it holds, by kind."""
+def find_files(root: Path, recursive: bool = True, also: tuple[str, ...] = ()) -> tuple[list[PurePath], Counter[str]]:
+    """Return the relative paths of a folder's image files, and how many other files it holds, by kind.
+
+    Args:
+        root: The folder.
+        recursive: Whether to look into the folders in it.
+        also: Further suffixes, in small letters, whose files count.
+    """
     found, skipped = list[PurePath](), Counter[str]()
     for parent, names in walk(root, recursive, skipped):
         for name in names:
             path = Path(parent, name).relative_to(root)
             if is_image(path, root):
+                if name.lower().endswith(READ["DICOM"]) and is_non_image(root / path):
+                    skipped[NON_IMAGE] += 1
+                else:
+                    found.append(path)
+            elif also and name.lower().endswith(also):
                 found.append(path)
             elif path.name.lower() not in TABLES:
                 skipped[kind_of_other(name)] += 1

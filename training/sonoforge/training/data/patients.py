@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
 import numpy as np
@@ -64,7 +64,7 @@ def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
         SonoforgeError: No such pattern, or it fits no image.
     """
     if pattern == DICOM:
-        found = [_dicom_patient(dataset, item.path) for item in dataset.items]
+        found = [dicom_patient(dataset.file(item.path)) for item in dataset.items]
     else:
         if pattern.count(PATIENT) != 1:
             raise SonoforgeError(f"--groups-from: found {pattern!r}, expected '{PATIENT}_*' or the like, or {DICOM}")
@@ -95,9 +95,8 @@ def grouped(dataset: Dataset, pattern: str) -> Dataset:
     return dataclasses.replace(dataset, items=tuple(items))
 
 
-def _dicom_patient(dataset: Dataset, path: str) -> str | None:
+def dicom_patient(file: Path) -> str | None:
     """Return a hash of a DICOM file's patient, or of its study where it names none; None for other files."""
-    file = dataset.file(path)
     if not begins_as_dicom(file):
         return None
     with contextlib.suppress(Exception):  # hostile bytes fail in any way, and are refused where they are decoded
@@ -115,7 +114,7 @@ def propose(cache: ImageCache) -> Proposal | None:
     dataset = cache.dataset
     if any(item.group for item in dataset.items):
         return None
-    headers = [_dicom_patient(dataset, item.path) for item in dataset.items]
+    headers = [dicom_patient(dataset.file(item.path)) for item in dataset.items]
     found = [key for key in headers if key]
     if found and len(set(found)) < len(found):
         pattern = DICOM

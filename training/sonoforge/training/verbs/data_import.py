@@ -1,4 +1,4 @@
-"""``sonoforge data import SET FOLDER OUT``: turn a published set into a folder of classes."""
+"""``sonoforge data import SET FOLDER OUT``: turn a published set, or another kind of folder, into one of classes."""
 
 import shlex
 from dataclasses import asdict
@@ -12,8 +12,10 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.checked_file import sha256_of
+from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.collections.importing import write_set
 from sonoforge.training.data.collections.known_sets import COLLECTIONS
+from sonoforge.training.data.unpacking import unpacked
 from sonoforge.training.verbs.settings.data import DataImportConfig
 
 
@@ -22,7 +24,7 @@ def main(config: DataImportConfig) -> Outcome:
 
     The result: ``folder``, ``images`` (of each class), ``left_out`` (message for each picture that was left out).
     """
-    source, out = Path(config.folder), Path(config.out)
+    source, out = unpacked(Path(config.folder), default_folder()), Path(config.out)
     if not source.is_dir():
         raise SonoforgeError(f"{source}: no such folder, expected the unpacked set; see sonoforge data list")
     if out.resolve().is_relative_to(source.resolve()):

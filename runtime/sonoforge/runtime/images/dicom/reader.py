@@ -183,7 +183,8 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
     if image.frame_count > 1:
         raise ImageError(
             "animated",
-            f"{path}: a clip of {image.frame_count} frames, expected one picture; sonoforge classify answers clips",
+            f"{path}: a clip of {image.frame_count} frames, expected one picture; sonoforge classify answers "
+            "clips, sonoforge data import frames makes pictures of them",
         )
     (frame,) = image.frames()
     return frame

@@ -9,7 +9,9 @@ from sonoforge.runtime.cli.options import option
 class ImportSettings:
     """What a set may be asked for; each takes some of these, see `importing.Collection.takes`."""
 
-    mode: str = option("full", help="full: whole films; roi: each abnormality", choices=("full", "roi"))
+    mode: str = option(
+        "full", help="full: whole pictures; roi: a square around each abnormality or object", choices=("full", "roi")
+    )
     masks: bool = option(False, help="also write NAME_mask.png; images without a readable mask are left out")
     margin: float = option(1.5, help="side of a region, relative to that of the abnormality", limits=(1, 10))
     longest: int = option(1024, help="largest side of the square images in pixels", limits=(64, 7000))
@@ -35,9 +37,12 @@ class ImportSettings:
         choices=("train", "test"),
         metavar="NAME,...",
     )
-    outlined: bool = option(False, help="acdc and sliver07: leave out slices without any segmented structure")
+    outlined: bool = option(False, help="of volumes: leave out slices without any segmented structure")
     window: tuple[float, ...] = option(
-        (-160.0, 240.0), help="sliver07: Hounsfield units that become black and white", metavar="LOW,HIGH"
+        (),
+        help="frames and sliver07: voxels, as Hounsfield units, that become black and white (default: of sliver07 "
+        "-160,240, else the 0.5th and the 99.5th percentile)",
+        metavar="LOW,HIGH",
     )
     classes: str = option("4", help="herlev: 4 classes, or its 7 grades", choices=("4", "7"))
     modality: str = option(

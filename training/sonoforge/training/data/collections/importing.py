@@ -12,9 +12,9 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +86,16 @@ class ImportedSet(NamedTuple):
 
     images: dict[str, int]
     left_out: dict[str, str]
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Return a name for the picture of each file: its stem where no other file has that, else its whole path."""
+    stems = {path: PurePosixPath(path.removesuffix(".gz")).stem for path in paths}
+    counts = Counter(stem.casefold() for stem in stems.values())
+    return {
+        path: stem if counts[stem.casefold()] == 1 else path.replace("/", "_").replace(".", "_")
+        for path, stem in stems.items()
+    }
 
 
 def write_set(

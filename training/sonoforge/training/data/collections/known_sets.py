@@ -8,7 +8,18 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from sonoforge.training.data.collections import acdc, cbis_ddsm, herlev, idrid, mini_mias, sliver07, zenodo_7890874
+from sonoforge.training.data.collections import (
+    acdc,
+    cbis_ddsm,
+    coco,
+    frames,
+    herlev,
+    idrid,
+    mini_mias,
+    sliver07,
+    yolo,
+    zenodo_7890874,
+)
 from sonoforge.training.data.collections.importing import Collection
 
 
@@ -25,9 +36,9 @@ class KnownSet(NamedTuple):
 
 COLLECTIONS: dict[str, Collection] = {
     module.COLLECTION.name: module.COLLECTION
-    for module in (acdc, cbis_ddsm, herlev, idrid, mini_mias, sliver07, zenodo_7890874)
+    for module in (acdc, cbis_ddsm, coco, frames, herlev, idrid, mini_mias, sliver07, yolo, zenodo_7890874)
 }
-"""The sets that ``data import`` reads."""
+"""The sets that ``data import`` reads; coco, frames and yolo are kinds of folders."""
 
 
 def _read() -> tuple[KnownSet, ...]:

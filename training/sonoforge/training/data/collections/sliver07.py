@@ -11,10 +11,12 @@ from pathlib import Path
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import Collection, PlannedPicture
-from sonoforge.training.data.collections.volumes import LabelledVolume, open_volume, plan_slices
+from sonoforge.training.data.collections.volumes import LabelledVolume, level_window, open_volume, plan_slices
 
 CLASS = "liver"
 STRUCTURES = ("liver", "lesion")
+WINDOW = (-160.0, 240.0)
+"""Hounsfield units that show the liver, where none are given."""
 _VOLUME = re.compile(r"liver-orig(?P<number>\d{3})\.mhd")
 
 
@@ -25,10 +27,7 @@ def find_tables(folder: Path) -> list[Path]:
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the slices; see `importing.Collection`."""
-    if len(settings.window) != 2 or not settings.window[0] < settings.window[1]:
-        found = ",".join(f"{level:g}" for level in settings.window)
-        raise SonoforgeError(f"--window: found {found}, expected LOW,HIGH in Hounsfield units, such as -160,240")
-    window = settings.window[0], settings.window[1]
+    window = level_window(settings) or WINDOW
     masks = {path.name: path for path in folder.glob("**/liver-seg*.mhd")}
     pairs = []
     for path in find_tables(folder):

@@ -210,15 +210,29 @@ COLUMNS = ("volume", "slice", "mm_x", "mm_y", "mm_z")
 
 @dataclass(frozen=True)
 class LabelledVolume:
-    """A volume, the label map of its structures, and whose it is."""
+    """A volume, the label map of its structures where there is one, and whose it is."""
 
     name: str  # of the files that are written
     image: Path
-    labels: Path
+    labels: Path | None
     structures: tuple[str, ...]  # names of the labels 1 to K
     patient: str
     facts: Mapping[str, str]  # further columns of groups.csv, the same ones for all volumes of a set
     window: tuple[float, float] | None = None  # see `slice_levels`
+
+
+def level_window(settings: ImportSettings) -> tuple[float, float] | None:
+    """Return the values that become black and white; None where none are given.
+
+    Raises:
+        SonoforgeError: They are no two growing values.
+    """
+    if not settings.window:
+        return None
+    if len(settings.window) != 2 or not settings.window[0] < settings.window[1]:
+        found = ",".join(f"{level:g}" for level in settings.window)
+        raise SonoforgeError(f"--window: found {found}, expected LOW,HIGH such as Hounsfield units, -160,240")
+    return settings.window[0], settings.window[1]
 
 
 def plan_slices(class_name: str, volumes: list[LabelledVolume], settings: ImportSettings) -> list[PlannedPicture]:
@@ -238,15 +252,14 @@ def plan_slices(class_name: str, volumes: list[LabelledVolume], settings: Import
 
 
 def _slices(class_name: str, volume: LabelledVolume, settings: ImportSettings) -> list[PlannedPicture]:
-    if not volume.labels.is_file():
+    if volume.labels and not volume.labels.is_file():
         raise SonoforgeError(f"{volume.image}: found no {volume.labels.name} beside it, expected its label map")
     image = open_volume(volume.image)
-    check_same_grid(image, open_volume(volume.labels))
+    if volume.labels:
+        check_same_grid(image, open_volume(volume.labels))
     planned = []
     for number in range(image.shape[2]):
-        if settings.outlined and not any(
-            mask.any() for mask in slice_structures(volume.labels, number, volume.structures).values()
-        ):
+        if settings.outlined and not any(mask.any() for mask in _structures(volume, number).values()):
             continue
         steps = ["" if image.spacing is None else f"{step:g}" for step in image.spacing or (0, 0, 0)]
         facts = dict(zip(COLUMNS, (volume.name, str(number), *steps), strict=True))
@@ -258,7 +271,11 @@ def _slices(class_name: str, volume: LabelledVolume, settings: ImportSettings) -
 
 def _read(volume: LabelledVolume, number: int) -> Picture:
     pixels = slice_levels(volume.image, number, volume.window)
-    return Picture(pixels, structures=slice_structures(volume.labels, number, volume.structures))
+    return Picture(pixels, structures=_structures(volume, number))
+
+
+def _structures(volume: LabelledVolume, number: int) -> Mapping[str, NDArray[np.bool_]]:
+    return slice_structures(volume.labels, number, volume.structures) if volume.labels else {}
 
 
 def _refuse(error: SonoforgeError) -> Picture:

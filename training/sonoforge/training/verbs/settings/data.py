@@ -81,7 +81,10 @@ sonoforge data cache --clear    remove them all, to be decoded again
 
 
 # Of `known_sets.COLLECTIONS`, whose readers need more than the base install.
-COLLECTION_NAMES = ("acdc", "cbis-ddsm", "herlev", "idrid", "mini-mias", "sliver07", "zenodo-7890874")
+COLLECTION_NAMES = (
+    *("acdc", "cbis-ddsm", "coco", "frames", "herlev", "idrid", "mini-mias", "sliver07", "yolo"),
+    "zenodo-7890874",
+)
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,19 @@ sonoforge data import cbis-ddsm CBIS-DDSM/ masses --kinds mass --splits train --
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --framing film --longest 256      plain resize of whole films
 sonoforge data import sliver07 SLiver07/ liver --window=-100,300            CT between these Hounsfield units
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
+sonoforge data import frames SCANS/ slices             class folders of NIfTI volumes and DICOM clips, as pictures
+sonoforge data import coco EXPORT.zip lesions --masks  COCO: the class of each picture's objects, and their outlines
+sonoforge data import yolo EXPORT/ lesions --mode roi  YOLO or Roboflow: each object, cut from its picture
 
 Whole films are cropped to the breast; ACDC has a mask for each structure; cells of herlev are not padded.
 """
     ESSENTIAL: ClassVar[str] = "mode masks longest"
 
-    set: str = argument(help="which set: " + ", ".join(COLLECTION_NAMES), choices=COLLECTION_NAMES)
-    folder: str = argument(help="folder with the unpacked data set; see sonoforge data list")
+    set: str = argument(
+        help="which set, or kind of folder (coco, frames, yolo): " + ", ".join(COLLECTION_NAMES),
+        choices=COLLECTION_NAMES,
+    )
+    folder: str = argument(help="folder or zip with the data set; see sonoforge data list")
     out: str = argument(help="folder to write, new or empty")
     pictures: ImportSettings = group(ImportSettings(), title="images")
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
