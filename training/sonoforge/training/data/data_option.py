@@ -16,8 +16,9 @@ def data_option() -> Any:
     """Declare ``--data`` of a verb: a field ``data: tuple[str, ...]``."""
     return repeated_option(
         PHANTOM,
-        help="folder of images, one folder per class, or phantom\n"
-        "masks may lie among them as in BUSI; collections.yaml may name several; repeat it to pool several",
+        help="folder or zip of images, one folder per class; a table of files and labels; or phantom\n"
+        "masks may lie among them as in BUSI; TABLE:COLUMN asks another column; collections.yaml may name several; "
+        "repeat it to pool several",
         metavar="FOLDER",
     )
 

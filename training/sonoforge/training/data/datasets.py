@@ -7,6 +7,7 @@ masks of its own, with its name in lower case: ``NAME_mask_myocardium.png``, ``N
 
 * BUSI as published (Al-Dhabyani et al., Data in Brief 28, 2020): ``normal``, ``benign``, ``malignant`` with
   ``benign (1).png``, ``benign (1)_mask.png``.
+* ``train``, ``val`` and ``test`` with the classes in each: a published split.
 * Anything else: one folder for each class, images at any depth below it, through links, too; where these lie in one
   folder, as ``images/benign`` and ``images/malignant`` beside ``masks/benign``, the classes are read in there.
 

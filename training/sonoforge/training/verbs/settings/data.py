@@ -93,6 +93,8 @@ class DataImportConfig:
 
     EXAMPLES: ClassVar[str] = """
 sonoforge data import mini-mias all-mias/ mias-films    whole mammograms
+sonoforge data import coco EXPORT.zip lesions --masks   classes and outlines
+sonoforge data import frames SCANS/ slices              volumes and clips
 sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
 sonoforge data import herlev smear2005/ herlev          cells of Pap smears
 sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
@@ -102,8 +104,6 @@ sonoforge data import cbis-ddsm CBIS-DDSM/ masses --kinds mass --splits train --
 sonoforge data import cbis-ddsm CBIS-DDSM/ cbis --framing film --longest 256      plain resize of whole films
 sonoforge data import sliver07 SLiver07/ liver --window=-100,300            CT between these Hounsfield units
 sonoforge data import zenodo-7890874 7890874/ cytology --longest 256        breast cytology
-sonoforge data import frames SCANS/ slices             class folders of NIfTI volumes and DICOM clips, as pictures
-sonoforge data import coco EXPORT.zip lesions --masks  COCO: the class of each picture's objects, and their outlines
 sonoforge data import yolo EXPORT/ lesions --mode roi  YOLO or Roboflow: each object, cut from its picture
 
 Whole films are cropped to the breast; ACDC has a mask for each structure; cells of herlev are not padded.
@@ -111,10 +111,10 @@ Whole films are cropped to the breast; ACDC has a mask for each structure; cells
     ESSENTIAL: ClassVar[str] = "mode masks longest"
 
     set: str = argument(
-        help="which set, or kind of folder (coco, frames, yolo): " + ", ".join(COLLECTION_NAMES),
+        help="a set, or a kind of folder: " + ", ".join(COLLECTION_NAMES),
         choices=COLLECTION_NAMES,
     )
-    folder: str = argument(help="folder or zip with the data set; see sonoforge data list")
+    folder: str = argument(help="folder or zip with it; see sonoforge data list")
     out: str = argument(help="folder to write, new or empty")
     pictures: ImportSettings = group(ImportSettings(), title="images")
     resume: bool = option(False, help="continue an import that was interrupted, with the same settings")
