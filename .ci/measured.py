@@ -621,7 +621,6 @@ def segmentation() -> str:
         rows.append([name, interval(own["dice"]), ", ".join(single) or "-"])
     kept = answers("segmentation-real.csv.gz")
     parts.append(f"## The U-Net on real images\n\n{kept}\n{table(['set', 'Dice', 'by structure'], rows)}")
-    parts += few_pairs()
     parts += six_gans("Six GANs on three sets", "segmentation-six")
     parts += six_gans("Six GANs on the liver", "segmentation-liver")
     parts.append("**The paper's table 4 of its liver, SLiver07**\n")
@@ -636,38 +635,6 @@ def segmentation() -> str:
     parts.append("**The paper's own figures: rank correlation of FID with Dice**\n")
     parts.append(table(["set", "rho", "p"], rows))
     return "\n".join(parts)
-
-
-def few_pairs() -> list[str]:
-    """What SPADE's pairs add to few and many real ones, at home and in other hospitals, and which row helps."""
-    files = [f"segmentation-pairs-{count}.csv.gz" for count in ("25", "50", "100", "all")]
-    files = [file for file in files if (ANSWERS / file).is_file()]
-    rows, said = [], []
-    for file in files:
-        pairs = file.removeprefix("segmentation-pairs-").removesuffix(".csv.gz")
-        for one in sonoforge("segment", "--from", ANSWERS / file)["sets"]:
-            trained, _, tested = one["name"].partition(", tested on ")
-            arms = {row["arm"]: row for row in one["rows"]}
-            own = arms["both-augmented"]
-            gains = [own["against_augmented"], own["against_real"]]
-            low, high = (min(found[end] for found in gains) for end in ("low", "high"))
-            said.append("helps" if low > 0 else "harms" if high < 0 else "not shown")
-            real = [interval(arms[arm]["dice"]) for arm in ("real", "augmented")]
-            shown = 1.43 * (gains[0]["high"] - gains[0]["low"]) / 2  # 2.8 of the standard errors that 1.96 make
-            rows.append([
-                pairs, trained, tested or trained, *real, *map(change, (*gains, arms["both"]["against_real"])),
-                f"{shown:.3f}", said[-1],
-            ])  # fmt: skip
-    heading = ["pairs", "trained on", "tested on", "`real`", "`augmented`", "`both-augmented` - `augmented`"]
-    heading += ["`both-augmented` - `real`", "`both` - `real`", "could show", "verdict"]
-    counts = ", ".join(f"{verdict} {said.count(verdict)}" for verdict in ("helps", "not shown", "harms"))
-    return [
-        f"## Few pairs, other hospitals\n\n{answers(*files)}\n{table(heading, rows)}",
-        f"Verdicts of {len(rows)} rows: {counts}. *helps*: `both-augmented` is above both placebos, `real` and "
-        "`augmented`, lower ends of the intervals included; *harms*: below one of them, upper end included. *could "
-        "show*: the difference from `augmented` that such a row finds in four of five cases. Intervals by patient; "
-        "which patients the few pairs are of is drawn anew for each of the seeds and averaged, not in the intervals.\n",
-    ]
 
 
 def six_gans(title: str, file: str) -> list[str]:
