@@ -30,7 +30,14 @@ from sonoforge.training.data.folder_layout import (
     subfolders,
 )
 from sonoforge.training.data.imported_layouts import VOLUME, check_imported, import_command
-from sonoforge.training.data.label_tables import LabelTable, find_label_tables, open_label_table, read_labels
+from sonoforge.training.data.label_tables import (
+    OF_CLASSES,
+    Labelled,
+    LabelTable,
+    find_label_tables,
+    open_label_table,
+    read_labels,
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +85,15 @@ def lay_out(
         tables = find_label_tables(root, root, images) or [
             table for part in parts if split for table in find_label_tables(part, root, images)
         ]
-    if asked or (tables and (min(map(len, by_part)) < 2 or any(table.decides for table in tables))):
+    folders_of_a_part = min(map(len, by_part))
+    if asked or (
+        tables
+        and (
+            folders_of_a_part < max(fewest_classes, 1)
+            or (folders_of_a_part < 2 and any(_read(table) for table in tables))
+            or any(table.decides for table in tables)
+        )
+    ):
         laid = _by_tables(root, tables, asked[1] if asked else "", found, skipped)
         if len(laid.classes) < fewest_classes:
             raise SonoforgeError(
@@ -194,14 +209,25 @@ def _by_tables(
     return Laid(classes, f"as the classes {name_some(classes)} of the column {shown} of {names}", files, {}, facts)
 
 
+def _read(table: LabelTable) -> Labelled | None:
+    """Return the classes that a table gives unasked; None where it does not say which of its columns has them."""
+    try:
+        return read_labels(table)
+    except SonoforgeError:
+        return None
+
+
 def _check_agreement(tables: Sequence[LabelTable], laid: Laid) -> None:
     """Refuse class folders beside a table that says something else."""
     own = {image: name.casefold() for name, images in laid.classes.items() for image in images}
     for table in tables:
-        try:
-            labels = read_labels(table).labels
-        except SonoforgeError:
-            continue  # it does not say which of its columns are classes, so none was meant
+        answered = _read(table)
+        if answered is None:
+            continue
+        labels = answered.labels
+        plain = {label.casefold() for label in labels.values()}
+        if answered.question not in OF_CLASSES and not plain <= set(own.values()):
+            continue  # a fact of another kind, such as a histology
         differs = next((i for i, label in labels.items() if i in own and label.casefold() != own[i]), None)
         if differs:
             raise SonoforgeError(

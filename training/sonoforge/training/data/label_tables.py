@@ -25,7 +25,9 @@ _COLUMNS = {
     "device": ("device", "scanner"),
     "split": ("split", "subset", "partition"),
 }
-_LABELS = ("label", "labels", "class", "class_name", "category", "diagnosis", "pathology", "target", "dx")
+OF_CLASSES = ("label", "labels", "class", "class_name", "class name", "category", "target")
+"""Headings of a column that has the classes and nothing else."""
+_LABELS = (*OF_CLASSES, "diagnosis", "pathology", "dx")
 _NO_LABELS = frozenset(("groups.csv", "distinct.csv", "import.json", "manifest.json"))
 # Tables whose format says that they name the classes, whatever the folders beside them are called, by the heading of
 # their files.
