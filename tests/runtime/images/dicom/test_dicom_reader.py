@@ -334,9 +334,9 @@ def test_the_classes_without_a_picture_are_those_that_the_standard_names_so() ->
     storage = {uid: entry[0] for uid, entry in UID_dictionary.items() if entry[0].endswith("Storage")}
     pictures = [uid for uid, name in storage.items() if "Image Storage" in name]
     reports = [uid for uid, name in storage.items() if any(word in name.split(" - ")[0] for word in without)]
-    assert len(pictures) > 50 and not any(opening._is_non_image_class(uid) for uid in pictures)
+    assert len(pictures) > 50 and not any(opening.is_non_image_class(uid) for uid in pictures)
     # Reports on glasses, maculas and luggage do not lie in a study of scans.
-    missed = {storage[uid].split(" ")[0] for uid in reports if not opening._is_non_image_class(uid)}
+    missed = {storage[uid].split(" ")[0] for uid in reports if not opening.is_non_image_class(uid)}
     assert len(reports) > 40 and missed == {"DICOS", "Macular", "Spectacle"}
 
 
