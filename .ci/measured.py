@@ -637,6 +637,34 @@ def segmentation() -> str:
     return "\n".join(parts)
 
 
+def few_scans() -> str:
+    """What generated feature vectors change beside few real ones, against the better of `real` and `copies`."""
+    kept = read(TABLES / "generated-features.csv")
+    arms = ("noise", "mixtures", "gaussian", "gan")
+    keys = dict.fromkeys((row["trained on"], row["scans of each class"], row["tested on"]) for row in kept)
+    rows, said = [], dict.fromkeys(arms, (0, 0))
+    for key in keys:
+        own = {
+            row["arm"]: row for row in kept if (row["trained on"], row["scans of each class"], row["tested on"]) == key
+        }
+        real = {name: float(own["real"][of]) for name, of in (("value", "auc"), ("low", "low"), ("high", "high"))}
+        cells = []
+        for arm in arms:
+            ends = ("change", "change_low", "change_high")
+            found = dict(zip(("value", "low", "high"), (float(own[arm][end]) for end in ends), strict=True))
+            cells.append(change(found))
+            helps, harms = said[arm]
+            said[arm] = helps + (found["low"] > 0), harms + (found["high"] < 0)
+        rows.append([*key, interval(real), *cells])
+    heading = ["trained on", "scans a class", "tested on", "AUC, `real`", *(f"`{arm}`" for arm in arms)]
+    counts = "; ".join(f"`{arm}` helps in {helps}, harms in {harms}" for arm, (helps, harms) in said.items())
+    return (
+        "How it was run: [notebook](../notebook/few-scans.md).\n\n"
+        f"All figures: [`generated-features.csv`](generated-features.csv)\n\n{table(heading, rows)}\n"
+        f"Of {len(rows)} rows: {counts}. Changes are against the better of `real` and `copies`.\n"
+    )
+
+
 def six_gans(title: str, file: str) -> list[str]:
     """What U-Nets reach on the sets of one run, and what the generators took."""
     found = {one["name"]: one["rows"] for one in sonoforge("segment", "--from", ANSWERS / f"{file}.csv.gz")["sets"]}
@@ -678,6 +706,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "papers.md": papers,
     "race.md": race,
     "cells.md": cells,
+    "few-scans.md": few_scans,
     "segmentation.md": segmentation,
 }
 
@@ -840,6 +869,7 @@ TITLES = {
     "papers.md": "Measured: the papers' tables",
     "race.md": "Measured: recipes after the same minutes",
     "cells.md": "Measured: GA-GAN on cells",
+    "few-scans.md": "Measured: few real scans, and generated ones beside them",
     "segmentation.md": "Measured: segmentation with generated pairs",
 }
 NOTE = "Made by `python .ci/measured.py` from the kept answers; do not edit."

@@ -23,6 +23,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
 
 import foreign_images
 import planted_marks
@@ -118,6 +119,25 @@ def test_every_benchmark_is_run_here_and_on_the_page() -> None:
     assert names <= run_here
     page = CHECKOUT / "training" / "docs" / "notebook" / "benchmarks.md"
     assert names == set(re.findall(r"^\| `(\w+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+# ---- generated images, and features
+
+
+def test_generated_features(run: Run, data: Path, tmp_path: Path) -> None:
+    kinds = tmp_path / "weights.safetensors"
+    save_file(mobilenet_v2(1000).state_dict(), kinds)
+    small = {"COUNTS": (4,), "DRAWS": 1, "STEPS": 2, "WEIGHTS": (1.0,), "STRENGTHS": (0.1,)}
+    run("generated_features", data / "BUSI", data / "BrEaST", "--weights", kinds, "--csv", tmp_path / "f.csv", **small)
+    with (tmp_path / "f.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({(row["trained on"], row["tested on"]) for row in rows}) * 6 == len(rows) == 2 * 6
+    assert all(0 <= float(row["low"]) <= float(row["auc"]) <= float(row["high"]) <= 1 for row in rows)
+    module = importlib.import_module("generated_features")
+    rng = np.random.default_rng(0)
+    scores, labels, weights = rng.normal(size=(3, 50)), rng.integers(0, 2, 50), rng.integers(0, 3, (2, 50))
+    one_by_one = [np.mean([roc_auc_score(labels, own, sample_weight=row) for own in scores]) for row in weights]
+    assert module.areas(scores, labels, weights.astype(float)) == pytest.approx(one_by_one)
 
 
 # ---- speed
