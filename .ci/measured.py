@@ -659,10 +659,15 @@ def few_scans() -> str:
     heading = ["trained on", "scans a class", "tested on", "AUC, `real`", *(f"`{arm}`" for arm in arms)]
     counts = "; ".join(f"`{arm}` helps in {helps}, harms in {harms}" for arm, (helps, harms) in said.items())
     return (
-        "How it was run: [notebook](../notebook/few-scans.md).\n\n"
+        "## Row 3: few scans, in a network's features\n\n"
         f"All figures: [`generated-features.csv`](generated-features.csv)\n\n{table(heading, rows)}\n"
         f"Of {len(rows)} rows: {counts}. Changes are against the better of `real` and `copies`.\n"
     )
+
+
+def where_it_helps() -> str:
+    """The rows of the study, one after the other."""
+    return "How it was run: [notebook](../notebook/where-it-helps.md).\n\n" + few_scans()
 
 
 def six_gans(title: str, file: str) -> list[str]:
@@ -706,7 +711,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "papers.md": papers,
     "race.md": race,
     "cells.md": cells,
-    "few-scans.md": few_scans,
+    "where-it-helps.md": where_it_helps,
     "segmentation.md": segmentation,
 }
 
@@ -869,7 +874,7 @@ TITLES = {
     "papers.md": "Measured: the papers' tables",
     "race.md": "Measured: recipes after the same minutes",
     "cells.md": "Measured: GA-GAN on cells",
-    "few-scans.md": "Measured: few real scans, and generated ones beside them",
+    "where-it-helps.md": "Measured: where generated images help",
     "segmentation.md": "Measured: segmentation with generated pairs",
 }
 NOTE = "Made by `python .ci/measured.py` from the kept answers; do not edit."

@@ -11,6 +11,7 @@ import gzip
 import importlib
 import json
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -38,6 +39,8 @@ from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.phantom import CLASSES
 from sonoforge.training.phantom.dataset import generate_phantom
+from sonoforge.training.pretrained import import_torchvision
+from sonoforge.training.statistics.predictions import read_predictions
 
 BENCHMARKS = CHECKOUT / "tests" / "benchmarks"
 SIDE = 256
@@ -122,6 +125,31 @@ def test_every_benchmark_is_run_here_and_on_the_page() -> None:
 
 
 # ---- generated images, and features
+
+
+def test_left_out_scanners(run: Run, data: Path, tmp_path: Path) -> None:
+    kinds, features = tmp_path / "mobilenet.safetensors", tmp_path / "squeezenet.safetensors"
+    save_file(mobilenet_v2(1000).state_dict(), kinds)
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), features)
+    asked = ["--leave-out", "BUSI", "--backbone", kinds, "--features", features, "--out", tmp_path / "out"]
+    asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.03, "--cache", tmp_path / "cache"]
+    folders = [data / name for name in ("BUSI", "BUS-BRA", "BrEaST")]
+    run("left_out_scanners", *folders, *asked, NUMBER=8, STYLE_STEPS=1, STYLE_BATCH=2, LEAST_STEPS=1)
+    arms, _ = read_predictions(tmp_path / "out" / "predictions.csv")
+    assert len(arms) == 7 and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
+    assert all(np.allclose(arm.probabilities.sum(axis=1), 1, atol=1e-5) for arm in arms)
+    assert run("left_out_scanners", *folders, *asked) == "", "what is done is not done again"
+
+
+def test_study(run: Run, data: Path, tmp_path: Path) -> None:
+    for name in ("mobilenet_v2", "squeezenet1_1"):
+        (tmp_path / f"{name}.safetensors").touch()
+    listed = run("study", data, tmp_path, "--out", tmp_path / "study", "--list").splitlines()
+    calls = [shlex.split(line)[1:] for line in listed]
+    assert {Path(call[0]).stem for call in calls} == {"-m", "generated_features", "left_out_scanners"}
+    for call in calls:
+        if call[0] == "-m":
+            succeed(*call[2:], "--dry-run")
 
 
 def test_generated_features(run: Run, data: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import csv_text, defused
 from sonoforge.runtime.csv_tables import number, read_table
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.statistics.protocols import ONE_SPLIT, PROTOCOLS
+from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT, PROTOCOLS
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self
@@ -190,7 +190,7 @@ def _check(path: Path, part: Predictions) -> None:
             f"{what}: {part.files[worst]}: found probabilities that sum to {sums[worst]:.4g}, expected 1"
         )
     folds = np.unique(part.folds)
-    if (len(folds) == 1) != (part.protocol in ONE_SPLIT):
+    if part.protocol != LEAVE_ONE_OUT and (len(folds) == 1) != (part.protocol in ONE_SPLIT):
         raise SonoforgeError(
             f"{what}: found {len(folds)} folds under {part.protocol}, expected one under "
             f"{' and '.join(ONE_SPLIT)} and several otherwise, as crossval writes them"

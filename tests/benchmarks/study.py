@@ -1,0 +1,120 @@
+"""Where do generated images help?  The rows of `training/docs/notebook/where-it-helps.md`, run one after the other.
+
+    python tests/benchmarks/study.py DATA WEIGHTS --rows 2,1 --out FOLDER
+
+DATA holds the folders BUSI, BUS-BRA and BrEaST, WEIGHTS torchvision's ``mobilenet_v2*.safetensors`` and
+``squeezenet1_1*.safetensors``.  What is done is kept in FOLDER, and the same command goes on, over days; ``--list``
+prints the commands, to be run side by side or elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HOMES = ("BUSI", "BUS-BRA", "BrEaST")
+SONOFORGE = ("-m", "sonoforge.runtime.cli.main")
+PAIRS = {"BUSI": ("25", "100", "all"), "BUS-BRA": ("25", "100", "all"), "BrEaST": ("25", "all")}
+LEFT_OUT = {
+    "1": (("BUSI",), "none,drawn,windows,pasted"),
+    "4": (HOMES, "none,copies,amplitude,style"),
+}
+"""Collections that are left out, and arms, by row."""
+
+
+def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
+    """Row 2: a U-Net with few real pairs and SPADE's, at home and elsewhere."""
+    for home, counts in PAIRS.items():
+        others = [part for other in HOMES if other != home for part in ("--elsewhere", str(folder_of(data, other)))]
+        for count in counts:
+            few = [] if count == "all" else ["--pairs", count]
+            asked = {
+                "arms": "real,augmented,both,both-augmented",
+                "recipes": "spade:small-data",
+                "gan-precision": "bf16",
+                "seeds": 2,
+                "folds": 2,
+                "steps": 300,
+                "gan-kimg": 3,
+                "jobs": 1,
+                "metric-features": "mobilenetv2-imagenet",
+                "metric-weights": file_of(weights, "mobilenet_v2"),
+                "out": out / f"{home}-{count}",
+            }
+            yield [
+                *SONOFORGE,
+                "segment",
+                "--data",
+                str(folder_of(data, home)),
+                *others,
+                *few,
+                *flags(asked),
+                "--resume",
+            ]
+
+
+def in_features(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
+    """Row 3: benign against malignant on few scans, and generated feature vectors."""
+    if not (out / "generated-features.csv").is_file():
+        folders = [str(folder_of(data, home)) for home in HOMES]
+        asked = {"weights": file_of(weights, "mobilenet_v2"), "csv": out / "generated-features.csv"}
+        yield [str(HERE / "generated_features.py"), *folders, *flags(asked)]
+
+
+def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[str]]:
+    """Rows 1 and 4: scans added to the training of a network that answers a collection it has not seen."""
+    names, arms = LEFT_OUT[row]
+    asked = {
+        "arms": arms,
+        "backbone": file_of(weights, "mobilenet_v2"),
+        "features": file_of(weights, "squeezenet1_1"),
+        "epochs": 4,
+        "out": out / f"left-out-{row}",
+    }
+    folders = [str(folder_of(data, home)) for home in HOMES]
+    yield [str(HERE / "left_out_scanners.py"), *folders, *(f"--leave-out={name}" for name in names), *flags(asked)]
+
+
+def flags(asked: dict[str, object]) -> list[str]:
+    return [part for name, value in asked.items() for part in (f"--{name}", str(value))]
+
+
+def folder_of(data: Path, name: str) -> Path:
+    inner = data / name / "Dataset_BUSI_with_GT"  # as it is published
+    return inner if inner.is_dir() else data / name
+
+
+def file_of(weights: Path, name: str) -> Path:
+    found = sorted(weights.glob(f"{name}*.safetensors"))
+    if not found:
+        raise SystemExit(f"{weights}: found no {name}*.safetensors; give the folder of torchvision's ImageNet weights")
+    return found[0]
+
+
+def main() -> None:
+    """Run the rows that were asked for, or list their commands."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--rows", default="1,2,3,4", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("study"), help="default: %(default)s")
+    parser.add_argument("--list", action="store_true", help="print the commands")
+    asked = parser.parse_args()
+    for row in asked.rows.split(","):
+        where = (asked.data, asked.weights, asked.out)
+        calls = {"2": few_pairs, "3": in_features}[row](*where) if row in "23" else left_out(*where, row)
+        for call in calls:
+            if asked.list:
+                print(shlex.join(["python", *call]))
+            else:
+                asked.out.mkdir(parents=True, exist_ok=True)
+                subprocess.run([sys.executable, *call], check=True)
+
+
+if __name__ == "__main__":
+    main()
