@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from disc_volumes import SIDE, write_volumes
 from program import Finished, refused, sonoforge, succeed
@@ -201,6 +202,38 @@ def test_networks_of_few_pairs_are_tested_on_all_of_another_set(run: Run, tmp_pa
     assert said.count("a U-Net of 9 real and 0 generated pairs") == 2
     again = succeed("segment", "--from", Path(done.json["run"]) / "cases.csv").json["sets"]
     assert [row["name"] for row in again] == [own["name"], elsewhere["name"]]
+
+
+def test_generators_start_from_a_run_on_other_scans_and_not_from_one_on_these(run: Run, tmp_path: Path) -> None:
+    other = write_volumes(tmp_path / "other heart", patients=3, seed=4)
+    start = [
+        "--masks",
+        "--class",
+        "heart",
+        "--recipe",
+        "lsgan",
+        "--image-size",
+        SIDE,
+        "--width",
+        "4",
+        "--kimg",
+        "0.032",
+    ]
+    start += ["--batch", "8", "--metrics", "none", "--out", tmp_path]
+    command = [*run.command, "--recipes", "lsgan", "--arms", "both", "--out", tmp_path, "--gan-learning-rate", "1e-9"]
+    trained = {}
+    for name, data in (("other", other), ("own", run.data)):
+        trained[name] = succeed("gan", "train", "--data", data, *start).json["run"]
+    done = succeed(*command, "--gan-start-from", trained["other"])
+    (last,) = (Path(done.json["run"]) / "heart volumes" / "gan").rglob("step-*/generator.safetensors")
+    (first,) = Path(trained["other"]).rglob("step-*/generator.safetensors")
+    before, after = load_file(first), load_file(last)
+    weights = [name for name, tensor in before.items() if tensor.ndim == 4]
+    assert weights and all(np.allclose(before[name], after[name], atol=1e-6) for name in weights)
+    refusal = sonoforge(*command, "--gan-start-from", trained["own"])
+    assert refusal.code == 1 and "was trained on 40 of these 40 images" in refusal.err
+    with_elsewhere = sonoforge(*command, "--gan-start-from", trained["other"], "--elsewhere", other)
+    assert with_elsewhere.code == 1 and "was trained on 12 of these 12 images" in with_elsewhere.err
 
 
 def test_a_set_that_shares_scans_or_has_other_masks_is_no_other_set(run: Run, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from sonoforge.training.crossval.folds import files_read, predictions_of, prepar
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
-from sonoforge.training.crossval.starting_run import refuse_seen_by_start
+from sonoforge.training.gan.starting_run import refuse_seen_by_start
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import leaked_images

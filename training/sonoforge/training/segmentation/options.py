@@ -117,8 +117,7 @@ class Experiment(ParallelOptions):
         of="gan train",
         without=(
             *("recipe", "preset", "class_name", "image_size", "masks", "conditioning", "balanced", "seed"),
-            *("metrics", "every", "metric_features", "metric_weights", "held_out", "stop_after", "start_from"),
-            "expand_to",
+            *("metrics", "every", "metric_features", "metric_weights", "held_out", "stop_after", "expand_to"),
         ),
     )
     metric_features: str = option(

@@ -26,6 +26,7 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.settings import fill_budget
+from sonoforge.training.gan.starting_run import refuse_seen_by_start
 from sonoforge.training.metrics.spaces import choose_space
 from sonoforge.training.pages.segmentation import REPORT, write_report
 from sonoforge.training.pages.terminal.segmentation import tell_sets
@@ -207,6 +208,7 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
         features = "bundle" if phantom else choose_space(sample, images.name, "--metric-features")
     experiment = dataclasses.replace(config, metric_features=features)
     check_recipes(experiment)
+    refuse_seen_by_start(config.generator.start_from, images.cache, source.cache)
     plan = plan_folds(images, config.protocol, config.folds, config.seed)
     tested = range(min(plan.folds, BUDGETS[config.budget]["tested_folds"] or plan.folds))
     seeds = range(config.seed, config.seed + config.seeds)
@@ -241,6 +243,7 @@ def _elsewhere(config: SegmentConfig, source: ImageSource, images: LabelledSet) 
                 f"{pairs[0]['second']} ({pairs[0]['first']}); take them out of one of the two: sonoforge data audit "
                 f"--data {images.cache.dataset.root} --against {folder} lists them"
             )
+        refuse_seen_by_start(config.generator.start_from, other.cache, source.cache)
         yield other_source
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from program import sonoforge, succeed
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.crossval.starting_run import refuse_seen_by_start
+from sonoforge.training.gan.starting_run import refuse_seen_by_start
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
