@@ -27,7 +27,7 @@ use() { # the verbs of an environment, from now on
 install train
 include train cluster,remote segment,tune
 (install cluster,remote && install segment,tune) & others=$!
-(install export && include export mobile && install mobile && install dicom && include dicom dicom-net && install dicom-net && install phone) & exports=$!
+(install export && include export mobile && install mobile && install dicom && include dicom dicom-net && install dicom-net && install phone && install video && install heic) & exports=$!
 use train
 "${sonoforge[@]}" data phantom scans --images 150 --quiet
 "${sonoforge[@]}" data audit --data scans --quiet
@@ -73,4 +73,21 @@ kill -TERM "$listener" && wait "$listener"
 
 use phone
 phone/bin/python -c 'import segno; from sonoforge.mobile.certificate import certificate_for; certificate_for("192.168.1.20")'
-echo "train, cluster with remote, segment with tune, export, mobile, dicom, dicom-net, phone: each runs its verbs alone"
+use video
+video/bin/python - <<'PY'
+import pathlib
+
+import cv2
+
+film = cv2.VideoWriter("clip.avi", cv2.VideoWriter_fourcc(*"FFV1"), 10, (256, 256))
+for path in sorted(pathlib.Path("scans").rglob("*.png"))[:3]:
+    film.write(cv2.resize(cv2.imread(str(path)), (256, 256)))
+film.release()
+PY
+"${sonoforge[@]}" classify clip.avi --quiet
+
+use heic
+PYTHONPATH="$support" heic/bin/python -c 'import heic_picture, pathlib; pathlib.Path("scan.heic").write_bytes(heic_picture.HEIC)'
+"${sonoforge[@]}" classify scan.heic --quiet
+
+echo "train, cluster with remote, segment with tune, export, mobile, dicom, dicom-net, phone, video, heic: each runs its verbs alone"

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import heic_picture
 from bundle_factory import scan
 from program import sonoforge
 from sonoforge.runtime.images.inputs import expand
-from sonoforge.runtime.images.suffixes import IMAGE_SUFFIXES, READ
+from sonoforge.runtime.images.suffixes import FILM_SUFFIXES, IMAGE_SUFFIXES, READ
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 
@@ -21,6 +22,9 @@ FORMATS = {"JPEG 2000": "JPEG2000", "PNM": "PPM"}
 
 def write(path: Path, seed: int) -> None:
     """Write a scan under a name, in the format that its suffix stands for."""
+    if path.suffix in READ["HEIC"]:
+        path.write_bytes(heic_picture.HEIC)
+        return
     kind = next((kind for kind, suffixes in READ.items() if path.suffix.lower() in suffixes), "DICOM")
     pixels = scan(seed, 90, 120)
     if kind == "DICOM":
@@ -35,6 +39,7 @@ def write(path: Path, seed: int) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("pydicom", reason="needs the extra dicom")
+    pytest.importorskip("pi_heif", reason="needs the extra heic")
     root = tmp_path_factory.mktemp("data") / "set"
     for seed, name in enumerate(
         [*(f"scan{suffix}" for suffix in sorted(IMAGE_SUFFIXES)), "SCAN.JFIF", "IM000001", "1.2"]
@@ -42,18 +47,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         own = root / ("benign" if seed % 2 else "malignant")
         own.mkdir(parents=True, exist_ok=True)
         write(own / f"{seed:02}{name}" if name[0] in "sS" else own / name, seed)
-    (root / "benign" / "photo.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (root / "benign" / "photo.JXL").write_bytes(b"\xff\x0a")
     (root / "benign" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
     return root
 
 
 def names(folder: Path) -> set[str]:
-    return {file.name for file in folder.rglob("*") if file.is_file()} - {"photo.HEIC", "DICOMDIR"}
+    return {file.name for file in folder.rglob("*") if file.is_file()} - {"photo.JXL", "DICOMDIR"}
 
 
 def test_the_docs_list_every_suffix() -> None:
     text = (Path(__file__).parents[3] / "runtime/docs/files.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`(\.\w+)`", text)) == IMAGE_SUFFIXES
+    assert set(re.findall(r"`(\.\w+)`", text)) == {*IMAGE_SUFFIXES, *FILM_SUFFIXES}
 
 
 def test_training_and_runtime_find_the_same_files(folder: Path) -> None:

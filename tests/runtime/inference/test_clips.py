@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +91,36 @@ def test_classify_answers_clips_and_stills_of_a_study(tmp_path: Path) -> None:
             assert PLANTED not in str(picture.info)
             assert min(picture.size) > 200
     assert PLANTED not in done.out + done.err
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_a_clip_has_one_answer_whatever_file_holds_it(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="films are an extra: pip install 'sonoforge[video]'")
+    frames = np.stack([drawn(seed) for seed in (1, 1, 2, 3)])
+    frames[1, 0, 0] ^= 1  # Pillow would write one frame for two
+    save(data_set(frames), tmp_path / "clip.dcm")
+    first, *others = map(Image.fromarray, frames)
+    for name in ("clip.tif", "clip.webp", "clip.png", "clip.gif"):
+        first.save(tmp_path / name, save_all=True, append_images=others, lossless=True, duration=100)
+    raw = ["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", "240x200", "-r", "10", "-i", "-"]
+    for name, codec in {"clip.avi": "ffv1", "clip.mov": "png", "clip.mkv": "ffv1"}.items():
+        subprocess.run([*raw, "-c:v", codec, tmp_path / name], input=frames.tobytes(), check=True, timeout=300)
+    (tmp_path / "text.mp4").write_text("a list of patients", encoding="utf-8")
+    done = sonoforge("classify", tmp_path, "--json", "--overlay", tmp_path / "looked-at", "--html", tmp_path / "a.html")
+    assert done.code == 2 and "text.mp4: not an image" in done.out + done.err
+    answers = {Path(answer["file"]).name: answer for answer in done.json["results"]}
+    assert answers.pop("text.mp4")["error"]["code"] == "not_an_image"
+    own = {"file", "ms", "dicom", "copy_of", "seems_copy_of", "series", "overlay"}
+    said = {name: {key: answer[key] for key in answer.keys() - own} for name, answer in answers.items()}
+    assert len(said) == 8 and said["clip.dcm"]["clip"]["distinct"] == 3
+    for name, answer in said.items():
+        assert answer == said["clip.dcm"], name
+    pictures = [Path(answer["overlay"]).read_bytes() for answer in answers.values()]
+    assert len(set(pictures)) == 1
+    with (tmp_path / "clip.avi").open("rb") as film:
+        command = [sys.executable, "-m", "sonoforge.runtime.cli.main", "classify", "-", "--json"]
+        sent = json.loads(subprocess.run(command, stdin=film, capture_output=True, check=True, timeout=300).stdout)
+    assert sent["results"][0]["probabilities"] == answers["clip.avi"]["probabilities"]
 
 
 def test_a_clip_says_that_it_moves_too_fast_or_not_at_all(tmp_path: Path) -> None:

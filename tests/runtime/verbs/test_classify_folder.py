@@ -40,7 +40,7 @@ def names(done: Finished) -> list[str]:
 
 
 def test_what_is_no_scan_is_skipped_and_counted_by_kind(bundle: Path, scans: Path) -> None:
-    for name in ("a.txt", "README.MD", "clip.mp4", "report.pdf", "x.csv", "page.html", "odd.xyz", "0.sonoforge.json"):
+    for name in ("a.txt", "README.MD", "clip.mpg", "report.pdf", "x.csv", "page.html", "odd.xyz", "0.sonoforge.json"):
         (scans / name).write_text("x", encoding="utf-8")
     (scans / ".DS_Store").write_text("hidden", encoding="utf-8")
     shutil.copy(scans / "0.png", scans / "0_mask.png")

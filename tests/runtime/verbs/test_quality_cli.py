@@ -150,7 +150,7 @@ def test_a_bad_file_never_stops_the_batch(bundle: Path, tmp_path: Path) -> None:
     (folder / "bad, or worse.png").write_bytes(b"junk")
     for name in ("a.txt", "b.txt", "c.mp4"):
         (folder / name).write_bytes(b"junk")
-    assert "3 files skipped: 2 text, 1 video" in sonoforge("quality", folder, "--bundle", bundle).err
+    assert "3 files skipped: 2 text, 1 film" in sonoforge("quality", folder, "--bundle", bundle).err
     target = tmp_path / "new" / "quality.csv"
     code, answer, text = quality(bundle, tmp_path / "absent.png", folder, "--csv", target, "--quiet")
     assert code == 2
@@ -158,7 +158,7 @@ def test_a_bad_file_never_stops_the_batch(bundle: Path, tmp_path: Path) -> None:
     assert [r["error"]["code"] for r in answer["results"] if not r["ok"]] == ["not_found", "not_an_image"]
     summary = answer["summary"]
     assert [summary[name] for name in ("files", "ok", "failed")] == [4, 2, 2]
-    assert summary["skipped"] == {"text": 2, "video": 1}
+    assert summary["skipped"] == {"film": 1, "text": 2}
     assert text.count("error (") == 2
     rows = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"))))
     for row, result in zip(rows, answer["results"], strict=True):

@@ -252,6 +252,30 @@ def test_volumes_become_slices_of_their_class_with_the_masks_of_their_label_maps
     assert np.array_equal(mask, labels[:, :, 2].T == 2)
 
 
+def test_films_and_pages_become_their_distinct_frames_of_one_group(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2", reason="needs the extra video")
+    root = tmp_path / "set"
+    for name in ("benign", "malignant"):
+        (root / name).mkdir(parents=True)
+    frames = np.stack([draw_scan(seed, 64) for seed in (1, 1, 2, 3)])
+    film = cv2.VideoWriter(str(root / "benign/film.avi"), cv2.VideoWriter_fourcc(*"FFV1"), 10, (64, 64))
+    for frame in frames:
+        film.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
+    film.release()
+    first, *others = map(Image.fromarray, frames)
+    first.save(root / "malignant/pages.tif", save_all=True, append_images=others)
+    first.save(root / "malignant/frozen.tif", save_all=True, append_images=[first])
+    succeed("data", "import", "frames", root, tmp_path / "out")
+    for own in ("benign/film", "malignant/pages"):
+        for number in (1, 3, 4):
+            with Image.open(tmp_path / "out" / f"{own}_frame{number:04d}.png") as picture:
+                assert np.abs(np.asarray(picture).astype(int) - frames[number - 1]).max() <= 2  # its colours are YCbCr
+    dataset = read_dataset(tmp_path / "out")
+    groups = {item.path: item.group for item in dataset.items}
+    assert len(groups) == 7 and len(set(groups.values())) == 3
+    assert "malignant/frozen_frame0001.png" in groups
+
+
 def test_clips_become_their_distinct_frames_and_stills_stay(tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
     from dicom_files import data_set, plant

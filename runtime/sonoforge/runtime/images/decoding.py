@@ -2,8 +2,8 @@
 
 Rules, so that the same file gives the same pixels everywhere:
 
-* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM, JPEG 2000 and, with the
-  extra ``dicom``, DICOM (see `images.dicom.reader` for its rules).
+* The content decides the format, not the extension: PNG, JPEG, TIFF, BMP, GIF, WebP, PNM, JPEG 2000, AVIF, with the
+  extra ``heic`` HEIC and with the extra ``dicom`` DICOM (see `images.dicom.reader` for its rules).
 * EXIF (and TIFF) orientation is applied, once; a damaged orientation record counts as upright, and XMP or text that
   speaks of orientation is not asked, as no browser asks it.
 * 16-bit grey becomes round(v / 257), the whole range to the whole range; 16-bit colour keeps the high byte.  Values
@@ -14,8 +14,8 @@ Rules, so that the same file gives the same pixels everywhere:
   are converted without a colour profile; grey stays one channel (mode ``L``).
 * What shows the picture whole is read, and said: a JPEG that lacks nothing but its end mark, a PNG with a damaged
   comment, white space before the file.
-* Animated and multi-page files, 12-bit, 32-bit and floating-point pixels are refused: which page, or which
-  value is white, would be a guess.
+* 12-bit, 32-bit and floating-point pixels are refused: which value is white would be a guess.  So are films, animated
+  files and those of several pages, which `images.clip_files` reads frame by frame under the same rules.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import contextlib
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images import bit_depth
+from sonoforge.runtime.images.brands import AVIF_BRANDS, HEAD_BYTES, HEIC_BRANDS, brands, is_film
 from sonoforge.runtime.images.dicom.frame_limits import stated_sizes
-from sonoforge.runtime.images.dicom.opening import is_dicom
+from sonoforge.runtime.images.dicom.opening import first_bytes, is_dicom
 from sonoforge.runtime.images.file_checks import (
     TimedBytes,
     TooSlowError,
@@ -45,12 +46,14 @@ from sonoforge.runtime.images.file_checks import (
     sound_chunks,
 )
 from sonoforge.runtime.images.limits import (
+    MAX_AVIF_PIXELS,
     MAX_FILE_BYTES,
     MAX_JPEG_2000_SAMPLES,
     MAX_PIXELS,
     MAX_WEBP_PIXELS,
     ImageError,
     check_size,
+    clip_refused,
     large_ones_in_turn,
 )
 from sonoforge.runtime.images.plain_image import PlainImage, with_remarks
@@ -74,10 +77,20 @@ _READERS = (
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
     (b"\xff\x4f\xff\x51", "Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 )
+_READERS_BY_BRAND = (
+    (AVIF_BRANDS, "AvifImagePlugin", "AvifImageFile"),
+    (HEIC_BRANDS, "pi_heif", "HeifImageFile"),
+)
+_NEEDED = {
+    "pi_heif": "HEIC needs pip install 'sonoforge[heic]'",
+    "AvifImagePlugin": "AVIF needs pip install 'pillow>=11.3'",
+}
 _MOST_PIXELS = {
     "WebPImageFile": MAX_WEBP_PIXELS,
-    "Jpeg2KImageFile": MAX_WEBP_PIXELS,
-}  # each needs 12 to 15 bytes a pixel
+    "Jpeg2KImageFile": MAX_WEBP_PIXELS,  # 12 bytes a pixel
+    "AvifImageFile": MAX_AVIF_PIXELS,
+    "HeifImageFile": MAX_AVIF_PIXELS,
+}
 
 _SPACE, _MOST_SPACE = b" \t\r\n\xef\xbb\xbf", 16  # before a file that went through a program for text
 
@@ -102,17 +115,19 @@ def read_image(path: Path | str) -> PlainImage:
     Raises:
         ImageError: And nothing else, whatever the file holds; its ``code`` says which kind.
     """
-    return decode_image(_read_file(path), path)
+    if is_film(first_bytes(path, HEAD_BYTES)):  # of gigabytes, it may be
+        raise clip_refused(path, "a film")
+    return decode_image(read_file(path), path)
 
 
 def decode_image(data: bytes, path: Path | str) -> PlainImage:
     """Decode the bytes of one image file, as `read_image` does; ``path`` is for messages."""
-    with _one_error(path):
+    with one_error(path):
         return _decode(data, path)
 
 
 @contextlib.contextmanager
-def _one_error(path: Path | str) -> Iterator[None]:
+def one_error(path: Path | str) -> Iterator[None]:
     """Turn whatever a decoder raises into an `ImageError`."""
     try:
         yield
@@ -143,7 +158,7 @@ def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):
-        with _one_error("image"):
+        with one_error("image"):
             return _usable(image, "image")
     if not isinstance(image, np.ndarray):
         raise TypeError(f"found {type(image).__name__}, expected a path, a Pillow image or a numpy array")
@@ -157,7 +172,7 @@ def as_image(image: Path | str | Image.Image | NDArray[Any]) -> PlainImage:
     return PlainImage(Image.fromarray(np.ascontiguousarray(image)))
 
 
-def _read_file(path: Path | str) -> bytes:
+def read_file(path: Path | str) -> bytes:
     """Read the whole of a regular file; a pipe or a device is never opened, so nothing can hang."""
     try:
         status = os.stat(path)  # noqa: PTH116 - str and Path alike
@@ -190,22 +205,8 @@ def _decode(data: bytes, path: Path | str) -> PlainImage:
         from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - needs an extra
 
         return PlainImage(decode_dicom(data, path))
-    remarks = []
-    if opening is None and (space := len(data) - len(data.lstrip(_SPACE))) <= _MOST_SPACE:
-        data = data[space:]
-        opening = _opening(data)
-        remarks = [f"{space} bytes of white space before the file"]
-    if opening is None:
-        raise ImageError("not_an_image", f"{path}: not an image; expected {KINDS_IN_WORDS} content")
-    _, module, name = opening
-    versions = [data]
-    if name == "PngImageFile":
-        data, damaged = sound_chunks(data)
-        versions = [data]
-        remarks += [f"damaged {', '.join(damaged)}, which no pixel depends on"] if damaged else []
-    elif name == "JpegImageFile":
-        versions = ended(data)
-    image, *others = (_usable(_opened(module, name, version, path), path) for version in versions)
+    versions, remarks = open_header(data, path)
+    image, *others = (_usable(version, path) for version in versions)
     if any(other.tobytes() != image.tobytes() for other in others):
         raise ValueError("image file is truncated")
     if others:
@@ -213,10 +214,42 @@ def _decode(data: bytes, path: Path | str) -> PlainImage:
     return with_remarks(image, remarks)
 
 
-def _opening(data: bytes) -> tuple[bytes, str, str] | None:
-    """Return the row of `_READERS` that a file begins like."""
+def open_header(data: bytes, path: Path | str) -> tuple[list[Image.Image], list[str]]:
+    """Let Pillow read a file's header, and check what it says; no pixel is decoded.
+
+    Returns:
+        The image, once for each way to complete its data, and what is to be said of it.
+
+    Raises:
+        ImageError: It is no image file, or too large.  Under `one_error`, a damaged one is refused, too.
+    """
+    remarks = []
+    opening = _opening(data)
+    if opening is None and (space := len(data) - len(data.lstrip(_SPACE))) <= _MOST_SPACE:
+        data = data[space:]
+        opening = _opening(data)
+        remarks = [f"{space} bytes of white space before the file"]
+    if opening is None:
+        if is_film(data):
+            raise clip_refused(path, "a film")
+        raise ImageError("not_an_image", f"{path}: not an image; expected {KINDS_IN_WORDS} content")
+    module, name = opening
+    versions = [data]
+    if name == "PngImageFile":
+        data, damaged = sound_chunks(data)
+        versions = [data]
+        remarks += [f"damaged {', '.join(damaged)}, which no pixel depends on"] if damaged else []
+    elif name == "JpegImageFile":
+        versions = ended(data)
+    return [_opened(module, name, version, path) for version in versions], remarks
+
+
+def _opening(data: bytes) -> tuple[str, str] | None:
+    """Return the module and class of Pillow's reader, by what a file begins like."""
     found = next((reader for reader in _READERS if data.startswith(reader[0])), None)
-    return None if found and found[0] == b"RIFF" and data[8:12] != b"WEBP" else found
+    if found is None:
+        return next(((module, name) for known, module, name in _READERS_BY_BRAND if known & brands(data)), None)
+    return None if found[0] == b"RIFF" and data[8:12] != b"WEBP" else found[1:]
 
 
 def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Image:
@@ -225,7 +258,13 @@ def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Imag
         check_tags(data)
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:
-        image: Image.Image = getattr(import_module(f"PIL.{module}"), name)(TimedBytes(data))
+        plugin = import_module(module if module == "pi_heif" else f"PIL.{module}")
+    except ModuleNotFoundError:
+        plugin = None
+    if module in _NEEDED and not getattr(plugin, "SUPPORTED", plugin is not None):
+        raise ImageError("unsupported", f"{path}: {_NEEDED[module]}")
+    try:
+        image: Image.Image = getattr(plugin, name)(TimedBytes(data))
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
     check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))
@@ -237,16 +276,27 @@ def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Imag
 
 
 def _usable(image: Image.Image, path: Path | str) -> PlainImage:
-    """Apply the rules at the top of this module to an image that Pillow has opened."""
+    """Return the one picture that an image holds, under the rules at the top of this module."""
     check_size(image.width, image.height, path)
     if getattr(image, "is_animated", False):
-        raise ImageError("animated", f"{path}: animated or several pages; save the one picture to use as PNG")
+        raise clip_refused(path, "animated or several pages")
+    return to_plain(image, path)
+
+
+def to_plain(image: Image.Image, path: Path | str, filled_bits: int = 0) -> PlainImage:
+    """Apply the rules at the top of this module to an image that Pillow has opened, or a frame of it.
+
+    Args:
+        image: Of a size that was checked.
+        path: For messages.
+        filled_bits: How many bits the values of all frames fill, where 16 are stored; 0 for those of this image.
+    """
     with large_ones_in_turn(image.width * image.height):
         is_deep = ";16" in str(getattr(image, "tile", ""))
         image.load()
         orientation = _orientation(image)
         remarks: list[str] = []
-        usable = _to_8_bit(image, path, remarks)
+        usable = _to_8_bit(image, path, remarks, filled_bits)
         if is_deep and image.mode in ("LA", "RGB", "RGBA"):
             _check_filled(image, path)
         if orientation in _UPRIGHT:
@@ -276,11 +326,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_8_bit(image: Image.Image, path: Path | str, remarks: list[str]) -> Image.Image:
+def _to_8_bit(image: Image.Image, path: Path | str, remarks: list[str], filled_bits: int) -> Image.Image:
     """Convert a loaded image of any of Pillow's modes to ``L`` or ``RGB``, and note what is to be said of it."""
     mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):  # Pillow scales PGM to 0..65535
-        return _from_16_bit(image, path, remarks)
+    if is_16_bit(image) or (mode == "I" and image.format == "PPM"):  # Pillow scales PGM to 0..65535
+        return _from_16_bit(image, path, remarks, filled_bits or bits_filled([extent_of(image)]))
     if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
         raise ImageError(
             "unsupported",
@@ -297,13 +347,12 @@ def _to_8_bit(image: Image.Image, path: Path | str, remarks: list[str]) -> Image
     return image if mode == target else image.convert(target)
 
 
-def _from_16_bit(image: Image.Image, path: Path | str, remarks: list[str]) -> Image.Image:
+def _from_16_bit(image: Image.Image, path: Path | str, remarks: list[str], filled: int) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_PER_SAMPLE, (16,))
     if tuple(bits) != (16,):
         raise ImageError("unsupported", f"{path}: found {bits[0]}-bit pixels, expected 8 or 16 bits; save it as PNG")
     white_is_zero = tags.get(_PHOTOMETRIC) == 0  # which Pillow undoes for 8 bits only
-    filled = _filled_bits(image)
     if filled < 16:
         remarks.append(bit_depth.in_words(filled))
     white = 2**filled - 1
@@ -317,14 +366,26 @@ def _from_16_bit(image: Image.Image, path: Path | str, remarks: list[str]) -> Im
     return _in_strips(image, "L", convert)
 
 
-def _filled_bits(image: Image.Image) -> int:
-    """Return how many bits the values of a 16-bit image fill; all, where each is a byte written twice."""
+def is_16_bit(image: Image.Image) -> bool:
+    """Whether an image is grey of 16 bits."""
+    return image.mode.startswith("I;16")
+
+
+def extent_of(image: Image.Image) -> tuple[int, bool]:
+    """Return the greatest value of a 16-bit image, and whether each of its values is a byte written twice."""
     greatest, were_bytes = 0, True
     for _, strip in _strips(image):
         values = np.asarray(strip).astype(np.uint32)
         greatest = max(greatest, int(values.max()))
         were_bytes = were_bytes and not (values % 257).any()
-    return 16 if were_bytes else bit_depth.filled_bits(0, greatest)
+    return greatest, were_bytes
+
+
+def bits_filled(extents: Sequence[tuple[int, bool]]) -> int:
+    """Return how many bits the values of 16-bit images fill; all, where each is a byte written twice."""
+    if all(were_bytes for _, were_bytes in extents):
+        return 16
+    return bit_depth.filled_bits(0, max(greatest for greatest, _ in extents))
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:

@@ -19,6 +19,8 @@ from typing import Any
 
 from PIL import Image
 
+from sonoforge.runtime.images.limits import MAX_FRAMES
+
 SECONDS = 5.0
 """Processor time for one file; 50 million pixels, the most that are decoded, take 2 s as PNG."""
 
@@ -52,6 +54,7 @@ _MOST_CHUNKS = 500_000  # of a PNG: 200 MB, the most that is read, in the smalle
 _SCAN, _END = 0xDA, 0xD9
 _SCANS = bytes((0xFF, _SCAN))
 _FRAMES = (0xC0, 0xC1, 0xC2)  # of the kinds that Huffman codes and libjpeg reads
+_EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, 0x3B  # blocks of a GIF
 _ANCILLARY = 0x20  # of a chunk's first letter: the picture can be shown without it
 _OF_PIXELS = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")  # ancillary, but it would be another picture
 # Scan data that goes on with a 0, with a 1, and with no change of level, as large ones may all end in black; with the
@@ -89,6 +92,10 @@ class TimedBytes(io.BytesIO):
             self._end = min(self._end, now + SECONDS)
         return super().read(size)
 
+    def restart(self) -> None:
+        """Begin to count anew, for the next frame of a file."""
+        self._end = math.inf
+
 
 def check_work(image: Image.Image, data: bytes) -> None:
     """Refuse what cannot hold its pixels, and what would be visited again and again, before memory is taken for it.
@@ -111,7 +118,7 @@ def check_work(image: Image.Image, data: bytes) -> None:
 
 
 def check_tags(data: bytes) -> None:
-    """Refuse a TIFF whose tags have millions of values, or all the same ones, before Pillow reads each.
+    """Refuse a TIFF of which any page's tags have millions of values, or all the same ones, before Pillow reads each.
 
     Source: TIFF 6.0, section 2; for 64 bits, the BigTIFF file format of libtiff.
 
@@ -122,20 +129,27 @@ def check_tags(data: bytes) -> None:
     order = "<" if data[:2] == b"II" else ">"
     is_big = 43 in data[2:4]
     at, start, number, entry = (8, "Q", "Q", "HHQ8x") if is_big else (4, "I", "H", "HHI4x")
-    try:
-        (place,) = struct.unpack_from(order + start, data, at)
-        (count,) = struct.unpack_from(order + number, data, place)
-    except struct.error:
-        raise ValueError("it ends before its tags") from None
-    place += struct.calcsize(order + number)
     size = struct.calcsize(order + entry)
-    entries = data[place : place + size * min(count, len(data))]
-    total = 0
-    for tag, kind, values in struct.iter_unpack(order + entry, entries[: len(entries) // size * size]):
-        if values > _MOST_VALUES and tag < _PRIVATE_TAG and kind not in _TEXT_AND_BYTES:
-            raise ValueError(f"{values} values of tag {tag}, of which a picture has {_MOST_VALUES} at most")
-        length = values * _VALUE_BYTES.get(kind, 1)
-        total += length if length <= len(data) else 0  # of longer ones Pillow reads nothing
+    total, pages = 0, set[int]()
+    while len(pages) <= MAX_FRAMES:
+        try:
+            (page,) = struct.unpack_from(order + start, data, at)
+            if pages and (not page or page in pages):  # the last one
+                break
+            (count,) = struct.unpack_from(order + number, data, page)
+        except struct.error:
+            if pages:
+                break
+            raise ValueError("it ends before its tags") from None
+        pages.add(page)
+        place = page + struct.calcsize(order + number)
+        at = place + size * count
+        entries = data[place : place + size * min(count, len(data))]
+        for tag, kind, values in struct.iter_unpack(order + entry, entries[: len(entries) // size * size]):
+            if values > _MOST_VALUES and tag < _PRIVATE_TAG and kind not in _TEXT_AND_BYTES:
+                raise ValueError(f"{values} values of tag {tag}, of which a picture has {_MOST_VALUES} at most")
+            length = values * _VALUE_BYTES.get(kind, 1)
+            total += length if length <= len(data) else 0  # of longer ones Pillow reads nothing
     if total > 2 * len(data):
         raise ValueError(f"{total} bytes of tags in a file of {len(data)}")
 
@@ -169,6 +183,35 @@ def _check_tiff(tags: Mapping[int, Any], pixels: int, data: bytes) -> None:
         )
         if scans * (padded // len(starts) + 1) > MOST_VISITS:
             raise TooSlowError
+
+
+def check_gif_frames(data: bytes, width: int, height: int) -> None:
+    """Refuse a GIF with a frame beyond its screen, which would be enlarged to hold it.
+
+    Source: GIF89a specification, sections 18 to 26.
+
+    Raises:
+        ValueError: There is such a frame.
+    """
+
+    def table(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 128 else 0
+
+    place = 13 + table(data[10])
+    while place + 10 < len(data) and data[place] != _TRAILER:
+        if data[place] == _FRAME:
+            left, top, across, down, flags = struct.unpack_from("<4HB", data, place + 1)
+            if left + across > width or top + down > height:
+                raise ValueError(f"a frame reaches {left + across}x{top + down} pixels, of {width}x{height}")
+            place += 11 + table(flags)
+        elif data[place] == _EXTENSION:
+            place += 2
+        else:  # which Pillow passes over, too
+            place += 1
+            continue
+        while place < len(data) and data[place]:
+            place += data[place] + 1
+        place += 1
 
 
 def _check_room(needed: int, most: int) -> None:

@@ -18,16 +18,18 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, first_bytes, is_non_image
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline, mask_of, walk
 from sonoforge.runtime.images.limits import MAX_FILE_BYTES, ImageError
-from sonoforge.runtime.images.suffixes import is_image_file, is_image_name
+from sonoforge.runtime.images.suffixes import FILM_SUFFIXES, is_image_file, is_image_name
 
 log = logging.getLogger(__name__)
 
+_FILM = "film"
 # Kind -> the suffixes of its files.
 _KINDS = {
     "answer": (".sonoforge.json",),
     "text": (".txt", ".md", ".rtf", ".log"),
-    "picture of another kind": (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".raw", ".dng"),
-    "video": (".mp4", ".avi", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg", ".m4v", ".webm"),
+    "picture of another kind": (".jxl", ".svg", ".psd", ".raw", ".dng"),
+    _FILM: FILM_SUFFIXES,
+    "video": (".mpg", ".mpeg", ".flv", ".3gp"),
     "document": (".pdf", ".doc", ".docx", ".odt", ".ppt", ".pptx", ".odp"),
     "table": (".csv", ".tsv", ".jsonl", ".xls", ".xlsx", ".ods"),
     "web page": (".html", ".htm"),
@@ -69,7 +71,7 @@ class Found(NamedTuple):
     skipped: Counter[str]
 
 
-def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Found:
+def expand(paths: Sequence[str], recursive: bool, generated: bool = True, films: bool = True) -> Found:
     """Turn files, folders and globs into files, each once, in order.
 
     Args:
@@ -77,6 +79,7 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Fou
             glob, is a folder that exists.
         recursive: Look into the subfolders of folders.
         generated: Whether a folder's generated images count as images.
+        films: Whether a folder's films count as images.
     """
     files: dict[str, None] = {}
     failures = {}
@@ -100,7 +103,7 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True) -> Fou
                 files[match] = None
                 continue
             others = Counter[str]()
-            found = list(_images_in(match, recursive, generated, others))
+            found = list(_images_in(match, recursive, {_GENERATED: generated, _FILM: films}, others))
             files.update(dict.fromkeys(found))
             skipped.update(others)
             if not found and match == path:  # a folder that a glob happened to match may hold none
@@ -155,17 +158,17 @@ def _add_listed(directory: str, files: dict[str, None], failures: dict[str, Entr
         failures[directory] = failure(directory, error.code, str(error))
 
 
-def _images_in(folder: str, recursive: bool, generated: bool, others: Counter[str]) -> Iterator[str]:
+def _images_in(folder: str, recursive: bool, asked: Mapping[str, bool], others: Counter[str]) -> Iterator[str]:
     """Yield a folder's image files, sorted, and count what is left out, but for hidden files, by kind in ``others``.
 
-    Left out are masks beside their image and pictures that sonoforge drew; generated images where ``generated`` is
-    False.
+    Left out are masks beside their image and pictures that sonoforge drew; generated images and films where they are
+    not ``asked`` for.
     """
     for parent, names in walk(folder, recursive, others):
         stems = {Path(name).stem for name in names if is_image_name(name)}
         for name in names:
             kind = _kind_of(parent, name, stems)
-            if kind and not (generated and kind == _GENERATED):
+            if kind and not asked.get(kind):
                 others[kind] += 1
             else:
                 yield str(Path(parent) / name)
@@ -245,7 +248,7 @@ def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
         ready = [path for path, state in now.items() if before.get(path) == state != taken.get(path) and state[0]]
         taken.update((path, now[path]) for path in ready)
         before = now
-        yield [path for path in sorted(ready) if not _other(path)]
+        yield [path for path in sorted(ready) if _other(path) in ("", _FILM)]
         time.sleep(LOOK_SECONDS)
 
 

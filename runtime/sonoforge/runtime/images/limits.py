@@ -18,8 +18,18 @@ MAX_PIXELS = 50_000_000
 MIN_SIDE = 16
 MAX_WEBP_PIXELS = 16_000_000
 """Its decoder needs 15 bytes a pixel."""
+MAX_AVIF_PIXELS = 30_000_000
+"""Of AVIF and HEIC, whose decoders need 9 and 7 bytes a pixel; phones take 12 to 25 million."""
 MAX_JPEG_2000_SAMPLES = 24_000_000
 """Pixels times channels; its decoder needs an eighth of a microsecond and 7 bytes for each."""
+MAX_CLIP_FILE_BYTES = 4_000_000_000
+"""Of DICOM and films, which are read frame by frame and not into memory."""
+MAX_FRAMES = 5000
+"""A minute of clip at 60 frames a second, and some."""
+MAX_CLIP_PIXELS = 4_000_000_000
+"""5000 frames of 1024 x 768."""
+MAX_CLIP_SECONDS = 120
+"""Processor time for all frames of a clip that is no DICOM; 4000 million pixels take some 40 s."""
 MAX_ASPECT = 20
 """Longest side in shortest sides; a panoramic scan has about six.  Resizing a thread of pixels to a square would take
 gigabytes."""
@@ -42,6 +52,15 @@ class ImageError(SonoforgeError):
         self.code = code
 
 
+def clip_refused(path: Path | str, what: str) -> ImageError:
+    """Return the error of a clip where one picture is expected; ``what`` it is, such as ``a film``."""
+    return ImageError(
+        "animated",
+        f"{path}: {what}, expected one picture; sonoforge classify answers clips, sonoforge data import frames makes "
+        "pictures of them",
+    )
+
+
 def check_size(width: int, height: int, path: Path | str, most: int = MAX_PIXELS) -> None:
     """Refuse a picture with too many pixels, too few, or too long a shape."""
     if width * height > most:
@@ -56,6 +75,21 @@ def check_size(width: int, height: int, path: Path | str, most: int = MAX_PIXELS
             "unsupported",
             f"{path}: found {width}x{height} pixels, expected one side at most {MAX_ASPECT} times the other; crop it",
         )
+
+
+def check_clip(frames: int, width: int, height: int, path: Path | str) -> None:
+    """Refuse a clip without frames, or with too many."""
+    if not 1 <= frames <= MAX_FRAMES or frames * width * height > MAX_CLIP_PIXELS:
+        raise ImageError(
+            "too_large",
+            f"{path}: found {in_short(frames)} frames of {width}x{height} pixels, expected 1 to {MAX_FRAMES} frames "
+            f"and at most {MAX_CLIP_PIXELS // 1_000_000} million pixels in all; cut the clip",
+        )
+
+
+def in_short(number: int) -> str:
+    """Return a number that a file states; its length where it is a long one."""
+    return str(number) if abs(number) < 10**12 else f"a number of {len(str(abs(number)))} digits"
 
 
 def large_ones_in_turn(pixels: int) -> contextlib.AbstractContextManager[Any]:

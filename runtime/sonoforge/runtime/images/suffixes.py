@@ -18,10 +18,22 @@ READ = {
     "WebP": (".webp",),
     "PNM": (".pnm", ".pbm", ".pgm", ".ppm"),
     "JPEG 2000": (".jp2", ".j2k", ".jpx", ".j2c", ".jpc"),
+    "AVIF": (".avif",),
+    "HEIC": (".heic", ".heif", ".hif"),
     "DICOM": (".dcm", ".dicom", ".dic", ".ima"),
 }
 """Kinds of pictures that are read, and the suffixes of their files, in small letters."""
 
+FILMS = {
+    "MP4": (".mp4", ".m4v"),
+    "QuickTime": (".mov",),
+    "AVI": (".avi",),
+    "Matroska": (".mkv", ".webm"),
+    "Windows Media": (".wmv",),
+}
+"""Kinds of films that are read, and the suffixes of their files, in small letters."""
+
+FILM_SUFFIXES = tuple(suffix for suffixes in FILMS.values() for suffix in suffixes)
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in READ.values() for suffix in suffixes)
 
 KINDS_IN_WORDS = f"{', '.join(list(READ)[:-1])} or {list(READ)[-1]}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from time import perf_counter
@@ -14,6 +15,7 @@ from PIL import Image
 
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
+from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import decide_equal, reweighted
 from sonoforge.runtime.inference.result import Result
@@ -143,14 +145,14 @@ class Answer:
     entry: dict[str, Any]  # as ``sonoforge classify --json`` prints it, see `answer_file`
     result: Result  # of the still, or of the clip's best frame
     _source: str | Image.Image
-    _dicom: DicomImage | None = None
+    _frames: Callable[[], Iterator[Image.Image]] | None = None
 
     def picture(self) -> str | Image.Image:
-        """Return what ``result`` answers for: the file or its picture, or the frame of DICOM, decoded once more."""
-        if self._dicom is None:
+        """Return what ``result`` answers for: the file or its picture, or the frame of DICOM or a clip, read again."""
+        if self._frames is None:
             return self._source
         frame = self.entry["clip"]["best_frame"] if "clip" in self.entry else 1
-        return next(islice(self._dicom.frames(), frame - 1, None))
+        return next(islice(self._frames(), frame - 1, None))
 
 
 def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fingerprint: bool = False) -> Answer:
@@ -165,9 +167,18 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
         ImageError: The file cannot be used.
     """
     if not (begins_as_dicom(path) if data is None else is_dicom(data)):
-        source = path if data is None else decode_image(data, path)
-        result = replace(classifier.classify(source, fingerprint), file=path)
-        return Answer(result.to_dict(), result, source)
+        try:
+            source = path if data is None else decode_image(data, path)
+            result = replace(classifier.classify(source, fingerprint), file=path)
+            return Answer(result.to_dict(), result, source)
+        except ImageError as error:
+            if error.code != "animated":
+                raise
+        from sonoforge.runtime.images.clip_files import clip_frames  # noqa: PLC0415 - for clips only
+
+        frames = functools.partial(clip_frames, path, data)
+        clip = classify_clip(classifier, frames(), fingerprint)
+        return Answer({**clip.to_dict(), "file": path}, replace(clip.best, file=path), path, frames)
     from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - for DICOM only
 
     image = open_dicom(path, data)
@@ -183,7 +194,7 @@ def answer_file(classifier: Classifier, path: str, data: bytes | None = None, fi
         result = replace(clip.best, file=path)
         entry = {**clip.to_dict(), "file": path}
     entry["dicom"] = dicom_entry(image)
-    return Answer(entry, result, path, image)
+    return Answer(entry, result, path, image.frames)
 
 
 def dicom_entry(image: DicomImage) -> dict[str, Any]:

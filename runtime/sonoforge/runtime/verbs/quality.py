@@ -100,7 +100,7 @@ def main(config: QualityConfig) -> Outcome:
         raise SonoforgeError(f"--against {printable(config.against)}: no such folder; give one of reference images")
     bundle = open_bundle(config.bundle or None)
     classifier = Classifier(bundle, config.threads) if config.against else None
-    found = expand(config.paths, config.recursive)
+    found = expand(config.paths, config.recursive, films=False)
     results, embeddings = [], []
     pictures: dict[str, str] = {}
     repeats = Repeats()
@@ -243,7 +243,7 @@ def _print_result(result: Entry, width: int) -> None:
 def _compare(config: QualityConfig, classifier: Classifier, given: list[NDArray[Any]]) -> dict[str, Any]:
     """Read the reference images, measure the distances to them and print both; see the top for the result."""
     manifest = classifier.bundle.manifest
-    found = expand((config.against,), config.recursive)
+    found = expand((config.against,), config.recursive, films=False)
     reference, failed = [], []
     for result, answer, _ in _each("measuring the reference images", found, manifest, classifier):
         if answer is not None:

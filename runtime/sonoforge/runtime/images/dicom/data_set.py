@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sonoforge.runtime.images.dicom.header import MOST_MM
 from sonoforge.runtime.images.dicom.levels import COLOUR, GREY, PALETTE
-from sonoforge.runtime.images.limits import ImageError
+from sonoforge.runtime.images.limits import ImageError, in_short
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -289,11 +289,6 @@ def _needed(header: Dataset, syntax: str, path: Path | str) -> dict[str, Any]:
         values["extended_offsets"] = (header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths)
     header.NumberOfFrames = values["number_of_frames"]
     return values
-
-
-def in_short(number: int) -> str:
-    """Return a number that a file states; its length where it is a long one."""
-    return str(number) if abs(number) < 10**12 else f"a number of {len(str(abs(number)))} digits"
 
 
 def check_kind(header: Dataset, syntax: str, path: Path | str) -> None:

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoforge.runtime.images.limits import MIN_SIDE, ImageError
+from sonoforge.runtime.images.limits import MAX_CLIP_FILE_BYTES, MIN_SIDE, ImageError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-MAX_FILE_BYTES = 4_000_000_000
 MAX_DIRECTORY_BYTES = 200_000_000
 
 MOST_MM = 1e3
@@ -45,10 +44,10 @@ def check_file(path: Path) -> None:
     status = os.stat(path)  # noqa: PTH116
     if not stat.S_ISREG(status.st_mode):
         raise ImageError("unreadable", f"{path}: found a folder, pipe or device, expected a DICOM file")
-    if status.st_size > MAX_FILE_BYTES:
+    if status.st_size > MAX_CLIP_FILE_BYTES:
         raise ImageError(
             "too_large",
-            f"{path}: found {status.st_size / 1e6:.0f} MB, expected at most {MAX_FILE_BYTES / 1e6:.0f} MB; "
+            f"{path}: found {status.st_size / 1e6:.0f} MB, expected at most {MAX_CLIP_FILE_BYTES / 1e6:.0f} MB; "
             "cut the clip",
         )
 

@@ -27,7 +27,6 @@ from sonoforge.runtime.images.dicom.data_set import (
     DECODERS,
     DataSet,
     check_length,
-    in_short,
     open_source,
     read_data_set,
 )
@@ -44,15 +43,19 @@ from sonoforge.runtime.images.dicom.header import (
 )
 from sonoforge.runtime.images.dicom.levels import GREY, Levels, is_wide, stored_range
 from sonoforge.runtime.images.dicom.opening import HEAD_BYTES, is_dicom
-from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_size, large_ones_in_turn
+from sonoforge.runtime.images.limits import (
+    MAX_PIXELS,
+    ImageError,
+    check_clip,
+    check_size,
+    clip_refused,
+    large_ones_in_turn,
+)
 from sonoforge.runtime.images.plain_image import with_remarks
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# A minute of clip at 60 frames a second, and some; 4000 million pixels are 5000 frames of 1024 x 768.
-MAX_FRAMES = 5000
-MAX_CLIP_PIXELS = 4_000_000_000
 # Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
 MAX_COLOUR_PIXELS = 9_000_000
 # A header that states 16 bits may come from a program that knows no other number; one that states fewer is doubted
@@ -181,11 +184,7 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
     """
     image = open_dicom(path, data)
     if image.frame_count > 1:
-        raise ImageError(
-            "animated",
-            f"{path}: a clip of {image.frame_count} frames, expected one picture; sonoforge classify answers "
-            "clips, sonoforge data import frames makes pictures of them",
-        )
+        raise clip_refused(path, f"a clip of {image.frame_count} frames")
     (frame,) = image.frames()
     return frame
 
@@ -195,12 +194,7 @@ def _describe(data: DataSet, path: Path | str) -> DicomImage:
     width, height, frames = int(header.Columns), int(header.Rows), int(header.NumberOfFrames)
     grey = header.PhotometricInterpretation in GREY
     check_size(width, height, path, MAX_PIXELS if grey else MAX_COLOUR_PIXELS)
-    if not 1 <= frames <= MAX_FRAMES or frames * width * height > MAX_CLIP_PIXELS:
-        raise ImageError(
-            "too_large",
-            f"{path}: found {in_short(frames)} frames of {width}x{height} pixels, expected 1 to {MAX_FRAMES} frames "
-            f"and at most {MAX_CLIP_PIXELS // 1_000_000} million pixels in all; cut the clip",
-        )
+    check_clip(frames, width, height, path)
     check_length(data, path)
     region, spacing, damaged = read_region(header, width, height)
     return DicomImage(

@@ -1,12 +1,14 @@
 """Any class folders of volumes and clips: one picture for each slice or distinct frame.
 
 NIfTI and MetaImage are volumes (`volumes`); ``NAME_seg``, ``NAME_mask`` and the like beside a volume ``NAME`` are its
-label map, whose labels are structures called ``structure-1`` and so on.  DICOM of several frames is a clip, of which
-near-equal frames are left out as ``classify`` leaves them out; pictures of one frame stay what they are.
+label map, whose labels are structures called ``structure-1`` and so on.  DICOM of several frames, films, animations
+and TIFF of several pages are clips, of which near-equal frames are left out as ``classify`` leaves them out; pictures
+of one frame stay what they are.
 
 All pictures of a file are one group: of DICOM the patient, where the header names one, as a hash.
 """
 
+import contextlib
 import functools
 import threading
 from collections.abc import Mapping
@@ -16,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.clip_files import clip_frames, is_clip
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom
-from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.runtime.images.folders import mask_of
+from sonoforge.runtime.images.suffixes import FILM_SUFFIXES
 from sonoforge.runtime.inference.clips import distinct_frames
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture, short_names
@@ -44,7 +46,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     Raises:
         SonoforgeError: The folder cannot be read, or a clip's distinct frames would fill the memory.
     """
-    dataset = read_dataset(folder, fewest_classes=1, also=_VOLUMES)
+    dataset = read_dataset(folder, fewest_classes=1, also=(*_VOLUMES, *FILM_SUFFIXES))
     window, names = level_window(settings), short_names(item.path for item in dataset.items)
     volumes = {_base(item.path): item.path for item in dataset.items if _base(item.path) != item.path}
     maps = {image: path for base, path in volumes.items() if (image := _image_of(base)) in volumes}
@@ -87,13 +89,10 @@ def _structures(labels: Path) -> tuple[str, ...]:
 def _frames(dataset: Dataset, item: Item, path: str, of: tuple[str, Mapping[str, str]]) -> list[PlannedPicture]:
     """List the picture of a file, or the distinct frames of a clip."""
     file = dataset.file(item.path)
-    numbers = [1]
-    if begins_as_dicom(file):
-        try:
-            numbers = list(_distinct(file)) if open_dicom(file).frame_count > 1 else [1]
-        except SonoforgeError:
-            numbers = [1]  # it is named when the picture is read
-    several = len(numbers) > 1 or numbers[0] != 1
+    several, numbers = is_clip(file), [1]
+    if several:
+        with contextlib.suppress(SonoforgeError):  # it is raised again when the picture is read
+            numbers = list(_distinct(file))
     none = dict.fromkeys(COLUMNS, "")
     group, facts = of
     return [
@@ -124,7 +123,7 @@ def _distinct(file: Path) -> dict[int, NDArray[np.uint8]]:
     """Return the frames of a clip that differ from the one kept before them, by their numbers from 1."""
     kept: dict[int, NDArray[np.uint8]] = {}
     size = 0
-    for number, frame in distinct_frames(open_dicom(file).frames()):
+    for number, frame in distinct_frames(clip_frames(file)):
         kept[number] = np.asarray(frame)
         size += kept[number].nbytes
         if size > _MOST_BYTES:
