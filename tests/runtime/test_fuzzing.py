@@ -28,6 +28,7 @@ from PIL import Image
 
 import bundle_factory as factory
 import dicom_files
+import heic_picture
 from file_structure import changed, numbers
 from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.manifest import with_digest
@@ -36,6 +37,7 @@ from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.csv_tables import Names, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import decode_image
+from sonoforge.runtime.images.sequences import sequence_frames
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.onnx_session import load_session, run_session
 from worker import LONGEST_SECONDS, Worker
@@ -47,6 +49,7 @@ LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="the memory of a process is limited on Linux alone"
 )
 MODEL_MEMORY = 4_000_000_000  # bytes that a model may take in these tests, with what pytest itself holds
+LZW = {"compression": "tiff_lzw"}
 MOST_MB = 400  # that any other file may take, beside that
 fuzzed = settings(
     max_examples=EXAMPLES,
@@ -87,6 +90,19 @@ def image_files() -> list[bytes]:
         image.save(buffer, kind, **options)
         files.append(buffer.getvalue())
     return files
+
+
+@functools.cache
+def clip_files() -> list[bytes]:
+    """Small animations, pages and a picture as AVIF and HEIC."""
+    rng = np.random.default_rng(1)
+    first, *others = (Image.fromarray(rng.integers(0, 256, (17, 20, 3)).astype(np.uint8)) for _ in range(3))
+    files = []
+    for kind, options in (("GIF", {}), ("PNG", {}), ("WEBP", {}), ("TIFF", {}), ("AVIF", {}), ("TIFF", LZW)):
+        buffer = io.BytesIO()
+        first.save(buffer, kind, save_all=True, append_images=others, **options)
+        files.append(buffer.getvalue())
+    return [*files, heic_picture.HEIC]
 
 
 @functools.cache
@@ -192,6 +208,21 @@ def test_damaged_pictures_are_read_or_refused(kind: str, worker: Callable[..., W
     built = [numbers(file) for file in files]
     assert sum(map(bool, built)) == (13 if kind == "images" else 6)
     reader = worker(lambda data: decode_image(data, "file"), MODEL_MEMORY)
+
+    @fuzzed
+    @given(st.integers(0, len(files) - 1), CHANGES, NONE_OR_EDITS)
+    def read(number: int, changes: list[tuple[float, float, str]], edits: list[tuple[str, float, bytes]]) -> None:
+        check_in_worker(reader, edit(changed(files[number], built[number], changes), edits))
+
+    read()
+
+
+@LINUX
+def test_damaged_clips_are_read_or_refused(worker: Callable[..., Worker]) -> None:
+    files = clip_files()
+    built = [numbers(file) for file in files]
+    reader = worker(lambda data: [frame.size for frame in sequence_frames("file", data)], MODEL_MEMORY)
+    assert [reader.try_file(file).kind for file in files] == ["answered"] * len(files)
 
     @fuzzed
     @given(st.integers(0, len(files) - 1), CHANGES, NONE_OR_EDITS)

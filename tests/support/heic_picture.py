@@ -8,7 +8,9 @@ import base64
 import numpy as np
 
 _ROWS, _COLUMNS = np.mgrid[:48, :64]
-PIXELS = np.stack([_COLUMNS * 4 % 256, _ROWS * 5 % 256, (_COLUMNS // 8 + _ROWS // 8) % 2 * 200], axis=-1).astype(np.uint8)
+PIXELS = np.stack([_COLUMNS * 4 % 256, _ROWS * 5 % 256, (_COLUMNS // 8 + _ROWS // 8) % 2 * 200], axis=-1).astype(
+    np.uint8
+)
 """(48, 64, 3): red rises to the right, green downwards, blue is a chessboard."""
 
 HEIC = base64.b64decode("""

@@ -1,4 +1,4 @@
-"""Animated files and those of several pages are clips: their frames are those that were written, or they are refused."""
+"""Animated files and those of several pages are clips: their frames are those written, or it is said why not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def test_a_grey_gif_has_the_frames_that_were_written(tmp_path: Path) -> None:
 
 
 def test_an_avif_has_nearly_the_frames_that_were_written(tmp_path: Path) -> None:
-    smooth = np.stack([np.linspace((0, shift, 200), (200, 100, shift), 60 * 80).reshape(60, 80, 3) for shift in (0, 90)])
+    smooth = np.stack(
+        [np.linspace((0, shift, 200), (200, 100, shift), 60 * 80).reshape(60, 80, 3) for shift in (0, 90)]
+    )
     path = save(tmp_path / "a.avif", smooth.astype(np.uint8), quality=95, subsampling="4:4:4")
     assert np.abs(frames_of(path) - smooth).mean() < 3
 

@@ -276,7 +276,7 @@ def refusal(path: Path) -> ImageError:
 
 
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert refusal(save(data_set(scan(), NumberOfFrames=reader.MAX_FRAMES + 1), tmp_path / "a")).code == "too_large"
+    assert refusal(save(data_set(scan(), NumberOfFrames=limits.MAX_FRAMES + 1), tmp_path / "a")).code == "too_large"
     assert refusal(save(data_set(scan(), Rows=60000, Columns=60000), tmp_path / "b")).code == "too_large"
     assert refusal(save(data_set(scan(1, 8, 8)), tmp_path / "c")).code == "too_small"
     assert refusal(save(data_set(scan(2), NumberOfFrames=3), tmp_path / "d")).code == "truncated"
