@@ -262,6 +262,9 @@ def test_films_and_pages_become_their_distinct_frames_of_one_group(tmp_path: Pat
     for frame in frames:
         film.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
     film.release()
+    shutil.copy(root / "benign/film.avi", root / "malignant/film.avi")
+    assert f"sonoforge data import frames {root} OUT" in refused("train", "--data", root)
+    (root / "malignant/film.avi").unlink()
     first, *others = map(Image.fromarray, frames)
     first.save(root / "malignant/pages.tif", save_all=True, append_images=others)
     first.save(root / "malignant/frozen.tif", save_all=True, append_images=[first])

@@ -294,6 +294,7 @@ def to_plain(image: Image.Image, path: Path | str, filled_bits: int = 0) -> Plai
     with large_ones_in_turn(image.width * image.height):
         is_deep = ";16" in str(getattr(image, "tile", ""))
         image.load()
+        check_size(image.width, image.height, path)  # that of HEIC is known for sure now
         orientation = _orientation(image)
         remarks: list[str] = []
         usable = _to_8_bit(image, path, remarks, filled_bits)

@@ -38,7 +38,6 @@ MAX_FILM_PIXELS = 9_000_000
 """Of a frame; 3840 x 2160 have 8.3 million.  A decoder keeps up to 17 of them."""
 
 _MEMORY = 1_000_000_000  # bytes of addresses for the decoder, of which Python and OpenCV take 280 million
-_HARMLESS = "APP fields"  # of JPEG frames of capture cards: what stands beside the picture
 
 
 def film_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainImage]:
@@ -101,7 +100,7 @@ def _listen(stream: IO[bytes], said: dict[str, str]) -> None:
     """Keep FFmpeg's first ``error`` and the ``last`` line of all; the decoder need not wait for a reader."""
     for line in stream:
         text = line.decode(errors="replace").strip()
-        if text.startswith(film_decoder.ERROR) and _HARMLESS not in text:
+        if text.startswith(film_decoder.ERROR):
             said.setdefault("error", text.partition("] ")[2])
         said["last"] = text
 

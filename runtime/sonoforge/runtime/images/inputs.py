@@ -22,13 +22,14 @@ from sonoforge.runtime.images.suffixes import FILM_SUFFIXES, is_image_file, is_i
 
 log = logging.getLogger(__name__)
 
-_FILM = "film"
+FILM = "film"
+"""Kind of films in folders."""
 # Kind -> the suffixes of its files.
 _KINDS = {
     "answer": (".sonoforge.json",),
     "text": (".txt", ".md", ".rtf", ".log"),
     "picture of another kind": (".jxl", ".svg", ".psd", ".raw", ".dng"),
-    _FILM: FILM_SUFFIXES,
+    FILM: FILM_SUFFIXES,
     "video": (".mpg", ".mpeg", ".flv", ".3gp"),
     "document": (".pdf", ".doc", ".docx", ".odt", ".ppt", ".pptx", ".odp"),
     "table": (".csv", ".tsv", ".jsonl", ".xls", ".xlsx", ".ods"),
@@ -103,7 +104,7 @@ def expand(paths: Sequence[str], recursive: bool, generated: bool = True, films:
                 files[match] = None
                 continue
             others = Counter[str]()
-            found = list(_images_in(match, recursive, {_GENERATED: generated, _FILM: films}, others))
+            found = list(_images_in(match, recursive, {_GENERATED: generated, FILM: films}, others))
             files.update(dict.fromkeys(found))
             skipped.update(others)
             if not found and match == path:  # a folder that a glob happened to match may hold none
@@ -248,7 +249,7 @@ def whole_files(folder: str, recursive: bool) -> Iterator[list[str]]:
         ready = [path for path, state in now.items() if before.get(path) == state != taken.get(path) and state[0]]
         taken.update((path, now[path]) for path in ready)
         before = now
-        yield [path for path in sorted(ready) if _other(path) in ("", _FILM)]
+        yield [path for path in sorted(ready) if _other(path) in ("", FILM)]
         time.sleep(LOOK_SECONDS)
 
 

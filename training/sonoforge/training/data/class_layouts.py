@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline
+from sonoforge.runtime.images.inputs import FILM
 from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS, is_image_file
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.folder_layout import (
@@ -159,8 +160,8 @@ def _by_folders(
             raise SonoforgeError(
                 f"{folders[0]}: found no images, expected at least one ({KINDS_IN_WORDS}); "
                 + (
-                    f"{import_command('frames', root)} makes them of volumes"
-                    if skipped[VOLUME]
+                    f"{import_command('frames', root)} makes them of volumes and films"
+                    if skipped[VOLUME] or skipped[FILM]
                     else "add images or remove the folder"
                 )
             )
