@@ -94,7 +94,7 @@ class DataImportConfig:
     EXAMPLES: ClassVar[str] = """
 sonoforge data import mini-mias all-mias/ mias-films    whole mammograms
 sonoforge data import coco EXPORT.zip lesions --masks   classes and outlines
-sonoforge data import frames SCANS/ slices              volumes, clips and films
+sonoforge data import frames SCANS/ slices              volumes, clips, films
 sonoforge data import acdc ACDC/ acdc-slices            cardiac MRI and masks
 sonoforge data import herlev smear2005/ herlev          cells of Pap smears
 sonoforge data import mini-mias all-mias/ mias-regions --mode roi --masks   each abnormality, with its circle
