@@ -239,7 +239,7 @@ def test_a_film_keeps_greys_and_averages_large_images() -> None:
 
 
 def test_a_picture_is_wide_enough_for_its_text() -> None:
-    sheet = draw_sheet([[np.zeros((32, 32, 3), np.uint8)]], ["head"], ["a rather long name"], "word " * 40)
+    sheet = draw_sheet([[np.zeros((32, 32, 3), np.uint8)]], ["head"], ["a rather long name"], ("word " * 40, "note"))
     pixels = np.asarray(sheet.picture)
     assert pixels.shape == (sheet.layout["height"], sheet.layout["width"], 3)
     assert (pixels[:, -2:][sheet.layout["top"] + sheet.layout["cell"] :] == 255).all(), "no line runs into the margin"

@@ -124,14 +124,19 @@ def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
     Raises:
         ValueError: Another number of channels.
     """
-    parts = []
     with torch.inference_mode():
-        # LPIPS has its own mean and deviation for input in [-1, 1]; they are ImageNet's, which `maps` takes off.
-        for layer, root in zip(lpips.features.maps(_unit(images, lpips.device)), lpips.roots, strict=True):
-            length = (layer.square().sum(1, keepdim=True) + _EPSILON).sqrt()
-            area = layer.shape[2] * layer.shape[3]
-            parts.append((layer / length * (root[:, None, None] / math.sqrt(area))).flatten(1))
-        return torch.cat(parts, 1)
+        return embed_for_gradients(lpips, images)
+
+
+def embed_for_gradients(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
+    """Return the vectors of `embed`, through which gradients flow to the images."""
+    parts = []
+    # LPIPS has its own mean and deviation for input in [-1, 1]; they are ImageNet's, which `maps` takes off.
+    for layer, root in zip(lpips.features.maps(_unit(images, lpips.device)), lpips.roots, strict=True):
+        length = (layer.square().sum(1, keepdim=True) + _EPSILON).sqrt()
+        area = layer.shape[2] * layer.shape[3]
+        parts.append((layer / length * (root[:, None, None] / math.sqrt(area))).flatten(1))
+    return torch.cat(parts, 1)
 
 
 def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:

@@ -113,7 +113,7 @@ def truncation(subject: Subject) -> Look:
     for own in columns.values():
         batches = sample_batches(subject.generator, subject.count, subject.seed, subject.label, own)
         images.append(np.concatenate([*batches])[..., : subject.image_channels])
-    sheet = draw_sheet([*zip(*images, strict=True)], list(columns), subject.titles(subject.count), caption)
+    sheet = draw_sheet([*zip(*images, strict=True)], list(columns), subject.titles(subject.count), (caption, NOTE))
     entry |= {"images": list(range(subject.count)), "layout": sheet.layout}
     return Look({"truncation.png": sheet.png(subject.origin)}, entry)
 
@@ -136,7 +136,7 @@ def mixing(subject: Subject) -> Look:
         f"Style mixing (Karras 2019, figure 3): of {styles.shape[1]} styles, the named ones come from the image above, "
         "the others from the image on the left."
     )
-    sheet = draw_sheet(rows, ["", *subject.titles(count)], titles, caption, gutter=GUTTER)
+    sheet = draw_sheet(rows, ["", *subject.titles(count)], titles, (caption, NOTE), gutter=GUTTER)
     return Look(
         {"style-mixing.png": sheet.png(subject.origin)},
         {
@@ -160,7 +160,7 @@ def interpolation(subject: Subject) -> Look:
     rows = [list(subject.pixels(strip)) for strip in images(torch.linspace(0, 1, STRIP))]
     titles = [f"{index} to {(index + 1) % subject.count}" for index in range(subject.count)]
     path = "on the line between two styles (w)" if space == "w" else "on the path between two latents (z)"
-    sheet = draw_sheet(rows, (), titles, f"Images {path}.")
+    sheet = draw_sheet(rows, (), titles, (f"Images {path}.", NOTE))
     film, size = make_film(subject.pixels(images(torch.arange(FRAMES) / FRAMES).flatten(0, 1)), subject.origin)
     return Look(
         {"interpolation.png": sheet.png(subject.origin), "interpolation.gif": film},
@@ -221,7 +221,7 @@ def equivariance(subject: Subject) -> Look:
     caption = (
         f"The generator's input translated and rotated; the image should follow. {summary}; {subject.samples} images."
     )
-    sheet = draw_sheet([*zip(*columns, strict=True)], list(TRANSFORMS), subject.titles(len(shown)), caption)
+    sheet = draw_sheet([*zip(*columns, strict=True)], list(TRANSFORMS), subject.titles(len(shown)), (caption, NOTE))
     content = {**subject.origin, "notice": NOTICE, "use": NOTE, "figures": figures}
     return Look(
         {

@@ -39,7 +39,7 @@ from sonoforge.training.gan.generator import (
     synthesise,
 )
 from sonoforge.training.gan.latent_space.sheets import NOTE, PROGRAM
-from sonoforge.training.metrics.lpips import Lpips, embed
+from sonoforge.training.metrics.lpips import Lpips, embed, embed_for_gradients
 
 EPSILON = 1e-4
 
@@ -53,6 +53,8 @@ class SquaredDistance:
     figure: str  # name of the path length that it gives
     # Images (N, C, S, S) in [-1, 1] of two sets to the squared distance of each pair, (N,).
     measure: Callable[[Tensor, Tensor], NDArray[np.float64]]
+    # Images to vectors (N, E) whose squared Euclidean distances it is; gradients flow through them.
+    embed: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ PIXEL_DISTANCE = SquaredDistance(
     "root mean squared difference of pixels",
     "pixel path length",
     _pixel_difference,
+    lambda images: images.flatten(1) / math.sqrt(images[0].numel()),
 )
 
 
@@ -87,7 +90,10 @@ def perceptual_distance(lpips: Lpips, image_channels: int) -> SquaredDistance:
         difference = embed(lpips, first[:, :image_channels]) - embed(lpips, second[:, :image_channels])
         return np.asarray(difference.double().square().sum(1).cpu().numpy())
 
-    return SquaredDistance(lpips.name, "LPIPS, root", "perceptual path length", measure)
+    def for_gradients(images: Tensor) -> Tensor:
+        return embed_for_gradients(lpips, images[:, :image_channels])
+
+    return SquaredDistance(lpips.name, "LPIPS, root", "perceptual path length", measure, for_gradients)
 
 
 def spaces(generator: nn.Module) -> tuple[str, ...]:

@@ -46,12 +46,12 @@ def draw_sheet(
     rows: Sequence[Sequence[Pixels | None]],
     column_titles: Sequence[str] = (),
     row_titles: Sequence[str] = (),
-    caption: str = "",
+    below: Sequence[str] = (NOTE,),
     *,
     gutter: int = 0,
     smallest: int = SMALLEST_CELL,
 ) -> Sheet:
-    """Arrange images (S, S, C) uint8, or None for empty cells, in rows and columns, with caption and `NOTE` below."""
+    """Arrange images (S, S, C) uint8, or None for empty cells, in rows and columns, with texts below."""
     first = next(image for row in rows for image in row if image is not None)
     side, channels = first.shape[0], first.shape[2]
     cell: int = side * max(1, math.ceil(smallest / side))
@@ -60,7 +60,7 @@ def draw_sheet(
     top = _LINE + PADDING if column_titles else 0
     columns = max(map(len, rows))
     width = left + columns * step - GAP + (gutter if columns > 1 else 0)
-    lines = [line for text in (caption, NOTE) for line in _wrap(text, width - 2 * PADDING)]
+    lines = [line for text in below for line in _wrap(text, width - 2 * PADDING)]
     bottom = top + len(rows) * step - GAP + (gutter if len(rows) > 1 else 0)
     height = bottom + len(lines) * _LINE + 2 * PADDING
     picture = Image.new("L" if channels == 1 else "RGB", (width, height), "white")

@@ -314,6 +314,7 @@ class GanShowConfig(LpipsOptions):
     EXAMPLES: ClassVar[str] = """
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation
+sonoforge gan show RUN --project scan.png --lpips squeezenet1_1
 sonoforge gan show runs/00002-gan-lsgan-busi --class normal --out looks
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what truncation,mixing --count 8 --seed 3
 sonoforge gan show runs/00000-gan-stylegan2-busi-malignant --what path --lpips squeezenet1_1 --samples 1000
@@ -323,8 +324,9 @@ Written: truncation.png, style-mixing.png, interpolation.png and .gif (looping; 
 equivariance.png and .json, and looks.json with every figure and how it was measured.  Paths are measured by LPIPS,
 or, without --lpips, in pixels.  Style mixing needs StyleGAN 1
 to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the largest number in a latent.
+--project writes projection.png, drawing.png and results.json alone, to projections/SCAN in the run folder.
 """
-    ESSENTIAL: ClassVar[str] = "what class_name count checkpoint out"
+    ESSENTIAL: ClassVar[str] = "what project class_name checkpoint out"
 
     run: str = argument(help="run folder of sonoforge gan train, or one of its checkpoints")
     what: tuple[str, ...] = option(
@@ -333,10 +335,23 @@ to 3, equivariance StyleGAN3; truncation is by psi in StyleGAN, else by the larg
         choices=LOOK_NAMES,
         metavar="NAME,...",
     )
-    class_name: str = option("", help="class to show, if the generator has several", aliases=("class",), renamed=True)
-    count: int = option(6, help="number of images in a row or column", limits=(2, 16))
+    project: str = option(
+        "",
+        help="find the nearest drawing to a scan of your own\nand whether the generator could have drawn it, compared "
+        "with its own drawings and with scans that it never saw: a copy test of one scan",
+        metavar="SCAN",
+    )
+    class_name: str = option(
+        "",
+        help="class to show, if the generator has several\nwith --project: to look in (default: all)",
+        aliases=("class",),
+        renamed=True,
+    )
+    count: int = option(6, help="number of images in a row or column, or of own drawings to project", limits=(2, 16))
     samples: int = option(
-        64, help="number of images, or pairs, to measure path length and equivariance on", limits=(2, None)
+        64,
+        help="number of images, or pairs, to measure path length and equivariance on, or of held-out scans to project",
+        limits=(2, None),
     )
     seed: int = option(0, help="random seed; the images are those of gan sample with this seed", limits=(0, None))
     checkpoint: str = option("last", help="last, best (lowest KID), or a step number")
