@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import TextIO
 
 _logger = logging.getLogger("sonoforge.answer")
 
@@ -22,7 +21,7 @@ SCREEN = 80
 """Characters of a line of text."""
 
 
-class AnswerHandler(logging.StreamHandler[TextIO]):
+class AnswerHandler(logging.StreamHandler):  # type: ignore[type-arg]  # takes a type from Python 3.11 on
     """Writes answers to stdout, and to nothing else.
 
     A reader of a pipe that has left, or a full disk, ends the program (see `main.run`) where `logging` would print a

@@ -1,7 +1,7 @@
 """The architectures: pairs of networks that recipes name, built with their initial weights."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.metrics.features import Features
+
+if TYPE_CHECKING:
+    from typing import Self  # since Python 3.11
 
 
 class Architecture(NamedTuple):
@@ -239,7 +242,7 @@ class FrozenMaps(nn.Module):
         self.network = features.module
         self._features = features
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Self":
         """Stay in evaluation mode: batch norm keeps the statistics that its weights were trained with."""
         del mode
         return super().train(False)
