@@ -667,7 +667,39 @@ def few_scans() -> str:
 
 def where_it_helps() -> str:
     """The rows of the study, one after the other."""
-    return "How it was run: [notebook](../notebook/where-it-helps.md).\n\n" + few_scans()
+    return "How it was run: [notebook](../notebook/where-it-helps.md).\n\n" + few_pairs() + few_scans()
+
+
+def few_pairs() -> str:
+    """What generated pairs change beside few real ones, at home and elsewhere, against the better placebo."""
+    files = sorted(ANSWERS.glob("pairs-*.csv.gz"), key=lambda path: (path.name.split("-")[1:-1], of_pairs(path)))
+    rows, helps, harms = [], 0, 0
+    for path in files:
+        for own in sonoforge("segment", "--from", path)["sets"]:
+            home, _, elsewhere = own["name"].partition(", tested on ")
+            by_arm = {row["arm"]: row for row in own["rows"]}
+            best = max(("real", "augmented"), key=lambda arm: by_arm[arm]["dice"]["value"])
+            for arm, row in by_arm.items():
+                if row["recipe"]:
+                    found = row[f"against_{best}"]
+                    helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
+                    said = [interval(by_arm[name]["dice"]) for name in ("real", "augmented")]
+                    pairs = f"{of_pairs(path)}" if of_pairs(path) < ALL_PAIRS else "half of all"
+                    rows.append([home, pairs, elsewhere or home, *said, f"`{arm}`, {row['recipe']}", change(found)])
+    heading = ["trained on", "pairs", "tested on", "Dice, `real`", "`augmented`", "arm", "minus the better of these"]
+    return (
+        f"## Row 2: few pairs with outlines\n\n{answers(*(path.name for path in files))}\n{table(heading, rows)}\n"
+        f"Of {len(rows)} rows {helps} help and {harms} harm.\n\n"
+    )
+
+
+ALL_PAIRS = 10**6
+
+
+def of_pairs(path: Path) -> int:
+    """The number of pairs in the name of kept answers, ``pairs-BUSI-25.csv.gz``."""
+    count = path.name.removesuffix(".csv.gz").rpartition("-")[2]
+    return ALL_PAIRS if count == "all" else int(count)
 
 
 def six_gans(title: str, file: str) -> list[str]:

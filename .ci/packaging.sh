@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Proves what is published: .ci/packaging.sh DIST FOLDER, where DIST holds the sdist and the wheel that was built from it.
+# Proves what is published: .ci/packaging.sh DIST FOLDER [PYTHON...], where DIST holds the sdist and the wheel that was built
+# from it, and PYTHON are versions such as 3.12; by default each that sonoforge is for, which takes minutes.
 # FOLDER receives sbom.json (CycloneDX) of the base install.
 set -euo pipefail
 dist=$(realpath "$1")
 checkout=$(realpath "$(dirname "$0")/..")
 mkdir -p "$2" && cd "$2"
+pythons=("${@:3}")
+[ "${#pythons[@]}" -gt 0 ] || pythons=(3.10 3.11 3.12 3.13 3.14)
 wheel=$(ls "$dist"/sonoforge-*-py3-none-any.whl)
 version=$(basename "$wheel" | cut -d- -f2)
 
@@ -18,7 +21,7 @@ if git -C "$checkout" rev-parse --git-dir >/dev/null 2>&1; then
 fi
 
 python_of() { # VERSION: an interpreter of this machine that starts, or nothing
-  for one in "$(command -v "python$1" || true)" "$HOME"/.pyenv/versions/"$1".*/bin/python; do
+  for one in "$(command -v "python$1" || true)" "$HOME"/.pyenv/versions/"$1".*/bin/python "$checkout/.venv/bin/python"; do
     if [ -x "$one" ] && [ "$("$one" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$1" ]; then
       echo "$one" && return
     fi
@@ -32,7 +35,7 @@ wheels_of() { # EXTRA PYTHON: whether each package that the extra needs has a wh
 
 # Extras without wheels for a version: pip has to compile.  Not tried: tensorrt, of which a source alone is published.
 no_wheels="3.14:dicom-net"
-for python in 3.10 3.11 3.12 3.13 3.14; do
+for python in "${pythons[@]}"; do
   interpreter=$(python_of $python)
   if [ -n "$interpreter" ]; then
     "$interpreter" -m venv "base-$python"

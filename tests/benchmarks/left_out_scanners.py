@@ -84,6 +84,7 @@ class Training(NamedTuple):
     collections: NDArray[np.int64]
     classes: tuple[str, ...]
     folder: Path  # for what is trained
+    seed: int
     asked: Asked
 
     def draw(self, number: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -177,7 +178,8 @@ def write_for_generator(scans: Training, folder: Path, rng: np.random.Generator)
                 )
 
 
-def train_generator(scans: Training, seed: int) -> Path:
+def train_generator(scans: Training) -> Path:
+    seed = scans.seed + 1
     folder = scans.folder / f"generator-{seed}"
     if not (folder / "set").is_dir():
         making = folder / "making"
@@ -217,8 +219,7 @@ def train_generator(scans: Training, seed: int) -> Path:
 
 def drawn(scans: Training, rng: np.random.Generator) -> list[Added]:
     """Draw whole scans: into an empty mask healthy ones, into a real one, moved, one with a lesion."""
-    seed = int(rng.integers(2))
-    generator = load_generator(train_generator(scans, seed))
+    generator = load_generator(train_generator(scans))
     healthy, chosen = scans.classes.index("normal"), scans.draw(NUMBER, rng)
     empty = np.zeros((SIDE, SIDE), np.uint8)
     masks = [
@@ -231,7 +232,7 @@ def drawn(scans: Training, rng: np.random.Generator) -> list[Added]:
         of_kind = np.array([[scans.classes[scans.labels[i]] == kind for kind in MAPS] for i in chosen[part]])
         maps = torch.from_numpy((small[:, None] & of_kind[..., None, None]).astype(np.float32) * 2 - 1)
         with torch.no_grad():
-            images = generator(draw_latents(generator, len(small), seed, "latents", first), None, maps)[:, 0]
+            images = generator(draw_latents(generator, len(small), scans.seed, "latents", first), None, maps)[:, 0]
         pictures += [np.uint8(np.rint(127.5 * (picture.clip(-1, 1).numpy() + 1))) for picture in images]
     return [
         Added(cut(picture, None, SIDE), mask, int(scans.labels[i]) if mask.any() else healthy)
@@ -268,11 +269,11 @@ def decoder() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(32, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1))
 
 
-def train_style(scans: Training, seed: int) -> Callable[[Tensor, Tensor], Tensor]:
+def train_style(scans: Training) -> Callable[[Tensor, Tensor], Tensor]:
     """Train a decoder of feature maps with another scan's moments; return what redraws one batch in another's style."""
     network = open_features("squeezenet1_1", weights=scans.asked.features)
-    path = scans.folder / f"style-{seed}.pt"
-    torch.manual_seed(seed)
+    path = scans.folder / f"style-{scans.seed}.pt"
+    torch.manual_seed(scans.seed)
     paint = decoder()
 
     def redraw(content: Tensor, style: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -287,7 +288,7 @@ def train_style(scans: Training, seed: int) -> Callable[[Tensor, Tensor], Tensor
     if path.is_file():
         paint.load_state_dict(torch.load(path, weights_only=True))
     else:
-        steps, rng = torch.optim.Adam(paint.parameters(), 1e-3), np.random.default_rng([seed, 2])
+        steps, rng = torch.optim.Adam(paint.parameters(), 1e-3), np.random.default_rng([scans.seed, 2])
         for _ in range(STYLE_STEPS):
             chosen = scans.draw(STYLE_BATCH, rng)
             styled, wanted, others = redraw(
@@ -311,9 +312,9 @@ def to_unit(grey: Pixels) -> Tensor:
 
 @torch.no_grad()
 def style(scans: Training, rng: np.random.Generator) -> list[Added]:
-    seed, added = int(rng.integers(2)), []
+    added = []
     with torch.enable_grad():
-        redraw = train_style(scans, seed)
+        redraw = train_style(scans)
     for index in scans.draw(NUMBER, rng):
         content = to_unit(scans.grey[[index]])
         change = redraw(content, to_unit(scans.grey[[scans.other(index, rng)]])) - content
@@ -334,12 +335,12 @@ ARMS: dict[str, Callable[[Training, np.random.Generator], list[Added]] | None] =
 }
 
 
-def lesions(images: LabelledImages, folder: Path, asked: Asked) -> Training:
+def lesions(images: LabelledImages, folder: Path, seed: int, asked: Asked) -> Training:
     masks = images.masks(SIDE) if images.masks else np.zeros(0, np.uint8)
     found = np.array([i for i in range(len(images)) if lesion_box(masks[i])])
     grey = images.pixels[found].mean(axis=3).round().astype(np.uint8)
     collections = images.collections if images.collections is not None else np.zeros(len(images), np.int64)
-    return Training(grey, masks[found], images.labels[found], collections[found], images.classes, folder, asked)
+    return Training(grey, masks[found], images.labels[found], collections[found], images.classes, folder, seed, asked)
 
 
 def as_images(added: list[Added], classes: tuple[str, ...]) -> LabelledImages:
@@ -372,7 +373,7 @@ def answers(cache: ImageCache, plan: SplitPlan, fold: int, arm: str, asked: Aske
         folder = asked.out / f"without-{name}"
         folder.mkdir(exist_ok=True)
         rng = np.random.default_rng([plan.seed, list(ARMS).index(arm)])
-        scans = make(lesions(images, folder, asked), rng)
+        scans = make(lesions(images, folder, plan.seed, asked), rng)
         write_sheet(folder / f"{arm}-seed{plan.seed}.png", scans)
         added = as_images(scans, images.classes)
     device = torch.device("cpu")
