@@ -16,9 +16,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -50,6 +50,13 @@ _PACKAGES = (
     "scikit-learn",
     "safetensors",
 )
+
+
+class Length(NamedTuple):
+    """Which settings say how long a run trains, for a run that may go on with an earlier, shorter one."""
+
+    names: tuple[str, ...]
+    is_shorter: Callable[[Mapping[str, Any]], bool]  # of the settings of an earlier run, equal but for these
 
 
 def slug(*parts: str) -> str:
@@ -116,21 +123,37 @@ def read_config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def find_run(root: Path, name: str, config: Mapping[str, Any], compared: Collection[str] = ()) -> Path | None:
+def find_run(
+    root: Path,
+    name: str,
+    config: Mapping[str, Any],
+    compared: Collection[str] = (),
+    length: Length | None = None,
+) -> Path | None:
     """Return the newest run folder of this name made with the same settings, finished or not.
 
-    Settings in `NOT_COMPARED` do not count, unless they are in ``compared``.
+    Settings in `NOT_COMPARED` do not count, unless they are in ``compared``.  Where there is none, and ``length`` is
+    given, the newest one that is shorter and else the same.
     """
     if not root.is_dir():
         return None
     wanted = _compared(plain(config), compared)
+    shorter = None
     for folder in sorted(root.iterdir(), key=_number, reverse=True):
         match = _NUMBERED.fullmatch(folder.name)
         if not match or match.group(2) != name or not (folder / CONFIG).is_file():
             continue
-        if _compared(read_config(folder), compared) == wanted:
+        before = read_config(folder)
+        differing = _differing(_compared(before, compared), wanted)
+        if not differing:
             return folder
-    return None
+        if length and not shorter and set(differing) <= set(length.names) and length.is_shorter(before):
+            shorter = folder
+    return shorter
+
+
+def _differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
 
 
 def _compared(config: Mapping[str, Any], compared: Collection[str]) -> dict[str, Any]:
@@ -142,24 +165,51 @@ def is_finished(folder: Path) -> bool:
     return (folder / RESULTS).is_file()
 
 
-def open_run(root: Path, name: str, config: Mapping[str, Any], *, resume: bool, compared: Collection[str] = ()) -> Path:
+def open_run(
+    root: Path,
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    resume: bool,
+    compared: Collection[str] = (),
+    length: Length | None = None,
+) -> Path:
     """Return the folder to work in, and log which and why.
 
-    With ``resume``, that is the newest run of the same name and settings, if there is one: unfinished,
-    to be continued, or finished, to be returned as it is.  Otherwise a new one.  Settings in ``compared`` count,
-    though they are in `NOT_COMPARED`.
+    With ``resume``, that is what `find_run` finds, if there is one: unfinished, to be continued; finished, to be
+    returned as it is; or shorter, to be continued after `lengthen`.  Otherwise a new one.
     """
     if resume:
-        folder = find_run(root, name, config, compared)
+        folder = find_run(root, name, config, compared, length)
         if folder is not None:
             remote_runs.fetch(folder)
-            log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
+            changes = differences(folder, config, length)
+            if changes:
+                log.info("going on with the shorter run %s: %s", folder, changes)
+            else:
+                log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
     folder = create_run(root, name, config)
     nearest = _nearest(folder, config, compared) if resume else ""
     suffix = f" (nothing to resume: no earlier run with these settings{nearest})" if resume else ""
     log.info("run folder %s%s", folder, suffix)
     return folder
+
+
+def differences(folder: Path, config: Mapping[str, Any], length: Length | None) -> str:
+    """Say how a run's length differs from that of these settings; empty where it is the same."""
+    was, now = read_config(folder), plain(config)
+    names = [name for name in (length.names if length else ()) if was.get(name) != now.get(name)]
+    return ", ".join(f"{name} {was.get(name)}, now {now.get(name)}" for name in names)
+
+
+def lengthen(folder: Path, config: Mapping[str, Any], length: Length) -> None:
+    """Make a shorter run, finished or not, an unfinished one of this length.
+
+    Its results go first: a kill in between leaves an unfinished run of the old length, which goes on to either.
+    """
+    (folder / RESULTS).unlink(missing_ok=True)
+    write_config(folder, read_config(folder) | {name: config[name] for name in length.names})
 
 
 def _nearest(folder: Path, config: Mapping[str, Any], compared: Collection[str]) -> str:
@@ -171,8 +221,9 @@ def _nearest(folder: Path, config: Mapping[str, Any], compared: Collection[str])
         return ""
     last = max(others, key=_number)
     was, now = _compared(read_config(last), compared), _compared(plain(config), compared)
-    differing = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-    return f"; {last.name} had " + name_some(f"{key} {was.get(key)}, not {now.get(key)}" for key in differing)
+    return f"; {last.name} had " + name_some(
+        f"{key} {was.get(key)}, not {now.get(key)}" for key in _differing(was, now)
+    )
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:

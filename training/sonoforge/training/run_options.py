@@ -37,7 +37,11 @@ class TrainingOptions(RunOptions):
 
     data: tuple[str, ...] = data_option()
     groups_from: str = groups_option()
-    resume: bool = option(False, help="continue the latest run with the same settings, if there is one")
+    resume: bool = option(
+        False,
+        help="continue the latest run with the same settings, if there is one\n"
+        "gan train and train: else the latest that is shorter and has the same settings, for longer",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

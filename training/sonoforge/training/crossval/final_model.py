@@ -127,8 +127,10 @@ class Provenance:
     choosing: Choosing | None = None  # what was chosen inside the folds, and for this model on all images
 
 
-def open_final(run: Path, made: MadeFrom) -> Path:
+def open_final(run: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
     """Return the folder that `train_final` works in, after a note of what the model is made from.
+
+    ``any_length``: as of `fold_task.open_training`.
 
     Raises:
         SonoforgeError: It holds a training, or ``model/`` a model, made from something else or nobody knows what.
@@ -137,7 +139,7 @@ def open_final(run: Path, made: MadeFrom) -> Path:
     note = folder / NOTE
     if (run / "model").exists() and not note.is_file():
         raise SonoforgeError(f"{note}: missing, so nothing says what the kept model was made from; {REMEDY}")
-    return open_training(folder, made)
+    return open_training(folder, made, any_length=any_length)
 
 
 def train_final(

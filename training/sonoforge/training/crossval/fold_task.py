@@ -89,8 +89,10 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
     raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
 
 
-def open_training(folder: Path, made: MadeFrom) -> Path:
+def open_training(folder: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
     """Return a folder for the checkpoints of a training, after a note of what it is made from.
+
+    With ``any_length``, the training that it holds may be one of other epochs.
 
     Raises:
         SonoforgeError: It holds a training of something else, or of nobody knows what.
@@ -101,11 +103,18 @@ def open_training(folder: Path, made: MadeFrom) -> Path:
             before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise SonoforgeError(f"{note}: cannot be read ({error}); {REMEDY}") from error
-        check_made_from(folder, before, made)
+        check_made_from(folder, _with_epochs_of(before, made) if any_length else before, made)
     elif folder.is_dir() and any(folder.iterdir()):
         raise SonoforgeError(f"{note}: missing, so nothing says what the kept model was made from; {REMEDY}")
     write_json(note, made)
     return folder
+
+
+def _with_epochs_of(before: MadeFrom, now: MadeFrom) -> MadeFrom:
+    """Return what a classifier was made from, with the epochs of another."""
+    length = {name: now.settings["classifier"][name] for name in ("epochs", "least_steps")}
+    classifier = {**before.settings.get("classifier", {}), **length}
+    return dataclasses.replace(before, settings={**before.settings, "classifier": classifier})
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

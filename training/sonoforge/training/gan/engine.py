@@ -29,7 +29,7 @@ from sonoforge.training.gan.optimisers import set_learning_rate
 from sonoforge.training.gan.options import PRECISIONS
 from sonoforge.training.gan.progress.recorder import Recorder
 from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
-from sonoforge.training.gan.settings import NOT_COMPARED
+from sonoforge.training.gan.settings import DURATIONS, NOT_COMPARED
 from sonoforge.training.gan.state import TrainingState, build_state
 from sonoforge.training.gan.training import SOURCES, Training
 from sonoforge.training.gan.updates import draw_batch, update_carried, update_discriminator, update_generator
@@ -55,7 +55,7 @@ def train_gan(
     Args:
         training: What to train, on what and for how long.
         folder: Made if missing.
-        resume: Continue from the newest checkpoint in ``folder``, if there is one.
+        resume: Continue from the newest checkpoint in ``folder``, if there is one, that of a shorter training too.
         show_progress: Show a progress bar on stderr; else a log line now and then.
         stop: Called after each step; once it returns True, the tick is closed, saved, and the function returns,
             without ``results.json``, as the training is not over.  At each of its milestones the same happens.
@@ -64,8 +64,9 @@ def train_gan(
         SonoforgeError: ``folder`` holds another training.
         GateError: A loss or a weight is no longer a finite number; the last good checkpoint is kept.
     """
-    newest = _newest_checkpoint(folder, training, resume=resume)
-    if newest is not None and run_folder.is_finished(folder):
+    newest = newest_checkpoint(folder, training, resume=resume)
+    longer = newest is not None and _is_longer(training, gan_checkpoint.describe(newest))
+    if newest is not None and run_folder.is_finished(folder) and not longer:
         log.info("%s: already trained", folder)
         return newest
     _log_training(training)
@@ -76,6 +77,8 @@ def train_gan(
     fabric.launch()
     state = build_state(fabric, training, newest)
     start = gan_checkpoint.describe(newest).step if newest else 0
+    if longer:
+        _log_longer(training, start)
 
     real, sampling = prepare_data(state, training)
 
@@ -140,11 +143,12 @@ def _follow_schedules(state: TrainingState, training: Training, step: int) -> No
             network.set_stage(*stage)  # type: ignore[operator]
 
 
-def _newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path | None:
+def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path | None:
     """Return the newest checkpoint that an earlier call left in the folder, or None.
 
     Raises:
-        SonoforgeError: The folder holds another training; or this one, unfinished and not to be resumed.
+        SonoforgeError: The folder holds another training; or this one, unfinished and not to be resumed, or shorter
+            and not to be made longer.
     """
     found = gan_checkpoint.list_checkpoints(folder / "checkpoints")
     if not found:
@@ -153,6 +157,13 @@ def _newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Pat
         check_unchanged(str(folder), _read_sources(folder / SOURCES), training.originals.sources)
     before, now = gan_checkpoint.describe(found[-1]), training.description
     keys = [key for key in now.settings if before.settings.get(key) != now.settings[key] and key not in NOT_COMPARED]
+    if resume and keys and _is_longer(training, before):
+        if training.recipe.growing:
+            raise SonoforgeError(
+                f"{folder}: holds a shorter training, whose resolution grew over its own length: it cannot be made "
+                "longer; leave out --resume to start again"
+            )
+        keys = [key for key in keys if key not in DURATIONS]
     if keys:
         changed = ", ".join(f"{key} was {before.settings.get(key)!r}, is {now.settings[key]!r}" for key in keys)
         raise SonoforgeError(f"{folder}: holds a training with other settings ({changed}); choose another folder")
@@ -161,6 +172,24 @@ def _newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Pat
     if not resume and not run_folder.is_finished(folder):
         raise SonoforgeError(f"{folder}: holds an unfinished training; resume it or choose another folder")
     return found[-1]
+
+
+def _is_longer(training: Training, before: gan_checkpoint.Description) -> bool:
+    """Whether a training's length is another than that of a checkpoint, which lies before its end."""
+    lengths = {name: getattr(training.settings, name) for name in DURATIONS}
+    return lengths != {name: before.settings.get(name) for name in DURATIONS} and before.step < training.plan.steps
+
+
+def _log_longer(training: Training, start: int) -> None:
+    """Say what becomes of the learning rates when a training goes on for longer than it was begun for."""
+    schedule, factor = training.recipe.schedule, SCHEDULES[training.recipe.schedule](start / training.plan.steps)
+    what = "as an uninterrupted training of that length does"
+    if schedule != "constant":
+        what = (
+            f"but schedule {schedule} depends on the length: the learning rates go on at {factor:.3g} of the full "
+            "ones, where its new curve is, so the result is another than that of an uninterrupted training"
+        )
+    log.info("longer than before: from step %d to %d, %s", start, training.plan.steps, what)
 
 
 def _read_sources(path: Path) -> dict[str, str]:

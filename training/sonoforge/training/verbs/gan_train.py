@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import json
 import logging
+import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
-from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.engine import newest_checkpoint, train_gan
 from sonoforge.training.gan.minutes import (
     Offer,
     choose,
@@ -35,7 +36,7 @@ from sonoforge.training.gan.minutes import (
 from sonoforge.training.gan.options import PRECISIONS, GanSettings
 from sonoforge.training.gan.pace import LENGTH, PACE, measure_pace, quietly
 from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE
-from sonoforge.training.gan.settings import given_lengths
+from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
@@ -65,11 +66,11 @@ def main(config: GanTrainConfig) -> Outcome:
     if not fabric.is_global_zero:
         logging.getLogger("sonoforge").setLevel(logging.WARNING)  # the first process speaks for all
     slug = run_folder.slug("gan", settings.recipe, images.name, settings.class_name)
-    opened = ""
+    values, opened = flatten(config), ""
+    length = _by_minutes(config.minutes) if by_minutes else _by_steps(training)
     if fabric.is_global_zero:
-        compared = LENGTH if by_minutes else ()
-        values = flatten(config)
-        opened = str(run_folder.open_run(Path(config.out), slug, values, resume=config.resume, compared=compared))
+        open_run = functools.partial(run_folder.open_run, compared=LENGTH if by_minutes else (), length=length)
+        opened = str(open_run(Path(config.out), slug, values, resume=config.resume))
     folder = Path(fabric.broadcast(opened))
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
@@ -82,6 +83,9 @@ def main(config: GanTrainConfig) -> Outcome:
                 return Outcome({"run": str(folder), "finished": False}, CONTINUE)
             training = fitted
         if fabric.is_global_zero:
+            if run_folder.differences(folder, values, length):
+                newest_checkpoint(folder, training, resume=True)  # refuses what cannot be made longer
+                run_folder.lengthen(folder, values, length)
             run_folder.write_environment(
                 folder,
                 run_folder.describe_environment(device_name(fabric.device), settings.seed, training.images.fingerprint),
@@ -106,6 +110,22 @@ def main(config: GanTrainConfig) -> Outcome:
     which = "--checkpoint best " if settings.measured and best else ""
     following = f"sonoforge gan sample {folder} {which}--count 64"
     return Outcome({**results, **result}, following if finished else CONTINUE)
+
+
+def _by_steps(training: Training) -> run_folder.Length:
+    """Tell a shorter run by its number of steps."""
+
+    def is_shorter(config: Mapping[str, Any]) -> bool:
+        lengths = {name: config.get(name) for name in DURATIONS}
+        by_its_minutes = config.get("minutes") is not None and not any(lengths.values())
+        return not by_its_minutes and training.changed(**lengths).plan.steps < training.plan.steps
+
+    return run_folder.Length(DURATIONS, is_shorter)
+
+
+def _by_minutes(minutes: float | None) -> run_folder.Length:
+    """Tell a shorter run by its minutes."""
+    return run_folder.Length(LENGTH, lambda config: (config.get("minutes") or math.inf) < (minutes or 0))
 
 
 class _Options(NamedTuple):
@@ -141,7 +161,7 @@ def _fit(
 ) -> Training | None:
     """Choose the training whose end is so many minutes after it began; None if it was stopped.
 
-    Called again with the same folder, it is the same.
+    Called again with the same folder, it is the same, but for the steps where the minutes are others.
     """
     minutes, kept = config.minutes or 0.0, folder / PACE / "chosen.json"
     fabric = open_fabric(config.device)
@@ -161,12 +181,15 @@ def _fit(
             return None
         length = pace.fit(max(60 * minutes - spent(), LEAST_LEFT * 60 * minutes), offer.settings)
         chosen = {name: getattr(offer.settings, name) for name in ("preset", "image_size", "batch")} | length
+        chosen["minutes"] = minutes
         log.info(
             "in %g min on this machine: %s, %d steps; chosen but for what was given of --recipe, --preset, "
             "--image-size and --batch", minutes, offer, chosen["steps"],
         )  # fmt: skip
         if fabric.is_global_zero:
             write_json(kept, chosen)
+    # A run that is made longer keeps its pace, and all else that was chosen.
+    chosen["steps"] = round(chosen["steps"] * minutes / chosen.pop("minutes"))
     return options.ready(dataclasses.replace(config.gan, **chosen))
 
 

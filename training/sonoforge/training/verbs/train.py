@@ -1,19 +1,23 @@
 """``sonoforge train``: one classifier, calibrated and judged on groups that it never saw."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.initial_weights import choose_weights, load_backbone, weights_digest
 from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, Trained
 from sonoforge.training.classifier.trust import assess_held_out
-from sonoforge.training.crossval.arms import file_stem, final_name, find_arm, for_classes, settings_of_arm
+from sonoforge.training.crossval.arms import Arm, file_stem, final_name, find_arm, for_classes, settings_of_arm
 from sonoforge.training.crossval.balancing import check_enough_groups, job_of_arm
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
 from sonoforge.training.crossval.fold_task import check_images, keep_plan, made_from
@@ -48,16 +52,19 @@ def main(config: TrainConfig) -> Outcome:
     cache = load_images(source)
     (name,) = for_classes("--arm", (config.arm,), cache.dataset.classes, cache.class_counts)
     config, arm = replace(config, arm=name), find_arm(name)
-    folder = run_folder.open_run(
-        Path(config.out), f"train-{file_stem(config.arm)}-{cache.dataset.name}", flatten(config), resume=config.resume
-    )
+    values, length = flatten(config), _length(config.classifier)
+    slug = f"train-{file_stem(config.arm)}-{cache.dataset.name}"
+    folder = run_folder.open_run(Path(config.out), slug, values, resume=config.resume, length=length)
     generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
     weights = choose_weights(config.classifier.weights or ("shipped" if config.data == PHANTOM else None), cache)
     with run_folder.working_in(folder):
         check_images(folder, cache)
-        if run_folder.is_finished(folder):
-            plan = read_plan(folder / FILE)
-            open_final(folder, made_from(plan, config.arm, settings, weights_digest(weights), asdict(generator)))
+        longer = bool(run_folder.differences(folder, values, length))
+        if longer:
+            _check_longer(folder, arm, settings)
+        elif run_folder.is_finished(folder):
+            made = made_from(read_plan(folder / FILE), config.arm, settings, weights_digest(weights), asdict(generator))
+            open_final(folder, made, any_length=True)
             return Outcome({"run": str(folder), **run_folder.read_results(folder)}, f"sonoforge export {folder}")
         backbone = load_backbone(weights, cache)
         log.info("initial weights: %s", backbone.source)
@@ -65,7 +72,10 @@ def main(config: TrainConfig) -> Outcome:
         together = [(view.first, view.second) for view in views]
         plan = make_plan(cache, "sealed", max(2, round(1 / config.holdout)), config.seed, together)
         keep_plan(folder / FILE, plan)
-        final = open_final(folder, made_from(plan, config.arm, settings, backbone.digest, asdict(generator)))
+        made = made_from(plan, config.arm, settings, backbone.digest, asdict(generator))
+        final = open_final(folder, made, any_length=True)
+        if longer:
+            run_folder.lengthen(folder, values, length)
         run_folder.write_environment(
             folder, run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
         )
@@ -99,6 +109,41 @@ def main(config: TrainConfig) -> Outcome:
         for doubt in doubts(record.evaluation, record.conformal["alpha"], backbone.source):
             say("%s", doubt.line)
     return Outcome({"run": str(folder), **results}, f"sonoforge export {folder}")
+
+
+def _length(options: ClassifierOptions) -> run_folder.Length:
+    """Tell a shorter run by its epochs, where some are asked for."""
+
+    def is_shorter(config: Mapping[str, Any]) -> bool:
+        return options.epochs is not None and (
+            replace(options, epochs=config.get("epochs")).settings().epochs < options.epochs
+        )
+
+    return run_folder.Length(("epochs",), is_shorter)
+
+
+def _check_longer(folder: Path, arm: Arm, settings: ClassifierSettings) -> None:
+    """Refuse to go on with a shorter run where that cannot be, else say what it means.
+
+    Raises:
+        SonoforgeError: It has as many epochs already, or its images would not be the same.
+    """
+    if arm.fill == "curated":
+        raise SonoforgeError(
+            f"{folder}: its curated images were chosen by a classifier of as many epochs, so it cannot be trained for "
+            "longer; leave out --resume to start again"
+        )
+    done = len(run_folder.read_results(folder)["history"]) if run_folder.is_finished(folder) else 0
+    if done >= settings.epochs:
+        raise SonoforgeError(
+            f"--epochs: found {settings.epochs}, but {folder} has {done} already, which its small set was given; give "
+            "more, or leave out --resume to start again"
+        )
+    if settings.schedule == "one-cycle":
+        log.info(
+            "one-cycle depends on the length: the learning rate goes on where the curve of %d epochs is, so the result "
+            "is another than that of an uninterrupted training", settings.epochs,
+        )  # fmt: skip
 
 
 def predict_held_out(trained: Trained, cache: ImageCache, plan: SplitPlan, arm: str, job: ClassifierJob) -> HeldOut:

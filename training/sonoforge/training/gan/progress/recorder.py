@@ -77,11 +77,13 @@ class Recorder:
             log.info("continuing from %s", newest)
         self._checkpoints = folder / "checkpoints"
         self._checkpoint = newest or self._checkpoints
-        self._rows = read_stats(folder, self._start)
+        # The rows of a shorter training had other shares.
+        self._rows = [{**row, "share": self._share(row["step"])} for row in read_stats(folder, self._start)]
         self._show_progress = show_progress and self._is_main
         self.stalled = False  # whether KID has not fallen for as many measurements as `stop_after` says
         if self._is_main:
             self._remove_old()  # what a killed run came not to remove
+            (folder / run_folder.RESULTS).unlink(missing_ok=True)  # of a shorter training
             write_text(folder / "stats.jsonl", "".join(json.dumps(row) + "\n" for row in self._rows))
             images = training.originals
             spread = evenly_spaced(len(images), GRID)
@@ -186,7 +188,7 @@ class Recorder:
         state, images = self._state, self._training.images_per_step
         return {
             "step": done,
-            "share": round(done / self._training.plan.steps, 5),
+            "share": self._share(done),
             "images": done * images,
             "kimg": done * images / 1000,
             "epoch": round(done * images / len(self._training.images), 3),
@@ -202,6 +204,9 @@ class Recorder:
             "memory_gib": memory_gib(state.fabric.device),
             "elapsed_seconds": time.monotonic() - self._began,
         }
+
+    def _share(self, step: int) -> float:
+        return round(step / self._training.plan.steps, 5)
 
     def _write(self, row: Row, samples: Pixels) -> None:
         """Write statistics and samples, before the checkpoint: after a kill between the two, the row is made again."""

@@ -35,6 +35,7 @@ sonoforge gan train --data BUSI --class malignant --resume
 sonoforge gan train --recipe dcgan --minutes 5       on simulated scans
 sonoforge gan train --data BUSI --class normal --recipe wgan-gp --image-size 64 --epochs 200
 sonoforge gan train --class benign --recipe dcgan --kimg 20 --augmentation ada    on the built-in phantom set
+sonoforge gan train --class benign --recipe dcgan --kimg 40 --augmentation ada --resume    that one, for longer
 sonoforge gan train --recipe lsgan --conditioning projection    all classes in one generator
 sonoforge gan train --data BUSI --class malignant --recipe dgan-wp-tl-wgangp --features vgg16
 sonoforge gan train --data BUSI --class malignant --metrics kid,fid --metric-features inception --every 5

@@ -1,0 +1,222 @@
+"""A finished training goes on for longer: ``--resume`` with more kimg, steps, epochs or minutes."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gan_trainings import assert_same_tensors, read_rows
+from processes import CLEAN
+from program import refused, sonoforge, succeed
+from scans import write_set
+from sonoforge.runtime.atomic import replacing
+from sonoforge.training import run_folder
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+
+GAN = "gan train --data scans --class malignant --recipe dcgan --width 4 --size 32 --batch 4 --tick-steps 2 --resume"
+GAN += " --metrics none --device cpu"
+TRAIN = "train --data scans --weights none --frozen-blocks 17 --ensemble-size 1 --image-size 96 --device cpu --resume"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with images."""
+    write_set(tmp_path / "scans", {"benign": 12, "malignant": 12})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(command: str, out: str, *more: object) -> Path:
+    return Path(succeed(*command.split(), "--out", out, *more).json["run"])
+
+
+def last(run: Path) -> Path:
+    return gan_checkpoint.find_checkpoint(run)
+
+
+def test_20_kimg_and_then_40_are_the_very_weights_of_40(place: Path) -> None:
+    short = train(GAN, "runs", "--kimg", "0.02")
+    assert train(GAN, "runs", "--kimg", "0.04") == short
+    whole = train(GAN, "whole", "--kimg", "0.04")
+    assert_same_tensors(last(short), last(whole))
+    results = [run_folder.read_results(run) for run in (short, whole)]
+    assert results[0]["plan"] == results[1]["plan"]
+    assert run_folder.read_config(short)["kimg"] == 0.04
+    assert [(row["step"], row["share"]) for row in read_rows(short)] == [
+        *((step, step / 10) for step in (2, 4)), (5, 0.5), *((step, step / 10) for step in (6, 8, 10)),
+    ]  # fmt: skip
+    # It is finished again, and never made shorter.
+    done = sonoforge(*GAN.split(), "--out", "runs", "--kimg", "0.04")
+    assert f"already finished: {short}" in done.err
+    assert train(GAN, "runs", "--kimg", "0.02") != short
+
+
+def test_lengths_of_other_units_are_compared_in_steps(place: Path) -> None:
+    short = train(GAN, "runs", "--kimg", "0.02")  # 5 steps
+    assert train(GAN, "runs", "--steps", "4") != short
+    assert train(GAN, "runs", "--steps", "6") != short, "the newest that is shorter: that of 4 steps"
+    shutil.rmtree("runs")
+    short = train(GAN, "runs", "--kimg", "0.02")
+    assert train(GAN, "runs", "--steps", "6") == short
+
+
+def test_minutes_are_the_steps_of_the_pace_that_was_measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "gan train --data scans --class malignant --recipe dcgan --size 32 --batch 4 --device cpu --metrics none"
+    monkeypatch.setattr("sonoforge.training.gan.pace.Pace.fit", lambda *_: {"steps": 4, "tick_steps": 2})
+    monkeypatch.setattr("sonoforge.training.gan.minutes.Offer.least", 1)
+    short = train(command, "runs", "--minutes", "1")
+    assert train(f"{command} --resume", "runs", "--minutes", "2") == short
+    assert run_folder.read_results(short)["plan"]["steps"] == 8
+    assert run_folder.read_config(short)["minutes"] == 2
+    assert train(f"{command} --resume", "runs", "--minutes", "1.5") != short
+
+
+def test_a_schedule_that_depends_on_the_length_goes_on_where_its_new_curve_is(place: Path) -> None:
+    short = train(GAN, "runs", "--steps", "4", "--schedule", "linear-decay")
+    done = sonoforge(*GAN.split(), "--out", "runs", "--steps", "6", "--schedule", "linear-decay")
+    assert "go on at 0.667 of the full ones" in done.err
+    assert "another than that of an uninterrupted training" in done.err
+    assert last(short).name == "step-00000006"
+
+
+def test_growing_is_refused_and_the_finished_run_stays(place: Path) -> None:
+    command = GAN.replace("dcgan", "progan")
+    short = train(command, "runs", "--steps", "2")
+    before = (short / "results.json").read_bytes(), (short / "config.yaml").read_bytes()
+    line = refused(*command.split(), "--out", "runs", "--steps", "4")
+    assert "cannot be made longer; leave out --resume to start again" in line
+    assert ((short / "results.json").read_bytes(), (short / "config.yaml").read_bytes()) == before
+
+
+def test_other_images_are_refused_and_the_finished_run_stays(place: Path) -> None:
+    short = train(GAN, "runs", "--steps", "2")
+    next((place / "scans" / "malignant").iterdir()).unlink()
+    before = (short / "results.json").read_bytes(), (short / "config.yaml").read_bytes()
+    assert str(short) in refused(*GAN.split(), "--out", "runs", "--steps", "4")
+    assert ((short / "results.json").read_bytes(), (short / "config.yaml").read_bytes()) == before
+
+
+def _killed(place: Path, environment: dict[str, str], arguments: tuple[object, ...], at: int) -> None:
+    """Run a command that is killed at this change of the file system."""
+    os.chdir(place)
+    os.environ.update(environment)
+    numbers = itertools.count(1)
+
+    def counted(real: Callable[..., Any], *rest: Any, **options: Any) -> Any:
+        if next(numbers) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*rest, **options)
+
+    for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
+        setattr(os, name, functools.partial(counted, getattr(os, name)))
+    raise SystemExit(sonoforge(*arguments).code)
+
+
+def kill(command: str, *more: object, at: int) -> bool:
+    """Run a command in a process of its own until this change of the file system; whether it came to it."""
+    process = CLEAN.Process(target=_killed, args=(Path.cwd(), dict(os.environ), (*command.split(), *more), at))
+    process.start()
+    process.join(600)
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_killed_at_any_moment_it_goes_on_to_the_same_weights(place: Path) -> None:
+    train(GAN, "first", "--steps", "2")
+    whole = last(train(GAN, "whole", "--steps", "4"))
+    states, at = set(), 0
+    while True:
+        at += 1 if at < 12 else 5  # each of those that make it an unfinished run of the new length
+        shutil.copytree("first", f"runs{at}")
+        (run,) = Path(f"runs{at}").iterdir()
+        if not kill(GAN, "--out", f"runs{at}", "--steps", "4", at=at):
+            break
+        finished, steps = run_folder.is_finished(run), run_folder.read_config(run)["steps"]
+        states.add((finished, steps))
+        if finished and steps == 2:
+            assert train(GAN, f"runs{at}", "--steps", "2") == run, "the old result is kept"
+        assert train(GAN, f"runs{at}", "--steps", "4") == run
+        assert_same_tensors(last(run), whole)
+    assert states >= {(True, 2), (False, 2), (False, 4)}
+
+
+def test_a_killed_start_of_it_can_also_end_as_it_was(place: Path) -> None:
+    short = train(GAN, "runs", "--steps", "2")
+    before = json.loads((short / "results.json").read_text())
+    (short / "results.json").unlink()
+    assert train(GAN, "runs", "--steps", "2") == short
+    assert json.loads((short / "results.json").read_text()) == before
+
+
+def classifier(run: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(run / "final" / "checkpoint-0.pt", weights_only=True)
+    return state
+
+
+def test_a_classifier_of_constant_rate_ends_as_one_that_was_not_interrupted(place: Path) -> None:
+    """Budget thesis has neither a schedule nor an average of the weights."""
+    command = f"{TRAIN} --budget thesis"
+    short = train(command, "runs", "--epochs", "1")
+    first = (short / "model" / "model.safetensors").read_bytes()
+    assert train(command, "runs", "--epochs", "2") == short
+    whole = train(command, "whole", "--epochs", "2")
+    model = (short / "model" / "model.safetensors").read_bytes()
+    assert model == (whole / "model" / "model.safetensors").read_bytes() != first
+    assert len(run_folder.read_results(short)["history"]) == 2
+    assert json.loads((short / "model" / "model.json").read_text())["training"]["epochs"] == 2
+
+
+def test_one_cycle_goes_on_where_the_new_curve_is(place: Path) -> None:
+    short = train(TRAIN, "runs", "--epochs", "2")
+    done = sonoforge(*TRAIN.split(), "--out", "runs", "--epochs", "4")
+    assert done.code == 0, done.err
+    assert "one-cycle depends on the length" in done.err
+    whole = train(TRAIN, "whole", "--epochs", "4")
+    rates = [[row["learning_rate"] for row in run_folder.read_results(run)["history"]] for run in (short, whole)]
+    assert rates[0][2:] == rates[1][2:], "the curve of four epochs"
+    assert rates[0][:2] != rates[1][:2]
+    groups = [classifier(run)["optimizer"]["param_groups"][0] for run in (short, whole)]
+    assert groups[0]["betas"] == groups[1]["betas"]
+    assert (short / "model" / "model.safetensors").read_bytes() != (whole / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("ends", ["results", "config", "note"])
+def test_a_classifier_that_was_killed_at_the_start_of_it_goes_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    command = f"{TRAIN} --budget thesis"
+    short = train(command, "runs", "--epochs", "1")
+    first = json.loads((short / "results.json").read_text())
+    names = {"results": "config.yaml", "config": "checkpoint-0.pt", "note": "made_from.json"}
+
+    def killed(path: Path, *rest: Any) -> Any:
+        if Path(path).name == names[ends]:
+            raise KeyboardInterrupt
+        return replacing(path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sonoforge.runtime.atomic.replacing", killed)
+        assert sonoforge(*command.split(), "--out", "runs", "--epochs", "2").code == 130
+    if run_folder.read_config(short)["epochs"] == 1:
+        assert train(command, "runs", "--epochs", "1") == short
+        assert json.loads((short / "results.json").read_text()) == first
+    assert train(command, "runs", "--epochs", "2") == short
+    assert len(run_folder.read_results(short)["history"]) == 2
+
+
+def test_fewer_epochs_than_a_small_set_was_given_are_refused(place: Path) -> None:
+    short = train(TRAIN, "runs")  # at least 60 steps: far more epochs than the budget's 5
+    done = len(run_folder.read_results(short)["history"])
+    assert f"found 6, but {short} has {done} already" in refused(*TRAIN.split(), "--out", "runs", "--epochs", "6")
+    assert run_folder.is_finished(short)
