@@ -25,8 +25,8 @@ use() { # the verbs of an environment, from now on
 
 # Two cores: what the first verbs do not need is installed beside them.
 install train
-include train cluster,remote segment,tune
-(install cluster,remote && install segment,tune) & others=$!
+include train cluster,remote segment,tune mlflow wandb
+(install cluster,remote && install segment,tune && install mlflow && install wandb) & others=$!
 (install export && include export mobile && install mobile && install dicom && include dicom dicom-net && install dicom-net && install phone && install video && install heic) & exports=$!
 use train
 "${sonoforge[@]}" data phantom scans --images 150 --quiet
@@ -50,6 +50,14 @@ use segment,tune
   --metric-features pixels --quiet
 "${sonoforge[@]}" search --data scans --class benign --conditioning none --stages generator --population 2 --children 1 --kimg 0.05 --width 2 \
   --metric-features pixels --quiet
+
+# Without a server: into a folder of runs, which MLflow's client alone can write.
+for tracker in mlflow:tracked wandb:offline; do
+  use "${tracker%:*}"
+  MLFLOW_ALLOW_FILE_STORE=true "${sonoforge[@]}" gan train --data scans --class malignant --recipe dcgan --size 32 --width 8 --steps 2 \
+    --log "$tracker" --out "${tracker%:*}-runs" --quiet
+done
+ls tracked/*/*/metrics/diversity wandb-runs/*/wandb/offline-run-*/*.wandb
 
 wait "$exports"
 use export
@@ -90,4 +98,4 @@ use heic
 PYTHONPATH="$support" heic/bin/python -c 'import heic_picture, pathlib; pathlib.Path("scan.heic").write_bytes(heic_picture.HEIC)'
 "${sonoforge[@]}" classify scan.heic --quiet
 
-echo "train, cluster with remote, segment with tune, export, mobile, dicom, dicom-net, phone, video, heic: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, mlflow, wandb, export, mobile, dicom, dicom-net, phone, video, heic: each runs its verbs alone"

@@ -36,7 +36,7 @@ LOG = "log.txt"
 AUDIT, ENVIRONMENT = "audit.json", "environment.json"
 _MADE_FIRST = {CONFIG, LOG, AUDIT, ENVIRONMENT}  # before the first work
 # Settings that say where or how to continue, not what is computed.
-NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs", "cluster"})
+NOT_COMPARED = frozenset({"out", "resume", "minutes", "keep", "jobs", "cluster", "log"})
 _NUMBERED = re.compile(r"(\d{5,})-(.+)")
 _PACKAGES = (
     "sonoforge",

@@ -45,6 +45,18 @@ class TrainingOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogOptions:
+    """Of a verb whose run can be sent to a tracker."""
+
+    log: str = option(
+        "",
+        help="also send the run to a tracker: mlflow:URI, such as mlflow:http://localhost:5000, or wandb:offline\n"
+        "settings, figures, sheets of generated images, and the bundle; no image of a patient, no file name",
+        metavar="TRACKER",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ParallelOptions(TrainingOptions):
     """Of a verb that trains many networks, side by side."""
 

@@ -23,6 +23,7 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.runtime.verbs import verify
 from sonoforge.runtime.verbs.settings import VerifyConfig
 from sonoforge.training import run_folder
+from sonoforge.training.classifier.training import Trained
 from sonoforge.training.classifier.trust import HeldOutTrust
 from sonoforge.training.crossval.arms import final_name, find_arm, for_classes, settings_of_arm
 from sonoforge.training.crossval.balancing import job_of_arm
@@ -35,7 +36,7 @@ from sonoforge.training.crossval.settings import ComparisonSettings, image_sourc
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.load import load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.pages.run.page import REPORT, write_report
@@ -44,6 +45,8 @@ from sonoforge.training.pages.terminal.comparison import log_run
 from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.statistics.verdict import judge_guessing
+from sonoforge.training.tracking.sending import connect, sending
+from sonoforge.training.tracking.tracker import Tracker, send_history
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ def _chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def main(config: RunConfig) -> Outcome:
     """Do the main job in one run folder; finished parts of an interrupted run are kept with ``--resume``."""
+    tracker = connect(config.log)
     config, settings = resolve(replace(config, final_arm=final_name(config.final_arm, "--final-arm")))
     if config.final_arm not in settings.arms:
         raise SonoforgeError(
@@ -66,20 +70,20 @@ def main(config: RunConfig) -> Outcome:
         )
     seconds: dict[str, float] = {}
     with _chapter("data", seconds):
-        source = image_source(config, settings)
-        cache = load_images(source)
+        cache = load_images(image_source(config, settings))
         arms = for_classes("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
         config = replace(config, final_arm=arms[settings.arms.index(config.final_arm)])
         settings = replace(settings, arms=arms)
-    folder = run_folder.open_run(Path(config.out), f"run-{cache.dataset.name}", flatten(config), resume=config.resume)
-    with run_folder.working_in(folder):
+    values, data = flatten(config), cache.dataset.name
+    folder = run_folder.open_run(Path(config.out), f"run-{data}", values, resume=config.resume)
+    with run_folder.working_in(folder), sending(tracker, folder, "run", data, values):
         check_images(folder, cache)
         if run_folder.is_finished(folder):
             check_finished(folder, settings, cache)
             results = cast(RunResults, run_folder.read_results(folder))
             run = read_run(folder, cache, json.loads((folder / run_folder.AUDIT).read_text(encoding="utf-8")), results)
         else:
-            run = _work(folder, config, settings, source, cache, seconds)
+            run = _work(folder, config, settings, cache, seconds, tracker)
             run_folder.write_results(folder, run.results)
         log_run(run)
         say("report: %s", folder / REPORT)
@@ -100,25 +104,27 @@ def _work(
     folder: Path,
     config: RunConfig,
     settings: ComparisonSettings,
-    source: ImageSource,
     cache: ImageCache,
     seconds: dict[str, float],
+    tracker: Tracker,
 ) -> WholeRun:
     with _chapter("audit", seconds):
         audited = audit(cache)
         atomic.write_json(folder / run_folder.AUDIT, audited)
     with _chapter("cross-validation", seconds):
-        comparison = compare(folder, source, cache, settings, config.final_arm)
+        comparison = compare(folder, image_source(config, settings), cache, settings, config.final_arm, tracker)
     with _chapter("final model", seconds):
         final = open_final(folder, comparison.made_from[config.final_arm])
         if not (folder / "model" / "model.json").is_file():
-            _train_final_model(final, config, settings, cache, comparison)
+            trained = _train_final_model(final, config, settings, cache, comparison)
+            send_history(tracker, trained.history)
     with _chapter("export and parity", seconds):
         bundle_from_run(folder, folder / "bundle")
         manifest = open_bundle(folder / "bundle").manifest.raw
         verified = verify.main(VerifyConfig(bundle=str(folder / "bundle"))).result
         if not verified["ok"]:
             raise GateError(f"{folder / 'bundle'}: does not verify on this machine: {'; '.join(verified['problems'])}")
+        tracker.artifact(folder / "bundle")
     results = RunResults(
         **comparison.results,
         parity=manifest["parity"]["formats"]["onnx"],
@@ -135,7 +141,7 @@ def _work(
 
 def _train_final_model(
     final: Path, config: RunConfig, settings: ComparisonSettings, cache: ImageCache, comparison: Comparison
-) -> None:
+) -> Trained:
     """Train the final arm on all images, and calibrate it on the predictions of the cross-validation."""
     folder = final.parent
     everything = np.arange(len(cache.dataset.items))
@@ -170,3 +176,4 @@ def _train_final_model(
             choosing=settings.choosing,
         ),
     )
+    return trained

@@ -56,6 +56,7 @@ from sonoforge.training.statistics.results import (
 )
 from sonoforge.training.tasks.opening import open_workers
 from sonoforge.training.tasks.workers import Workers, WorkerSettings
+from sonoforge.training.tracking.tracker import NONE, Tracker, figures_of
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +73,14 @@ class Comparison:
 
 
 def compare_once(
-    folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings
+    folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, tracker: Tracker = NONE
 ) -> ComparisonResults:
     """Run a comparison in its run folder, or read what an earlier call finished there."""
     check_images(folder, cache)
     if run_folder.is_finished(folder):
         check_finished(folder, settings, cache)
         return cast(ComparisonResults, run_folder.read_results(folder))
-    results = compare(folder, source, cache, settings).results
+    results = compare(folder, source, cache, settings, tracker=tracker).results
     run_folder.write_results(folder, results)
     return results
 
@@ -100,13 +101,19 @@ class _Planned:
 
 
 def compare(
-    folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, final_arm: str | None = None
+    folder: Path,
+    source: ImageSource,
+    cache: ImageCache,
+    settings: ComparisonSettings,
+    final_arm: str | None = None,
+    tracker: Tracker = NONE,
 ) -> Comparison:
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
-    writes.  A fold that was finished before an interruption is not computed again.
+    writes.  A fold that was finished before an interruption is not computed again.  The tracker is sent the accuracy
+    of each fold, and at the end each arm's figures.
 
     Raises:
         SonoforgeError: What an earlier call left there was made from other images, settings or weights.
@@ -122,8 +129,11 @@ def compare(
         environment = run_folder.describe_environment(workers.device, settings.seeds[0], planned.plans[0].fingerprint)
         run_folder.write_environment(folder, environment)
         second_opinion = check_plans(folder, cache, planned.plans, planned.views)
-        _run_missing(planned, workers)
-    return _summarise(planned, second_opinion)
+        _run_missing(planned, workers, tracker)
+    comparison = _summarise(planned, second_opinion)
+    for arm, figures in comparison.results["arms"].items():
+        tracker.figures(len(planned.tasks), figures_of(figures, arm))
+    return comparison
 
 
 def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> int:
@@ -214,7 +224,7 @@ def _results(planned: _Planned, folds: Sequence[FoldResult], second_opinion: Sec
     return results
 
 
-def _run_missing(planned: _Planned, workers: Workers) -> None:
+def _run_missing(planned: _Planned, workers: Workers, tracker: Tracker) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
     tasks, nested = planned.tasks, planned.nested
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
@@ -235,6 +245,7 @@ def _run_missing(planned: _Planned, workers: Workers) -> None:
             count, seconds = len(result.files), result.seconds
             log.info("%s: accuracy %.3f on %d images, %.0f s", where, result.accuracy, count, seconds)
             remote_runs.copy_now()
+            tracker.figures(done, {f"{result.arm}/fold_accuracy": result.accuracy})
             advance(done, f"{result.arm} fold {result.fold + 1}")
 
 

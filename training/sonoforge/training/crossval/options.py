@@ -8,12 +8,12 @@ from sonoforge.runtime.cli.options import group, option
 from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.run_options import ParallelOptions
+from sonoforge.training.run_options import LogOptions, ParallelOptions
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL
 
 
 @dataclass(frozen=True)
-class ComparisonConfig(ParallelOptions):
+class ComparisonConfig(LogOptions, ParallelOptions):
     """Settings of a comparison of arms: of ``crossval``, and of ``run``."""
 
     protocol: str = option(

@@ -33,6 +33,7 @@ from sonoforge.training.gan.settings import DURATIONS, NOT_COMPARED
 from sonoforge.training.gan.state import TrainingState, build_state
 from sonoforge.training.gan.training import SOURCES, Training
 from sonoforge.training.gan.updates import draw_batch, update_carried, update_discriminator, update_generator
+from sonoforge.training.tracking.tracker import NONE, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def train_gan(
     resume: bool = False,
     show_progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    tracker: Tracker = NONE,
 ) -> Path:
     """Train one GAN and return the folder of its newest checkpoint.
 
@@ -59,6 +61,7 @@ def train_gan(
         show_progress: Show a progress bar on stderr; else a log line now and then.
         stop: Called after each step; once it returns True, the tick is closed, saved, and the function returns,
             without ``results.json``, as the training is not over.  At each of its milestones the same happens.
+        tracker: Is sent each tick's figures and samples.
 
     Raises:
         SonoforgeError: ``folder`` holds another training.
@@ -84,7 +87,7 @@ def train_gan(
 
     # The loop.
     interrupted = False
-    recorder = Recorder(folder, training, state, newest, show_progress=show_progress)
+    recorder = Recorder(folder, training, state, newest, show_progress=show_progress, tracker=tracker)
     with deterministic_kernels(fabric.device), recorder:
         for step in range(start, plan.steps):
             scalars = train_step(state, training, real, sampling, step)

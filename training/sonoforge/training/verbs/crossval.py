@@ -17,6 +17,7 @@ from sonoforge.training.data.load import load_images
 from sonoforge.training.pages.terminal.comparison import log_figures, log_systems, log_table
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import evaluate
+from sonoforge.training.tracking.sending import connect, sending
 from sonoforge.training.verbs.settings.crossval import CrossvalConfig, LeakageConfig
 
 ConfigType = TypeVar("ConfigType", CrossvalConfig, LeakageConfig)
@@ -26,6 +27,7 @@ def main(config: CrossvalConfig) -> Outcome:
     """Run the comparison in a run folder and write its tables; or print those of a ``predictions.csv`` again."""
     if config.from_predictions:
         return _print_again(config)
+    tracker = connect(config.log)
     config, settings = resolve(config)
     source = image_source(config, settings)
     cache = load_images(source)
@@ -33,8 +35,8 @@ def main(config: CrossvalConfig) -> Outcome:
     settings = dataclasses.replace(settings, arms=arms)
     chosen = {key: value for key, value in flatten(config).items() if key != "from_predictions"}
     folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", chosen, resume=config.resume)
-    with run_folder.working_in(folder):
-        results = compare_once(folder, source, cache, settings)
+    with run_folder.working_in(folder), sending(tracker, folder, "crossval", cache.dataset.name, chosen):
+        results = compare_once(folder, source, cache, settings, tracker)
         log_table(results)
     protocol = "" if config.protocol == CrossvalConfig().protocol else f" --protocol {config.protocol}"
     return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}{protocol}")

@@ -1,5 +1,6 @@
 """``sonoforge train``: one classifier, calibrated and judged on groups that it never saw."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -35,6 +36,8 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.results import interval_text
 from sonoforge.training.statistics.verdict import doubts
+from sonoforge.training.tracking.sending import connect, sending
+from sonoforge.training.tracking.tracker import figures_of, send_history
 from sonoforge.training.verbs.settings.crossval import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ log = logging.getLogger(__name__)
 
 def main(config: TrainConfig) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
+    tracker = connect(config.log)
     classifier = config.classifier.with_budget("sealed")
     config = replace(config, arm=final_name(config.arm, "--arm"), classifier=classifier)
     device = find_device(config.device)
@@ -57,7 +61,8 @@ def main(config: TrainConfig) -> Outcome:
     folder = run_folder.open_run(Path(config.out), slug, values, resume=config.resume, length=length)
     generator = GanSettings(**GENERATOR_BUDGETS[config.classifier.budget])
     weights = choose_weights(config.classifier.weights or ("shipped" if config.data == PHANTOM else None), cache)
-    with run_folder.working_in(folder):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run_folder.working_in(folder))
         check_images(folder, cache)
         longer = bool(run_folder.differences(folder, values, length))
         if longer:
@@ -79,6 +84,7 @@ def main(config: TrainConfig) -> Outcome:
         run_folder.write_environment(
             folder, run_folder.describe_environment(str(device), config.seed, plan.fingerprint)
         )
+        stack.enter_context(sending(tracker, folder, "train", cache.dataset.name, {**values, **asdict(settings)}))
         train = plan.train(0)
         if arm.fill == "curated":
             check_enough_groups("the training part", np.array(plan.groups)[train])
@@ -101,8 +107,10 @@ def main(config: TrainConfig) -> Outcome:
                 generator=generator,
             ),
         )
+        send_history(tracker, trained.history)
         held_out = len(plan.test(0))
         results = {"evaluation": record.evaluation, "history": trained.history, "held_out": held_out}
+        tracker.figures(len(trained.history), figures_of(record.evaluation, "held_out"))
         run_folder.write_results(folder, results)
         accuracy, area = interval_text(record.evaluation["accuracy"]), record.evaluation["macro_auc"]["value"]
         say("%d held-out images: accuracy %s, macro-AUC %.3f", held_out, accuracy, area)

@@ -7,11 +7,11 @@ from sonoforge.runtime.cli.options import argument, group, option, repeated_opti
 from sonoforge.training.classifier.settings import ClassifierOptions
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.cache_settings import CacheSettings
-from sonoforge.training.run_options import TrainingOptions
+from sonoforge.training.run_options import LogOptions, TrainingOptions
 
 
 @dataclass(frozen=True)
-class TrainConfig(TrainingOptions):
+class TrainConfig(LogOptions, TrainingOptions):
     """Settings of ``train``."""
 
     EXAMPLES: ClassVar[str] = """
@@ -139,7 +139,7 @@ Leaks are near-duplicates across folds, and generators that saw the test images.
         ComparisonConfig(),
         title="the comparison",
         of="crossval",
-        without=("protocol", "real_shares", "choose", "inner_folds", "test_curves"),
+        without=("protocol", "real_shares", "choose", "inner_folds", "test_curves", "log"),
     )
     from_predictions: str = predictions_option()
 

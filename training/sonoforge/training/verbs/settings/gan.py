@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.run_options import LpipsOptions, ParallelOptions, TrainingOptions
+from sonoforge.training.run_options import LogOptions, LpipsOptions, ParallelOptions, TrainingOptions
 from sonoforge.training.search.space import NAMES
 from sonoforge.training.statistics.published_gans import BY_RECIPES, NONE, PAPERS
 
@@ -25,7 +25,7 @@ sonoforge gan recipes --json
 
 
 @dataclass(frozen=True)
-class GanTrainConfig(TrainingOptions):
+class GanTrainConfig(LogOptions, TrainingOptions):
     """Settings of ``sonoforge gan train``; what is left out is as the recipe has it."""
 
     EXAMPLES: ClassVar[str] = """
