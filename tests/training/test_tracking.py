@@ -153,6 +153,17 @@ def test_folds_and_a_classifiers_epochs_are_figures(place: Path, server: Server)
     assert run["metrics"]["held_out/macro_auc"] == pytest.approx(results["evaluation"]["macro_auc"]["value"])
 
 
+@pytest.mark.slow
+def test_the_bundle_of_a_run_is_an_artifact(place: Path, server: Server) -> None:
+    arguments = f"run {COMPARISON} --jobs 1".replace("--weights none --frozen-blocks 17", "--weights shipped")
+    folder = start(arguments.replace("--image-size 96", ""), "--log", f"mlflow:{server.uri}")
+    run = server.run(folder)
+    sent = {path.name: path.read_bytes() for path in server.stored if {run["id"], "bundle"} <= set(path.parts)}
+    assert sent == {path.name: path.read_bytes() for path in (folder / "bundle").iterdir()}
+    assert run["tags"]["verb"] == "run"
+    assert not [path for path in server.stored if run["id"] in path.parts and "bundle" not in path.parts]
+
+
 def test_a_server_that_goes_away_takes_no_training_with_it(
     place: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import importlib.util
 import logging
 import re
@@ -103,7 +102,7 @@ def sending(tracker: Tracker, folder: Path, verb: str, data: str, settings: Mapp
     if tracker is NONE or run_folder.is_finished(folder):
         yield
         return
-    tags = {"verb": verb, "data": data, "sonoforge": importlib.metadata.version("sonoforge")}
+    tags = {"verb": verb, "data": data, **run_folder.package_versions(["sonoforge"])}
     texts = {name: _text(value) for name, value in settings.items() if name not in _NOT_SENT}
     tracker.begin(Run(folder, tags, {name: text for name, text in texts.items() if text}))
     try:

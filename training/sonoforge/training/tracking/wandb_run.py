@@ -64,3 +64,4 @@ class WandbRun(Tracker):
     def close(self, finished: bool) -> None:
         """End it; what was stopped has an exit code other than 0."""
         self._run.finish(exit_code=0 if finished else 1)
+        wandb.teardown()  # until now, the file may not be written to its end
