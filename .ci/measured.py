@@ -22,6 +22,7 @@ from typing import Any
 
 import few_labels
 import numpy as np
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -679,18 +680,48 @@ def few_pairs() -> str:
             home, _, elsewhere = own["name"].partition(", tested on ")
             by_arm = {row["arm"]: row for row in own["rows"]}
             best = max(("real", "augmented"), key=lambda arm: by_arm[arm]["dice"]["value"])
+            means = dice_by_seed([row for row in read(path) if row["data"] == own["name"]])
             for arm, row in by_arm.items():
-                if row["recipe"]:
-                    found = row[f"against_{best}"]
-                    helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
-                    said = [interval(by_arm[name]["dice"]) for name in ("real", "augmented")]
-                    pairs = f"{of_pairs(path)}" if of_pairs(path) < ALL_PAIRS else "half of all"
-                    rows.append([home, pairs, elsewhere or home, *said, f"`{arm}`, {row['recipe']}", change(found)])
-    heading = ["trained on", "pairs", "tested on", "Dice, `real`", "`augmented`", "arm", "minus the better of these"]
+                if not row["recipe"]:
+                    continue
+                by_seed = [mine - theirs for mine, theirs in zip(means[arm], means[best], strict=True)]
+                found = with_seeds(row[f"against_{best}"], by_seed)
+                helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
+                pairs = f"{of_pairs(path)}" if of_pairs(path) < ALL_PAIRS else "half of all"
+                placebos = [f"{by_arm[name]['dice']['value']:.3f}" for name in ("real", "augmented")]
+                seeds = ", ".join(f"{value:+.3f}" for value in by_seed)
+                rows.append([home, pairs, elsewhere or home, *placebos, f"`{arm}`", change(found), seeds])
+    heading = [
+        "trained on",
+        "pairs",
+        "tested on",
+        "`real`",
+        "`augmented`",
+        "arm",
+        "minus the better of these",
+        "by seed",
+    ]
     return (
-        f"## Row 2: few pairs with outlines\n\n{answers(*(path.name for path in files))}\n{table(heading, rows)}\n"
-        f"Of {len(rows)} rows {helps} help and {harms} harm.\n\n"
+        f"## Row 2: few pairs with outlines, and SPADE's\n\n{answers(*(path.name for path in files))}\n"
+        f"{table(heading, rows)}\nDice. Of {len(rows)} rows {helps} help and {harms} harm.\n\n"
     )
+
+
+def dice_by_seed(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """The mean Dice of each arm's U-Nets, by seed."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row["dice"]:
+            found.setdefault(row["arm"], {}).setdefault(row["seed"], []).append(float(row["dice"]))
+    return {arm: [statistics.fmean(own[seed]) for seed in sorted(own)] for arm, own in found.items()}
+
+
+def with_seeds(found: Found, by_seed: Sequence[float]) -> Found:
+    """An interval by patient, widened by that of the mean over seeds (Student's t): the halves are added in squares."""
+    error = statistics.stdev(by_seed) / len(by_seed) ** 0.5
+    half = float(stats.t.ppf(0.975, len(by_seed) - 1)) * error
+    low, value, high = (found[key] for key in ("low", "value", "high"))
+    return {"value": value, "low": value - np.hypot(value - low, half), "high": value + np.hypot(high - value, half)}
 
 
 ALL_PAIRS = 10**6
