@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.distances.halves import Indices, draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import one_thread
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.protocol import Protocol, make_protocol
@@ -24,7 +25,7 @@ from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.evaluation.tasks import EmbeddedSets, Figure, Task, list_tasks, metric_settings
 from sonoforge.training.metrics.feature_cache import embed_cached
 from sonoforge.training.metrics.lpips import Lpips
-from sonoforge.training.metrics.spaces import Space, open_space
+from sonoforge.training.metrics.spaces import Embedded, Space, open_space
 from sonoforge.training.progress import as_done
 
 log = logging.getLogger(__name__)
@@ -152,18 +153,19 @@ def measure_sets(
     Returns:
         The figures, what could not be measured, and both sets in each space, in the evaluation's order.
     """
-    embedded = [_embed(space, real, fake, evaluation.cache_folder) for space in evaluation.spaces]
+    pixels, cache = (real.pixels, fake.pixels), evaluation.cache_folder
+    embedded = [EmbeddedSets(space.short_name, *embed_both(space, *pixels, cache)) for space in evaluation.spaces]
     tasks, unavailable = list_tasks(evaluation.metrics, real, fake, embedded, evaluation.lpips, evaluation.seed)
     rows, failed = measure_all(tasks, evaluation.repeats, evaluation.seed)
     return rows, [*unavailable, *failed], embedded
 
 
-def _embed(space: Space, real: ImageSet, fake: ImageSet, cache: Path | None) -> EmbeddedSets:
+def embed_both(space: Space, real: Pixels, fake: Pixels, cache: Path | None) -> tuple[Embedded, Embedded]:
+    """Embed two sets (N, S, S, C) in one space, through the cache and with a progress bar."""
     log.info("features: %s", space.name)
     with progress_bar("embedding", len(real) + len(fake)) as advance:
-        first = embed_cached(space, real.pixels, cache, advance)
-        second = embed_cached(space, fake.pixels, cache, lambda done, state: advance(len(real) + done, state))
-    return EmbeddedSets(space.short_name, first, second)
+        first = embed_cached(space, real, cache, advance)
+        return first, embed_cached(space, fake, cache, lambda done, state: advance(len(real) + done, state))
 
 
 def open_spaces(

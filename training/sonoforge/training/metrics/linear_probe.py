@@ -14,7 +14,7 @@ Why C = 0.01: on MobileNetV2's 1280 features of 50 to 250 BUSI scans against as 
 rises with C up to 0.01 and is level from there to 10.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,30 @@ def linear_probe(
         ValueError: A group is on both sides.
         SonoforgeError: Fewer than five groups on a side, or a feature that is not a finite number.
     """
+    found = score_held_out(generated, real, real_groups, generated_groups, seed)
+    held_out = [found.fold_of == fold for fold in range(FOLDS)]
+    auc = float(np.mean([roc_auc_score(found.is_generated[own], found.logits[own]) for own in held_out]))
+    low, high = auc_interval(auc, *found.groups, inflation=_DEPENDENCE)
+    return Interval(value=auc, low=low, high=high)
+
+
+class HeldOutScores(NamedTuple):
+    """What the classifier said of each image while its fold was held out: N generated ones, then M real ones."""
+
+    logits: NDArray[np.float64]  # (N + M,) above 0: generated; comparable within a fold
+    is_generated: NDArray[np.bool_]  # (N + M,)
+    fold_of: NDArray[np.int64]  # (N + M,) 0 to `FOLDS` - 1
+    groups: tuple[int, int]  # number of near-duplicate groups, generated and real
+
+
+def score_held_out(
+    generated: NDArray[Any],
+    real: NDArray[Any],
+    real_groups: Groups,
+    generated_groups: Groups | None = None,
+    seed: int = 0,
+) -> HeldOutScores:
+    """Score each image by a classifier that saw none of its fold; arguments and errors are those of `linear_probe`."""
     x, y = check_pair("linear probe", generated, real)
     if generated_groups is None:
         fake_groups: Groups = np.arange(len(x))
@@ -80,17 +104,14 @@ def linear_probe(
     rows, is_fake = np.concatenate([x, y]), np.arange(len(x) + len(y)) < len(x)
     rng = np.random.default_rng(derive_seed(seed, "linear probe folds"))
     fold_of = np.concatenate([_deal(fake_groups, rng), _deal(real_groups, rng)])
-    areas = []
+    logits = np.empty(len(rows))
     for fold in range(FOLDS):
         held_out = fold_of == fold
         scaler = StandardScaler().fit(rows[~held_out])
         classifier = LogisticRegression(C=C, class_weight="balanced", max_iter=_STEPS)
         classifier.fit(scaler.transform(rows[~held_out]), is_fake[~held_out])
-        scores = classifier.decision_function(scaler.transform(rows[held_out]))
-        areas.append(roc_auc_score(is_fake[held_out], scores))
-    auc = float(np.mean(areas))
-    low, high = auc_interval(auc, *counts, inflation=_DEPENDENCE)
-    return Interval(value=auc, low=low, high=high)
+        logits[held_out] = classifier.decision_function(scaler.transform(rows[held_out]))
+    return HeldOutScores(logits, is_fake, fold_of, counts)
 
 
 def auc_interval(

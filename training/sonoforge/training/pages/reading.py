@@ -27,6 +27,8 @@ from sonoforge.training.statistics.wording import bracket, counted, listed, numb
 
 REPORT = "report.html"
 TEXTS = blocks.read_texts("reading.yaml")
+ANSWERED = 1
+"""Column of `reader_table` that a narrow screen has no room for."""
 _SIDE = 320  # pixels of a picture in a gallery
 _SHOWN = 24  # pictures of a gallery; the rest is counted
 _STYLE = """
@@ -85,6 +87,8 @@ def _readers(results: ReadingResults) -> blocks.Section:
     readers, agreement = results["readers"], results["agreement"]
     drawn = [reader for reader in readers if reader["roc"] is not None]
     said = TEXTS["open"]
+    if results["automatic"]:
+        said += TEXTS["automatic"].format(experience=results["automatic"][0]["experience"])
     if any(reader["auc"] is None for reader in readers):
         said += TEXTS["without_auc"]
     content: list[blocks.Block] = [reader_table(results), blocks.Text(said, "note-text")]
@@ -100,12 +104,13 @@ def reader_table(results: ReadingResults) -> blocks.Table:
     """Show the figures of each reader and of all together."""
     kinds = ("accuracy", "sensitivity", "specificity")
     rows: list[Sequence[object]] = []
-    for place, own in enumerate(results["readers"], 1):
-        name = Markup("{}. {}").format(place, own["name"])
+    readers = [*enumerate(results["readers"], 1), *((0, own) for own in results["automatic"])]
+    for place, own in readers:
+        name = Markup("{}. {}").format(place, own["name"]) if place else Markup("{}").format(own["name"])
         accuracy, *others = (_right(own[kind]) for kind in kinds)  # type: ignore[literal-required]
         rows.append(
             (
-                name + Markup("<small>{}</small>").format(own["experience"]) if own["experience"] else name,
+                name + Markup("<small>{}</small>").format(own["experience"]) if place and own["experience"] else name,
                 f"{own['answered']} of {own['answered'] + own['unanswered']}",
                 accuracy,
                 p_value(own["p_value"]).removeprefix("= "),
@@ -116,9 +121,17 @@ def reader_table(results: ReadingResults) -> blocks.Table:
     together = results["together"]
     if together:
         accuracy, *others = (_right(together[kind]) for kind in kinds)  # type: ignore[literal-required]
-        rows.append(blocks.Row("sum", ("mean of the readers", "", accuracy, "", *others, "")))
+        rows.insert(len(results["readers"]), blocks.Row("sum", ("mean of the readers", "", accuracy, "", *others, "")))
     head = ("reader", "answered", "accuracy", "p", "sensitivity", "specificity", "AUC")
     return blocks.Table("Readers: accuracy, sensitivity and specificity", head, rows, TEXTS["readers"])
+
+
+def automatic_text(found: ReaderResult) -> str:
+    """Say how an automatic reader did."""
+    accuracy, area = found["accuracy"], found["auc"]
+    ends = "" if area is None else bracket(number(area["low"]), number(area["high"]))
+    right = f"{found['name']}: {accuracy['right']} of {accuracy['of']} images right"
+    return f"{right}, {share(accuracy['value'], 0)} {_percent(accuracy)}; AUC {number(area and area['value'])} {ends}"
 
 
 def agreement_text(found: AgreementResult) -> str:

@@ -1,5 +1,6 @@
 """The answers that a reader saved from the page of a reading sheet."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.reading.key import KINDS, Key
 
@@ -60,6 +62,18 @@ def read_readers(paths: Sequence[Path], key: Key, seal: str) -> list[Reader]:
                 )
         readers.append(reader)
     return readers
+
+
+def write_reader(path: Path, reader: Reader, seal: str) -> None:
+    """Write a reader's answers to the sheet whose key has this commitment, as the page saves them."""
+    answers = []
+    for number, answer in sorted(reader.answers.items()):
+        own = dataclasses.asdict(answer)
+        own["class"] = own.pop("class_name")
+        own["mark"] = answer.mark and dict(zip("xy", answer.mark, strict=True))
+        answers.append({"image": number, **own})
+    about = {"reader": reader.name, "experience": reader.experience}
+    write_json(path, {"format": FORMAT, "commitment": seal, **about, "answers": answers})
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

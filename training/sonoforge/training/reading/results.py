@@ -114,12 +114,13 @@ class SheetResult(TypedDict):
 
 
 class ReadingResults(TypedDict):
-    """The whole file."""
+    """The whole file; ``automatic`` readers (`sonoforge.training.reading.automatic`) count nowhere else in it."""
 
     sheet: SheetResult
     readers: list[ReaderResult]
     together: TogetherResult | None
     agreement: AgreementResult | None
     class_agreement: AgreementResult | None
+    automatic: list[ReaderResult]
     images: list[ImageResult]
     notice: str

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from sonoforge.training.metrics.linear_probe import auc_interval
 from sonoforge.training.reading.answers import Answer, Reader
 from sonoforge.training.reading.key import KINDS, Entry, Key
 from sonoforge.training.reading.results import (
@@ -23,11 +24,11 @@ from sonoforge.training.statistics.intervals import (
     Floats,
     against_chance,
     exact_interval,
-    group_bootstrap,
     group_weights,
     noticeable_share,
     percentile_interval,
 )
+from sonoforge.training.statistics.results import Interval
 
 CHANCE = 0.5
 """As many real as generated images in a secret order: half of the answers of a reader who sees nothing are right."""
@@ -38,7 +39,7 @@ def score_reader(reader: Reader, key: Key) -> ReaderResult:
     both = [(key.entries[number - 1], answer) for number, answer in sorted(reader.answers.items())]
     right = [entry.kind == answer.kind for entry, answer in both]
     truth: NDArray[np.bool_] = np.array([entry.kind == "generated" for entry, _ in both])
-    hits, each = np.array(right), np.arange(len(both))
+    hits = np.array(right)
     scores = _scores([answer for _, answer in both])
     if not truth.any() or truth.all():
         scores = None  # nothing to rank against
@@ -54,12 +55,19 @@ def score_reader(reader: Reader, key: Key) -> ReaderResult:
         "noticeable": noticeable_share(len(both), CHANCE),
         "sensitivity": _share(hits[truth]),
         "specificity": _share(hits[~truth]),
-        "auc": None if scores is None else group_bootstrap(weighted_auc, truth, scores, each),
+        "auc": None if scores is None else _area(truth, scores),
         "roc": None if scores is None else roc_curve(truth, scores),
         "seconds": _seconds(both),
         "marks": sum(answer.mark is not None for _, answer in both),
         "classes": _classes(both) if key.classes else None,
     }
+
+
+def _area(truth: NDArray[np.bool_], scores: Floats) -> Interval:
+    """By `auc_interval`, which the area of a reader who is always right does not shrink to nothing."""
+    (area,) = weighted_auc(truth, scores, np.ones((1, len(truth)))).tolist()
+    low, high = auc_interval(area, int(truth.sum()), int((~truth).sum()))
+    return Interval(value=area, low=low, high=high)
 
 
 def roc_curve(truth: NDArray[np.bool_], scores: Floats) -> list[tuple[float, float]]:

@@ -77,12 +77,17 @@ def encode(pixels: Pixels) -> bytes:
     return stream.getvalue()
 
 
+def picture_hash(pixels: Pixels) -> str:
+    """Return the sha256 of an image's file on the page, as the key has it."""
+    return hashlib.sha256(encode(pixels)).hexdigest()
+
+
 def _entries(images: ImageSet, indices: NDArray[np.intp], kind: str, shown: str) -> list[tuple[Entry, bytes]]:
     found = []
     for index in indices.tolist():
-        described, picture = images.described[index], encode(images.pixels[index])
-        name, digest = described.name, hashlib.sha256(picture).hexdigest()
-        found.append((Entry(0, kind, shown, images.source, name, described.content, digest), picture))
+        described, pixels = images.described[index], images.pixels[index]
+        entry = Entry(0, kind, shown, images.source, described.name, described.content, picture_hash(pixels))
+        found.append((entry, encode(pixels)))
     return found
 
 

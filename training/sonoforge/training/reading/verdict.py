@@ -28,6 +28,12 @@ def judge(results: ReadingResults) -> Verdict:
             f"{start} shown to differ from chance. That is no proof of likeness: with so few answers, an accuracy "
             f"below {share(max(noticed), 0)} is often missed."
         )
+    seen = [f"{share(one['accuracy']['value'], 0)} ({one['name'].partition(', ')[2]})" for one in results["automatic"]]
+    if seen:
+        sentences.append(
+            f"The automatic reader, a network that takes no part in this verdict, was right on {listed(seen)} of the "
+            "images."
+        )
     level = "no" if better or worse else "open"
     headline = "Yes" if better else "Yes, but the wrong way round" if worse else "Not shown"
     return Verdict(level, headline, tuple(sentences))

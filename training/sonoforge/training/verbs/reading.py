@@ -18,6 +18,7 @@ from sonoforge.training.pages.reading import write_report
 from sonoforge.training.pages.reading_sheet import PAGE, read_pictures
 from sonoforge.training.pages.terminal.reading import log_reading
 from sonoforge.training.reading.answers import Reader, read_readers
+from sonoforge.training.reading.automatic import FOLDER
 from sonoforge.training.reading.key import KEY, KINDS, Key, read_key
 from sonoforge.training.reading.results import ReadingResults
 from sonoforge.training.reading.scores import score_agreement, score_images, score_reader, score_together
@@ -41,6 +42,7 @@ def main(config: ReadingConfig) -> Outcome:
     key, seal = read_key(sheet / KEY)
     pictures = read_pictures(sheet / PAGE, key, seal)
     readers = read_readers([Path(path) for path in config.answers], key, seal)
+    automatic = read_readers([sheet / FOLDER], key, seal) if (sheet / FOLDER).is_dir() else []
     folder = run_folder.open_run(Path(config.out), "reading", dataclasses.asdict(config), resume=False)
     with run_folder.working_in(folder):
         run_folder.write_environment(folder, run_folder.describe_environment("cpu", 0, seal))
@@ -60,10 +62,11 @@ def main(config: ReadingConfig) -> Outcome:
             "together": score_together(readers, key),
             "agreement": score_agreement(readers, key),
             "class_agreement": score_agreement(readers, key, classes=True),
+            "automatic": [score_reader(reader, key) for reader in automatic],
             "images": score_images(readers, key),
             "notice": NOTICE,
         }
-        run_folder.write_table(folder / TABLE, _COLUMNS, _rows(readers, key))
+        run_folder.write_table(folder / TABLE, _COLUMNS, _rows([*readers, *automatic], key))
         page = write_report(folder, results, pictures)
         run_folder.write_results(folder, results)
         log_reading(results)

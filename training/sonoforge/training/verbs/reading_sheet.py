@@ -2,8 +2,11 @@
 
 A run of ``sonoforge gan train`` alone, without FAKE, is read against the images that it held out.
 
+With ``--features`` an automatic reader answers it at once, see `sonoforge.training.reading.automatic`.
+
 JSON (``--json``) is the ``results.json`` of the run folder, and ``run``, where it is: ``page`` and ``key`` (files in
-it), ``commitment``, ``images``, ``side``, ``classes``, ``sources`` and ``notice``.
+it), ``commitment``, ``images``, ``side``, ``classes``, ``sources``, ``automatic`` (see
+`sonoforge.training.reading.results.ReaderResult`) and ``notice``.
 """
 
 import dataclasses
@@ -19,16 +22,22 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.inputs import check_named, is_run, read_image_sets
+from sonoforge.training.evaluation.measure import open_spaces
 from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.evaluation.own_images import read_own_images
+from sonoforge.training.evaluation.own_images import read_own_images, seen_by_discriminator
 from sonoforge.training.evaluation.pictures import find_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.metrics.spaces import Space
+from sonoforge.training.pages.reading import automatic_text
 from sonoforge.training.pages.reading_sheet import PAGE, write_sheet
+from sonoforge.training.reading.answers import read_readers, write_reader
+from sonoforge.training.reading.automatic import FOLDER, LEARNT, read_automatically
 from sonoforge.training.reading.key import KEY, commitment
+from sonoforge.training.reading.scores import score_reader
 from sonoforge.training.reading.sheet import Pair, make_sheet
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
-_USED = {field.name for field in dataclasses.fields(EvaluationInput)}
+_USED = {"features", "weights", *(field.name for field in dataclasses.fields(EvaluationInput))}
 _NONCE = 32  # bytes: as many as the commitment has
 
 
@@ -36,6 +45,7 @@ def main(config: EvaluateConfig) -> Outcome:
     """Draw the images, write the page and its key, and say what each is for."""
     _check(config)
     assert config.reading_sheet is not None  # noqa: S101 - what this module is called for
+    space = _open_space(config)
     pairs = [_read_pair(config, fake, name) for fake, name in _sets(config)]
     sheet = make_sheet(pairs, config.reading_sheet, config.reading_classes, secrets.token_bytes(_NONCE))
     folder = run_folder.open_run(Path(config.out), "reading-sheet", dataclasses.asdict(config), resume=False)
@@ -46,6 +56,11 @@ def main(config: EvaluateConfig) -> Outcome:
         content = sheet.key.encoded()
         write_bytes(folder / KEY, content)
         page = write_sheet(folder / PAGE, sheet, commitment(content))
+        if space:
+            for reader in read_automatically(pairs, sheet.key, space, config.seed, config.storage.open()):
+                write_reader(folder / FOLDER / f"{run_folder.slug(reader.name)}.json", reader, commitment(content))
+        automatic = read_readers([folder / FOLDER], sheet.key, commitment(content)) if space else []
+        scores = [score_reader(reader, sheet.key) for reader in automatic]
         results = {
             "page": PAGE,
             "key": KEY,
@@ -57,6 +72,7 @@ def main(config: EvaluateConfig) -> Outcome:
                 kind: sorted({entry.source for entry in sheet.key.entries if entry.kind == kind})
                 for kind in ("real", "generated")
             },
+            "automatic": scores,
             "notice": NOTICE,
         }
         run_folder.write_results(folder, results)
@@ -65,6 +81,10 @@ def main(config: EvaluateConfig) -> Outcome:
         say("for the readers: %s", page)
         say("keep to yourself until all have answered: %s", folder / KEY)
         say("sha256 of the key, as on the page: %s", results["commitment"])
+        if scores:
+            say("automatic reader: %s", scores[0]["experience"])
+        for score in scores:
+            say("%s", automatic_text(score))
         say("%s", NOTICE)
     return Outcome({"run": str(folder), **results}, f"sonoforge reading {folder} answers-*.json")
 
@@ -82,6 +102,27 @@ def _check(config: EvaluateConfig) -> None:
         raise SonoforgeError(
             f"--reading-classes: found {','.join(config.reading_classes)}, expected two or more different classes"
         )
+
+
+def _open_space(config: EvaluateConfig) -> Space | None:
+    """Open what the automatic reader sees with, if there is to be one."""
+    if len(config.features) > 1 or (config.weights and not config.features):
+        raise SonoforgeError(
+            f"--features: found {','.join(config.features) or 'none beside --weights'} with --reading-sheet, expected "
+            "the one feature space that the automatic reader sees with"
+        )
+    if not config.features:
+        return None
+    (space,) = open_spaces(config.features, config.weights, str(find_device(config.device)))
+    for fake, _ in _sets(config):
+        run = Path(fake)
+        seen = seen_by_discriminator(gan_checkpoint.find_checkpoint(run, config.checkpoint)) if is_run(run) else ""
+        if seen and seen in space.name:
+            raise SonoforgeError(
+                f"--features: found {space.short_name}, through which the discriminator of {run} saw images and the "
+                "generator learned to satisfy it, expected another network for the automatic reader"
+            )
+    return space
 
 
 def _sets(config: EvaluateConfig) -> list[tuple[str, str]]:
@@ -106,7 +147,8 @@ def _classes(config: EvaluateConfig, fake: str) -> tuple[str, ...]:
 
 
 def _read_pair(config: EvaluateConfig, fake: str, class_name: str) -> Pair:
-    count = config.count or config.reading_sheet if is_run(Path(fake)) else config.count
+    drawn = max(config.reading_sheet or 0, LEARNT if config.features else 0)
+    count = config.count or drawn if is_run(Path(fake)) else config.count
     inputs = dataclasses.replace(config, fake=fake if config.fake else "", class_name=class_name, count=count)
     if config.fake:
         return Pair(*read_image_sets(inputs, config.storage.open()))

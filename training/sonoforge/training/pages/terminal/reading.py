@@ -1,7 +1,7 @@
 """What ``reading`` prints: the tables of its page, the agreement of the readers, and the verdict."""
 
 from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.training.pages.reading import agreement_text, reader_table
+from sonoforge.training.pages.reading import ANSWERED, agreement_text, reader_table
 from sonoforge.training.pages.terminal.tables import table_text
 from sonoforge.training.reading.results import ReadingResults
 from sonoforge.training.reading.verdict import judge
@@ -9,7 +9,10 @@ from sonoforge.training.reading.verdict import judge
 
 def log_reading(results: ReadingResults) -> None:
     """Print the figures of each reader and of all together."""
-    say("%s", table_text(reader_table(results)))
+    say("%s", table_text(reader_table(results), without={ANSWERED}))
+    left = [f"{own['name']} {own['unanswered']}" for own in results["readers"] if own["unanswered"]]
+    if left:
+        tell(f"images left open, which do not count: {', '.join(left)}")
     for title, found in (("real or generated", results["agreement"]), ("class", results["class_agreement"])):
         if found and found["kappa"]:
             tell(f"agreement on {title}: {agreement_text(found)}")

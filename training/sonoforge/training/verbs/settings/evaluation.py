@@ -27,7 +27,7 @@ sonoforge evaluate BUSI/ generated/ --class malignant --features inception
 sonoforge evaluate training-scans/ generated.npz --held-out other-scans/ --features mobilenetv2-imagenet --weights FILE
 sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --lpips squeezenet1_1 --plots pca,tsne,umap
 sonoforge evaluate --compare runs/00003-evaluate-dcgan,runs/00004-evaluate-wgan-gp
-sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --reading-sheet 30
+sonoforge evaluate BUSI/ runs/00000-gan-dcgan-thesis-busi-malignant --reading-sheet 30 --features mobilenetv2-imagenet
 
 REAL: phantom, a folder of images or of class folders, a .zip or an .npz.  FAKE: the same, or a run of gan train.
 A run alone is measured against the images that it held out, and searched for copies of those it was trained on.
@@ -56,7 +56,8 @@ Figures of different protocols (network, numbers of images, size, seed, ...) are
     reading_sheet: int | None = option(
         None,
         help="write a blinded reader study in place of the metrics: a page of this many real and as many "
-        "generated images of each class; FAKE may name several sets, comma-separated",
+        "generated images of each class; FAKE may name several sets, comma-separated; with --features, an automatic "
+        "reader answers it, too",
         limits=(5, None),
         metavar="N",
     )
