@@ -4,6 +4,8 @@ It answers the very images that readers see, so that its accuracy may stand besi
 are, once at matched sharpness.  Other images of the same sets, as many real as generated ones, join in its training.
 Each image is answered by a classifier that saw neither it nor a near-duplicate of it, see `linear_probe`.
 
+The AUC of its confidences compares answers of different folds, whose intercepts differ a little: it errs downwards.
+
 Its answers are files like those that readers save, and are read, checked and scored as those are.
 """
 
