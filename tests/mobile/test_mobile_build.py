@@ -18,7 +18,7 @@ from sonoforge.mobile import npm_package, web_app
 from sonoforge.mobile.npm_package import NpmPackage
 from sonoforge.mobile.verbs.app import serve_command
 from sonoforge.mobile.verbs.settings import AppSettings
-from sonoforge.mobile.web_app import WWW
+from sonoforge.mobile.web_app import WWW, constants_script
 from sonoforge.runtime.bundle.reader import SHIPPED
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.quality_metrics import METRICS
@@ -163,3 +163,17 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     assert rules["default-src"] == "'none'"
     assert rules["connect-src"] == "'self'"
     assert "unsafe-eval" not in rules["script-src"].replace("wasm-unsafe-eval", "")
+
+
+def test_scripts_name_constants_that_the_runtime_has() -> None:
+    """One that moved to another module would be `undefined`, and every comparison with it false."""
+    text = constants_script().decode()
+    known = json.loads(text.partition("export default ")[2].rstrip(";\n"))
+    named = []
+    for path in WWW.rglob("*.js"):
+        script = path.read_text(encoding="utf-8")
+        named += re.findall(r"constants\.(\w+)\.([A-Z_]+)", script)
+        for names, module in re.findall(r"const \{([^}]*)\} = constants\.(\w+);", script):
+            named += [(module, name) for name in re.findall(r"[A-Z][A-Z0-9_]+", names)]
+    assert len(named) > 40
+    assert [(module, name) for module, name in named if name not in known.get(module, {})] == []

@@ -49,7 +49,7 @@ def noise(*, near_duplicates: bool) -> ImageCache:
     return cache
 
 
-def nearest(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> Any:
+def nearest(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, **_: object) -> Any:
     """Stand in for `compare`: answer by the nearest image; a generator remembers what it read."""
     pixels = cache.images[..., 0].reshape(len(cache.images), -1).astype(np.float64)
     labels, parts = cache.dataset.labels, []

@@ -14,7 +14,8 @@ import { framesOf } from "./frames.js";
 import { readRegion, readSpacing } from "./header.js";
 import { isWide, levelsOf } from "./levels.js";
 
-const { GREY, MAX_CLIP_PIXELS, MAX_COLOUR_PIXELS, MAX_FRAMES, NEARLY_BLACK, WHOLE_WORD } = constants.reader;
+const { MAX_CLIP_PIXELS, MAX_FRAMES } = constants.limits;
+const { GREY, MAX_COLOUR_PIXELS, NEARLY_BLACK, WHOLE_WORD } = constants.reader;
 
 /**
  * @typedef {object} DicomImage
