@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,6 +16,7 @@ import bundle_factory as factory
 from program import Finished, refused, sonoforge
 from sonoforge.runtime import Classifier
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.inference.onnx_session import load_session
 
 SEED = 1  # weights of the second file, so that its answers tell that it was asked
 
@@ -98,6 +101,30 @@ def test_a_provider_that_is_not_offered_is_refused_with_those_that_are(bundle: P
     for name in ("cpu", "MadeUpExecutionProvider"):
         line = refused("classify", scan, "--bundle", bundle, "--provider", name)
         assert f"--provider: found {name!r}, expected one of {', '.join(onnxruntime.get_available_providers())}" in line
+
+
+def test_openvinos_provider_alone_can_be_told_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def session(content: bytes, options: Any, providers: Any, enable_fallback: int) -> Any:
+        given.append((providers, options.get_session_config_entry("session.disable_cpu_ep_fallback")))
+        return SimpleNamespace(
+            get_inputs=list,
+            get_outputs=list,
+            get_providers=lambda: [providers[0][0], "CPUExecutionProvider"],
+            get_modelmeta=lambda: SimpleNamespace(custom_metadata_map={}),
+        )
+
+    name = "OpenVINOExecutionProvider"
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name, "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    load_session(b"", "model.onnx", provider=f"{name}:GPU")
+    load_session(b"", "model.onnx", provider=name)
+    asked = {"device_type": "GPU", "precision": "ACCURACY"}  # as onnxruntime's page on this provider has them
+    assert given == [([(name, asked)], "1"), ([(name, {})], "1")]
+    for wrong in ("CPUExecutionProvider:GPU", "MadeUp:GPU"):
+        with pytest.raises(SonoforgeError, match=f"found '{wrong}', expected one of {name}"):
+            load_session(b"", "model.onnx", provider=wrong)
 
 
 def test_a_provider_that_cannot_run_the_file_leaves_nothing_to_the_cpu(bundle: Path, scan: Path) -> None:

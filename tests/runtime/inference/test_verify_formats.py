@@ -39,7 +39,7 @@ def test_programs_are_run_only_for_those_who_trust_their_maker(tmp_path: Path) -
     folder = factory.write_bundle(tmp_path / "b")
     factory.add_file(folder, "model.torchscript.pt", planted(target), "torchscript")
     factory.add_file(folder, "model.int8.onnx", factory.model_bytes(), "onnx-int8", "int8")
-    said = "a program; --trust runs it, for bundles whose maker you trust"
+    said = "runs with --trust alone, for bundles whose maker you trust"
 
     outcome = verify.main(verify.VerifyConfig(str(folder)))
     assert outcome.exit_code == 0

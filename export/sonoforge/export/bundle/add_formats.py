@@ -13,7 +13,7 @@ from sonoforge.export.formats.table import FORMATS
 from sonoforge.export.gate.tolerance import FormatRow, ManifestJson
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.manifest import Manifest
-from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.bundle.reader import companions, open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.inference import runners
 
@@ -95,7 +95,7 @@ def _write_and_judge(exported: Exported, name: str, folder: Path, by_name: bool,
         contents = made if isinstance(made, dict) else {row["file"]: made}
         for file, data in contents.items():
             atomic.write_bytes(folder / file, data)
-        row["bytes"] = len(contents[row["file"]])
+        row["bytes"] = sum(map(len, contents.values()))
         row.update({**exported.allowed(name), "made_with": versions()})
         if unchecked:
             return {**row, "status": "not checked", "reason": unchecked}
@@ -136,7 +136,7 @@ def _enter(manifest: ManifestJson, folder: Path, row: FormatRow) -> None:
     if "reason" in kept:
         kept["reason"] = _PATH.sub("...", kept["reason"])
     figures[row["format"]] = kept
-    for file in (row["file"], f"{row['file']}.json"):
+    for file in (row["file"], *companions(row["file"])):
         files.pop(file, None)
         if row["status"] not in ("passed", "not checked"):
             (folder / file).unlink(missing_ok=True)

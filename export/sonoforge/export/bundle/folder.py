@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _PACKAGES = (
     *("sonoforge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow", "safetensors"),
-    *("executorch", "torchao", "tensorrt_rtx", "tensorrt"),
+    *("executorch", "torchao", "litert-torch", "openvino", "tensorrt_rtx", "tensorrt"),
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _MODE = 0o644 << 16

@@ -23,7 +23,10 @@ from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.inference import runners
 
 # By the first part of a format's name: the package that runs its files.
-_PACKAGES = {"torchscript": "torch", "executorch": "executorch", "tensorrt": "tensorrt_rtx"}
+_PACKAGES = {
+    **{"torchscript": "torch", "executorch": "executorch", "tensorrt": "tensorrt_rtx"},
+    **{"litert": "ai-edge-litert", "openvino": "openvino"},
+}
 _MOST_RUNS = 100_000
 
 

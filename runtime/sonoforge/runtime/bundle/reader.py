@@ -32,6 +32,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "DamagedBundleError",
+    "companions",
     "open_bundle",
     "parse_manifest",
 ]
@@ -91,9 +92,9 @@ class Bundle(Generic[Kind_co]):
     def extract(self, name: str, folder: Path) -> Path:
         """Write a model file's checked bytes to a folder, where its program can open them, and return its path.
 
-        The record of an engine, ``NAME.json``, goes beside it: without it no engine is opened.
+        What it is opened with goes beside it, see `companions`.
         """
-        for file in (name, f"{name}.json"):
+        for file in (name, *companions(name)):
             if file in self.manifest.files:
                 (folder / file).write_bytes(self.read(file))
         return folder / name
@@ -118,6 +119,12 @@ class Bundle(Generic[Kind_co]):
         if problem:
             raise BundleError(f"{self.path}: golden.npz: {problem}")
         return arrays
+
+
+def companions(name: str) -> tuple[str, ...]:
+    """Return what may lie beside a model file: the record of an engine, the weights of an OpenVINO file."""
+    weights = (f"{name.removesuffix('.xml')}.bin",) if name.endswith(".xml") else ()
+    return (f"{name}.json", *weights)
 
 
 @overload

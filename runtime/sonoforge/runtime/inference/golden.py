@@ -19,7 +19,7 @@ from sonoforge.runtime.inference.decision import SENSITIVITY, Clinic, decide
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.loading import read_tried
-from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, run_in_subprocess, runs_code
+from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust, run_in_subprocess
 from sonoforge.runtime.temporary import temporary_folder
 
 # float32 sums in another order: 3e-6 between thread counts and optimisation levels on one x86 CPU (measured with
@@ -100,7 +100,7 @@ def _check_classifier(bundle: Bundle[ClassifierManifest], trust: bool) -> Checke
 
     def difference(name: str) -> float:
         form = bundle.manifest.files[name].format
-        if not bundle.is_shipped and not runs_code(form):
+        if not bundle.is_shipped and not needs_trust(form):
             try:  # `run_in_subprocess` would wait for half an hour
                 read_tried(bundle, name)
             except BundleError as error:
@@ -201,7 +201,7 @@ def _check_files(
         if not entry.format or name == ClassifierManifest.model:
             continue
         row = rows[entry.format] = {"file": name, "status": "not run"}
-        reason = NOT_TRUSTED if runs_code(entry.format) and not trust else missing(entry.format)
+        reason = NOT_TRUSTED if needs_trust(entry.format) and not trust else missing(entry.format)
         if reason:
             row["reason"] = reason
             continue

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Its prefix, and the line and function of its sources: ``/onnxruntime_src/.../ops.h:560 void Append(ptrdiff_t) ``.
 _SOURCE_PLACE = re.compile(r"\[ONNXRuntimeError\] : \d+ : |(?:Status Message: )?/\S+:\d+ [^()]*\([^()]*\)(?: const)? ")
 CPU = "CPUExecutionProvider"
+_OPENVINO = "OpenVINOExecutionProvider"
 
 
 def session_options(threads: int) -> Any:
@@ -46,7 +47,8 @@ def is_ort(content: bytes) -> bool:
 def load_session(content: bytes, where: str, threads: int = 1, provider: str = CPU) -> onnxruntime.InferenceSession:
     """Load an ``.onnx`` or ``.ort`` file from its bytes, whatever it holds; see `check_graph`.
 
-    The provider must run the whole file: nothing is left to the CPU without a word.
+    The provider must run the whole file: nothing is left to the CPU without a word.  OpenVINO's can name a device:
+    ``OpenVINOExecutionProvider:GPU``; without, it is the CPU.
 
     Raises:
         BundleError: onnxruntime cannot load the file; the message begins with ``where``.
@@ -55,17 +57,20 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
     import onnxruntime  # noqa: PLC0415 - not for --help
 
     offered = onnxruntime.get_available_providers()
-    if provider not in offered:
+    name, _, device = provider.partition(":")
+    if name not in offered or name not in (_OPENVINO, provider):
         raise SonoforgeError(
             f"provider: found {provider!r}, expected one of {', '.join(offered)}, those that onnxruntime has here; see "
             "sonoforge doctor"
         )
     options = session_options(threads)
+    # OpenVINO computes in 16 bits on a GPU unless it is told not to.
+    own = {"device_type": device, "precision": "ACCURACY"} if device else {}
     if provider != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         # Its fallback to other providers would print to stdout, and try again what it cannot load.
-        session = onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=0)
+        session = onnxruntime.InferenceSession(content, options, providers=[(name, own)], enable_fallback=0)
         # What the file says of itself is decoded when it is asked for, and may be no text.
         _ = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
         _ = session.get_modelmeta().custom_metadata_map
@@ -74,7 +79,7 @@ def load_session(content: bytes, where: str, threads: int = 1, provider: str = C
             "cannot load it" if provider == CPU else f"cannot run all of it on {provider}, and leaves none to the CPU"
         )
         raise BundleError(f"{where}: onnxruntime {what} ({_reason(error)})") from error
-    if session.get_providers()[0] != provider:  # such as where a driver is missing
+    if session.get_providers()[0] != name:  # such as where a driver is missing
         raise SonoforgeError(
             f"{where}: onnxruntime would run it on {session.get_providers()[0]}, expected {provider}; install what "
             "sonoforge doctor names for it"

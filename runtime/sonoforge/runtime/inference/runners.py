@@ -6,7 +6,8 @@ A format's name begins with its runner's: ``onnx-int8`` is run by ``onnx``.  A r
 * optionally ``missing() -> str``: what to install on this machine before a file can be run, or nothing.
 
 TorchScript, ExecuTorch and TensorRT files are programs: whoever wrote one decides what it does on this machine, such as
-write files.  ONNX and ORT files are data, which onnxruntime computes with; see `runs_code`.
+write files.  ONNX and ORT files are data, which onnxruntime computes with; so are LiteRT and OpenVINO files, but
+nothing checks those before they are read; see `needs_trust`.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ RUNNERS = {
     "ort": "sonoforge.runtime.inference.onnx_session",
     "torchscript": "sonoforge.export.formats.torchscript",
     "executorch": "sonoforge.export.formats.executorch",
+    "litert": "sonoforge.export.formats.litert",
+    "openvino": "sonoforge.export.formats.openvino",
     "tensorrt": "sonoforge.export.formats.tensorrt.engine",
 }
 
-DATA = ("onnx", "ort")
-"""The runners whose files are data; the others' files contain code."""
+CHECKED = ("onnx", "ort")
+"""The runners whose files are data that is checked first; the others' contain code, or are read unchecked."""
 
-NOT_TRUSTED = "a program; --trust runs it, for bundles whose maker you trust"
+NOT_TRUSTED = "runs with --trust alone, for bundles whose maker you trust"
 """Why ``verify`` and ``bench`` leave a file alone."""
 
 _LONGEST = 1800  # seconds that one process may take: thousands of images on a slow machine, and what hangs ends
@@ -70,9 +73,9 @@ def runner(name: str) -> ModuleType:
         ) from error
 
 
-def runs_code(name: str) -> bool:
-    """Whether a format's files are programs, to be run only where their maker is trusted."""
-    return name.split("-", maxsplit=1)[0] not in DATA
+def needs_trust(name: str) -> bool:
+    """Whether a format's files are to be run only where their maker is trusted."""
+    return name.split("-", maxsplit=1)[0] not in CHECKED
 
 
 def missing(name: str) -> str:

@@ -5,7 +5,8 @@ on the machine slows all alike.  Its answers to the golden images are checked fi
 is refused; for the others the difference is reported.
 
 The files that are programs (TorchScript, ExecuTorch, TensorRT) can do on this machine whatever their author wrote, such
-as write files.  They are ``not run`` unless ``--trust`` says that the author is trusted; ONNX and ORT files always are.
+as write files; LiteRT and OpenVINO files are data that nothing checks first.  They are ``not run`` unless ``--trust``
+says that the author is trusted; ONNX and ORT files always are.
 
 JSON: ``bundle``, ``model``, ``machine`` ({"cpu", "instructions", "cores", "platform", "python"}), ``threads``,
 ``batches``, ``seconds``, ``rounds``, ``golden_images`` (count), ``files``: for each ``format``, ``file``,
@@ -28,11 +29,11 @@ from sonoforge.runtime.bench import table
 from sonoforge.runtime.bench.measure import Inputs, ModelFile, Plan, measure
 from sonoforge.runtime.bench.results import Figures, Ratios, Report, Row, joules
 from sonoforge.runtime.bundle.classification import ClassifierManifest
-from sonoforge.runtime.bundle.reader import Bundle, open_bundle
+from sonoforge.runtime.bundle.reader import Bundle, companions, open_bundle
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, runs_code
+from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust
 from sonoforge.runtime.temporary import temporary_folder
 from sonoforge.runtime.verbs.settings import BenchConfig
 
@@ -114,8 +115,11 @@ def _rows(bundle: Bundle[ClassifierManifest], formats: tuple[str, ...], trust: b
     for name, entry in bundle.manifest.files.items():
         if not entry.format or (formats and entry.format not in formats):
             continue
-        row = Row(format=entry.format, file=name, precision=entry.precision, bytes=entry.bytes, status="measured")
-        if runs_code(entry.format) and not trust:
+        size = sum(
+            bundle.manifest.files[file].bytes for file in (name, *companions(name)) if file in bundle.manifest.files
+        )
+        row = Row(format=entry.format, file=name, precision=entry.precision, bytes=size, status="measured")
+        if needs_trust(entry.format) and not trust:
             row |= {"status": "not run", "reason": NOT_TRUSTED}
         elif reason := missing(entry.format).removeprefix(f"{entry.format}: "):
             row |= {"status": "cannot run here", "reason": reason}

@@ -267,7 +267,7 @@ def trust_option() -> Any:
     """Declare ``--trust`` of a verb that runs all files of a bundle."""
     return option(
         False,
-        help="also run TorchScript, ExecuTorch and TensorRT files, which are programs: only from an author you trust",
+        help="also run files that are programs or unchecked (all but ONNX and ORT): only from an author you trust",
     )
 
 
