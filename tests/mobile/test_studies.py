@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import threading
@@ -45,7 +46,8 @@ def port(classifier: Classifier, tmp_path: Path) -> Iterator[int]:
 
 def asked(port: int, body: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("POST", "/studies", body, headers)
+    with contextlib.suppress(BrokenPipeError):  # what is refused is answered while it is still being sent
+        connection.request("POST", "/studies", body, headers)
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
