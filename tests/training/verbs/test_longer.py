@@ -132,6 +132,7 @@ def kill(command: str, *more: object, at: int) -> bool:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_weights(place: Path) -> None:
     train(GAN, "first", "--steps", "2")
     whole = last(train(GAN, "whole", "--steps", "4"))
