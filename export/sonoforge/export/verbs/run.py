@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from sonoforge.training.crossval.settings import ComparisonSettings, image_sourc
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.load import load_images
+from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.pages.run.page import REPORT, write_report
@@ -70,7 +70,9 @@ def main(config: RunConfig) -> Outcome:
         )
     seconds: dict[str, float] = {}
     with _chapter("data", seconds):
-        cache = load_images(image_source(config, settings))
+        source = image_source(config, settings)
+        images = _Images(source, load_images(source))
+        cache = images.cache
         arms = for_classes("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
         config = replace(config, final_arm=arms[settings.arms.index(config.final_arm)])
         settings = replace(settings, arms=arms)
@@ -83,7 +85,7 @@ def main(config: RunConfig) -> Outcome:
             results = cast(RunResults, run_folder.read_results(folder))
             run = read_run(folder, cache, json.loads((folder / run_folder.AUDIT).read_text(encoding="utf-8")), results)
         else:
-            run = _work(folder, config, settings, cache, seconds, tracker)
+            run = _work(folder, config, settings, images, seconds, tracker)
             run_folder.write_results(folder, run.results)
         log_run(run)
         say("report: %s", folder / REPORT)
@@ -100,19 +102,27 @@ def main(config: RunConfig) -> Outcome:
     return Outcome({**paths, **run.results}, following)
 
 
+class _Images(NamedTuple):
+    """All images, and where a worker opens them again."""
+
+    source: ImageSource
+    cache: ImageCache
+
+
 def _work(
     folder: Path,
     config: RunConfig,
     settings: ComparisonSettings,
-    cache: ImageCache,
+    images: _Images,
     seconds: dict[str, float],
     tracker: Tracker,
 ) -> WholeRun:
+    cache = images.cache
     with _chapter("audit", seconds):
         audited = audit(cache)
         atomic.write_json(folder / run_folder.AUDIT, audited)
     with _chapter("cross-validation", seconds):
-        comparison = compare(folder, image_source(config, settings), cache, settings, config.final_arm, tracker)
+        comparison = compare(folder, *images, settings, config.final_arm, tracker)
     with _chapter("final model", seconds):
         final = open_final(folder, comparison.made_from[config.final_arm])
         if not (folder / "model" / "model.json").is_file():
