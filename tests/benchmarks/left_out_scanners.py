@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from sonoforge.runtime.atomic import replacing
 from sonoforge.training.classifier.initial_weights import load_backbone
 from sonoforge.training.classifier.network import answer, pixel_views
-from sonoforge.training.classifier.scan_views import crop_around, crop_without, cut, lesion_box
+from sonoforge.training.classifier.scan_views import Box, crop_around, crop_without, cut, lesion_box
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.crossval.folds import predictions_of
@@ -53,8 +53,9 @@ from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.masks import HALF
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.gan.generator import CPU_BATCH, draw_latents, load_generator
+from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.metrics.features import open_features
+from sonoforge.training.segmentation.generating import draw_into
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 
@@ -125,10 +126,10 @@ def windows(scans: Training, rng: np.random.Generator) -> list[Added]:
     return added
 
 
-def paste(grey: Pixels, mask: Pixels, lesion: tuple[int, int, int, int], rng: np.random.Generator) -> Pixels | None:
-    """Cover the lesion by tissue of its own depth, or, where that is asked by an empty mask, tissue beside it."""
+def paste(grey: Pixels, lesion: Box, rng: np.random.Generator, *, covered: bool) -> Pixels | None:
+    """Paste tissue of the lesion's depth over the lesion, or, where it is not to be ``covered``, beside it."""
     left, top, right, bottom = lesion
-    wide, high, margin = right - left, bottom - top, 8
+    wide, margin = right - left, 8
     starts = [x for x in range(0, SIDE - wide + 1, 4) if x + wide + margin <= left or x >= right + margin]
     if not starts:
         return None
@@ -136,13 +137,11 @@ def paste(grey: Pixels, mask: Pixels, lesion: tuple[int, int, int, int], rng: np
     patch = grey[top:bottom, x : x + wide][:, ::-1]
     if patch.mean() < 12:
         return None
-    source, target = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))
-    cover = left if mask.any() else int(rng.choice(starts))
-    target[top : top + high, cover : cover + wide] = patch
-    rows, columns = np.ogrid[-1 : 1 : high * 1j, -1 : 1 : wide * 1j]
-    source[top : top + high, cover : cover + wide] = rows**2 + columns**2 <= 1 if not mask.any() else 1
-    soft = np.clip(1.5 * gaussian_filter(source, 3), 0, 1) * (target > 0)
-    return np.uint8(np.rint(soft * target + (1 - soft) * grey))
+    inside, pasted = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))
+    start = left if covered else int(rng.choice(starts))
+    pasted[top:bottom, start : start + wide], inside[top:bottom, start : start + wide] = patch, 1
+    soft = np.clip(1.5 * gaussian_filter(inside, 3), 0, 1) * (pasted > 0)
+    return np.uint8(np.rint(soft * pasted + (1 - soft) * grey))
 
 
 def pasted(scans: Training, rng: np.random.Generator) -> list[Added]:
@@ -151,7 +150,7 @@ def pasted(scans: Training, rng: np.random.Generator) -> list[Added]:
         grey, mask, lesion = scans.grey[index], scans.masks[index], lesion_box(scans.masks[index])
         assert lesion is not None
         covered = place % 2 == 1
-        shown = paste(grey, mask if covered else empty, lesion, rng)
+        shown = paste(grey, lesion, rng, covered=covered)
         if shown is not None:
             label = healthy if covered else int(scans.labels[index])
             added.append(Added(at_drawn_sharpness(shown), empty if covered else mask, label))
@@ -202,18 +201,8 @@ def train_generator(scans: Training) -> Path:
         "seed": seed,
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    call = [
-        sys.executable,
-        "-m",
-        "sonoforge.runtime.cli.main",
-        "gan",
-        "train",
-        *flags,
-        "--masks",
-        "--resume",
-        "--quiet",
-    ]
-    subprocess.run(call, check=True)
+    program = (sys.executable, "-m", "sonoforge.runtime.cli.main", "gan", "train")
+    subprocess.run([*program, *flags, "--masks", "--resume", "--quiet"], check=True)
     return max(folder.glob("*-gan-*"))
 
 
@@ -225,17 +214,12 @@ def drawn(scans: Training, rng: np.random.Generator) -> list[Added]:
     masks = [
         np.roll(scans.masks[i], rng.integers(-24, 25, 2), (0, 1)) if n % 2 == 0 else empty for n, i in enumerate(chosen)
     ]
-    pictures = []
-    for first in range(0, NUMBER, CPU_BATCH):
-        part = slice(first, first + CPU_BATCH)
-        small = np.stack([cut(mask, None, DRAWN_SIDE) >= HALF for mask in masks[part]])
-        of_kind = np.array([[scans.classes[scans.labels[i]] == kind for kind in MAPS] for i in chosen[part]])
-        maps = torch.from_numpy((small[:, None] & of_kind[..., None, None]).astype(np.float32) * 2 - 1)
-        with torch.no_grad():
-            images = generator(draw_latents(generator, len(small), scans.seed, "latents", first), None, maps)[:, 0]
-        pictures += [np.uint8(np.rint(127.5 * (picture.clip(-1, 1).numpy() + 1))) for picture in images]
+    inside = np.stack([cut(mask, None, DRAWN_SIDE) >= HALF for mask in masks])
+    of_kind = np.array([[scans.classes[scans.labels[i]] == kind for kind in MAPS] for i in chosen])
+    levels = np.uint8(255 * (inside[..., None] & of_kind[:, None, None]))
+    pictures = draw_into(generator, levels, 1, scans.seed)
     return [
-        Added(cut(picture, None, SIDE), mask, int(scans.labels[i]) if mask.any() else healthy)
+        Added(cut(picture[..., 0], None, SIDE), mask, int(scans.labels[i]) if mask.any() else healthy)
         for picture, mask, i in zip(pictures, masks, chosen, strict=True)
     ]
 

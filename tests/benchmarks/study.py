@@ -10,10 +10,11 @@ prints the commands, to be run side by side or elsewhere.
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -80,6 +81,14 @@ def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[st
     yield [str(HERE / "left_out_scanners.py"), *folders, *(f"--leave-out={name}" for name in names), *flags(asked)]
 
 
+ROWS: dict[str, Callable[[Path, Path, Path], Iterator[list[str]]]] = {
+    "1": functools.partial(left_out, row="1"),
+    "2": few_pairs,
+    "3": in_features,
+    "4": functools.partial(left_out, row="4"),
+}
+
+
 def flags(asked: dict[str, object]) -> list[str]:
     return [part for name, value in asked.items() for part in (f"--{name}", str(value))]
 
@@ -101,14 +110,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--rows", default="1,2,3,4", help="default: %(default)s")
+    parser.add_argument("--rows", default=",".join(ROWS), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("study"), help="default: %(default)s")
     parser.add_argument("--list", action="store_true", help="print the commands")
     asked = parser.parse_args()
-    for row in asked.rows.split(","):
-        where = (asked.data, asked.weights, asked.out)
-        calls = {"2": few_pairs, "3": in_features}[row](*where) if row in "23" else left_out(*where, row)
-        for call in calls:
+    rows = asked.rows.split(",")
+    if unknown := set(rows) - set(ROWS):
+        parser.error(f"--rows: found {', '.join(sorted(unknown))}, expected some of {', '.join(ROWS)}")
+    for row in rows:
+        for call in ROWS[row](asked.data, asked.weights, asked.out):
             if asked.list:
                 print(shlex.join(["python", *call]))
             else:
