@@ -687,7 +687,7 @@ def few_pairs() -> str:
                 by_seed = [mine - theirs for mine, theirs in zip(means[arm], means[best], strict=True)]
                 found = with_seeds(row[f"against_{best}"], by_seed)
                 helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
-                pairs = f"{of_pairs(path)}" if of_pairs(path) < ALL_PAIRS else "half of all"
+                pairs = "half of all" if of_pairs(path) == float("inf") else f"{of_pairs(path):g}"
                 placebos = [f"{by_arm[name]['dice']['value']:.3f}" for name in ("real", "augmented")]
                 seeds = ", ".join(f"{value:+.3f}" for value in by_seed)
                 rows.append([home, pairs, elsewhere or home, *placebos, f"`{arm}`", change(found), seeds])
@@ -724,13 +724,10 @@ def with_seeds(found: Found, by_seed: Sequence[float]) -> Found:
     return {"value": value, "low": value - np.hypot(value - low, half), "high": value + np.hypot(high - value, half)}
 
 
-ALL_PAIRS = 10**6
-
-
-def of_pairs(path: Path) -> int:
-    """The number of pairs in the name of kept answers, ``pairs-BUSI-25.csv.gz``."""
+def of_pairs(path: Path) -> float:
+    """The number of pairs in the name of kept answers, ``pairs-BUSI-25.csv.gz``; infinite where all were taken."""
     count = path.name.removesuffix(".csv.gz").rpartition("-")[2]
-    return ALL_PAIRS if count == "all" else int(count)
+    return float("inf") if count == "all" else float(count)
 
 
 def six_gans(title: str, file: str) -> list[str]:

@@ -24,8 +24,11 @@ from sonoforge.runtime.inference import runners
 
 # By the first part of a format's name: the package that runs its files.
 _PACKAGES = {
-    **{"torchscript": "torch", "executorch": "executorch", "tensorrt": "tensorrt_rtx"},
-    **{"litert": "ai-edge-litert", "openvino": "openvino"},
+    "torchscript": "torch",
+    "executorch": "executorch",
+    "litert": "ai-edge-litert",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt_rtx",
 }
 _MOST_RUNS = 100_000
 
