@@ -6,13 +6,8 @@ between its markers ``<!-- measured -->``, the tables of README.md.  With ``--ch
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import difflib
-import functools
-import gzip
-import io
-import json
 import statistics
 import sys
 import tempfile
@@ -22,76 +17,33 @@ from typing import Any
 
 import few_labels
 import numpy as np
-from scipy import stats
+import where_it_helps
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from tables import (
+    ANSWERS,
+    ROOT,
+    TABLES,
+    Row,
+    answers,
+    change,
+    interval,
+    points,
+    printed,
+    read,
+    sonoforge,
+    table,
+    with_ratio,
+)
 
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.cli import main
 from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.segmentation.figures import correlate
 from sonoforge.training.statistics.published_gans import PAPERS, published_for
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "training" / "docs"
-ANSWERS, TABLES = DOCS / "predictions", DOCS / "measured"
 CLASSES = ("normal", "benign", "malignant")
 COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")
 SEEDS = ("0", "1", "2")
-
-Row = dict[str, str]
-Found = dict[str, float]
-
-
-# How figures are written
-
-
-def table(heading: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-
-def interval(found: Found) -> str:
-    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**found)
-
-
-def change(found: Found) -> str:
-    return "{value:+.3f} [{low:+.3f}, {high:+.3f}]".format(**found)
-
-
-def points(found: Found) -> str:
-    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * found[key] for key in ("value", "low", "high")))
-
-
-def with_ratio(row: Row, name: str, form: str, ratio_form: str) -> str:
-    return f"{float(row[name]):{form}} ({float(row[f'{name}_ratio']):{ratio_form}})"
-
-
-# Where they come from
-
-
-def sonoforge(*arguments: object) -> Any:
-    """The answer of a command, as JSON."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main.run([*map(str, arguments), "--json", "--quiet"])
-    if code:
-        raise SystemExit(f"sonoforge {' '.join(map(str, arguments))}: {err.getvalue()}")
-    return json.loads(out.getvalue())
-
-
-def printed(*arguments: object) -> str:
-    """What a command prints."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        main.run([*map(str, arguments), "--quiet"])
-    return out.getvalue()
-
-
-@functools.cache
-def read(path: Path) -> list[Row]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def accuracies(path: Path) -> dict[tuple[str, str, str], float]:
@@ -141,10 +93,6 @@ def over_seeds(file: str, collection: str) -> list[str]:
     """Mean and range of `three_figures`."""
     by_seed = [three_figures(sealed(file, seed, collection)) for seed in SEEDS]
     return [f"{np.mean(of):.3f} ({min(of):.3f} to {max(of):.3f})" for of in zip(*by_seed, strict=True)]
-
-
-def answers(*files: str) -> str:
-    return "Answers: " + ", ".join(f"[`{file}`](../predictions/{file})" for file in files) + "\n"
 
 
 def changes(file: str, arms: Iterable[str], share: str = "") -> dict[str, list[Any]]:
@@ -638,98 +586,6 @@ def segmentation() -> str:
     return "\n".join(parts)
 
 
-def few_scans() -> str:
-    """What generated feature vectors change beside few real ones, against the better of `real` and `copies`."""
-    kept = read(TABLES / "generated-features.csv")
-    arms = ("noise", "mixtures", "gaussian", "gan")
-    keys = dict.fromkeys((row["trained on"], row["scans of each class"], row["tested on"]) for row in kept)
-    rows, said = [], dict.fromkeys(arms, (0, 0))
-    for key in keys:
-        own = {
-            row["arm"]: row for row in kept if (row["trained on"], row["scans of each class"], row["tested on"]) == key
-        }
-        real = {name: float(own["real"][of]) for name, of in (("value", "auc"), ("low", "low"), ("high", "high"))}
-        cells = []
-        for arm in arms:
-            ends = ("change", "change_low", "change_high")
-            found = dict(zip(("value", "low", "high"), (float(own[arm][end]) for end in ends), strict=True))
-            cells.append(change(found))
-            helps, harms = said[arm]
-            said[arm] = helps + (found["low"] > 0), harms + (found["high"] < 0)
-        rows.append([*key, interval(real), *cells])
-    heading = ["trained on", "scans a class", "tested on", "AUC, `real`", *(f"`{arm}`" for arm in arms)]
-    counts = "; ".join(f"`{arm}` helps in {helps}, harms in {harms}" for arm, (helps, harms) in said.items())
-    return (
-        "## Row 3: few scans, in a network's features\n\n"
-        f"All figures: [`generated-features.csv`](generated-features.csv)\n\n{table(heading, rows)}\n"
-        f"Of {len(rows)} rows: {counts}. Changes are against the better of `real` and `copies`.\n"
-    )
-
-
-def where_it_helps() -> str:
-    """The rows of the study, one after the other."""
-    return "How it was run: [notebook](../notebook/where-it-helps.md).\n\n" + few_pairs() + few_scans()
-
-
-def few_pairs() -> str:
-    """What generated pairs change beside few real ones, at home and elsewhere, against the better placebo."""
-    files = sorted(ANSWERS.glob("pairs-*.csv.gz"), key=lambda path: (path.name.split("-")[1:-1], of_pairs(path)))
-    rows, helps, harms = [], 0, 0
-    for path in files:
-        for own in sonoforge("segment", "--from", path)["sets"]:
-            home, _, elsewhere = own["name"].partition(", tested on ")
-            by_arm = {row["arm"]: row for row in own["rows"]}
-            best = max(("real", "augmented"), key=lambda arm: by_arm[arm]["dice"]["value"])
-            means = dice_by_seed([row for row in read(path) if row["data"] == own["name"]])
-            for arm, row in by_arm.items():
-                if not row["recipe"]:
-                    continue
-                by_seed = [mine - theirs for mine, theirs in zip(means[arm], means[best], strict=True)]
-                found = with_seeds(row[f"against_{best}"], by_seed)
-                helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
-                pairs = "half of all" if of_pairs(path) == float("inf") else f"{of_pairs(path):g}"
-                placebos = [f"{by_arm[name]['dice']['value']:.3f}" for name in ("real", "augmented")]
-                seeds = ", ".join(f"{value:+.3f}" for value in by_seed)
-                rows.append([home, pairs, elsewhere or home, *placebos, f"`{arm}`", change(found), seeds])
-    heading = [
-        "trained on",
-        "pairs",
-        "tested on",
-        "`real`",
-        "`augmented`",
-        "arm",
-        "minus the better of these",
-        "by seed",
-    ]
-    return (
-        f"## Row 2: few pairs with outlines, and SPADE's\n\n{answers(*(path.name for path in files))}\n"
-        f"{table(heading, rows)}\nDice. Of {len(rows)} rows {helps} help and {harms} harm.\n\n"
-    )
-
-
-def dice_by_seed(rows: Sequence[Row]) -> dict[str, list[float]]:
-    """The mean Dice of each arm's U-Nets, by seed."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        if row["dice"]:
-            found.setdefault(row["arm"], {}).setdefault(row["seed"], []).append(float(row["dice"]))
-    return {arm: [statistics.fmean(own[seed]) for seed in sorted(own)] for arm, own in found.items()}
-
-
-def with_seeds(found: Found, by_seed: Sequence[float]) -> Found:
-    """An interval by patient, widened by that of the mean over seeds (Student's t): the halves are added in squares."""
-    error = statistics.stdev(by_seed) / len(by_seed) ** 0.5
-    half = float(stats.t.ppf(0.975, len(by_seed) - 1)) * error
-    low, value, high = (found[key] for key in ("low", "value", "high"))
-    return {"value": value, "low": value - np.hypot(value - low, half), "high": value + np.hypot(high - value, half)}
-
-
-def of_pairs(path: Path) -> float:
-    """The number of pairs in the name of kept answers, ``pairs-BUSI-25.csv.gz``; infinite where all were taken."""
-    count = path.name.removesuffix(".csv.gz").rpartition("-")[2]
-    return float("inf") if count == "all" else float(count)
-
-
 def six_gans(title: str, file: str) -> list[str]:
     """What U-Nets reach on the sets of one run, and what the generators took."""
     found = {one["name"]: one["rows"] for one in sonoforge("segment", "--from", ANSWERS / f"{file}.csv.gz")["sets"]}
@@ -771,7 +627,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "papers.md": papers,
     "race.md": race,
     "cells.md": cells,
-    "where-it-helps.md": where_it_helps,
+    "where-it-helps.md": where_it_helps.page,
     "segmentation.md": segmentation,
 }
 

@@ -146,7 +146,7 @@ def test_study(run: Run, data: Path, tmp_path: Path) -> None:
         (tmp_path / f"{name}.safetensors").touch()
     listed = run("study", data, tmp_path, "--out", tmp_path / "study", "--list").splitlines()
     calls = [shlex.split(line)[1:] for line in listed]
-    assert {Path(call[0]).stem for call in calls} == {"-m", "generated_features", "left_out_scanners"}
+    assert {Path(call[0]).stem for call in calls} == {"-m", "generated_features", "left_out_scanners", "training_stages"}
     for call in calls:
         if call[0] == "-m":
             succeed(*call[2:], "--dry-run")
@@ -166,6 +166,26 @@ def test_generated_features(run: Run, data: Path, tmp_path: Path) -> None:
     scores, labels, weights = rng.normal(size=(3, 50)), rng.integers(0, 2, 50), rng.integers(0, 3, (2, 50))
     one_by_one = [np.mean([roc_auc_score(labels, own, sample_weight=row) for own in scores]) for row in weights]
     assert module.areas(scores, labels, weights.astype(float)) == pytest.approx(one_by_one)
+
+
+def test_training_stages(run: Run, data: Path, tmp_path: Path) -> None:
+    kinds, features = tmp_path / "mobilenet.safetensors", tmp_path / "squeezenet.safetensors"
+    save_file(mobilenet_v2(1000).state_dict(), kinds)
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), features)
+    asked = ["--home", "BUS-BRA", "--weights", kinds, "--features", features, "--seeds", 0]
+    asked += ["--cache", tmp_path / "cache", "--out", tmp_path / "out"]
+    small = {"STAGES": (1, 2), "BATCH": 4, "NUMBER": 6, "COMPONENTS": 4, "STRENGTHS": (0.1,), "HELD_OUT": 0}
+    for _ in range(2):  # what is done is not done again
+        run("training_stages", data / "BUSI", data / "BUS-BRA", *asked, **small)
+    with (tmp_path / "out" / "stages-BUS-BRA.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]][4:] == ["real", "alone 1 0", "beside 1 0", "alone 2 0", "beside 2 0"]
+    lesions = [path for path in scans(data / "BUSI") if path.parent.name != "normal"]
+    assert {row["data"] for row in rows} == {"BUSI"} and len(rows) == len(lesions)
+    assert sum(row["malignant"] == "1" for row in rows) == sum(path.parent.name == "malignant" for path in lesions)
+    with (tmp_path / "out" / "quality.csv").open() as file:
+        quality = list(csv.DictReader(file))
+    assert {(row["step"], row["name"]) for row in quality} >= {(step, "kid") for step in ("1", "2")}
 
 
 # ---- speed

@@ -26,6 +26,7 @@ LEFT_OUT = {
     "4": (HOMES, "none,copies,amplitude,style"),
 }
 """Collections that are left out, and arms, by row."""
+STAGED = ("BUS-BRA", "BUSI")
 
 
 def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
@@ -81,11 +82,23 @@ def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[st
     yield [str(HERE / "left_out_scanners.py"), *folders, *(f"--leave-out={name}" for name in names), *flags(asked)]
 
 
+def stages(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
+    """Row 5: generators at five stages of their training, and what their scans are worth."""
+    folders = [str(folder_of(data, home)) for home in HOMES]
+    asked = {
+        "features": file_of(weights, "squeezenet1_1"),
+        "weights": file_of(weights, "mobilenet_v2"),
+        "out": out / "stages",
+    }
+    yield [str(HERE / "training_stages.py"), *folders, *(f"--home={home}" for home in STAGED), *flags(asked)]
+
+
 ROWS: dict[str, Callable[[Path, Path, Path], Iterator[list[str]]]] = {
     "1": functools.partial(left_out, row="1"),
     "2": few_pairs,
     "3": in_features,
     "4": functools.partial(left_out, row="4"),
+    "5": stages,
 }
 
 

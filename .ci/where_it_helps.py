@@ -1,0 +1,266 @@
+"""The tables of where-it-helps.md: where generated images help, row by row of the study."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from tables import ANSWERS, TABLES, Found, Row, answers, change, interval, read, sonoforge, table
+
+from sonoforge.training.statistics.classification import weighted_auc
+from sonoforge.training.statistics.intervals import group_weights, percentile_interval
+
+
+def page() -> str:
+    parts = [
+        "How it was run: [notebook](../notebook/where-it-helps.md).",
+        left_out("1", ("drawn",), ("none", "windows", "pasted")),
+        few_pairs().rstrip(),
+        few_scans().rstrip(),
+        left_out("4", ("style",), ("none", "copies", "amplitude")),
+        stages(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+# Rows 1 and 4: networks that answer a collection they have not seen
+
+
+def scores_of(row: Row, kind: str) -> float:
+    """How much a scan looks like a lesion, or, of a lesion, malignant."""
+    normal, benign, malignant = (float(row[f"p_{name}"]) for name in ("normal", "benign", "malignant"))
+    return 1 - normal if kind == LESION else malignant / (benign + malignant)
+
+
+LESION, MALIGNANT = "normal / lesion", "benign / malignant"
+TITLES = {
+    "1": "Row 1: balance by class and scanner",
+    "4": "Row 4: style, not content",
+}
+
+
+def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> str:
+    """What an arm changes of AUC on each collection left out, against the best of its placebos."""
+    file = f"left-out-{row}.csv.gz"
+    kept = read(ANSWERS / file)
+    rows, helps, harms = [], 0, 0
+    for name in dict.fromkeys(answer["collection"] for answer in kept):
+        own = [answer for answer in kept if answer["collection"] == name]
+        for kind in (LESION, MALIGNANT):
+            seen = own if kind == LESION else [answer for answer in own if answer["label"] != "normal"]
+            if kind == LESION and sum(answer["label"] == "normal" for answer in seen) < FEWEST:
+                continue
+            areas = {arm: areas_by_seed([a for a in seen if a["arm"] == arm], kind) for arm in (*placebos, *arms)}
+            best = max(placebos, key=lambda arm: areas[arm][:, 0].mean())
+            for arm in arms:
+                difference = areas[arm] - areas[best]
+                found = with_seeds(dict(percentile_interval(difference.mean(axis=0))), difference[:, 0])
+                helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
+                means = [f"{areas[one][:, 0].mean():.3f}" for one in (*placebos, arm)]
+                by_seed = ", ".join(f"{value:+.3f}" for value in difference[:, 0])
+                rows.append([name, kind, *means, f"{change(found)} (`{best}`)", by_seed])
+    heading = [
+        "left out",
+        "AUC",
+        *(f"`{arm}`" for arm in (*placebos, *arms)),
+        "minus the best of the others",
+        "by seed",
+    ]
+    return (
+        f"## {TITLES[row]}\n\n{answers(file)}\n{table(heading, rows)}\n"
+        f"Of {len(rows)} rows {helps} help and {harms} harm."
+    )
+
+
+FEWEST = 10
+"""Scans of a class without which its AUC is not told."""
+
+
+def areas_by_seed(rows: Sequence[Row], kind: str) -> Any:
+    """AUC by seed (S, 1 + R): of the scans as they are, then with patients drawn again."""
+    seeds = sorted({row["seed"] for row in rows})
+    found = []
+    for seed in seeds:
+        own = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row["file"])
+        positive = np.array(
+            [row["label"] != "normal" if kind == LESION else row["label"] == "malignant" for row in own]
+        )
+        scores = np.array([scores_of(row, kind) for row in own])
+        found.append(weighted_auc(positive, scores, group_weights(np.array([int(row["group"]) for row in own]))))
+    return np.stack(found)
+
+
+# Row 2: pairs with outlines
+
+
+def few_pairs() -> str:
+    """What generated pairs change beside few real ones, at home and elsewhere, against the better placebo."""
+    files = sorted(ANSWERS.glob("pairs-*.csv.gz"), key=lambda path: (path.name.split("-")[1:-1], of_pairs(path)))
+    rows, helps, harms = [], 0, 0
+    for path in files:
+        for own in sonoforge("segment", "--from", path)["sets"]:
+            home, _, elsewhere = own["name"].partition(", tested on ")
+            by_arm = {row["arm"]: row for row in own["rows"]}
+            best = max(("real", "augmented"), key=lambda arm: by_arm[arm]["dice"]["value"])
+            means = dice_by_seed([row for row in read(path) if row["data"] == own["name"]])
+            for arm, row in by_arm.items():
+                if not row["recipe"]:
+                    continue
+                by_seed = [mine - theirs for mine, theirs in zip(means[arm], means[best], strict=True)]
+                found = with_seeds(row[f"against_{best}"], by_seed)
+                helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
+                pairs = "half of all" if of_pairs(path) == float("inf") else f"{of_pairs(path):g}"
+                placebos = [f"{by_arm[name]['dice']['value']:.3f}" for name in ("real", "augmented")]
+                seeds = ", ".join(f"{value:+.3f}" for value in by_seed)
+                rows.append([home, pairs, elsewhere or home, *placebos, f"`{arm}`", change(found), seeds])
+    heading = [
+        "trained on",
+        "pairs",
+        "tested on",
+        "`real`",
+        "`augmented`",
+        "arm",
+        "minus the better of these",
+        "by seed",
+    ]
+    return (
+        f"## Row 2: few pairs with outlines, and SPADE's\n\n{answers(*(path.name for path in files))}\n"
+        f"{table(heading, rows)}\nDice. Of {len(rows)} rows {helps} help and {harms} harm.\n\n"
+    )
+
+
+def dice_by_seed(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """The mean Dice of each arm's U-Nets, by seed."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row["dice"]:
+            found.setdefault(row["arm"], {}).setdefault(row["seed"], []).append(float(row["dice"]))
+    return {arm: [statistics.fmean(own[seed]) for seed in sorted(own)] for arm, own in found.items()}
+
+
+def with_seeds(found: Found, by_seed: Sequence[float]) -> Found:
+    """An interval by patient, widened by that of the mean over seeds (Student's t)."""
+    error = statistics.stdev(by_seed) / len(by_seed) ** 0.5
+    return widened(found, float(stats.t.ppf(0.975, len(by_seed) - 1)) * error)
+
+
+def widened(found: Found, half: float) -> Found:
+    """An interval widened by half of another, the halves added in squares."""
+    low, value, high = (found[key] for key in ("low", "value", "high"))
+    return {"value": value, "low": value - np.hypot(value - low, half), "high": value + np.hypot(high - value, half)}
+
+
+def of_pairs(path: Path) -> float:
+    """The number of pairs in the name of kept answers, ``pairs-BUSI-25.csv.gz``; infinite where all were taken."""
+    count = path.name.removesuffix(".csv.gz").rpartition("-")[2]
+    return float("inf") if count == "all" else float(count)
+
+
+# Row 3: few scans
+
+
+def few_scans() -> str:
+    """What generated feature vectors change beside few real ones, against the better of `real` and `copies`."""
+    kept = read(TABLES / "generated-features.csv")
+    arms = ("noise", "mixtures", "gaussian", "gan")
+    keys = dict.fromkeys((row["trained on"], row["scans of each class"], row["tested on"]) for row in kept)
+    rows, said = [], dict.fromkeys(arms, (0, 0))
+    for key in keys:
+        own = {
+            row["arm"]: row for row in kept if (row["trained on"], row["scans of each class"], row["tested on"]) == key
+        }
+        real = {name: float(own["real"][of]) for name, of in (("value", "auc"), ("low", "low"), ("high", "high"))}
+        cells = []
+        for arm in arms:
+            ends = ("change", "change_low", "change_high")
+            found = dict(zip(("value", "low", "high"), (float(own[arm][end]) for end in ends), strict=True))
+            cells.append(change(found))
+            helps, harms = said[arm]
+            said[arm] = helps + (found["low"] > 0), harms + (found["high"] < 0)
+        rows.append([*key, interval(real), *cells])
+    heading = ["trained on", "scans a class", "tested on", "AUC, `real`", *(f"`{arm}`" for arm in arms)]
+    counts = "; ".join(f"`{arm}` helps in {helps}, harms in {harms}" for arm, (helps, harms) in said.items())
+    return (
+        "## Row 3: few scans, in a network's features\n\n"
+        f"All figures: [`generated-features.csv`](generated-features.csv)\n\n{table(heading, rows)}\n"
+        f"Of {len(rows)} rows: {counts}. Changes are against the better of `real` and `copies`.\n"
+    )
+
+
+# Row 5: stages of a training
+
+
+def stages() -> str:
+    """Quality of a generator at five stages, what its scans are worth, and whether the one follows the other."""
+    quality = read(TABLES / "stages.csv")
+    files = sorted(ANSWERS.glob("stages-*.csv.gz"))
+    rows, ranks = [], []
+    for path in files:
+        home = path.name.removeprefix("stages-").removesuffix(".csv.gz")
+        kept = read(path)
+        of_home = [row for row in quality if row["trained on"] == home]
+        steps = sorted({int(row["step"]) for row in of_home})
+        seeds = sorted({row["seed"] for row in of_home})
+        for name in dict.fromkeys(row["data"] for row in kept):
+            own = [row for row in kept if row["data"] == name]
+            areas = areas_of_columns(own)
+            for step in steps:
+                marks = [
+                    ", ".join(f"{measured(of_home, step, seed, of, key):.{digits}f}" for seed in seeds)
+                    for of, key, digits in SHOWN
+                ]
+                cells = []
+                for arm in ("alone", "beside"):
+                    difference = np.stack([areas[f"{arm} {step} {seed}"] - areas["real"] for seed in seeds])
+                    cells.append(
+                        change(with_seeds(dict(percentile_interval(difference.mean(axis=0))), difference[:, 0]))
+                    )
+                rows.append([home, f"{step * BATCH / 1000:g}", *marks, name, f"{areas['real'][0]:.3f}", *cells])
+            for arm in ("alone", "beside"):
+                points = [
+                    (np.log(measured(of_home, step, seed, "kid", "ratio")), areas[f"{arm} {step} {seed}"])
+                    for step in steps
+                    for seed in seeds
+                ]
+                ranks.append([home, name, f"`{arm}`", *follows(points, areas["real"])])
+    heading = ["trained on", "thousand images", "KID ratio", "recall", "coverage", "tested on", "AUC, `real`"]
+    of = ["trained on", "tested on", "arm", "Spearman's rho of KID and AUC", "AUC minus `real`, were KID at its floor"]
+    return (
+        f"## Row 5: quality as cause\n\n{answers(*(path.name for path in files))}\n"
+        f"All measures of quality: [`stages.csv`](stages.csv)\n\n"
+        f"{table([*heading, '`alone` minus `real`', '`beside` minus `real`'], rows)}\n{table(of, ranks)}"
+    ).rstrip()
+
+
+BATCH = 16
+SHOWN = (("kid", "ratio", 0), ("recall", "value", 2), ("coverage", "value", 2))
+
+
+def measured(rows: Sequence[Row], step: int, seed: str, name: str, key: str) -> float:
+    (found,) = (row for row in rows if (int(row["step"]), row["seed"], row["name"]) == (step, seed, name))
+    return float(found[key])
+
+
+def areas_of_columns(rows: Sequence[Row]) -> dict[str, Any]:
+    """AUC (1 + R,) of each column of scores, of the scans as they are, then with patients drawn again."""
+    positive = np.array([row["malignant"] == "1" for row in rows])
+    weights = group_weights(np.array([int(row["patient"]) for row in rows]))
+    columns = [name for name in rows[0] if name not in ("data", "file", "patient", "malignant")]
+    return {name: weighted_auc(positive, np.array([float(row[name]) for row in rows]), weights) for name in columns}
+
+
+def follows(points: Sequence[tuple[float, Any]], real: Any) -> list[str]:
+    """Rank correlation, and the line through AUC by log KID where KID is that of real images, with its interval."""
+    ratios, gains = np.array([ratio for ratio, _ in points]), np.stack([areas - real for _, areas in points])
+    rho = stats.spearmanr(ratios, gains[:, 0]).statistic
+    design = np.stack([np.ones_like(ratios), ratios], axis=1)
+    inverse = np.linalg.inv(design.T @ design)
+    ends = (inverse @ design.T @ gains)[0]  # at a ratio of 1, for each draw of patients
+    rest = gains[:, 0] - design @ (inverse @ design.T @ gains[:, 0])
+    error = float(np.sqrt(rest @ rest / (len(rest) - 2) * inverse[0, 0]))
+    half = float(stats.t.ppf(0.975, len(rest) - 2)) * error
+    return [f"{rho:+.2f}", change(widened(dict(percentile_interval(ends)), half))]
