@@ -38,6 +38,7 @@ from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.metrics.spaces import open_space
+from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import group_weights, percentile_interval
 
 Floats = NDArray[np.float64]
@@ -182,13 +183,7 @@ def draw_scans(pool: Scans, count: int, seed: int) -> Scans:
 
 def areas(scores: Floats, labels: Ints, weights: Floats) -> Floats:
     """Area under the ROC curve, the mean over the draws (one row of scores each), for each row of scans' weights."""
-    found = np.zeros(len(weights))
-    for row in scores:
-        order = np.argsort(row)
-        positive, own = labels[order] == 1, weights[:, order]
-        below = np.cumsum(own * ~positive, axis=1)  # scores are not rounded, so there are no ties
-        found += (own * positive * below).sum(axis=1) / (own[:, positive].sum(axis=1) * own[:, ~positive].sum(axis=1))
-    return found / len(scores)
+    return np.mean([weighted_auc(labels == 1, row, weights) for row in scores], axis=0)
 
 
 def answers(home: Scans, tests: dict[str, Scans], count: int) -> dict[str, dict[str, Floats]]:
