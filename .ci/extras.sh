@@ -28,7 +28,7 @@ use() { # the verbs of an environment, from now on
 install train
 include train cluster,remote segment,tune mlflow wandb
 (install cluster,remote && install segment,tune && install mlflow && install wandb) & others=$!
-(install export && include export mobile litert export,openvino && install mobile && { [ -z "$litert" ] || install litert; } && install export,openvino && install openvino && install dicom && include dicom dicom-net && install dicom-net && install phone && install video && install heic) & exports=$!
+(install export && include export mobile litert export,openvino && install mobile && { [ -z "$litert" ] || install litert; } && install export,openvino && install openvino && install dicom && include dicom dicom-net && install dicom-net && install phone && install completion && install video && install heic) & exports=$!
 use train
 "${sonoforge[@]}" data phantom scans --images 150 --quiet
 "${sonoforge[@]}" data audit --data scans --quiet
@@ -94,6 +94,8 @@ kill -TERM "$listener" && wait "$listener"
 
 use phone
 phone/bin/python -c 'import segno; from sonoforge.mobile.certificate import certificate_for; certificate_for("192.168.1.20")'
+use completion
+"${sonoforge[@]}" completion bash | bash
 use video
 video/bin/python - <<'PY'
 import pathlib
@@ -111,5 +113,5 @@ use heic
 PYTHONPATH="$support" heic/bin/python -c 'import heic_picture, pathlib; pathlib.Path("scan.heic").write_bytes(heic_picture.HEIC)'
 "${sonoforge[@]}" classify scan.heic --quiet
 
-echo "train, cluster with remote, segment with tune, mlflow, wandb, export, mobile, ${litert:+litert, }openvino, dicom, dicom-net, phone, video, heic: each runs its verbs alone"
+echo "train, cluster with remote, segment with tune, mlflow, wandb, export, mobile, ${litert:+litert, }openvino, dicom, dicom-net, phone, completion, video, heic: each runs its verbs alone"
 [ -n "$litert" ] || echo "litert was left out, as it takes 0.9 GB: .ci/extras.sh WHEEL FOLDER litert"

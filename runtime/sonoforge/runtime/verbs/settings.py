@@ -324,3 +324,19 @@ sonoforge doctor --json
 
 exit code: 0, whatever is missing; 1 when the base install itself is broken
 """
+
+
+@dataclass(frozen=True)
+class CompletionConfig:
+    """Settings of ``sonoforge completion``."""
+
+    EXAMPLES: ClassVar[str] = """
+sonoforge completion bash > ~/.sonoforge.bash    source this file in ~/.bashrc
+sonoforge completion zsh > ~/.zfunc/_sonoforge
+sonoforge completion fish > ~/.config/fish/completions/sonoforge.fish
+
+zsh: ~/.zshrc has fpath+=~/.zfunc before compinit.
+New shells complete; after an update of sonoforge, print the script again.
+"""
+
+    shell: str = argument(help="bash, zsh or fish", choices=("bash", "zsh", "fish"))
