@@ -98,6 +98,43 @@ def test_a_hostile_zip_is_refused_and_leaves_nothing(
     assert not list(store.glob("*"))
 
 
+def test_a_list_of_too_many_entries_is_refused_before_it_is_taken_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "set.zip"
+    write("benign/1.png", *(f"{number}/" for number in range(9)))(path)
+    monkeypatch.setattr(zipfile, "ZipInfo", None)  # one for each entry
+    monkeypatch.setattr(unpacking, "MOST_FILES", 9)
+    with pytest.raises(SonoforgeError, match=r"set.zip: found 10 entries, expected at most 9; pack fewer files"):
+        unpacked(path, tmp_path / "store")
+    monkeypatch.setattr(unpacking, "_MOST_LISTED", 400)  # 46 bytes and its name for each
+    with pytest.raises(SonoforgeError, match="found a list of entries of 0 MB, expected at most"):
+        unpacked(path, tmp_path / "store")
+    assert not list((tmp_path / "store").glob("*"))
+
+
+def test_zips_are_read_wherever_folders_of_labelled_images_are(tmp_path: Path) -> None:
+    sites = {
+        name: write_set(tmp_path / name, {"benign": 2, "malignant": 2}, seed)
+        for seed, name in ((0, "Rio"), (9, "Cairo"))
+    }
+    zips = {name: packed(root, True) for name, root in sites.items()}
+    listed = {}
+    for kind, own in (("folders", sites), ("zips", zips)):
+        (tmp_path / f"{kind}.yaml").write_text(
+            "collections:\n" + "".join(f"  - {{folder: {path.name}, name: {name}}}\n" for name, path in own.items())
+        )
+        source = ImageSource((str(tmp_path / f"{kind}.yaml"),), 0, 0, tmp_path / "store")
+        listed[kind] = load_images(source)
+    assert listed["zips"].dataset.items == listed["folders"].dataset.items
+    assert listed["zips"].fingerprint == listed["folders"].fingerprint
+    answers = [
+        succeed("validate", "--external", f"own:{path}", "--cache", tmp_path / "store", "--out", tmp_path / "runs").json
+        for path in (sites["Rio"], zips["Rio"])
+    ]
+    assert answers[0]["collections"] == answers[1]["collections"]
+
+
 def test_a_zip_that_the_disk_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("benign/1.png")(tmp_path / "set.zip")
     monkeypatch.setattr(unpacking, "_SPARE", 1 << 60)

@@ -15,7 +15,6 @@ from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import Dataset, read_dataset
 from sonoforge.training.data.patients import grouped
 from sonoforge.training.data.pooled import read_collections
-from sonoforge.training.data.unpacking import unpacked
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def load_images(source: ImageSource) -> ImageCache:
         SonoforgeError: The folder holds no data set.
     """
     if source.data != PHANTOM:
-        dataset = read_collections([unpacked(Path(path), source.cache) for path in source.data], source.fewest_classes)
+        dataset = read_collections([*map(Path, source.data)], source.fewest_classes, source.cache)
         return _open(source, grouped(dataset, source.groups_from) if source.groups_from else dataset)
     # The simulator needs SciPy, which a folder of images does not.
     from sonoforge.training.phantom.dataset import generate_phantom_set, write_phantom_set  # noqa: PLC0415

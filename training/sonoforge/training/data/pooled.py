@@ -4,7 +4,7 @@ A collection is a folder that `datasets.read_dataset` reads.  Several are given 
 ``collections.yaml`` (or ``.json``), with one entry for each::
 
     collections:
-      - folder: BUSI/                  # relative to this file
+      - folder: BUSI/                  # or a zip; relative to this file
       - folder: BUS-BRA/
         name: Rio                      # default: the folder's name
         classes: {Cyst: benign, other: null}
@@ -26,8 +26,10 @@ from typing import NamedTuple
 
 from sonoforge.runtime.cli.options import read_config_file
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.datasets import Dataset, Item, read_dataset, read_groups
 from sonoforge.training.data.folder_layout import BUSI_CLASSES, natural_order
+from sonoforge.training.data.unpacking import unpacked
 
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 """Of a file that lists collections."""
@@ -43,12 +45,13 @@ class Collection(NamedTuple):
     classes: Mapping[str, str | None] = {}  # new name of a class, None to leave it out
 
 
-def read_collections(paths: Sequence[Path], fewest_classes: int = 2) -> Dataset:
+def read_collections(paths: Sequence[Path], fewest_classes: int = 2, store: Path | None = None) -> Dataset:
     """Read one data set, or several as one.
 
     Args:
-        paths: Folders of images, and files that list such folders.
+        paths: Folders or zips of images, and files that list such.
         fewest_classes: How many classes there have to be: 2 for a classifier, 1 for what needs no labels.
+        store: Folder that zips are unpacked into (default: that of decoded images).
 
     Raises:
         SonoforgeError: One of them cannot be read; two have one name; a class to be mapped is not there; or a
@@ -57,8 +60,9 @@ def read_collections(paths: Sequence[Path], fewest_classes: int = 2) -> Dataset:
     collections: list[Collection] = []
     for path in paths:
         collections += _listed(path) if _lists_collections(path) else [Collection(path)]
-    if len(paths) == len(collections) == 1 and paths[0] == collections[0].folder:
-        return read_dataset(paths[0], fewest_classes)
+    collections = [own._replace(folder=unpacked(own.folder, store or default_folder())) for own in collections]
+    if len(paths) == len(collections) == 1 and not _lists_collections(paths[0]):
+        return read_dataset(collections[0].folder, fewest_classes)
     root = paths[0].parent if len(paths) == 1 else _common_folder(collections)
     return _pool([_mapped(collection, fewest_classes) for collection in collections], root)
 

@@ -6,6 +6,7 @@ the limits refuses the whole zip.  The folder has its name once it is whole, and
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import shutil
@@ -29,18 +30,23 @@ MOST_BYTES = 100_000_000_000
 MOST_TIMES = 200
 """How many times as large as the zip its contents may be: deflate makes 1032 of one, of pictures hardly two."""
 _SMALL = 100_000_000  # bytes; less than this may be packed as tightly as it likes
+_MOST_LISTED = 256_000_000  # bytes of the list of entries, which is read whole
 _SPARE = 1_000_000_000  # bytes of the disk that are left free
 _CHUNK = 1 << 20
+_ZIP = re.compile(r"(?P<path>.+\.zip)(?P<column>:[^/\\:]+)?", re.IGNORECASE)
 
 
-def unpacked(path: Path, store: Path) -> Path:
+def unpacked(given: Path, store: Path) -> Path:
     """Return the folder that a zip holds, unpacked below ``store``; a path to anything else is returned as it is.
+
+    ``ZIP:COLUMN``, a question to the tables in it, becomes ``FOLDER:COLUMN``.
 
     Raises:
         SonoforgeError: It is damaged or too large, or an entry has no place in a folder.
     """
-    if path.suffix.lower() != ".zip" or not path.is_file():
-        return path
+    named = _ZIP.fullmatch(str(given))
+    if not named or given.is_dir() or not (path := Path(named["path"])).is_file():
+        return given
     try:
         target = store / f"unpacked-{sha256_of(path)[:16]}"
         if not target.is_dir():
@@ -56,7 +62,7 @@ def unpacked(path: Path, store: Path) -> Path:
     while len(inside) == 1 and inside == subfolders(folder):
         folder = inside[0]
         inside = [entry for entry in folder.iterdir() if not is_system_folder(entry.name)]
-    return folder
+    return Path(f"{folder}{named['column'] or ''}")
 
 
 def _name(path: Path) -> str:
@@ -67,7 +73,7 @@ def _unpack(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
     made = temporary_name(target)
-    with zipfile.ZipFile(path) as archive:
+    with _Bounded(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
         files = _checked(path, archive)
         _check_room(path, target.parent, sum(info.file_size for info in files.values()))
         with new_folder(made):
@@ -85,6 +91,21 @@ def _unpack(path: Path, target: Path) -> None:
                 if not target.is_dir():  # another process was faster
                     raise
     tell(f"{path}: unpacked, {len(files)} files; sonoforge data cache --clear removes them", printer=log.info)
+
+
+class _Bounded(io.BufferedReader):
+    """A zip as `zipfile` reads it: the list of its entries at once, each of which would become an object."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_LISTED:
+            raise self._refusal(f"a list of entries of {size / 1e6:.0f} MB", f"{_MOST_LISTED / 1e6:.0f} MB")
+        data = super().read(size)
+        if (entries := data.count(b"PK\1\2")) > MOST_FILES:
+            raise self._refusal(f"{entries} entries", str(MOST_FILES))
+        return data
+
+    def _refusal(self, found: str, most: str) -> SonoforgeError:
+        return SonoforgeError(f"{self.name}: found {found}, expected at most {most}; pack fewer files")
 
 
 def _check_room(path: Path, store: Path, size: int) -> None:

@@ -8,10 +8,11 @@ from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.data.datasets import Dataset, Item, read_dataset
 from sonoforge.training.data.folder_layout import natural_order
+from sonoforge.training.data.unpacking import unpacked
 
 
-def read_external(text: str) -> Dataset:
-    """Read a collection given as ``NAME:PATH``.
+def read_external(text: str, store: Path) -> Dataset:
+    """Read a collection given as ``NAME:PATH``; a zip is unpacked into ``store``.
 
     A table (``.csv``) has the columns ``file`` (relative to it) and ``label``, and ``patient`` and ``device`` where
     they are known.
@@ -22,7 +23,7 @@ def read_external(text: str) -> Dataset:
     name, colon, path = text.partition(":")
     if not name or not colon or not path or "/" in name:
         raise SonoforgeError(f"--external: found {text!r}, expected NAME:PATH, as in Rio:scans/")
-    dataset = _read_table(Path(path)) if path.lower().endswith(".csv") else read_dataset(Path(path))
+    dataset = _read_table(Path(path)) if path.lower().endswith(".csv") else read_dataset(unpacked(Path(path), store))
     return Dataset(name, dataset.root, dataset.classes, dataset.items)
 
 

@@ -44,10 +44,10 @@ def main(config: ValidateConfig) -> Outcome:
         raise SonoforgeError("--external is missing: labelled images as NAME:PATH; see sonoforge validate --help")
     classifier = Classifier(config.bundle or None)
     bundle = classifier.bundle
-    datasets = [read_external(text) for text in config.external]
+    cache_folder = config.storage.open()
+    datasets = [read_external(text, cache_folder) for text in config.external]
     _check_names(datasets)
     meanings = [read_meanings(config.classes, dataset.classes, bundle.classes) for dataset in datasets]
-    cache_folder = config.storage.open()
     folder = run_folder.open_run(Path(config.out), "validate", flatten(config), resume=False)
     with run_folder.working_in(folder):
         environment = run_folder.describe_environment("cpu", 0, bundle.manifest.files[classifier.file].sha256)

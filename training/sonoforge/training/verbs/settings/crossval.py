@@ -78,7 +78,7 @@ Without --bundle, it is the shipped bundle.  A table has columns file, label and
     bundle: str = option("", help="folder or .zip of a classifier's bundle (default: the shipped one)", metavar="PATH")
     external: tuple[str, ...] = repeated_option(
         (),
-        help="labelled images that the model has not seen: a folder, or a table (.csv)\n"
+        help="labelled images that the model has not seen: a folder, a zip, or a table (.csv)\n"
         "a folder has one folder per label; may be repeated",
         metavar="NAME:PATH",
     )
