@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from program import refused, succeed
+from program import refused, sonoforge, succeed
 from scans import draw_scan, save
 from sonoforge.training.data.collections.coco import unpack_runs
 from sonoforge.training.data.collections.objects import Outline, draw, polygon
@@ -79,6 +79,37 @@ def test_coco_pictures_have_the_class_and_the_masks_of_their_objects(tmp_path: P
             found = np.asarray(Image.open(dataset.file(mask))) > 0
             official = pycocotools_mask([LESION])
             assert (found & official).sum() / (found | official).sum() > 0.97
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_each_class_of_pictures_with_several_is_a_question_of_its_own(tmp_path: Path, form: str) -> None:
+    root, out = tmp_path / "set", tmp_path / "out"
+    objects = [(0, 1), (0, 2), (1, 2), (1, 2)]  # picture and category; the third picture has none
+    if form == "coco":
+        for number in range(3):
+            save(root / f"{number}.png", picture(number))
+        table = coco_file([f"{number}.png" for number in range(3)], [1, 1, 1])
+        table["annotations"] = [
+            {"id": i, "image_id": image, "category_id": category, "segmentation": [LESION], "bbox": [10, 8, 46, 43]}
+            for i, (image, category) in enumerate(objects)
+        ]
+        (root / "labels.json").write_text(json.dumps(table))
+        official = pytest.importorskip("pycocotools.coco").COCO(root / "labels.json")
+        expected = {name: set(official.getImgIds(catIds=[i])) for i, name in enumerate(CATEGORIES, 1)}
+    else:
+        lines = ["".join(f"{category - 1} .5 .5 .5 .5\n" for of, category in objects if of == i) for i in range(3)]
+        write_yolo(root, *lines)
+        expected = {"benign": {0}, "malignant": {0, 1}}
+    message = refused("data", "import", form, root, out)
+    assert "--mode roi cuts out each object, --multilabel asks" in message
+    assert "found --mode roi" in refused("data", "import", form, root, tmp_path / "x", "--multilabel", "--mode", "roi")
+    done = sonoforge("data", "import", form, root, out, "--multilabel", "--masks")
+    assert f"next: sonoforge data audit --data {out}:CLASS" in done.err
+    for name, images in expected.items():
+        dataset = read_dataset(f"{out}:{name}")
+        assert {int(Path(item.path).stem) for item in dataset.items if dataset.classes[item.label] == "1"} == images
+        assert [item.group for item in dataset.items] and len(dataset.items) == 3
+        assert {Path(item.path).stem: len(item.masks) for item in dataset.items} == {"0": 2, "1": 2, "2": 0}
 
 
 def test_polygons_are_filled_by_the_centres_of_pixels() -> None:

@@ -158,6 +158,39 @@ def test_folders_of_a_split_are_a_published_split_and_no_classes(
     assert len(read_dataset(tmp_path / names[0]).items) == 6  # one part alone
 
 
+@pytest.mark.parametrize("mask", ["{name}/{part}/masks/{number}.png", "{name}/masks/{part}/{number}.png"])
+def test_a_split_inside_each_class_is_the_one_outside(
+    tmp_path: Path, mask: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    layouts = {"inside": ("{name}/{part}/{number}.png", mask), "outside": ("{part}/{name}/{number}.png", "")}
+    found = {}
+    for own, (image, masks) in layouts.items():
+        for part in ("Training", "valid", "test"):
+            named = (layout.replace("{part}", part) for layout in (image, masks))
+            scans(tmp_path / own, *named)
+        dataset = read_dataset(tmp_path / own)
+        assert dataset.classes == CLASSES and has_published_split(dataset)
+        found[own] = {(frozenset(item.path.split("/")), item.label, item.split) for item in dataset.items}
+        assert all(item.masks for item in dataset.items) == bool(masks)
+    assert found["inside"] == found["outside"] and len(found["inside"]) == 18
+    with caplog.at_level(logging.INFO):
+        read_dataset(tmp_path / "inside")
+    assert "the split is given: 6 test, 6 train, 6 val" in " ".join(caplog.text.split())
+
+
+def test_a_split_inside_some_classes_or_beside_images_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        scans(tmp_path / "set", f"{{name}}/{part}/{{number}}.png")
+    save(tmp_path / "set" / "benign" / "9.png", draw_scan(9, 60))
+    with pytest.raises(SonoforgeError, match=r"benign/9.png: lies in no part of the split.*folders test, train"):
+        read_dataset(tmp_path / "set")
+    for part in ("train", "test"):
+        for site in ("Cairo", "Rio"):
+            scans(tmp_path / "sites" / site / part)
+    with pytest.raises(SonoforgeError, match=r"benign, malignant below each of Cairo, Rio.*--data"):
+        read_dataset(tmp_path / "sites")
+
+
 def test_a_part_of_a_split_without_classes_is_refused_with_the_command_that_reads_the_rest(tmp_path: Path) -> None:
     scans(tmp_path / "train")
     save(tmp_path / "test" / "1.png", draw_scan(9, 60))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from scans import draw_scan, save
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import Dataset, read_dataset
+from sonoforge.training.data.load import ImageSource, load_images
 
 LABELS = {"a.png": "benign", "b.png": "malignant", "c.png": "benign"}
 
@@ -121,6 +123,66 @@ def test_each_further_column_is_a_question_of_its_own(tmp_path: Path, caplog: py
     assert "1 image without a label" in " ".join(caplog.text.split())
     with pytest.raises(SonoforgeError, match=r"expected 'birads' among them.*did you mean"):
         read_dataset(f"{path}:birads")
+
+
+def write_roboflow(root: Path, *rows: str) -> Path:
+    """Its export for classification as CSV: a table in each part of the split, spaces after its commas."""
+    for number, part in enumerate(("train", "valid", "test")):
+        scans(root / part, first=3 * number)
+        lines = [f"{file}, {row}\n" for file, row in zip(LABELS, rows, strict=True)]
+        (root / part / "_classes.csv").write_text("filename, benign, malignant\n" + "".join(lines))
+    return root
+
+
+def test_columns_of_0_and_1_are_classes_where_each_row_has_one_1(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        dataset = read_dataset(write_roboflow(tmp_path, "1, 0", "0, 1", "1, 0"))
+    parts = {"train": "train", "valid": "train", "test": "test"}
+    assert read(dataset) == {f"{part}/{file}": label for part in parts for file, label in LABELS.items()}
+    assert {item.path: item.split for item in dataset.items} == {f"{p}/{f}": parts[p] for p in parts for f in LABELS}
+    assert "of the columns benign, malignant of" in " ".join(caplog.text.split())
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.json"])
+def test_the_columns_that_pandas_makes_of_labels_are_read_as_the_labels(tmp_path: Path, name: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.DataFrame({"file": LABELS.keys(), "is": LABELS.values(), "patient": [1, 2, 2]})
+    rows = pandas.get_dummies(rows, columns=["is"], prefix="", prefix_sep="")
+    rows.to_csv(scans(tmp_path) / name, index=False) if name.endswith("csv") else rows.to_json(
+        scans(tmp_path) / name, orient="records"
+    )
+    dataset = read_dataset(tmp_path)
+    assert read(dataset) == LABELS and [item.group for item in dataset.items] == ["1", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"), [(("1, 0", "1, 1", "0, 1"), "3 has a 1 in 2"), (("0, 0", "0, 1", "1, 0"), "2 has a 1 in none")]
+)
+def test_columns_with_several_1s_are_questions_of_their_own(tmp_path: Path, rows: tuple[str, ...], line: str) -> None:
+    root = write_roboflow(tmp_path / "set", *rows)
+    with pytest.raises(SonoforgeError, match=rf"a question of its own, as line {line} of them; ask one, as --data"):
+        read_dataset(root)
+    for number, column in enumerate(("benign", "Malignant")):
+        expected = {file: row.split(", ")[number] for file, row in zip(LABELS, rows, strict=True)}
+        asked = read_dataset(f"{root}:{column}")
+        assert read(asked) == {
+            f"{part}/{file}": own for part in ("train", "valid", "test") for file, own in expected.items()
+        }
+        assert {item.split for item in asked.items} == {"train", "test"}
+    path = shutil.make_archive(str(tmp_path / "set"), "zip", root)
+    zipped = load_images(ImageSource((f"{path}:malignant",), 0, 0, tmp_path / "store")).dataset
+    assert read(zipped) == read(asked)
+    with pytest.raises(SonoforgeError, match="found no table of images with a column 'cyst'"):
+        read_dataset(f"{root}:cyst")
+
+
+def test_a_table_is_read_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scans(tmp_path / "images")
+    (tmp_path / "labels.csv").write_text("file,label,patient\na.png,x,1\nb.png,y,1.0\nc.png,x,2\n")
+    assert read_dataset(tmp_path, fewest_classes=1).classes == ("x", "y")
+    assert caplog.text.count("differ in their spelling alone") == 1
 
 
 def test_class_folders_beside_a_table_that_says_something_else_are_refused(tmp_path: Path) -> None:

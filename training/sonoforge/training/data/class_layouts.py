@@ -1,7 +1,8 @@
 """Which images of a folder are of which class: by its folders, or by a table that names them.
 
 The folders are classes, or parts of a split (``train``, ``val``, ``test``) that hold folders of classes or such a table
-each.  Where both a table and folders could say it and they disagree, the folder is refused.
+each; or classes that hold parts of a split.  Where both a table and folders could say it and they disagree, the folder
+is refused.
 """
 
 import logging
@@ -51,7 +52,7 @@ class Laid(NamedTuple):
     classes: dict[str, list[str]]  # images of each class, in order
     how: str  # it is read, in words
     files: Sorted
-    split: Mapping[str, str]  # part of the given split by the name of its folder; empty where none is given
+    split: Mapping[str, str]  # part of the given split by its folder, all as deep; empty where none is given
     facts: Mapping[str, Mapping[str, str]] = {}  # what a table says of each image: its group, device and split
 
 
@@ -69,7 +70,7 @@ def lay_out(
         found: Its images and masks, relative to it.
         skipped: Counts what is passed over, by kind.
         fewest_classes: How many classes there have to be.
-        asked: A table to go by, and its column, empty for the one that is called so.
+        asked: A table to go by, or a folder of such, and its column, empty for the one that is called so.
 
     Raises:
         SonoforgeError: It can be read in no way, or in several.
@@ -80,22 +81,26 @@ def lay_out(
     parts = [folder for folder in folders if folder.name in split] or [root]
     by_part = _class_folders(root, parts, found)
     images = {file.as_posix() for file in found}
-    if asked:
-        tables = [open_label_table(asked[0], root, images)]
+    path, column = asked or (root, "")
+    if path.is_file():
+        tables = [open_label_table(path, root, images)]
     else:
-        tables = find_label_tables(root, root, images) or [
-            table for part in parts if split for table in find_label_tables(part, root, images)
+        tables = find_label_tables(root, root, images, column) or [
+            table for part in parts if split for table in find_label_tables(part, root, images, column)
         ]
+    if column and not tables:
+        raise SonoforgeError(f"{root}: found no table of images with a column {column!r}, expected one; check its name")
+    answered = {table.path: _read(table) for table in tables if not column}
     folders_of_a_part = min(map(len, by_part))
     if asked or (
         tables
         and (
             folders_of_a_part < max(fewest_classes, 1)
-            or (folders_of_a_part < 2 and any(_read(table) for table in tables))
+            or (folders_of_a_part < 2 and any(answered.values()))
             or any(table.decides for table in tables)
         )
     ):
-        laid = _by_tables(root, tables, asked[1] if asked else "", found, skipped)
+        laid = _by_tables(root, [(table, answered.get(table.path)) for table in tables], column, found, skipped)
         if len(laid.classes) < fewest_classes:
             raise SonoforgeError(
                 f"{root}: read {laid.how}: a single class, expected {fewest_classes} at least; ask another column "
@@ -103,8 +108,8 @@ def lay_out(
             )
     else:
         laid = _by_folders(root, parts, by_part, found, skipped, fewest_classes)
-        _check_agreement(tables, laid)
-    return laid._replace(split=split)
+        _check_agreement(answered, laid)
+    return laid._replace(split=split or laid.split)
 
 
 def _in_order(folder: Path) -> list[Path]:
@@ -172,25 +177,50 @@ def _by_folders(
     holder = every[0].parent.relative_to(root).as_posix()
     where = " and ".join(part.name for part in parts) if parts != [root] else "it" if holder == "." else holder
     why = "because it is laid out as BUSI" if busi else f"because each folder in {where} holds images"
-    return Laid(laid, f"as class folders {name_some(laid)}, {why}", files, {})
+    split = _split_inside(root, every, found, laid) if parts == [root] else {}
+    return Laid(laid, f"as class folders {name_some(laid)}, {why}", files, split)
+
+
+def _split_inside(
+    root: Path, folders: Sequence[Path], found: Sequence[PurePath], laid: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """Return which part of a split each folder in those of classes is of; nothing where any is of none."""
+    inner = [one for folder in folders for one in _unlike_masks(root, _in_order(folder), found)]
+    parts = given_split(folder.name for folder in inner)
+    if not parts:
+        return {}
+    split = {folder.relative_to(root).as_posix(): parts[folder.name] for folder in inner}
+    places = tuple(f"{place}/" for place in split)
+    beside = next((image for own in laid.values() for image in own if not image.startswith(places)), "")
+    if beside:
+        raise SonoforgeError(
+            f"{root / beside}: lies in no part of the split, expected it in one of the folders "
+            f"{', '.join(dict.fromkeys(parts))} of its class; move it there"
+        )
+    return split
 
 
 def _by_tables(
-    root: Path, tables: Sequence[LabelTable], question: str, found: Sequence[PurePath], skipped: Counter[str]
+    root: Path,
+    tables: Sequence[tuple[LabelTable, Labelled | None]],
+    question: str,
+    found: Sequence[PurePath],
+    skipped: Counter[str],
 ) -> Laid:
-    """Tell classes by a table, or by one for each part of a split."""
-    apart = {table.path.parent for table in tables}
-    named = given_split(table.path.name.partition(".")[0] for table in tables)
-    if len(tables) > 1 and len(apart) < len(tables) and not named:
+    """Tell classes by a table, or by one for each part of a split; each is with its answers, where it was read."""
+    paths = [table.path for table, _ in tables]
+    named = given_split(path.name.partition(".")[0] for path in paths)
+    if len(paths) > 1 and len({path.parent for path in paths}) < len(paths) and not named:
+        ask = f"{paths[0]}:{question}" if question else str(paths[0])
         raise SonoforgeError(
-            f"{root}: found the tables {name_some([table.path.name for table in tables])}, which name images each; "
-            f"give the one that has the classes, as --data {shlex.quote(str(tables[0].path))}"
+            f"{root}: found the tables {name_some([path.name for path in paths])}, which name images each; "
+            f"give the one that has the classes, as --data {shlex.quote(ask)}"
         )
     labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
     questions: list[str] = []
-    for table in tables:
-        read = read_labels(table, question)
+    for table, answered in tables:
+        read = answered or read_labels(table, question)
         part = split_of(table.path.name.partition(".")[0])
         labels |= read.labels
         facts |= {image: ({"split": part} if part else {}) | own for image, own in read.facts.items()}
@@ -204,10 +234,11 @@ def _by_tables(
             classes[spelled[labels[image].casefold()]].append(image)
         else:
             skipped["image that no row gives a label"] += image not in facts
-    names = name_some([table.path.relative_to(root).as_posix() for table in tables])
-    shown = name_some(dict.fromkeys(questions))
+    names = name_some([path.relative_to(root).as_posix() for path in paths])
+    shown = " and ".join(dict.fromkeys(questions))
+    column = "columns" if "," in shown else "column"
     classes = {name: own for name, own in classes.items() if own}
-    return Laid(classes, f"as the classes {name_some(classes)} of the column {shown} of {names}", files, {}, facts)
+    return Laid(classes, f"as the classes {name_some(classes)} of the {column} {shown} of {names}", files, {}, facts)
 
 
 def _read(table: LabelTable) -> Labelled | None:
@@ -218,11 +249,10 @@ def _read(table: LabelTable) -> Labelled | None:
         return None
 
 
-def _check_agreement(tables: Sequence[LabelTable], laid: Laid) -> None:
-    """Refuse class folders beside a table that says something else."""
+def _check_agreement(tables: Mapping[Path, Labelled | None], laid: Laid) -> None:
+    """Refuse class folders beside a table, by its path, that says something else."""
     own = {image: name.casefold() for name, images in laid.classes.items() for image in images}
-    for table in tables:
-        answered = _read(table)
+    for path, answered in tables.items():
         if answered is None:
             continue
         labels = answered.labels
@@ -232,8 +262,8 @@ def _check_agreement(tables: Sequence[LabelTable], laid: Laid) -> None:
         differs = next((i for i, label in labels.items() if i in own and label.casefold() != own[i]), None)
         if differs:
             raise SonoforgeError(
-                f"{table.path}: says that {differs} is {labels[differs]!r}, which lies in another folder; give --data "
-                f"{shlex.quote(str(table.path))} to go by the table, or move it away to go by the folders"
+                f"{path}: says that {differs} is {labels[differs]!r}, which lies in another folder; give --data "
+                f"{shlex.quote(str(path))} to go by the table, or move it away to go by the folders"
             )
 
 

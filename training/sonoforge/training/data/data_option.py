@@ -17,8 +17,8 @@ def data_option() -> Any:
     return repeated_option(
         PHANTOM,
         help="folder or zip of images, one folder per class; a table of files and labels; or phantom\n"
-        "masks may lie among them as in BUSI; TABLE:COLUMN asks another column; collections.yaml may name several; "
-        "repeat it to pool several",
+        "masks may lie among them as in BUSI; TABLE:COLUMN or FOLDER:COLUMN asks another column; collections.yaml may "
+        "name several; repeat it to pool several",
         metavar="FOLDER",
     )
 

@@ -7,7 +7,7 @@ masks of its own, with its name in lower case: ``NAME_mask_myocardium.png``, ``N
 
 * BUSI as published (Al-Dhabyani et al., Data in Brief 28, 2020): ``normal``, ``benign``, ``malignant`` with
   ``benign (1).png``, ``benign (1)_mask.png``.
-* ``train``, ``val`` and ``test`` with the classes in each: a published split.
+* ``train``, ``val`` and ``test`` with the classes in each, or in each class: a published split.
 * Anything else: one folder for each class, images at any depth below it, through links, too; where these lie in one
   folder, as ``images/benign`` and ``images/malignant`` beside ``masks/benign``, the classes are read in there.
 
@@ -121,7 +121,7 @@ def read_dataset(path: Path | str, fewest_classes: int = 2, also: tuple[str, ...
     """Find the labelled images of a folder with one folder for each class; of BUSI, also from the folder above it.
 
     Args:
-        path: The folder.
+        path: The folder; or a table and a column, see `label_tables.asked_table`.
         fewest_classes: How many classes there have to be: 2 for a classifier, 1 for what needs no labels.
         also: Suffixes of files that are no pictures themselves and count as images, such as volumes.
 
@@ -133,8 +133,9 @@ def read_dataset(path: Path | str, fewest_classes: int = 2, also: tuple[str, ...
             does not match the images.
     """
     asked = asked_table(Path(path))
-    root = _existing_folder(asked[0].parent if asked else Path(path))
-    if asked and not asked[0].is_file():
+    folder = asked[0] if asked else Path(path)
+    root = _existing_folder(folder.parent if asked and not folder.is_dir() else folder)
+    if asked and not folder.exists():
         raise SonoforgeError(f"{asked[0]}: no such file, expected a table of files and labels; check the path")
     try:
         return _read(root / BUSI_FOLDER if (root / BUSI_FOLDER).is_dir() else root, fewest_classes, asked, also)
@@ -185,7 +186,8 @@ def _with_parts(root: Path, items: Sequence[Item], splits: Mapping[str, str]) ->
 
     Nothing here is chosen on a part for validation: it is trained on where there is one to test on, else tested on.
     """
-    parts = [item.split or splits.get(item.path.partition("/")[0], "") for item in items]
+    depth = 1 + next(iter(splits), "").count("/")
+    parts = [item.split or splits.get("/".join(item.path.split("/", depth)[:depth]), "") for item in items]
     parts = [split_of(part) or part for part in parts]
     counts = Counter(filter(None, parts))
     other = TRAINED if TESTED in counts else TESTED

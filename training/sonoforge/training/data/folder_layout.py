@@ -98,6 +98,12 @@ def given_split(names: Iterable[str]) -> dict[str, str]:
     return parts if len(parts) > 1 and all(parts.values()) else {}
 
 
+def _below_split(folder: Path) -> list[Path]:
+    """Return the folders in a folder; where these are the parts of a split, those in them."""
+    inner = subfolders(folder)
+    return [below for part in inner for below in subfolders(part)] if given_split(f.name for f in inner) else inner
+
+
 def spell_classes(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """Return the folders of each class; names that differ in case or spaces alone are one, spelled as the first."""
     classes: dict[PurePath, list[Path]] = defaultdict(list)
@@ -113,7 +119,7 @@ def check_layout(root: Path, folders: Sequence[Path]) -> None:
         SonoforgeError: They are collections.
     """
     names = [folder.name for folder in folders]
-    inner = {folder.name: {f.name.casefold() for f in subfolders(folder)} for folder in folders}
+    inner = {folder.name: {f.name.casefold() for f in _below_split(folder)} for folder in folders}
     common = set.intersection(*inner.values()) if inner else set()
     common = {name for name in common if name not in _IMAGE_FOLDERS and not is_mask_folder(name)}
     each = " ".join(f"--data {shlex.quote(str(root / name))}" for name in names)

@@ -3,7 +3,9 @@
 A row names a file and says its class; it may say its patient, scanner and part of a split, too.  Read are CSV files
 (see `runtime.csv_tables`) and, with the same columns, one JSON object a line or a JSON list of them, as Hugging Face's
 ``imagefolder`` has them in ``metadata.csv`` and ``metadata.jsonl``; ``{"labels": [[FILE, LABEL], ...]}``, StyleGAN's
-``dataset.json``; and ``{FILE: LABEL, ...}``.  Each further column is a question of its own: ``TABLE:COLUMN`` asks it.
+``dataset.json``; and ``{FILE: LABEL, ...}``.  Columns of 0 and 1 are classes where each row has one 1, as Roboflow
+writes them.  Each further column is a question of its own: ``TABLE:COLUMN`` asks it, ``FOLDER:COLUMN`` asks all tables
+there.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any, NamedTuple
 from sonoforge.runtime.csv_tables import MOST_BYTES, Names, Row, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 
-_ASKED = re.compile(r"(?P<path>.+\.(?:csv|csv\.gz|jsonl|json))(?::(?P<column>[^/\\:]+))?", re.IGNORECASE)
+_TABLE = re.compile(r".+\.(?:csv|csv\.gz|jsonl|json)", re.IGNORECASE)
+_COLUMN = re.compile(r"(?P<path>.+):(?P<column>[^/\\:]+)")
 # What headings mean, in lower case and with underscores; the first that is there counts.
 _COLUMNS = {
     "file": ("file", "file_name", "filename", "image", "image_name", "image_path", "path", "image_id", "id"),
@@ -28,7 +31,8 @@ _COLUMNS = {
 OF_CLASSES = ("label", "labels", "class", "class_name", "class name", "category", "target")
 """Headings of a column that has the classes and nothing else."""
 _LABELS = (*OF_CLASSES, "diagnosis", "pathology", "dx")
-_NO_LABELS = frozenset(("groups.csv", "distinct.csv", "import.json", "manifest.json"))
+_NO_LABELS = frozenset(("groups.csv", "distinct.csv", "import.json", "manifest.json"))  # unless they are asked
+_YES_OR_NO = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 # Tables whose format says that they name the classes, whatever the folders beside them are called, by the heading of
 # their files.
 _DECIDING = {"dataset.json": "file", "metadata.jsonl": "file_name", "metadata.csv": "file_name"}
@@ -53,29 +57,40 @@ class LabelTable(NamedTuple):
 class Labelled(NamedTuple):
     """The answers of a table to one question."""
 
-    question: str  # the column
+    question: str  # the column, or columns of one class each
     labels: dict[str, str]  # class of each image, as it is spelled first; images without one are left out
     facts: dict[str, dict[str, str]]  # group, device and split of each image, where the table has them
     unlabelled: int  # rows whose cell is empty
 
 
 def asked_table(path: Path) -> tuple[Path, str] | None:
-    """Split ``TABLE`` or ``TABLE:COLUMN`` into the table and the column, empty where none is named; None: no table."""
-    found = None if path.exists() and not path.is_file() else _ASKED.fullmatch(str(path))
-    return (Path(found["path"]), found["column"] or "") if found else None
+    """Split ``TABLE``, ``TABLE:COLUMN`` or ``FOLDER:COLUMN`` into path and column, empty if none; None: no table."""
+    if path.exists():
+        return (path, "") if path.is_file() and _TABLE.fullmatch(str(path)) else None
+    found = _COLUMN.fullmatch(str(path))
+    if found and (_TABLE.fullmatch(found["path"]) or Path(found["path"]).is_dir()):
+        return Path(found["path"]), found["column"]
+    return (path, "") if _TABLE.fullmatch(str(path)) else None
 
 
-def find_label_tables(folder: Path, root: Path, images: Collection[str]) -> list[LabelTable]:
-    """Return the tables in a folder below ``root`` that name any of the images; a file that is none is no error."""
+def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: str = "") -> list[LabelTable]:
+    """Return the tables in a folder below ``root`` that name any of the images; a file that is none is no error.
+
+    Args:
+        folder: Where they are.
+        root: Folder of the data set.
+        images: Paths below ``root``.
+        asked: The column that they must have.
+    """
     found = []
     for path in sorted(folder.iterdir()):
-        if path.name.lower() in _NO_LABELS or not _ASKED.fullmatch(path.name) or not path.is_file():
+        if (path.name.lower() in _NO_LABELS and not asked) or not _TABLE.fullmatch(path.name) or not path.is_file():
             continue
         try:
             table = open_label_table(path, root, images)
         except SonoforgeError:
             continue
-        if table.rows and table.questions:
+        if table.rows and (_key(asked) in table.questions if asked else table.questions):
             found.append(table)
     return found
 
@@ -147,7 +162,8 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
 
     Args:
         table: The table.
-        asked: The column; empty: the one that is called as a column of classes is, or the only one.
+        asked: The column; empty: the one that is called as a column of classes is, or the only one, or all of them
+            where each has a class's 0 or 1.
 
     Raises:
         SonoforgeError: No such column, several that it could be, a file that is not there, two classes of one image,
@@ -155,7 +171,8 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
     """
     if table.lost:
         raise SonoforgeError(table.lost)
-    question = _question(table, asked)
+    several = () if asked else _one_hot(table)
+    question = _shown(several) if several else _question(table, asked)
     spelled: dict[str, str] = {}
     labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
@@ -163,7 +180,8 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
     own = {kind: key for kind, key in table.keys.items() if kind != "file"}
     patients = one_spelling((row[own["group"]] for _, row in table.rows), str(table.path)) if "group" in own else {}
     for name, row in table.rows:
-        cell = " ".join(row[question].split())
+        cell = next(filter(lambda own: _YES_OR_NO[row[own].lower()], several)) if several else row[question]
+        cell = " ".join(cell.split())
         label = spelled.setdefault(cell.casefold(), cell)
         if not label:
             unlabelled += name not in labels
@@ -180,24 +198,50 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
     return Labelled(question, labels, facts, unlabelled)
 
 
+def _key(asked: str) -> str:
+    return " ".join(asked.split()).lower()
+
+
+def _known(table: LabelTable) -> list[str]:
+    """Return the columns that are called as those of classes are."""
+    return [question for question in table.questions if re.sub(r"[ -]", "_", question) in _LABELS]
+
+
+def _yes_in(table: LabelTable) -> list[tuple[int, int]]:
+    """Return line and number of 1s of each row where all questions are of 0 and 1; else nothing."""
+    if len(table.questions) < 2 or _known(table):
+        return []
+    answers = [[_YES_OR_NO.get(row[question].lower()) for question in table.questions] for _, row in table.rows]
+    if any(None in own for own in answers):
+        return []
+    return [(row.line, sum(map(bool, own))) for (_, row), own in zip(table.rows, answers, strict=True)]
+
+
+def _one_hot(table: LabelTable) -> tuple[str, ...]:
+    """Return the columns that are a class each, as every row has a 1 in one of them and 0 in the others."""
+    counts = _yes_in(table)
+    return table.questions if counts and all(ones == 1 for _, ones in counts) else ()
+
+
 def _question(table: LabelTable, asked: str) -> str:
     if asked:
-        key = " ".join(asked.split()).lower()
+        key = _key(asked)
         if key not in table.questions:
             raise SonoforgeError(
                 f"{table.path}: found the columns {_shown(table.questions)}, expected {asked!r} among "
                 f"them{did_you_mean(key, table.questions)}"
             )
         return key
-    plain = {question: re.sub(r"[ -]", "_", question) for question in table.questions}
-    known = [question for question in table.questions if plain[question] in _LABELS]
-    found = known or table.questions
+    found = _known(table) or table.questions
     if len(found) == 1:
         return found[0]
     if not found:
         raise SonoforgeError(f"{table.path}: found no column besides {_shown(tuple(table.keys.values()))}; add label")
+    why = next(
+        (f", as line {line} has a 1 in {ones or 'none'} of them" for line, ones in _yes_in(table) if ones != 1), ""
+    )
     raise SonoforgeError(
-        f"{table.path}: found the columns {_shown(found)}, each a question of its own; ask one, as --data "
+        f"{table.path}: found the columns {_shown(found)}, each a question of its own{why}; ask one, as --data "
         f"'{table.path}:{found[0]}'"
     )
 

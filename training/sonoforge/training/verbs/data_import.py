@@ -46,4 +46,5 @@ def main(config: DataImportConfig) -> Outcome:
     counts = ", ".join(f"{number} {name}" for name, number in written.images.items())
     say("%s: %d pictures (%s)", out, sum(written.images.values()), counts)
     result = {"folder": config.out, "images": written.images, "left_out": written.left_out}
-    return Outcome(result, f"sonoforge data audit --data {shlex.quote(config.out)}")
+    column = ":CLASS" if config.pictures.multilabel else ""
+    return Outcome(result, f"sonoforge data audit --data {shlex.quote(config.out)}{column}")

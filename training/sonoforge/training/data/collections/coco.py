@@ -137,5 +137,5 @@ def unpack_runs(text: str) -> list[int]:
     return runs
 
 
-COLLECTION = Collection("coco", "COCO annotations", ("mode", "masks", "margin"), find_tables, plan)
+COLLECTION = Collection("coco", "COCO annotations", ("mode", "multilabel", "masks", "margin"), find_tables, plan)
 """``data import coco``."""

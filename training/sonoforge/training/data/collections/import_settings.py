@@ -10,6 +10,11 @@ class ImportSettings:
     """What a set may be asked for; each takes some of these, see `importing.Collection.takes`."""
 
     mode: str = option("full", help="full: whole pictures; roi: each object", choices=("full", "roi"))
+    multilabel: bool = option(
+        False,
+        help="coco and yolo: pictures may have several classes; each is a question of its own\n"
+        "it has a column of groups.csv, 1 where a picture has such an object: --data OUT:CLASS",
+    )
     masks: bool = option(False, help="also write NAME_mask.png; images without a readable mask are left out")
     margin: float = option(1.5, help="side of a region, relative to that of the abnormality", limits=(1, 10))
     longest: int = option(1024, help="largest side of the square images in pixels", limits=(64, 7000))

@@ -155,7 +155,7 @@ def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
 
 def _table(pictures: Sequence[PlannedPicture]) -> str:
     rows = (map(defused, (picture.path, picture.group, *picture.facts.values())) for picture in pictures)
-    return csv_text([("file", "group", *(pictures[0].facts if pictures else ())), *rows])
+    return csv_text([("file", "group", *map(defused, pictures[0].facts if pictures else ())), *rows])
 
 
 def _write_pictures(root: Path, planned: Sequence[PlannedPicture]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Pictures with annotated objects, as COCO and YOLO have them: as pictures of classes, with masks.
 
 ``full``: a picture as it is, of the class of its objects, or of the class ``background`` where it was looked at and has
-none.  ``roi``: a square around each object, cut from its picture.  A mask is the outline of an object, or its box where
-no more is known.
+none; with ``multilabel`` it may have several, and each class is a column of 0 and 1.  ``roi``: a square around each
+object, cut from its picture.  A mask is the outline of an object, or its box where no more is known.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import Picture, PlannedPicture, short_names
 from sonoforge.training.data.collections.mammogram import lesion_square
-from sonoforge.training.data.folder_layout import given_split
+from sonoforge.training.data.folder_layout import given_split, natural_order
 
-BACKGROUND = "background"
-"""Class of pictures without an object."""
+BACKGROUND, IMAGES = "background", "images"
+"""Folder of pictures without an object; of all, where their classes are columns."""
 MOST_POINTS = 100_000  # of an outline
 _ROBOFLOW = re.compile(r"(?P<source>.+)\.rf\.[0-9a-zA-Z]+")  # copies of one picture, changed by its augmentation
 
@@ -54,12 +54,14 @@ def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSe
     """List a picture for each file, or for each object.
 
     Raises:
-        SonoforgeError: No object at all, or a picture with objects of several classes is to be of one.
+        SonoforgeError: No object at all, a picture with objects of several classes is to be of one, or a class has the
+            name of another column.
     """
     if not any(picture.objects for picture in pictures):
         raise SonoforgeError(f"{folder}: found no object in {len(pictures)} pictures, expected some; see its labels")
     names, planned = short_names(picture.path for picture in pictures), list[PlannedPicture]()
     parts = given_split(dict.fromkeys(picture.split for picture in pictures if picture.split))
+    columns = _columns(folder, pictures, settings) if settings.multilabel else []
     for picture in pictures:
         name = names[picture.path]
         source = _ROBOFLOW.fullmatch(name)
@@ -70,15 +72,27 @@ def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSe
                 read = functools.partial(_read, folder, picture, settings, number)
                 planned.append(PlannedPicture(f"{as_folder(class_name)}/{name}_{number}.png", group, facts, read))
             continue
-        if len(classes) > 1:
+        if len(classes) > 1 and not columns:
             raise SonoforgeError(
                 f"{folder / picture.path}: found objects of the classes {', '.join(classes)}, expected one class a "
-                "picture; --mode roi cuts out each object"
+                "picture; --mode roi cuts out each object, --multilabel asks of each class whether a picture has it"
             )
         read = functools.partial(_read, folder, picture, settings, 0)
-        class_name = as_folder(classes[0]) if classes else BACKGROUND
+        class_name = IMAGES if columns else as_folder(classes[0]) if classes else BACKGROUND
+        facts |= {column: str(int(column in classes)) for column in columns}
         planned.append(PlannedPicture(f"{class_name}/{name}.png", group, facts, read))
     return planned
+
+
+def _columns(folder: Path, pictures: Sequence[Annotated], settings: ImportSettings) -> list[str]:
+    """Return all classes, in the order of their names."""
+    if settings.mode == "roi":
+        raise SonoforgeError("--multilabel: found --mode roi, where each picture is of one object; give one of the two")
+    classes = sorted({class_name for picture in pictures for class_name, _ in picture.objects}, key=natural_order)
+    taken = next((name for name in classes if name.casefold() in ("file", "group", "split")), None)
+    if taken:
+        raise SonoforgeError(f"{folder}: found the class {taken!r}, as a column of groups.csv is called; rename it")
+    return classes
 
 
 def as_folder(name: str) -> str:

@@ -109,5 +109,5 @@ def _read(path: Path, names: dict[int, str]) -> tuple[tuple[str, Outline], ...]:
     return tuple(objects)
 
 
-COLLECTION = Collection("yolo", "YOLO labels", ("mode", "masks", "margin"), find_tables, plan)
+COLLECTION = Collection("yolo", "YOLO labels", ("mode", "multilabel", "masks", "margin"), find_tables, plan)
 """``data import yolo``."""
