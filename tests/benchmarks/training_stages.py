@@ -97,7 +97,7 @@ def train_generator(asked: Asked) -> Path:
         "batch": BATCH,
         "steps": STAGES[-1],
         "tick-steps": STAGES[0],
-        "keep": STAGES[-1] // STAGES[0],
+        "keep": 2 * STAGES[-1],  # all, and those of interruptions
         "precision": "bf16",
         "schedule": "constant",
         "held-out": HELD_OUT,
