@@ -6,9 +6,7 @@ of gradients, turn into other weights: how far the losses then part depends on t
 
 from __future__ import annotations
 
-import os
 import signal
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from gan_trainings import read_rows, write_pictures
 from program import succeed
-from sonoforge.training.devices import open_fabric
 
 STEPS = {"wgan-gp": 2, "lsgan": 4, "began": 4}
 SMALL = ["--class", "malignant", "--size", "32", "--batch", "8", "--tick-steps", "1", "--device", "cpu"]
@@ -79,12 +76,3 @@ def test_two_processes_have_the_losses_of_one_with_the_double_batch(recipe: str,
         for name in SCALARS:
             if name in left:
                 assert right[name] == pytest.approx(left[name], abs=ROUNDING), (name, left["step"])
-
-
-def test_no_advice_where_slurm_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "srun").write_text("#!/bin/sh\n")
-    (tmp_path / "srun").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert open_fabric("cpu").world_size == 1

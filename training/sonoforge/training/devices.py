@@ -59,24 +59,20 @@ def open_fabric(device: str, precision: Any = "32-true") -> Fabric:
         SonoforgeError: See `find_device`; or a precision that the device does not have.
     """
     from lightning_fabric import Fabric  # noqa: PLC0415 - the export does without it
-    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment  # noqa: PLC0415
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment  # noqa: PLC0415
 
     # It prints the precision on stderr each time a device is opened.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     found = find_device(device)
     if precision == "16-mixed" and found.type == "cpu":
         raise SonoforgeError("precision: float16 needs a GPU; use precision bf16 or device cuda")
-    # The environment is named: where Slurm is installed, Fabric would advise to start this with srun.
-    alone = not _under_torchrun()
-    common: dict[str, Any] = {
-        "accelerator": found.type,
-        "precision": precision,
-        "plugins": LightningEnvironment() if alone else TorchElasticEnvironment(),
-    }
-    if alone:
-        return Fabric(devices=1 if found.type == "cpu" else [found.index], **common)
+    if not _under_torchrun():
+        devices: Any = 1 if found.type == "cpu" else [found.index]
+        # Else it would take a Slurm or MPI job around this process for one training of several processes.
+        alone = LightningEnvironment()
+        return Fabric(accelerator=found.type, devices=devices, precision=precision, plugins=alone)
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-    return Fabric(devices=local, num_nodes=world // local, strategy="ddp", **common)
+    return Fabric(accelerator=found.type, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
 
 
 # Parameters of mallopt(3) in glibc's malloc.h.
