@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +37,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from sonoforge.runtime.atomic import replacing
+from sonoforge.runtime.cli.main import run as command
 from sonoforge.training.classifier.initial_weights import load_backbone
 from sonoforge.training.classifier.network import answer, pixel_views
 from sonoforge.training.classifier.scan_views import Box, crop_around, crop_without, cut, lesion_box
@@ -201,8 +200,8 @@ def train_generator(scans: Training) -> Path:
         "seed": seed,
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    program = (sys.executable, "-m", "sonoforge.runtime.cli.main", "gan", "train")
-    subprocess.run([*program, *flags, "--masks", "--resume", "--quiet"], check=True)
+    if command(["gan", "train", *flags, "--masks", "--resume", "--quiet"]):
+        raise SystemExit(1)
     return max(folder.glob("*-gan-*"))
 
 

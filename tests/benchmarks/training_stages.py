@@ -20,8 +20,6 @@ import argparse
 import csv
 import functools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +32,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from sonoforge.runtime.atomic import replacing
+from sonoforge.runtime.cli.main import run as command
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, prepare_images
@@ -44,7 +43,6 @@ from sonoforge.training.metrics.spaces import open_space
 SIDE, BATCH, COMPONENTS, NUMBER, HELD_OUT = 64, 16, 64, 400, 0.2
 STAGES = (200, 400, 800, 1600, 3200)
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
-SONOFORGE = (sys.executable, "-m", "sonoforge.runtime.cli.main")
 METRICS = "kid,precision-recall,density-coverage,spectrum"
 
 
@@ -81,6 +79,11 @@ def read(folder: Path, weights: str, cache: Path) -> tuple[str, Lesions]:
     return own.dataset.name, Lesions(embed(own.images[chosen], weights), malignant, scan_groups(own)[chosen], files)
 
 
+def sonoforge(*arguments: str) -> None:
+    if command([*arguments, "--quiet"]):
+        raise SystemExit(1)
+
+
 def train_generator(asked: Asked) -> Path:
     folder = asked.out / f"{asked.folder.name}-{asked.seed}"
     options = {
@@ -105,7 +108,7 @@ def train_generator(asked: Asked) -> Path:
         "seed": asked.seed,
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    subprocess.run([*SONOFORGE, "gan", "train", *flags, "--resume", "--quiet"], check=True)
+    sonoforge("gan", "train", *flags, "--resume")
     return max(folder.glob("*-gan-*"))
 
 
@@ -115,8 +118,7 @@ def measure(run: Path, step: int, asked: Asked) -> list[dict[str, object]]:
     if not any(folder.glob("*/results.json")):
         asking = ["--checkpoint", str(step), "--metrics", METRICS, "--features", "mobilenetv2-imagenet"]
         more = ["--weights", asked.weights, "--repeats", "20", "--cache", str(asked.cache), "--out", str(folder)]
-        program = [*SONOFORGE, "evaluate", str(run), *asking, *more, "--plots", "pca", "--quiet"]
-        subprocess.run(program, check=True)
+        sonoforge("evaluate", str(run), *asking, *more, "--plots", "pca")
     found = json.loads(max(folder.glob("*/results.json")).read_text(encoding="utf-8"))
     return [
         {"trained on": asked.folder.name, "seed": asked.seed, "step": step}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -12,12 +13,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from processes import FORK
 from program import Finished, sonoforge
 from sonoforge.runtime.cli import help, interruption, options, verbs
 from sonoforge.runtime.cli import main as cli
@@ -408,35 +411,43 @@ class WaitingVerb(MadeUpVerb):
         return Outcome({}, "", 0)
 
 
+def exit_code_of(check: Callable[[], None]) -> int | None:
+    """Run a check in a fork of this process, which a signal that nothing handles ends in its place."""
+    process = FORK.Process(target=check)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
 def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, ctrl_c: Any) -> None:
     """Also where Ctrl-C is ignored, as in a background job of a shell script."""
-    monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM]))
-    before, terminated = signal.signal(signal.SIGINT, ctrl_c), signal.getsignal(signal.SIGTERM)
-    try:
+
+    def check() -> None:
+        signal.signal(signal.SIGINT, ctrl_c)
+        terminated = signal.getsignal(signal.SIGTERM)
         found, out, err, _ = sonoforge("quality", "x y")
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert (found, out) == (130, "")
-    assert err == "sonoforge: interrupted; finished work is kept; to go on: sonoforge quality --resume 'x y'\n"
-    assert signal.getsignal(signal.SIGTERM) == terminated
+        assert (found, out) == (130, "")
+        assert err == "sonoforge: interrupted; finished work is kept; to go on: sonoforge quality --resume 'x y'\n"
+        assert signal.getsignal(signal.SIGTERM) == terminated
+
+    monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM]))
+    assert exit_code_of(check) == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_two_signals_of_one_wish_to_end_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    noted: list[int] = []
+    def check(expected: int) -> None:
+        noted: list[int] = []
+        signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+        assert sonoforge("quality", "x").code == 0
+        assert noted == [signal.SIGINT] * expected
+
     monkeypatch.setattr(cli, "_import", lambda *_: WaitingVerb([signal.SIGTERM, signal.SIGTERM]))
-    monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", 60)
-    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-    try:
-        assert sonoforge("quality", "x").code == 0
-        assert noted == [signal.SIGINT]
-        monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", 0.01)
-        assert sonoforge("quality", "x").code == 0
-        assert len(noted) == 3
-    finally:
-        signal.signal(signal.SIGINT, before)
+    for seconds, expected in ((60, 1), (0.01, 2)):
+        monkeypatch.setattr(interruption, "SAME_WISH_SECONDS", seconds)
+        assert exit_code_of(functools.partial(check, expected)) == 0
 
 
 @dataclass(frozen=True)
