@@ -147,10 +147,10 @@ def test_gradients_of_a_few_images_at_a_time_are_those_of_all_at_once(config: st
         synthesis = generator.synthesis
         synthesis.images_at_once = 2
         synthesis.layers[2].requires_grad_(False)
-        styles = generator.mapping(_latents(5).double())
+        styles = generator.mapping(_latents(3).double())
         images = synthesis(styles, update_average=True) if again else synthesis.compute(styles, update_average=True)[0]
         with torch.no_grad():  # another batch moves the magnitudes before the first one's gradient is computed
-            generator(_latents(3, 1).double(), update_average=True)
+            generator(_latents(2, 1).double(), update_average=True)
         loss = images.square().mean()
         if twice:
             loss = torch.autograd.grad(loss, styles, create_graph=True)[0].norm()
