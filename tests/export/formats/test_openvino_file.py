@@ -146,3 +146,28 @@ import openvino_telemetry
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.split() == ["False", "False"]
     assert (tmp_path / "sent").exists()  # only now, when this very test imported it
+
+
+TWO_FILES_THEN_CTRL_C = """
+import os, signal, sys
+from pathlib import Path
+from sonoforge.export.formats.openvino import open_file
+path = Path(sys.argv[1])
+first, second = open_file(path), open_file(path)
+del first
+del second
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signal stacks are Linux's here")
+def test_a_signal_after_files_were_closed_is_handled(written: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", TWO_FILES_THEN_CTRL_C, str(written / "model.xml")],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

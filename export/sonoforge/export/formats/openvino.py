@@ -5,11 +5,13 @@ The ``.xml`` is the graph and is opened; the ``.bin`` beside it holds the weight
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +70,8 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     # shipped bundle then moves by 0.055.
     how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     try:
-        request = openvino.Core().compile_model(path, "CPU", how).create_infer_request()
+        with _same_signal_stack():
+            request = openvino.Core().compile_model(path, "CPU", how).create_infer_request()
     except RuntimeError as error:
         raise SonoforgeError(f"{path}: OpenVINO cannot load it ({reason(error)}); write it again") from error
 
@@ -89,3 +92,27 @@ def _openvino() -> Any:
         del sys.modules[_TELEMETRY]
         if kept:
             sys.modules[_TELEMETRY] = kept
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of Linux's sigaltstack(2)."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def _same_signal_stack() -> Iterator[None]:
+    """Leave this thread the stack on which its signals are handled.
+
+    OpenVINO 2026 gives it one of its own and frees that with the network, or with another one; the next signal, such as
+    Ctrl-C, would then end the process.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    system, before = ctypes.CDLL(None), _SignalStack()
+    system.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        system.sigaltstack(ctypes.byref(before), None)
