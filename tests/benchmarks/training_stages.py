@@ -56,8 +56,9 @@ class Lesions(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What the command was given, and the seed of a generator."""
+    """What the command was given; the collection to train on, and the seed of a generator."""
 
+    home: str
     folder: Path
     features: Path
     weights: str
@@ -85,7 +86,7 @@ def sonoforge(*arguments: str) -> None:
 
 
 def train_generator(asked: Asked) -> Path:
-    folder = asked.out / f"{asked.folder.name}-{asked.seed}"
+    folder = asked.out / f"{asked.home}-{asked.seed}"
     options = {
         "data": asked.folder,
         "out": folder,
@@ -121,7 +122,7 @@ def measure(run: Path, step: int, asked: Asked) -> list[dict[str, object]]:
         sonoforge("evaluate", str(run), *asking, *more, "--plots", "pca")
     found = json.loads(max(folder.glob("*/results.json")).read_text(encoding="utf-8"))
     return [
-        {"trained on": asked.folder.name, "seed": asked.seed, "step": step}
+        {"trained on": asked.home, "seed": asked.seed, "step": step}
         | {name: row[name] for name in ("name", "value", "floor", "ratio")}
         for row in found["metrics"]
     ]
@@ -143,23 +144,21 @@ def draw(run: Path, step: int, asked: Asked) -> Lesions:
 
 def answers(real: Lesions, added: Lesions | None, alone: bool, tests: list[Lesions]) -> Floats:
     """Fit on real scans, on generated ones or on both; return the scores of all tests' scans."""
-    space = PCA(COMPONENTS, whiten=True, random_state=0).fit(real.features)
 
     def fitted(chosen: Ints, strength: float) -> LogisticRegression:
         sets = ([] if alone else [(real.features[chosen], real.labels[chosen])]) + (
             [(added.features, added.labels)] if added else []
         )
         vectors, labels = (np.concatenate(columns) for columns in zip(*sets, strict=True))
-        return LogisticRegression(C=strength, max_iter=300).fit(space.transform(vectors), labels)
+        return LogisticRegression(C=strength, max_iter=300).fit(vectors, labels)
 
     scores = np.zeros((len(STRENGTHS), len(real.labels)))
     for own, rest in GroupKFold(3).split(real.features, groups=real.patients):
-        seen = space.transform(real.features[rest])
         for place, strength in enumerate(STRENGTHS):
-            scores[place, rest] = fitted(own, strength).decision_function(seen)
+            scores[place, rest] = fitted(own, strength).decision_function(real.features[rest])
     best = STRENGTHS[int(np.argmax([roc_auc_score(real.labels, row) for row in scores]))]
     network = fitted(np.arange(len(real.labels)), best)
-    return np.concatenate([network.decision_function(space.transform(test.features)) for test in tests])
+    return np.concatenate([network.decision_function(test.features) for test in tests])
 
 
 def main() -> None:
@@ -182,14 +181,17 @@ def main() -> None:
     quality: list[dict[str, object]] = []
     for home in given.home:
         others = [name for name in sets if name != home]
-        judge = functools.partial(answers, sets[home], tests=[sets[name] for name in others])
+        space = PCA(COMPONENTS, whiten=True, random_state=0).fit(sets[home].features)
+        small = {name: own._replace(features=space.transform(own.features)) for name, own in sets.items()}
+        judge = functools.partial(answers, small[home], tests=[small[name] for name in others])
         columns = {"real": judge(None, False)}
         for seed in map(int, given.seeds.split(",")):
-            asked = Asked(folders[home], given.features, given.weights, given.cache, given.out, seed)
+            asked = Asked(home, folders[home], given.features, given.weights, given.cache, given.out, seed)
             run = train_generator(asked)
             for step in STAGES:
                 quality += measure(run, step, asked)
                 added = draw(run, step, asked)
+                added = added._replace(features=space.transform(added.features))
                 for arm in ("alone", "beside"):
                     columns[f"{arm} {step} {seed}"] = judge(added, arm == "alone")
         write_answers(given.out / f"stages-{home}.csv", {name: sets[name] for name in others}, columns)
