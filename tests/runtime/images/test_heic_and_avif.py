@@ -22,6 +22,8 @@ def test_a_heic_without_loss_has_the_pixels_that_were_written(tmp_path: Path) ->
     for kept in (0.1, 0.5, 0.9):
         (tmp_path / "cut.heic").write_bytes(HEIC[: int(kept * len(HEIC))])
         assert refused(tmp_path / "cut.heic")[0] in ("truncated", "not_an_image")
+    (tmp_path / "shifted.heic").write_bytes(HEIC[:96] + HEIC[32:])  # libheif ends what it says with a line break
+    assert "\n" not in refused(tmp_path / "shifted.heic")[1]
 
 
 @pytest.mark.parametrize(("name", "needed"), [("pi_heif", "sonoforge[heic]"), ("PIL.AvifImagePlugin", "pillow>=11.3")])

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.errors import reason
 from sonoforge.runtime.images import bit_depth
 from sonoforge.runtime.images.brands import AVIF_BRANDS, HEAD_BYTES, HEIC_BRANDS, brands, is_film
 from sonoforge.runtime.images.dicom.frame_limits import stated_sizes
@@ -138,9 +139,8 @@ def one_error(path: Path | str) -> Iterator[None]:
     except MemoryError as error:
         raise ImageError("too_large", f"{path}: needs more memory than this machine has free; scale it down") from error
     except Exception as error:  # a decoder meets hostile bytes: any of its errors is the file's fault
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ImageError(
-            "truncated", f"{path}: the image data is cut off or damaged ({reason}); obtain the file again"
+            "truncated", f"{path}: the image data is cut off or damaged ({reason(error)}); obtain the file again"
         ) from error
 
 
@@ -194,8 +194,8 @@ def read_file(path: Path | str) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise ImageError("not_found", f"{path}: no such file; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError("unreadable", f"{path}: cannot be read ({reason})") from error
+        why = getattr(error, "strerror", None) or error
+        raise ImageError("unreadable", f"{path}: cannot be read ({reason(why)})") from error
     return data
 
 
@@ -266,7 +266,7 @@ def _opened(module: str, name: str, data: bytes, path: Path | str) -> Image.Imag
     try:
         image: Image.Image = getattr(plugin, name)(TimedBytes(data))
     except SyntaxError as error:  # how Pillow's readers say "not mine"
-        raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({error})") from error
+        raise ImageError("not_an_image", f"{path}: begins like an image but is not one ({reason(error)})") from error
     check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))
     if name == "Jpeg2KImageFile":  # whose boxes may state one size, and its codestream another
         for width, height, samples in stated_sizes(data):
