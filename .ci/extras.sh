@@ -6,7 +6,7 @@ constraints=$(realpath "$(dirname "$0")/constraints.txt")
 support=$(realpath "$(dirname "$0")/../tests/support")
 litert=${3:-}
 mkdir -p "$2" && cd "$2"
-export SONOFORGE_CACHE="$PWD/cache" XDG_STATE_HOME="$PWD/state"
+export SONOFORGE_CACHE="$PWD/cache" XDG_STATE_HOME="$PWD/state" PIP_NO_COMPILE=1 # Python compiles what it imports
 
 install() { # EXTRA or EXTRA,EXTRA: an environment with the wheel and these extras alone
   [ -d "$1" ] || python3 -m venv "$1"

@@ -74,6 +74,7 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = REMEDY, who
     except (TypeError, ValueError) as error:
         raise SonoforgeError(f"{path}: found the delimiter {delimiter!r}, expected one of , ; |; {remedy}") from error
     head: list[str] | None = None
+    keys: list[str] = []
     rows: list[Row] = []
     try:
         for cells in reader:
@@ -87,13 +88,14 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = REMEDY, who
             if head is None:
                 head = own
                 _check_headings(path, head, needed, remedy)
+                keys = [_key(heading) for heading in head]
                 continue
             line = reader.line_num + bool(stated)
             if len(own) > len(head) or (whole and len(own) < len(head)):
                 raise SonoforgeError(
                     f"{path}: line {line}: found {len(own)} cells, expected {len(head)}, one for each heading; {remedy}"
                 )
-            row = Row(zip(map(_key, head), [*own, *[""] * (len(head) - len(own))], strict=True))
+            row = Row(zip(keys, [*own, *[""] * (len(head) - len(own))], strict=True))
             row.line = line
             rows.append(row)
     except csv.Error as error:

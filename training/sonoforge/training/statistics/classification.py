@@ -35,13 +35,15 @@ def weighted_auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -
     Returns:
         (R,); nan where no image of the class, or none of the others, has a weight.
     """
-    order = np.argsort(scores, kind="stable")
-    first = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # of each different score
-    inside, outside = (
-        np.add.reduceat(np.where(kind[order], weights[:, order], 0.0), first, axis=1) for kind in (positive, ~positive)
-    )
-    wins = (inside * (np.cumsum(outside, axis=1) - outside / 2)).sum(axis=1)
-    pairs = inside.sum(axis=1) * outside.sum(axis=1)
+    others = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
+    inside = weights[:, positive]
+    beaten = np.zeros((len(weights), len(others) + 1))  # by an image that is above the first k of the others
+    np.cumsum(weights[:, others], axis=1, out=beaten[:, 1:])
+    below, not_above = (np.searchsorted(scores[others], scores[positive], side) for side in ("left", "right"))
+    wins = np.einsum("rn,rn->r", inside, beaten[:, below])
+    if (below < not_above).any():
+        wins = (wins + np.einsum("rn,rn->r", inside, beaten[:, not_above])) / 2
+    pairs = inside.sum(axis=1) * beaten[:, -1]
     areas: Floats = np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
     return areas
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_cells import csv_text, defused
-from sonoforge.runtime.csv_tables import number, read_table
+from sonoforge.runtime.csv_tables import Row, number, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT, PROTOCOLS
 
@@ -143,10 +143,11 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
             raise ValueError("found no row")
         classes = tuple(name[2:] for name in columns if name.lower().startswith("p_"))
         answers = [f"p_{name}".lower() for name in classes]
-        keys = list(dict.fromkeys((row["arm"], row["protocol"], int(row["seed"])) for row in rows))
+        by_part: dict[tuple[str, str, int], list[Row]] = {}
+        for row in rows:
+            by_part.setdefault((row["arm"], row["protocol"], int(row["seed"])), []).append(row)
         parts = []
-        for arm, protocol, seed in keys:
-            own = [r for r in rows if (r["arm"], r["protocol"], int(r["seed"])) == (arm, protocol, seed)]
+        for (arm, protocol, seed), own in by_part.items():
             parts.append(
                 Predictions(
                     arm=arm,
