@@ -166,6 +166,14 @@ def test_generated_features(run: Run, data: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len({(row["trained on"], row["tested on"]) for row in rows}) * 6 == len(rows) == 2 * 6
     assert all(0 <= float(row["low"]) <= float(row["auc"]) <= float(row["high"]) <= 1 for row in rows)
+    small["DRAWS_AGAIN"] = 2
+    asked = ["--weights", kinds, "--again", "--csv", tmp_path / "again.csv"]
+    run("generated_features", data / "BUSI", data / "BrEaST", *asked, **small)
+    with (tmp_path / "again.csv").open() as file:
+        again = list(csv.DictReader(file))
+    assert [row["placebo"] for row in again] == 2 * ["real", "copies", "noise", "mixtures"]
+    assert all(float(row["low"]) <= float(row["change"]) <= float(row["high"]) for row in again)
+    assert len({round(float(row["auc"]) + float(row["change"]), 3) for row in again}) == 2, "one arm, two test sets"
     module = importlib.import_module("generated_features")
     rng = np.random.default_rng(0)
     scores, labels, weights = rng.normal(size=(3, 50)), rng.integers(0, 2, 50), rng.integers(0, 3, (2, 50))

@@ -15,8 +15,8 @@ the weight in the loss, and the strength of the regularisation, that three folds
 
 Figures are means over the draws; intervals resample test patients.  About 15 core-minutes.
 
-``--again`` looks a second time at what gained most, `gaussian` from 25 scans of the first folder: 40 other draws, without
-the GAN, against each placebo, with 97 % intervals over patients *and* draws (Student's t).  About 5 core-minutes.
+``--again`` looks a second time at what gained most, `gaussian` from 25 scans of the first folder: 40 other draws,
+without the GAN, against each placebo, with 97 % intervals over patients *and* draws (Student's t).  5 core-minutes.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def second_look(home: str, sets: dict[str, Scans]) -> Iterator[tuple[object, ...
         for placebo in arms[:-1]:
             change = of_draws["gaussian"] - of_draws[placebo]
             value, error = change[:, 0].mean(), change[:, 0].std(ddof=1) / np.sqrt(len(change))
-            low, high = np.percentile(change[:, 1:].mean(axis=0), [100 * (1 - tail), 100 * tail])
+            low, high = np.nanpercentile(change[:, 1:].mean(axis=0), [100 * (1 - tail), 100 * tail])
             half = stats.t.ppf(tail, len(change) - 1) * error
             ends = (float(value - np.hypot(value - low, half)), float(value + np.hypot(high - value, half)))
             yield home, count, tested, placebo, float(of_draws[placebo][:, 0].mean()), float(value), *ends

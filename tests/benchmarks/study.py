@@ -39,7 +39,7 @@ def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
                 "arms": "real,augmented,both-augmented" if count == "25" else "real,augmented,both,both-augmented",
                 "recipes": "spade:small-data",
                 "gan-precision": "bf16",
-                "seeds": 5 if count == "25" else 2,  # each draws other pairs
+                "seeds": 10 if count == "25" else 2,  # each draws other pairs
                 "folds": 2,
                 "steps": 300,
                 "gan-kimg": 3,
@@ -61,11 +61,12 @@ def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
 
 
 def in_features(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
-    """Row 3: benign against malignant on few scans, and generated feature vectors."""
-    if not (out / "generated-features.csv").is_file():
-        folders = [str(folder_of(data, home)) for home in HOMES]
-        asked = {"weights": file_of(weights, "mobilenet_v2"), "csv": out / "generated-features.csv"}
-        yield [str(HERE / "generated_features.py"), *folders, *flags(asked)]
+    """Row 3: benign against malignant on few scans, and generated feature vectors; then the second look."""
+    folders = [str(folder_of(data, home)) for home in HOMES]
+    for name, again in (("generated-features.csv", []), ("generated-features-again.csv", ["--again"])):
+        if not (out / name).is_file():
+            asked = {"weights": file_of(weights, "mobilenet_v2"), "csv": out / name}
+            yield [str(HERE / "generated_features.py"), *folders, *flags(asked), *again]
 
 
 def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[str]]:
