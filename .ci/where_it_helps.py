@@ -23,7 +23,10 @@ def page() -> str:
         left_out("4", ("style",), ("none", "copies", "amplitude")),
         stages(),
     ]
-    parts = ["How it was run: [notebook](../notebook/where-it-helps.md).", best_of([tries for _, tries in rows])]
+    parts = [
+        "How it was run: [notebook](../notebook/where-it-helps.md).",
+        in_short([tries for _, tries in rows]).rstrip(),
+    ]
     return "\n\n".join([*parts, *(text.rstrip() for text, _ in rows)]) + "\n"
 
 
@@ -31,14 +34,31 @@ Try = tuple[str, Found]
 """What was tried, and what it changes against the best placebo."""
 
 
-def best_of(tries: Sequence[Sequence[Try]]) -> str:
-    """The three tries of each row whose intervals reach least below 0, and how much they leave possible."""
-    rows = [
-        [number, what, change(found), f"{found['high']:+.3f}"]
-        for number, own in enumerate(tries, start=1)
-        for what, found in sorted(own, key=lambda one: -one[1]["low"])[:3]
-    ]
-    return "## The three best tries of each row\n\n" + table(["row", "try", "change", "at most"], rows).rstrip()
+def in_short(tries: Sequence[Sequence[Try]]) -> str:
+    """How many comparisons of each row help and harm, and the three whose intervals reach least below 0."""
+    counts, best = [], []
+    for number, (name, own) in enumerate(zip(ROWS, tries, strict=True), start=1):
+        helps, harms = (sum(test(found) for _, found in own) for test in (helped, harmed))
+        counts.append([f"{number} {name}", len(own), helps, harms])
+        for what, found in sorted(own, key=lambda one: -one[1]["low"])[:3]:
+            best.append([number, what, change(found), f"{found['high']:+.3f}"])
+    return (
+        "## In short\n\nGenerated images against the best placebo, and how often an interval lies above or below 0:\n\n"
+        + table(["row", "comparisons", "help", "harm"], counts)
+        + "\nThe three of each row whose intervals reach least below 0, and what they leave possible:\n\n"
+        + table(["row", "compared", "change", "at most"], best)
+    )
+
+
+ROWS = ("balance by class and scanner", "dense labels", "shortage", "style, not content", "quality as cause")
+
+
+def helped(found: Found) -> bool:
+    return found["low"] > 0
+
+
+def harmed(found: Found) -> bool:
+    return found["high"] < 0
 
 
 # Rows 1 and 4: networks that answer a collection they have not seen
@@ -51,17 +71,13 @@ def scores_of(row: Row, kind: str) -> float:
 
 
 LESION, MALIGNANT = "normal / lesion", "benign / malignant"
-TITLES = {
-    "1": "Row 1: balance by class and scanner",
-    "4": "Row 4: style, not content",
-}
 
 
 def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> tuple[str, list[Try]]:
     """What an arm changes of AUC on each collection left out, against the best of its placebos."""
     file = f"left-out-{row}.csv.gz"
     kept = read(ANSWERS / file)
-    rows, helps, harms = [], 0, 0
+    rows = []
     tries: list[Try] = []
     for name in dict.fromkeys(answer["collection"] for answer in kept):
         own = [answer for answer in kept if answer["collection"] == name]
@@ -74,7 +90,6 @@ def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> tuple[st
             for arm in arms:
                 difference = areas[arm] - areas[best]
                 found = with_seeds(dict(percentile_interval(difference.mean(axis=0))), difference[:, 0])
-                helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
                 means = [f"{areas[one][:, 0].mean():.3f}" for one in (*placebos, arm)]
                 by_seed = ", ".join(f"{value:+.3f}" for value in difference[:, 0])
                 tries.append((f"`{arm}`, {kind}, {name} left out", found))
@@ -86,10 +101,7 @@ def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> tuple[st
         "minus the best of the others",
         "by seed",
     ]
-    text = (
-        f"## {TITLES[row]}\n\n{answers(file)}\n{table(heading, rows)}\n"
-        f"Of {len(rows)} rows {helps} help and {harms} harm."
-    )
+    text = f"## Row {row}: {ROWS[int(row) - 1]}\n\n{answers(file)}\n{table(heading, rows)}"
     return text, tries
 
 
@@ -117,7 +129,7 @@ def areas_by_seed(rows: Sequence[Row], kind: str) -> Any:
 def few_pairs() -> tuple[str, list[Try]]:
     """What generated pairs change beside few real ones, at home and elsewhere, against the better placebo."""
     files = sorted(ANSWERS.glob("pairs-*.csv.gz"), key=lambda path: (path.name.split("-")[1:-1], of_pairs(path)))
-    rows, again, helps, harms = [], [], 0, 0
+    rows, again = [], []
     tries: list[Try] = []
     for path in files:
         for own in sonoforge("segment", "--from", path)["sets"]:
@@ -130,7 +142,6 @@ def few_pairs() -> tuple[str, list[Try]]:
                     continue
                 by_seed = [mine - theirs for mine, theirs in zip(means[arm], means[best], strict=True)]
                 found = with_seeds(row[f"against_{best}"], by_seed)
-                helps, harms = helps + (found["low"] > 0), harms + (found["high"] < 0)
                 pairs = "half of all" if of_pairs(path) == float("inf") else f"{of_pairs(path):g}"
                 placebos = [f"{by_arm[name]['dice']['value']:.3f}" for name in ("real", "augmented")]
                 seeds = ", ".join(f"{value:+.3f}" for value in by_seed)
@@ -152,8 +163,7 @@ def few_pairs() -> tuple[str, list[Try]]:
     of = ["trained on", "pairs", "tested on", "seeds", f"change, {SECOND_LEVEL:.0%} interval"]
     text = (
         f"## Row 2: few pairs with outlines, and SPADE's\n\n{answers(*(path.name for path in files))}\n"
-        f"{table(heading, rows)}\nDice. Of {len(rows)} rows {helps} help and {harms} harm.\n\n"
-        f"The second look:\n\n{table(of, again)}"
+        f"{table(heading, rows)}\nFigures are Dice. The second look:\n\n{table(of, again)}"
     )
     return text, tries
 
@@ -222,7 +232,7 @@ def few_scans() -> tuple[str, list[Try]]:
             if arm in GENERATED and not (arm == "gaussian" and key in again):
                 tries.append((f"`{arm}`, {key[1]} scans a class of {key[0]}, tested on {key[2]}", found))
             helps, harms = said[arm]
-            said[arm] = helps + (found["low"] > 0), harms + (found["high"] < 0)
+            said[arm] = helps + helped(found), harms + harmed(found)
         rows.append([*key, interval(real), *cells])
     heading = ["trained on", "scans a class", "tested on", "AUC, `real`", *(f"`{arm}`" for arm in arms)]
     counts = "; ".join(f"`{arm}` helps in {helps}, harms in {harms}" for arm, (helps, harms) in said.items())

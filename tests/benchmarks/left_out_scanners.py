@@ -8,6 +8,7 @@ Each collection named by ``--leave-out`` is answered by networks of budget `coll
 
     none       nothing: the recipe, in which crops beside lesions stand for healthy scans
     drawn      whole scans by a generator that draws into masks: half healthy (an empty mask), half with a lesion
+    drawn-few  a quarter of these
     windows    crops beside lesions and round them, as whole scans, at the generator's sharpness: placebo of `drawn`
     pasted     scans whose lesion is covered by tissue of their own, and scans with tissue pasted beside the lesion,
                at the generator's sharpness: placebo of `drawn`
@@ -223,6 +224,10 @@ def drawn(scans: Training, rng: np.random.Generator) -> list[Added]:
     ]
 
 
+def drawn_few(scans: Training, rng: np.random.Generator) -> list[Added]:
+    return [scan for place, scan in enumerate(drawn(scans, rng)) if place % 8 < 2]  # one healthy, one with a lesion
+
+
 def copies(scans: Training, rng: np.random.Generator) -> list[Added]:
     return [Added(scans.grey[i], scans.masks[i], int(scans.labels[i])) for i in scans.draw(NUMBER, rng)]
 
@@ -315,6 +320,7 @@ ARMS: dict[str, Callable[[Training, np.random.Generator], list[Added]] | None] =
     "copies": copies,
     "amplitude": amplitude,
     "style": style,
+    "drawn-few": drawn_few,  # last, as an arm's place is part of its random numbers
 }
 
 

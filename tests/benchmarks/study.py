@@ -22,7 +22,7 @@ HOMES = ("BUSI", "BUS-BRA", "BrEaST")
 SONOFORGE = ("-m", "sonoforge.runtime.cli.main")
 PAIRS = {"BUSI": ("25", "100", "all"), "BUS-BRA": ("25", "100", "all"), "BrEaST": ("25", "all")}
 LEFT_OUT = {
-    "1": (("BUSI",), "none,drawn,windows,pasted"),
+    "1": (("BUSI",), "none,drawn,drawn-few,windows,pasted"),
     "4": (HOMES, "none,copies,amplitude,style"),
 }
 """Collections that are left out, and arms, by row."""
