@@ -17,7 +17,7 @@ from sonoforge.training.statistics.intervals import group_weights, percentile_in
 
 def page() -> str:
     rows = [
-        left_out("1", ("drawn",), ("none", "windows", "pasted")),
+        left_out("1", ("drawn", "drawn-few"), ("none", "windows", "pasted")),
         few_pairs(),
         few_scans(),
         left_out("4", ("style",), ("none", "copies", "amplitude")),
@@ -90,14 +90,16 @@ def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> tuple[st
             for arm in arms:
                 difference = areas[arm] - areas[best]
                 found = with_seeds(dict(percentile_interval(difference.mean(axis=0))), difference[:, 0])
-                means = [f"{areas[one][:, 0].mean():.3f}" for one in (*placebos, arm)]
+                *means, own_mean = (f"{areas[one][:, 0].mean():.3f}" for one in (*placebos, arm))
                 by_seed = ", ".join(f"{value:+.3f}" for value in difference[:, 0])
                 tries.append((f"`{arm}`, {kind}, {name} left out", found))
-                rows.append([name, kind, *means, f"{change(found)} (`{best}`)", by_seed])
+                rows.append([name, kind, *means, f"`{arm}`", own_mean, f"{change(found)} (`{best}`)", by_seed])
     heading = [
         "left out",
         "AUC",
-        *(f"`{arm}`" for arm in (*placebos, *arms)),
+        *(f"`{arm}`" for arm in placebos),
+        "arm",
+        "its AUC",
         "minus the best of the others",
         "by seed",
     ]
@@ -160,7 +162,7 @@ def few_pairs() -> tuple[str, list[Try]]:
         "minus the better of these",
         "by seed",
     ]
-    of = ["trained on", "pairs", "tested on", "seeds", f"change, {SECOND_LEVEL:.0%} interval"]
+    of = ["trained on", "pairs", "tested on", "seeds", f"change, {100 * SECOND_LEVEL:.0f} % interval"]
     text = (
         f"## Row 2: few pairs with outlines, and SPADE's\n\n{answers(*(path.name for path in files))}\n"
         f"{table(heading, rows)}\nFigures are Dice. The second look:\n\n{table(of, again)}"
