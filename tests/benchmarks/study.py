@@ -22,10 +22,10 @@ HOMES = ("BUSI", "BUS-BRA", "BrEaST")
 SONOFORGE = ("-m", "sonoforge.runtime.cli.main")
 PAIRS = {"BUSI": ("25", "100", "all"), "BUS-BRA": ("25", "100", "all"), "BrEaST": ("25", "all")}
 LEFT_OUT = {
-    "1": (("BUSI",), "none,drawn,drawn-few,windows,pasted"),
-    "4": (HOMES, "none,copies,amplitude,style"),
+    "1": (("BUSI",), "none,drawn,drawn-few,windows,pasted", "0,1,2"),
+    "4": (HOMES, "none,copies,amplitude,style", "0,1"),
 }
-"""Collections that are left out, and arms, by row."""
+"""Collections that are left out, arms and seeds, by row."""
 STAGED = ("BUS-BRA", "BUSI")
 
 
@@ -71,9 +71,10 @@ def in_features(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
 
 def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[str]]:
     """Rows 1 and 4: scans added to the training of a network that answers a collection it has not seen."""
-    names, arms = LEFT_OUT[row]
+    names, arms, seeds = LEFT_OUT[row]
     asked = {
         "arms": arms,
+        "seeds": seeds,
         "backbone": file_of(weights, "mobilenet_v2"),
         "features": file_of(weights, "squeezenet1_1"),
         "epochs": 4,
