@@ -83,7 +83,7 @@ def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> tuple[st
         own = [answer for answer in kept if answer["collection"] == name]
         for kind in (LESION, MALIGNANT):
             seen = own if kind == LESION else [answer for answer in own if answer["label"] != "normal"]
-            if kind == LESION and sum(answer["label"] == "normal" for answer in seen) < FEWEST:
+            if kind == LESION and len({answer["file"] for answer in seen if answer["label"] == "normal"}) < FEWEST:
                 continue
             areas = {arm: areas_by_seed([a for a in seen if a["arm"] == arm], kind) for arm in (*placebos, *arms)}
             best = max(placebos, key=lambda arm: areas[arm][:, 0].mean())
