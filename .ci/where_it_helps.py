@@ -214,7 +214,7 @@ def few_scans() -> tuple[str, list[Try]]:
     """What generated feature vectors change beside few real ones, against the better of `real` and `copies`."""
     kept = read(TABLES / "generated-features.csv")
     arms = ("noise", "mixtures", "gaussian", "gan")
-    keys = dict.fromkeys((row["trained on"], row["scans of each class"], row["tested on"]) for row in kept)
+    keys = dict.fromkeys(cell_of(row) for row in kept)
     rows, said = [], dict.fromkeys(arms, (0, 0))
     again = few_scans_again()
     tries: list[Try] = [
@@ -222,9 +222,7 @@ def few_scans() -> tuple[str, list[Try]]:
         for key, own in again.items()
     ]
     for key in keys:
-        own = {
-            row["arm"]: row for row in kept if (row["trained on"], row["scans of each class"], row["tested on"]) == key
-        }
+        own = {row["arm"]: row for row in kept if cell_of(row) == key}
         real = {name: float(own["real"][of]) for name, of in (("value", "auc"), ("low", "low"), ("high", "high"))}
         cells = []
         for arm in arms:
@@ -257,9 +255,12 @@ def few_scans_again() -> dict[tuple[str, str, str], dict[str, Found]]:
     found: dict[tuple[str, str, str], dict[str, Found]] = {}
     for row in read(TABLES / "generated-features-again.csv"):
         ends = {"value": float(row["change"]), "low": float(row["low"]), "high": float(row["high"])}
-        key = (row["trained on"], row["scans of each class"], row["tested on"])
-        found.setdefault(key, {})[row["placebo"]] = ends
+        found.setdefault(cell_of(row), {})[row["placebo"]] = ends
     return found
+
+
+def cell_of(row: Row) -> tuple[str, str, str]:
+    return row["trained on"], row["scans of each class"], row["tested on"]
 
 
 PLACEBOS = ("real", "copies", "noise", "mixtures")

@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 from sonoforge.models.mobilenetv2 import mobilenet_v2
 from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime import atomic
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.statistics.decision import DecisionFigures, DecisionRecord
 from sonoforge.training.statistics.results import ArmFigures, SourceFigures
@@ -218,7 +218,7 @@ def load_model(folder: Path) -> tuple[list[Any], ModelRecord, ModelArrays]:
             net.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
             members.append(net)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise SonoforgeError(f"{folder}: not a complete model folder ({' '.join(str(error).split())[:160]})") from error
+        raise SonoforgeError(f"{folder}: not a complete model folder ({reason(error)})") from error
     return members, record, ModelArrays(stored, *images)
 
 
