@@ -219,6 +219,23 @@ def halves(own: Scans) -> NDArray[np.bool_]:
     return np.isin(own.patients, patients[: len(patients) // 2])
 
 
+def first_look(sets: dict[str, Scans]) -> Iterator[tuple[object, ...]]:
+    """Yield the area of each arm, and its change against the better of `real` and `copies`, with ends over patients."""
+    for name, own in sets.items():
+        pool = halves(own)
+        tests = {name: own.take(~pool)} | {other: scans for other, scans in sets.items() if other != name}
+        counts = [count for count in COUNTS if np.bincount(own.labels[pool], minlength=2).min() >= count]
+        for count in counts:
+            for tested, by_arm in answers(own.take(pool), tests, count).items():
+                test = tests[tested]
+                weights = group_weights(test.patients)
+                figures = {arm: areas(scores, test.labels, weights) for arm, scores in by_arm.items()}
+                placebo = max(("real", "copies"), key=lambda arm: figures[arm][0])
+                for arm, values in figures.items():
+                    area, change = percentile_interval(values), percentile_interval(values - figures[placebo])
+                    yield name, count, tested, arm, *area.values(), *change.values()
+
+
 def second_look(home: str, sets: dict[str, Scans]) -> Iterator[tuple[object, ...]]:
     """Yield what `gaussian` changes against each placebo, with ends over patients and draws."""
     pool, count = halves(sets[home]), COUNTS[0]
@@ -252,24 +269,10 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     sets = dict(read(folder, asked.weights) for folder in asked.data)
-    rows: list[tuple[object, ...]] = []
-    for row in second_look(next(iter(sets)), sets) if asked.again else ():
+    rows = []
+    for row in second_look(next(iter(sets)), sets) if asked.again else first_look(sets):
         rows.append(row)
         print(*(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row), flush=True)
-    for name, own in {} if asked.again else sets.items():
-        pool = halves(own)
-        tests = {name: own.take(~pool)} | {other: scans for other, scans in sets.items() if other != name}
-        counts = [count for count in COUNTS if np.bincount(own.labels[pool], minlength=2).min() >= count]
-        for count in counts:
-            for tested, by_arm in answers(own.take(pool), tests, count).items():
-                test = tests[tested]
-                weights = group_weights(test.patients)
-                figures = {arm: areas(scores, test.labels, weights) for arm, scores in by_arm.items()}
-                placebo = max(("real", "copies"), key=lambda arm: figures[arm][0])
-                for arm, values in figures.items():
-                    area, change = percentile_interval(values), percentile_interval(values - figures[placebo])
-                    rows.append((name, count, tested, arm, *area.values(), *change.values()))
-                    print(*(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in rows[-1]), flush=True)
     if asked.csv:
         with asked.csv.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
