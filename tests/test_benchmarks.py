@@ -136,8 +136,14 @@ def test_left_out_scanners(run: Run, data: Path, tmp_path: Path) -> None:
     folders = [data / name for name in ("BUSI", "BUS-BRA", "BrEaST")]
     run("left_out_scanners", *folders, *asked, NUMBER=8, STYLE_STEPS=1, STYLE_BATCH=2, LEAST_STEPS=1)
     arms, _ = read_predictions(tmp_path / "out" / "predictions.csv")
-    assert len(arms) == 8 and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
+    assert len(arms) == 9 and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
     assert all(np.allclose(arm.probabilities.sum(axis=1), 1, atol=1e-5) for arm in arms)
+    with (tmp_path / "out" / "outlines.csv").open() as file:
+        outlines = list(csv.DictReader(file))
+    assert {row["arm"] for row in outlines} == {arm.arm for arm in arms}
+    assert all(0 <= float(row["dice"]) <= 1 for row in outlines) and not any(
+        "normal" in row["file"] for row in outlines
+    )
     assert run("left_out_scanners", *folders, *asked) == "", "what is done is not done again"
 
 

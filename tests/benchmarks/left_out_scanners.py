@@ -15,20 +15,23 @@ Each collection named by ``--leave-out`` is answered by networks of budget `coll
     copies     scans again, as they are: placebo of the arms that follow
     amplitude  with low frequencies of another collection's scan (Xu et al., CVPR 2021)
     style      with another collection's statistics of a frozen network's feature maps (Huang and Belongie, ICCV 2017)
+    pairs      drawn by SPADE into outlines of real lesions, distorted at random
 
 In `drawn`, `windows` and `pasted`, half are healthy, and both halves have the same marks of how they were made, so that
 these tell nothing.  Generators and decoders see the training collections alone.  What is done is kept in FOLDER, and
-the same command goes on; ``predictions.csv`` there is read by `sonoforge crossval --from` and `sonoforge compare`.
+the same command goes on; ``predictions.csv`` there is read by `sonoforge crossval --from` and `sonoforge compare`, and
+``outlines.csv`` has the Dice of what the networks' outline head finds of each lesion, at `OUTLINE_SIDE` pixels.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,10 +40,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
+from sonoforge.models.blocks import OUTLINE_BLOCK
+from sonoforge.models.zoomed_pass import resample
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.cli.main import run as command
 from sonoforge.training.classifier.initial_weights import load_backbone
-from sonoforge.training.classifier.network import answer, pixel_views
+from sonoforge.training.classifier.network import INFERENCE_BATCH, answer, pixel_views, to_tensor
 from sonoforge.training.classifier.scan_views import Box, crop_around, crop_without, cut, lesion_box
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
@@ -55,6 +60,7 @@ from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.metrics.features import open_features
+from sonoforge.training.segmentation.distortion import distort_maps
 from sonoforge.training.segmentation.generating import draw_into
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
@@ -62,8 +68,11 @@ from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 Pixels = NDArray[np.uint8]
 NUMBER, SIDE, DRAWN_SIDE, LEAST_STEPS = 800, 256, 64, 60
 STYLE_SIDE, STYLE_STEPS, STYLE_BATCH = 128, 500, 8
+OUTLINE_SIDE = 64
 MAPS = ("benign", "malignant", "window")
 """What a pixel of the generator's label maps may be of: a lesion of either kind, or tissue in a window."""
+LABEL_MAPS: dict[str, object] = {"recipe": "projected", "preset": "label-maps", "kept-maps": "training", "width": 12}
+SPADE: dict[str, object] = {"recipe": "spade", "preset": "small-data", "width": 16, "batch": 16}
 
 
 class Asked(NamedTuple):
@@ -158,43 +167,41 @@ def pasted(scans: Training, rng: np.random.Generator) -> list[Added]:
     return [scan for half in halves for scan in half[: NUMBER // 2]]
 
 
-def write_for_generator(scans: Training, folder: Path, rng: np.random.Generator) -> None:
-    """Write whole scans, and windows with and without their lesion, with what each pixel is of: `MAPS`, or neither."""
+def write_for_generator(scans: Training, folder: Path, rng: np.random.Generator, *, windows: bool) -> None:
+    """Write whole scans with what each pixel is of, `MAPS` or neither, and windows with and without their lesion."""
     folder.mkdir(parents=True)
     for index, label in enumerate(scans.labels):
-        lesion = lesion_box(scans.masks[index])
-        assert lesion is not None
-        beside = crop_without(scans.grey[index], lesion, rng)
-        around = crop_around((SIDE, SIDE), lesion, rng)
-        for name, box in (("whole", None), ("window", around if index % 2 or not beside else beside)):
+        shown: dict[str, Box | None] = {"whole": None}
+        if windows:
+            lesion = lesion_box(scans.masks[index])
+            assert lesion is not None
+            beside = crop_without(scans.grey[index], lesion, rng)
+            around = crop_around((SIDE, SIDE), lesion, rng)
+            shown["window"] = around if index % 2 or not beside else beside
+        for name, box in shown.items():
             path = folder / f"{index}-{name}.png"
             Image.fromarray(cut(scans.grey[index], box, DRAWN_SIDE)).save(path)
             inside = cut(scans.masks[index], box, DRAWN_SIDE) >= HALF
             of = {scans.classes[label]: inside, "window": ~inside & (name == "window")}
-            for kind in MAPS:
+            for kind in MAPS if windows else MAPS[:2]:
                 Image.fromarray(np.uint8(255 * of.get(kind, np.zeros_like(inside)))).save(
                     path.with_stem(f"{path.stem}_mask_{kind}")
                 )
 
 
-def train_generator(scans: Training) -> Path:
+def train_generator(scans: Training, recipe: dict[str, object]) -> Path:
     seed = scans.seed + 1
-    folder = scans.folder / f"generator-{seed}"
+    folder = scans.folder / f"{recipe['recipe']}-{seed}"
     if not (folder / "set").is_dir():
         making = folder / "making"
-        write_for_generator(scans, making / "scans", np.random.default_rng([seed, 1]))
+        rng = np.random.default_rng([seed, 1])
+        write_for_generator(scans, making / "scans", rng, windows="kept-maps" in recipe)
         making.rename(folder / "set")
-    options = {
+    options = recipe | {
         "data": folder / "set",
         "out": folder,
-        "recipe": "projected",
-        "preset": "label-maps",
-        "kept-maps": "training",
-        "features": scans.asked.features,
         "class": "scans",
         "image-size": DRAWN_SIDE,
-        "width": 12,
-        "kimg": scans.asked.kimg,
         "precision": "bf16",
         "metrics": "none",
         "held-out": 0,
@@ -208,19 +215,40 @@ def train_generator(scans: Training) -> Path:
 
 def drawn(scans: Training, rng: np.random.Generator) -> list[Added]:
     """Draw whole scans: into an empty mask healthy ones, into a real one, moved, one with a lesion."""
-    generator = load_generator(train_generator(scans))
+    recipe = LABEL_MAPS | {"features": scans.asked.features, "kimg": scans.asked.kimg}
+    generator = load_generator(train_generator(scans, recipe))
     healthy, chosen = scans.classes.index("normal"), scans.draw(NUMBER, rng)
     empty = np.zeros((SIDE, SIDE), np.uint8)
     masks = [
         np.roll(scans.masks[i], rng.integers(-24, 25, 2), (0, 1)) if n % 2 == 0 else empty for n, i in enumerate(chosen)
     ]
     inside = np.stack([cut(mask, None, DRAWN_SIDE) >= HALF for mask in masks])
-    of_kind = np.array([[scans.classes[scans.labels[i]] == kind for kind in MAPS] for i in chosen])
+    of_kind = of_kinds(scans, chosen)
     levels = np.uint8(255 * (inside[..., None] & of_kind[:, None, None]))
     pictures = draw_into(generator, levels, 1, scans.seed)
     return [
         Added(cut(picture[..., 0], None, SIDE), mask, int(scans.labels[i]) if mask.any() else healthy)
         for picture, mask, i in zip(pictures, masks, chosen, strict=True)
+    ]
+
+
+def of_kinds(scans: Training, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of `MAPS` the lesions of these scans are of: (N, 3)."""
+    return np.array([[scans.classes[scans.labels[i]] == kind for kind in MAPS] for i in chosen])
+
+
+def pairs(scans: Training, rng: np.random.Generator) -> list[Added]:
+    """Draw scans into outlines of real lesions, distorted, as `sonoforge segment` does."""
+    recipe = SPADE | {"kimg": scans.asked.kimg / 4}
+    generator, chosen = load_generator(train_generator(scans, recipe)), scans.draw(NUMBER, rng)
+    whole = np.stack([cut(scans.masks[i], None, DRAWN_SIDE) >= HALF for i in chosen])
+    moved = distort_maps(torch.from_numpy(whole).long(), torch.Generator().manual_seed(scans.seed)).numpy() > 0
+    levels = np.uint8(255 * (moved[..., None] & of_kinds(scans, chosen)[:, None, None, :2]))
+    pictures = draw_into(generator, levels, 1, scans.seed)
+    return [
+        Added(cut(picture[..., 0], None, SIDE), cut(np.uint8(255 * mask), None, SIDE), int(scans.labels[i]))
+        for picture, mask, i in zip(pictures, moved, chosen, strict=True)
+        if mask.any()
     ]
 
 
@@ -320,7 +348,8 @@ ARMS: dict[str, Callable[[Training, np.random.Generator], list[Added]] | None] =
     "copies": copies,
     "amplitude": amplitude,
     "style": style,
-    "drawn-few": drawn_few,  # last, as an arm's place is part of its random numbers
+    "drawn-few": drawn_few,
+    "pairs": pairs,  # last, as an arm's place is part of its random numbers
 }
 
 
@@ -348,7 +377,7 @@ def write_sheet(path: Path, added: list[Added]) -> None:
 
 
 def answers(cache: ImageCache, plan: SplitPlan, fold: int, arm: str, asked: Asked) -> NDArray[np.float64]:
-    """Train one arm without one collection and answer that: (N, C), kept in a file."""
+    """Train one arm without one collection and answer that: (N, C), and the outlines' Dice, kept in a file."""
     name = list(cache.dataset.collections)[fold]
     path = asked.out / f"{arm}-{name}-seed{plan.seed}.npy"
     if path.is_file():
@@ -369,11 +398,37 @@ def answers(cache: ImageCache, plan: SplitPlan, fold: int, arm: str, asked: Aske
     job = ClassifierJob(load_backbone(asked.backbone, cache), settings, plan.seed, device)
     members = train_classifier(images, added, job, checkpoint=path.with_suffix(".pt")).members
     views = pixel_views(cache.images[test], settings.mirror)
-    found = answer(members, views, settings.frozen_blocks, device, look=settings.look).probabilities
+    answered = answer(members, views, settings.frozen_blocks, device, look=settings.look).probabilities
+    found = np.column_stack([answered, outline_dice(members[0], LabelledImages.of_set(cache, test), settings.look)])
     with replacing(path) as file:
         np.save(file, found)
     print(f"{path.stem}: {(time.process_time() - started) / 60:.1f} processor minutes", flush=True)
     return found
+
+
+@torch.inference_mode()
+def outline_dice(net: Any, images: LabelledImages, look: int | None) -> NDArray[np.float64]:
+    """Return the Dice of each lesion's outline as the first pass finds it, (N,); not a number without a lesion."""
+    assert images.masks is not None
+    assert look is not None
+    masks, found = images.masks(OUTLINE_SIDE) >= HALF, []
+    for start in range(0, len(images), INFERENCE_BATCH):
+        own = to_tensor(images.pixels[start : start + INFERENCE_BATCH], torch.device("cpu"))
+        seen = net.outline(net.features[:OUTLINE_BLOCK](resample(own, torch.tensor([[0.0, 0, 1, 1]] * len(own)), look)))
+        found.append(nn.functional.interpolate(seen, (OUTLINE_SIDE, OUTLINE_SIDE), mode="bilinear")[:, 0].numpy() > 0)
+    lesions = np.concatenate(found)
+    both, sizes = (lesions & masks).sum((1, 2)), lesions.sum((1, 2)) + masks.sum((1, 2))
+    return np.where(masks.any((1, 2)), 2 * both / np.maximum(sizes, 1), np.nan)
+
+
+def write_outlines(path: Path, kept: list[tuple[Predictions, NDArray[np.float64]]]) -> None:
+    """Write the Dice of each lesion by each arm's network."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["arm", "seed", "collection", "file", "group", "dice"])
+        for own, dice in kept:
+            scans = zip(own.collections, own.files, own.groups, dice, strict=True)
+            writer.writerows([own.arm, own.seed, *scan, f"{value:.4f}"] for *scan, value in scans if value == value)
 
 
 def budget(epochs: int) -> ClassifierSettings:
@@ -399,15 +454,16 @@ def main() -> None:
     asked = Asked(given.features, given.backbone, given.out, given.epochs, given.kimg)
     source = ImageSource(tuple(given.data), 0, 0, given.cache, budget(given.epochs).preprocessing)
     cache = load_images(source)
-    names, kept = list(cache.dataset.collections), list[Predictions]()
+    names, kept = list(cache.dataset.collections), list[tuple[Predictions, NDArray[np.float64]]]()
     tested = [names.index(name) for name in given.leave_out]
     for seed in map(int, given.seeds.split(",")):
         plan = make_plan(cache, LEAVE_ONE_OUT, seed=seed)
         for arm in given.arms.split(","):
-            found = [answers(cache, plan, fold, arm, asked) for fold in tested]
+            found = np.concatenate([answers(cache, plan, fold, arm, asked) for fold in tested])
             images = np.concatenate([plan.test(fold) for fold in tested])
-            kept.append(predictions_of(arm, plan, images, np.concatenate(found), cache.dataset))
-    write_predictions(asked.out / "predictions.csv", kept, cache.dataset.classes)
+            kept.append((predictions_of(arm, plan, images, found[:, :-1], cache.dataset), found[:, -1]))
+    write_predictions(asked.out / "predictions.csv", [own for own, _ in kept], cache.dataset.classes)
+    write_outlines(asked.out / "outlines.csv", kept)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 HOMES = ("BUSI", "BUS-BRA", "BrEaST")
 SONOFORGE = ("-m", "sonoforge.runtime.cli.main")
-PAIRS = {"BUSI": ("25", "100", "all"), "BUS-BRA": ("25", "100", "all"), "BrEaST": ("25", "all")}
+COUNTS = ("25", "50", "100", "200", "all")
+PAIRS = {"BUSI": COUNTS, "BUS-BRA": COUNTS, "BrEaST": ("25", "50", "100", "all")}  # half of BrEaST has no 200
+MANY_SEEDS = (("BUSI", "25"), ("BUS-BRA", "25"))  # each draws other pairs
 LEFT_OUT = {
     "1": (("BUSI",), "none,drawn,drawn-few,windows,pasted", "0,1,2"),
+    "2": (HOMES, "none,copies,pairs", "0,1"),
     "4": (HOMES, "none,copies,amplitude,style", "0,1"),
 }
 """Collections that are left out, arms and seeds, by row."""
@@ -30,7 +33,7 @@ STAGED = ("BUS-BRA", "BUSI")
 
 
 def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
-    """Row 2: a U-Net with few real pairs and SPADE's, at home and elsewhere."""
+    """Row 2: a U-Net with few real pairs and SPADE's, at home and elsewhere; then the classifier's outlines."""
     for home, counts in PAIRS.items():
         others = [part for other in HOMES if other != home for part in ("--elsewhere", str(folder_of(data, other)))]
         for count in counts:
@@ -39,7 +42,7 @@ def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
                 "arms": "real,augmented,both-augmented" if count == "25" else "real,augmented,both,both-augmented",
                 "recipes": "spade:small-data",
                 "gan-precision": "bf16",
-                "seeds": 10 if count == "25" else 2,  # each draws other pairs
+                "seeds": 10 if (home, count) in MANY_SEEDS else 2,
                 "folds": 2,
                 "steps": 300,
                 "gan-kimg": 3,
@@ -58,6 +61,7 @@ def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
                 *flags(asked),
                 "--resume",
             ]
+    yield from left_out(data, weights, out, "2")
 
 
 def in_features(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
@@ -70,7 +74,7 @@ def in_features(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
 
 
 def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[str]]:
-    """Rows 1 and 4: scans added to the training of a network that answers a collection it has not seen."""
+    """Rows 1, 2 and 4: scans added to the training of a network that answers a collection it has not seen."""
     names, arms, seeds = LEFT_OUT[row]
     asked = {
         "arms": arms,
