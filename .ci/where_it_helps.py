@@ -34,6 +34,13 @@ Try = tuple[str, Found]
 """What was tried, and what it changes against the best placebo."""
 
 
+Part = tuple[str, list[Try]]
+
+
+def joined(*parts: Part) -> Part:
+    return "\n".join(text for text, _ in parts), [own for _, tries in parts for own in tries]
+
+
 def in_short(tries: Sequence[Sequence[Try]]) -> str:
     """How many comparisons of each row help and harm, and the three whose intervals reach least below 0."""
     counts, best = [], []
@@ -61,7 +68,7 @@ def harmed(found: Found) -> bool:
     return found["high"] < 0
 
 
-# Rows 1 and 4: networks that answer a collection they have not seen
+# Rows 1, 2 and 4: networks that answer a collection they have not seen
 
 
 def scores_of(row: Row, kind: str) -> float:
@@ -73,7 +80,7 @@ def scores_of(row: Row, kind: str) -> float:
 LESION, MALIGNANT = "normal / lesion", "benign / malignant"
 
 
-def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> tuple[str, list[Try]]:
+def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> Part:
     """What an arm changes of AUC on each collection left out, against the best of its placebos."""
     file = f"left-out-{row}.csv.gz"
     kept = read(ANSWERS / file)
@@ -103,8 +110,16 @@ def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> tuple[st
         "minus the best of the others",
         "by seed",
     ]
-    text = f"## Row {row}: {ROWS[int(row) - 1]}\n\n{answers(file)}\n{table(heading, rows)}"
+    text = f"{LEFT_OUT[row]}\n\n{answers(file)}\n{table(heading, rows)}"
     return text, tries
+
+
+LEFT_OUT = {
+    "1": "## Row 1: balance by class and scanner",
+    "2": "What these classifiers answer:",
+    "4": "## Row 4: style, not content",
+}
+"""What comes before the table of a row."""
 
 
 FEWEST = 10
@@ -128,7 +143,7 @@ def areas_by_seed(rows: Sequence[Row], kind: str) -> Any:
 # Row 2: pairs with outlines
 
 
-def few_pairs() -> tuple[str, list[Try]]:
+def few_pairs() -> Part:
     """What generated pairs change beside few real ones, at home and elsewhere, against the better placebo."""
     files = sorted(ANSWERS.glob("pairs-*.csv.gz"), key=lambda path: (path.name.split("-")[1:-1], of_pairs(path)))
     rows, again = [], []
@@ -168,6 +183,38 @@ def few_pairs() -> tuple[str, list[Try]]:
         f"{table(heading, rows)}\nFigures are Dice. The second look:\n\n{table(of, again)}"
     )
     return text, tries
+
+
+def outlines() -> Part:
+    """What SPADE's pairs change of the outlines that a classifier finds in a collection it has not seen."""
+    file, placebos = "outlines.csv.gz", ("none", "copies")
+    kept = read(ANSWERS / file)
+    rows, tries = [], list[Try]()
+    for name in dict.fromkeys(row["collection"] for row in kept):
+        own = [row for row in kept if row["collection"] == name]
+        dice = {arm: mean_dice([row for row in own if row["arm"] == arm]) for arm in (*placebos, "pairs")}
+        best = max(placebos, key=lambda arm: dice[arm][:, 0].mean())
+        difference = dice["pairs"] - dice[best]
+        found = with_seeds(dict(percentile_interval(difference.mean(axis=0))), difference[:, 0])
+        tries.append((f"`pairs`, a classifier's outlines, {name} left out", found))
+        means = [f"{dice[arm][:, 0].mean():.3f}" for arm in dice]
+        by_seed = ", ".join(f"{value:+.3f}" for value in difference[:, 0])
+        rows.append([name, *means, f"{change(found)} (`{best}`)", by_seed])
+    heading = ["left out", "`none`", "`copies`", "`pairs`", "minus the better of the others", "by seed"]
+    return (
+        f"SPADE's pairs in a classifier's training, Dice of its outlines:\n\n{answers(file)}\n{table(heading, rows)}",
+        tries,
+    )
+
+
+def mean_dice(rows: Sequence[Row]) -> Any:
+    """Mean Dice by seed (S, 1 + R): of the lesions as they are, then with patients drawn again."""
+    found = []
+    for seed in sorted({row["seed"] for row in rows}):
+        own = sorted((row for row in rows if row["seed"] == seed), key=lambda row: row["file"])
+        weights = group_weights(np.array([int(row["group"]) for row in own]))
+        found.append(weights @ np.array([float(row["dice"]) for row in own]) / weights.sum(axis=1))
+    return np.stack(found)
 
 
 SECOND_LOOK = (("BUSI", "25", "BUS-BRA"), ("BUS-BRA", "25", "BrEaST"))
@@ -210,7 +257,7 @@ def of_pairs(path: Path) -> float:
 # Row 3: few scans
 
 
-def few_scans() -> tuple[str, list[Try]]:
+def few_scans() -> Part:
     """What generated feature vectors change beside few real ones, against the better of `real` and `copies`."""
     kept = read(TABLES / "generated-features.csv")
     arms = ("noise", "mixtures", "gaussian", "gan")
@@ -270,7 +317,7 @@ GENERATED = ("gaussian", "gan")
 # Row 5: stages of a training
 
 
-def stages() -> tuple[str, list[Try]]:
+def stages() -> Part:
     """Quality of a generator at five stages, what its scans are worth, and whether the one follows the other."""
     quality = read(TABLES / "stages.csv")
     files = sorted(ANSWERS.glob("stages-*.csv.gz"))
