@@ -18,7 +18,7 @@ from sonoforge.training.statistics.intervals import group_weights, percentile_in
 def page() -> str:
     rows = [
         left_out("1", ("drawn", "drawn-few"), ("none", "windows", "pasted")),
-        few_pairs(),
+        joined(few_pairs(), outlines(), left_out("2", ("pairs",), ("none", "copies"))),
         few_scans(),
         left_out("4", ("style",), ("none", "copies", "amplitude")),
         stages(),
