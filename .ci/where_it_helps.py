@@ -18,7 +18,9 @@ from sonoforge.training.statistics.intervals import group_weights, percentile_in
 def page() -> str:
     rows = [
         left_out("1", ("drawn", "drawn-few"), ("none", "windows", "pasted")),
-        joined(few_pairs(), outlines(), left_out("2", ("pairs",), ("none", "copies"))),
+        joined(
+            few_pairs(), outlines(), left_out("2", ("pairs",), ("none", "copies"), "What these classifiers answer:")
+        ),
         few_scans(),
         left_out("4", ("style",), ("none", "copies", "amplitude")),
         stages(),
@@ -32,8 +34,6 @@ def page() -> str:
 
 Try = tuple[str, Found]
 """What was tried, and what it changes against the best placebo."""
-
-
 Part = tuple[str, list[Try]]
 
 
@@ -80,7 +80,7 @@ def scores_of(row: Row, kind: str) -> float:
 LESION, MALIGNANT = "normal / lesion", "benign / malignant"
 
 
-def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> Part:
+def left_out(row: str, arms: Sequence[str], placebos: Sequence[str], title: str = "") -> Part:
     """What an arm changes of AUC on each collection left out, against the best of its placebos."""
     file = f"left-out-{row}.csv.gz"
     kept = read(ANSWERS / file)
@@ -93,14 +93,11 @@ def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> Part:
             if kind == LESION and len({answer["file"] for answer in seen if answer["label"] == "normal"}) < FEWEST:
                 continue
             areas = {arm: areas_by_seed([a for a in seen if a["arm"] == arm], kind) for arm in (*placebos, *arms)}
-            best = max(placebos, key=lambda arm: areas[arm][:, 0].mean())
             for arm in arms:
-                difference = areas[arm] - areas[best]
-                found = with_seeds(dict(percentile_interval(difference.mean(axis=0))), difference[:, 0])
+                found, cells = against_best(areas, arm, placebos)
                 *means, own_mean = (f"{areas[one][:, 0].mean():.3f}" for one in (*placebos, arm))
-                by_seed = ", ".join(f"{value:+.3f}" for value in difference[:, 0])
                 tries.append((f"`{arm}`, {kind}, {name} left out", found))
-                rows.append([name, kind, *means, f"`{arm}`", own_mean, f"{change(found)} (`{best}`)", by_seed])
+                rows.append([name, kind, *means, f"`{arm}`", own_mean, *cells])
     heading = [
         "left out",
         "AUC",
@@ -110,16 +107,16 @@ def left_out(row: str, arms: Sequence[str], placebos: Sequence[str]) -> Part:
         "minus the best of the others",
         "by seed",
     ]
-    text = f"{LEFT_OUT[row]}\n\n{answers(file)}\n{table(heading, rows)}"
-    return text, tries
+    title = title or f"## Row {row}: {ROWS[int(row) - 1]}"
+    return f"{title}\n\n{answers(file)}\n{table(heading, rows)}", tries
 
 
-LEFT_OUT = {
-    "1": "## Row 1: balance by class and scanner",
-    "2": "What these classifiers answer:",
-    "4": "## Row 4: style, not content",
-}
-"""What comes before the table of a row."""
+def against_best(figures: dict[str, Any], arm: str, placebos: Sequence[str]) -> tuple[Found, list[str]]:
+    """What an arm changes of figures by seed (S, 1 + R) against the best of its placebos, and its cells of a table."""
+    best = max(placebos, key=lambda name: figures[name][:, 0].mean())
+    difference = figures[arm] - figures[best]
+    found = with_seeds(dict(percentile_interval(difference.mean(axis=0))), difference[:, 0])
+    return found, [f"{change(found)} (`{best}`)", ", ".join(f"{value:+.3f}" for value in difference[:, 0])]
 
 
 FEWEST = 10
@@ -193,18 +190,12 @@ def outlines() -> Part:
     for name in dict.fromkeys(row["collection"] for row in kept):
         own = [row for row in kept if row["collection"] == name]
         dice = {arm: mean_dice([row for row in own if row["arm"] == arm]) for arm in (*placebos, "pairs")}
-        best = max(placebos, key=lambda arm: dice[arm][:, 0].mean())
-        difference = dice["pairs"] - dice[best]
-        found = with_seeds(dict(percentile_interval(difference.mean(axis=0))), difference[:, 0])
+        found, cells = against_best(dice, "pairs", placebos)
         tries.append((f"`pairs`, a classifier's outlines, {name} left out", found))
-        means = [f"{dice[arm][:, 0].mean():.3f}" for arm in dice]
-        by_seed = ", ".join(f"{value:+.3f}" for value in difference[:, 0])
-        rows.append([name, *means, f"{change(found)} (`{best}`)", by_seed])
-    heading = ["left out", "`none`", "`copies`", "`pairs`", "minus the better of the others", "by seed"]
-    return (
-        f"SPADE's pairs in a classifier's training, Dice of its outlines:\n\n{answers(file)}\n{table(heading, rows)}",
-        tries,
-    )
+        rows.append([name, *(f"{own[:, 0].mean():.3f}" for own in dice.values()), *cells])
+    heading = ["left out", *(f"`{arm}`" for arm in dice), "minus the better of the others", "by seed"]
+    title = "SPADE's pairs in a classifier's training, Dice of its outlines:"
+    return f"{title}\n\n{answers(file)}\n{table(heading, rows)}", tries
 
 
 def mean_dice(rows: Sequence[Row]) -> Any:

@@ -141,9 +141,8 @@ def test_left_out_scanners(run: Run, data: Path, tmp_path: Path) -> None:
     with (tmp_path / "out" / "outlines.csv").open() as file:
         outlines = list(csv.DictReader(file))
     assert {row["arm"] for row in outlines} == {arm.arm for arm in arms}
-    assert all(0 <= float(row["dice"]) <= 1 for row in outlines) and not any(
-        "normal" in row["file"] for row in outlines
-    )
+    assert all(0 <= float(row["dice"]) <= 1 for row in outlines)
+    assert not any("normal" in row["file"] for row in outlines)
     assert run("left_out_scanners", *folders, *asked) == "", "what is done is not done again"
 
 

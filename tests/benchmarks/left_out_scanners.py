@@ -167,12 +167,12 @@ def pasted(scans: Training, rng: np.random.Generator) -> list[Added]:
     return [scan for half in halves for scan in half[: NUMBER // 2]]
 
 
-def write_for_generator(scans: Training, folder: Path, rng: np.random.Generator, *, windows: bool) -> None:
+def write_for_generator(scans: Training, folder: Path, rng: np.random.Generator, *, with_windows: bool) -> None:
     """Write whole scans with what each pixel is of, `MAPS` or neither, and windows with and without their lesion."""
     folder.mkdir(parents=True)
     for index, label in enumerate(scans.labels):
         shown: dict[str, Box | None] = {"whole": None}
-        if windows:
+        if with_windows:
             lesion = lesion_box(scans.masks[index])
             assert lesion is not None
             beside = crop_without(scans.grey[index], lesion, rng)
@@ -183,19 +183,19 @@ def write_for_generator(scans: Training, folder: Path, rng: np.random.Generator,
             Image.fromarray(cut(scans.grey[index], box, DRAWN_SIDE)).save(path)
             inside = cut(scans.masks[index], box, DRAWN_SIDE) >= HALF
             of = {scans.classes[label]: inside, "window": ~inside & (name == "window")}
-            for kind in MAPS if windows else MAPS[:2]:
+            for kind in MAPS if with_windows else MAPS[:2]:
                 Image.fromarray(np.uint8(255 * of.get(kind, np.zeros_like(inside)))).save(
                     path.with_stem(f"{path.stem}_mask_{kind}")
                 )
 
 
-def train_generator(scans: Training, recipe: dict[str, object]) -> Path:
+def train_generator(scans: Training, recipe: dict[str, object], *, with_windows: bool) -> Path:
     seed = scans.seed + 1
     folder = scans.folder / f"{recipe['recipe']}-{seed}"
     if not (folder / "set").is_dir():
         making = folder / "making"
         rng = np.random.default_rng([seed, 1])
-        write_for_generator(scans, making / "scans", rng, windows="kept-maps" in recipe)
+        write_for_generator(scans, making / "scans", rng, with_windows=with_windows)
         making.rename(folder / "set")
     options = recipe | {
         "data": folder / "set",
@@ -216,15 +216,14 @@ def train_generator(scans: Training, recipe: dict[str, object]) -> Path:
 def drawn(scans: Training, rng: np.random.Generator) -> list[Added]:
     """Draw whole scans: into an empty mask healthy ones, into a real one, moved, one with a lesion."""
     recipe = LABEL_MAPS | {"features": scans.asked.features, "kimg": scans.asked.kimg}
-    generator = load_generator(train_generator(scans, recipe))
+    generator = load_generator(train_generator(scans, recipe, with_windows=True))
     healthy, chosen = scans.classes.index("normal"), scans.draw(NUMBER, rng)
     empty = np.zeros((SIDE, SIDE), np.uint8)
     masks = [
         np.roll(scans.masks[i], rng.integers(-24, 25, 2), (0, 1)) if n % 2 == 0 else empty for n, i in enumerate(chosen)
     ]
     inside = np.stack([cut(mask, None, DRAWN_SIDE) >= HALF for mask in masks])
-    of_kind = of_kinds(scans, chosen)
-    levels = np.uint8(255 * (inside[..., None] & of_kind[:, None, None]))
+    levels = np.uint8(255 * (inside[..., None] & of_kinds(scans, chosen)[:, None, None]))
     pictures = draw_into(generator, levels, 1, scans.seed)
     return [
         Added(cut(picture[..., 0], None, SIDE), mask, int(scans.labels[i]) if mask.any() else healthy)
@@ -240,7 +239,8 @@ def of_kinds(scans: Training, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
 def pairs(scans: Training, rng: np.random.Generator) -> list[Added]:
     """Draw scans into outlines of real lesions, distorted, as `sonoforge segment` does."""
     recipe = SPADE | {"kimg": scans.asked.kimg / 4}
-    generator, chosen = load_generator(train_generator(scans, recipe)), scans.draw(NUMBER, rng)
+    generator = load_generator(train_generator(scans, recipe, with_windows=False))
+    chosen = scans.draw(NUMBER, rng)
     whole = np.stack([cut(scans.masks[i], None, DRAWN_SIDE) >= HALF for i in chosen])
     moved = distort_maps(torch.from_numpy(whole).long(), torch.Generator().manual_seed(scans.seed)).numpy() > 0
     levels = np.uint8(255 * (moved[..., None] & of_kinds(scans, chosen)[:, None, None, :2]))
@@ -397,9 +397,10 @@ def answers(cache: ImageCache, plan: SplitPlan, fold: int, arm: str, asked: Aske
     device = torch.device("cpu")
     job = ClassifierJob(load_backbone(asked.backbone, cache), settings, plan.seed, device)
     members = train_classifier(images, added, job, checkpoint=path.with_suffix(".pt")).members
-    views = pixel_views(cache.images[test], settings.mirror)
+    tested = LabelledImages.of_set(cache, test)
+    views = pixel_views(tested.pixels, settings.mirror)
     answered = answer(members, views, settings.frozen_blocks, device, look=settings.look).probabilities
-    found = np.column_stack([answered, outline_dice(members[0], LabelledImages.of_set(cache, test), settings.look)])
+    found = np.column_stack([answered, outline_dice(members[0], tested, settings.look)])
     with replacing(path) as file:
         np.save(file, found)
     print(f"{path.stem}: {(time.process_time() - started) / 60:.1f} processor minutes", flush=True)
