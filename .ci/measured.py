@@ -37,9 +37,9 @@ from tables import (
 )
 
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.training.external.robustness import DISTURBANCES
 from sonoforge.training.segmentation.figures import correlate
 from sonoforge.training.statistics.published_gans import PAPERS, published_for
+from sonoforge.training.validation.robustness import DISTURBANCES
 
 CLASSES = ("normal", "benign", "malignant")
 COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")

@@ -34,7 +34,7 @@ from scipy.optimize import nnls
 
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.training.data.datasets import Dataset, Item, read_dataset
-from sonoforge.training.pages.charts import LINE, colour, marker, png_bytes, styled
+from sonoforge.training.reports.charts import LINE, colour, marker, png_bytes, styled
 
 ABOUT = "Processor seconds an image, and peak memory, of each command against the number of images"
 PROGRAM = [sys.executable, "-m", "sonoforge.runtime.cli.main"]

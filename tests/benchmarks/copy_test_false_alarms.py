@@ -23,7 +23,7 @@ from sonoforge.training.copies.generated import (
     prepare_training,
 )
 from sonoforge.training.evaluation.image_set import resized
-from sonoforge.training.evaluation.inputs import read_real
+from sonoforge.training.gan.image_sets import read_real
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
 SPLITS = 10

@@ -41,7 +41,7 @@ from torch import nn
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.metrics.spaces import open_space
+from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import group_weights, percentile_interval
 

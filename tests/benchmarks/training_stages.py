@@ -37,8 +37,8 @@ from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.gan.generator import load_generator, sample
-from sonoforge.training.metrics.spaces import open_space
 
 SIDE, BATCH, COMPONENTS, NUMBER, HELD_OUT = 64, 16, 64, 400, 0.2
 STAGES = (200, 400, 800, 1600, 3200)

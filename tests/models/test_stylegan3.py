@@ -16,7 +16,7 @@ from corners import corners
 from kept_memory import KeptMemory
 from sonoforge.models.stylegan.layers import initialise
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings, SynthesisLayer, plan_grids
-from sonoforge.training.metrics.equivariance import (
+from sonoforge.training.evaluation.equivariance import (
     render_transformed,
     rotation_equivariance,
     translation_equivariance,

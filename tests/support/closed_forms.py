@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from sonoforge.training.search.pruning import Past, Reports, gives_up
-from sonoforge.training.search.space import Parameter
-from sonoforge.training.search.study import COMPLETE, PRUNED, Trial, Values
+from sonoforge.training.architecture_search.pruning import Past, Reports, gives_up
+from sonoforge.training.architecture_search.space import Parameter
+from sonoforge.training.architecture_search.study import COMPLETE, PRUNED, Trial, Values
 
 SPACE = (
     Parameter("optimiser", choices=("adam", "rmsprop")),

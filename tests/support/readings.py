@@ -12,9 +12,9 @@ import numpy as np
 
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import Described, ImageSet
-from sonoforge.training.pages.reading_sheet import PAGE, write_sheet
-from sonoforge.training.reading.key import KEY, Entry, Key, commitment
-from sonoforge.training.reading.sheet import Pair, Sheet, make_sheet
+from sonoforge.training.reader_study.key import KEY, Entry, Key, commitment
+from sonoforge.training.reader_study.sheet import Pair, Sheet, make_sheet
+from sonoforge.training.reports.reading_sheet import PAGE, write_sheet
 
 NONCE = bytes(range(32))
 

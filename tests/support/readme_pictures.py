@@ -22,8 +22,8 @@ from places import CHECKOUT
 from program import sonoforge
 from sonoforge.runtime.pages import STYLE, answer_page, cards
 from sonoforge.training import pages
-from sonoforge.training.pages.run import page as report
 from sonoforge.training.phantom.dataset import CLASSES, generate_phantom
+from sonoforge.training.reports.run import page as report
 
 PICTURES = {"report.png": (1100, "body"), "answer.png": (390, "article")}
 """Of ``.pictures``: width of the window, and what it shows."""

@@ -26,8 +26,8 @@ from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.split_plan import SplitPlan, save_plan
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.pages.run.page import write_report
-from sonoforge.training.pages.run.whole_run import read_run
+from sonoforge.training.reports.run.page import write_report
+from sonoforge.training.reports.run.whole_run import read_run
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.flagged import describe_flags
 from sonoforge.training.statistics.predictions import Predictions, write_predictions

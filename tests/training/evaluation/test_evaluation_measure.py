@@ -14,6 +14,7 @@ from sonoforge.runtime.distances.halves import draw_halves
 from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd, sliced_wasserstein
+from sonoforge.training.evaluation.linear_probe import linear_probe
 from sonoforge.training.evaluation.measure import FEWEST_REPEATS, SLOW, matched_size, measure, rounds
 from sonoforge.training.evaluation.tasks import (
     KID_SUBSETS,
@@ -25,7 +26,6 @@ from sonoforge.training.evaluation.tasks import (
     pixel_tasks,
     score_task,
 )
-from sonoforge.training.metrics.linear_probe import linear_probe
 from sonoforge.training.verbs.settings.evaluation import METRICS
 
 REPEATS, SEED = 20, 4

@@ -9,7 +9,7 @@ import pytest
 
 from gan_trainings import SETTINGS, draw_masked_discs, draw_scans, image_hashes
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation.own_images import real_set
+from sonoforge.training.gan.milestones import real_set
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import Training, prepare
 

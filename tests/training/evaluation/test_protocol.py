@@ -15,7 +15,7 @@ import pytest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.image_set import Described, ImageSet
 from sonoforge.training.evaluation.protocol import compare, make_protocol, protocol_id, read_result
-from sonoforge.training.metrics.spaces import open_space
+from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.run_folder import write_results
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kept_memory import KeptMemory
+from sonoforge.training.evaluation.features import Features
 from sonoforge.training.gan.networks import FROZEN_BATCH, FrozenMaps
-from sonoforge.training.metrics.features import Features
 
 COUNT = 2 * FROZEN_BATCH + 3
 

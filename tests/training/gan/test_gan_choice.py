@@ -14,14 +14,14 @@ from PIL import Image
 from gan_trainings import MEASURED, StopAt, assert_same_tensors, draw_scans, read_rows, train_measured
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import to_pixels, write_grid
+from sonoforge.training.evaluation import COLLAPSE_FRACTION
+from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import hold_out
-from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.generator import draw_latents, generate, load_generator
 from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.progress.curves import draw_curves, write_over_time
 from sonoforge.training.gan.progress.ticks import stalled
-from sonoforge.training.metrics.spaces import open_space
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,8 @@ import torch
 from gan_trainings import StopAt, assert_same_tensors, read_rows
 from sonoforge.runtime.distances.kernel import Kid
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.evaluation.features import Features, open_features
+from sonoforge.training.evaluation.spaces import network_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
@@ -24,8 +26,6 @@ from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
-from sonoforge.training.metrics.features import Features, open_features
-from sonoforge.training.metrics.spaces import network_space
 from sonoforge.training.phantom import dataset as phantom
 from tiny_recipes import tiny_recipes
 

@@ -13,6 +13,7 @@ from gan_trainings import draw_disc, draw_masked_discs
 from scans import draw_scan, save
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
+from sonoforge.training.architecture_search.trial import Source
 from sonoforge.training.data import cache as cache_module
 from sonoforge.training.gan.batches import training_set as training_set_module
 from sonoforge.training.gan.batches.training_set import (
@@ -22,7 +23,6 @@ from sonoforge.training.gan.batches.training_set import (
     set_aside,
 )
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.search.trial import Source
 
 SIZE = 32
 

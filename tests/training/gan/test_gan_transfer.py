@@ -22,6 +22,7 @@ from sonoforge.models.stylegan.layers import upsample
 from sonoforge.models.stylegan.official import discriminator_from_official, generator_from_official
 from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.evaluation.features import open_features
 from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.networks import Samples, build_networks, generator_options, outline_networks
@@ -31,7 +32,6 @@ from sonoforge.training.gan.starting_weights import StartingWeights, read_starti
 from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.gan.transfer import check_transfer, freeze, transfer_weights
-from sonoforge.training.metrics.features import open_features
 from tiny_recipes import LATENT, STYLED, tiny_recipes
 
 SETTINGS = GanSettings(recipe="stylegan2", width=8, image_size=32, steps=2, batch=4, tick_steps=1, augmentation="none")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.gan.objectives.losses import perceptual_loss
-from sonoforge.training.metrics.features import Features, open_features
 
 
 def _stub() -> Features:

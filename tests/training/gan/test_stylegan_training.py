@@ -21,6 +21,7 @@ from gan_trainings import assert_same_tensors, read_rows
 from processes import CLEAN
 from program import succeed
 from sonoforge.models.stylegan.stylegan3 import Generator, GeneratorSettings
+from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import state as gan_state
@@ -36,7 +37,6 @@ from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.recipes import RECIPES, Budget, OptimiserSettings, Recipe
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
-from sonoforge.training.metrics.spaces import open_space
 from tiny_recipes import STYLED, tiny_recipes
 
 TRAINED = ("stylegan1", "stylegan2", "stylegan3-t")  # in R only kernels and filters differ from T

@@ -18,10 +18,10 @@ import bundle_factory as factory
 from program import refused, sonoforge
 from sonoforge.runtime.bundle.reader import BundleError
 from sonoforge.runtime.inference.classifier import Classifier
-from sonoforge.training.tasks.opening import ThisProcess
-from sonoforge.training.tasks.workers import Workers, WorkerSettings
 from sonoforge.training.verbs import classify as verb
 from sonoforge.training.verbs.classify import Task, answer_images
+from sonoforge.training.workers.opening import ThisProcess
+from sonoforge.training.workers.workers import Workers, WorkerSettings
 
 COUNT = 300  # more than two workers are given before the first is answered
 

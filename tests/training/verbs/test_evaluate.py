@@ -22,8 +22,8 @@ from evaluations import COPIES, FAKES, FAST, HELD_OUT, ONE, REAL, Sets, evaluate
 from program import refused, succeed
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training.evaluation import pictures
-from sonoforge.training.pages.evaluation.page import PICTURES
 from sonoforge.training.phantom.dataset import write_phantom_set
+from sonoforge.training.reports.evaluation.page import PICTURES
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from generator_checkpoints import small_checkpoint
 from program import refused, sonoforge, succeed
 from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.evaluation.image_set import HeldOut, ImageSet
-from sonoforge.training.evaluation.own_images import EvaluatedSets
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint, save_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.latent_space import projection
 from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE
+from sonoforge.training.gan.milestones import EvaluatedSets
 from sonoforge.training.verbs import gan_project
 
 SIDE = 32

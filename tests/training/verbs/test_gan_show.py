@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from generator_checkpoints import small_checkpoint
 from program import refused, succeed
 from sonoforge.models.stylegan import stylegan3
+from sonoforge.training.evaluation.equivariance import render_transformed, valid_after_rotation
 from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 from sonoforge.training.gan.latent_space import looks
 from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, measure_path_length
 from sonoforge.training.gan.latent_space.sheets import draw_sheet, make_film
-from sonoforge.training.metrics.equivariance import render_transformed, valid_after_rotation
 
 COUNT = 3
 RECIPES = ("stylegan2", "stylegan3-t", "dcgan")

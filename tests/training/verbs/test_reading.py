@@ -14,8 +14,8 @@ from evaluations import FAKES, Sets
 from pages import Page, check_page
 from program import refused, sonoforge, succeed
 from readings import small_sheet, write_answers, write_folder
-from sonoforge.training.pages.reading_sheet import PAGE
-from sonoforge.training.reading.key import KEY, Entry, read_key
+from sonoforge.training.reader_study.key import KEY, Entry, read_key
+from sonoforge.training.reports.reading_sheet import PAGE
 
 
 @pytest.fixture(scope="module")

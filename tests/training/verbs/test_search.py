@@ -28,8 +28,8 @@ SMALL += ["--kimg", "0.02", "--batch", "5", "--width", "2", "--image-size", "32"
 TEN = ["--stages", "generator", "--population", "3", "--children", "7", "--sample", "2", "--mutation", "0.2"]
 TEN += [*SMALL, "--deterministic"]
 CURVES = "sonoforge.training.gan.progress.recorder.write_curves"
-LATENCY = "sonoforge.training.search.trial.generator_latency"
-QUICK = {CURVES: None, "sonoforge.training.pages.search.write_report": None, LATENCY: 1.0}
+LATENCY = "sonoforge.training.architecture_search.trial.generator_latency"
+QUICK = {CURVES: None, "sonoforge.training.reports.search.write_report": None, LATENCY: 1.0}
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from processes import Written, shorten, start
 from program import Finished, refused, sonoforge, succeed
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.architecture_search import trial
+from sonoforge.training.architecture_search.settings import trial_settings
+from sonoforge.training.architecture_search.trial import Source, open_source, prepare_trial
+from sonoforge.training.architecture_search.tuned import best_settings
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.search import trial
-from sonoforge.training.search.settings import trial_settings
-from sonoforge.training.search.trial import Source, open_source, prepare_trial
-from sonoforge.training.search.tuned import best_settings
 
 TRIALS = 8
 SMALL = ["--class", "malignant", "--image-size", "32", "--kimg", "0.05", "--metric-features", "pixels"]

@@ -11,14 +11,14 @@ from sonoforge.export.card.files import page, table
 from sonoforge.training.classifier.augmentation import IN_WORDS
 from sonoforge.training.classifier.model_folder import ModelRecord
 from sonoforge.training.data.datasets import is_busi
-from sonoforge.training.external.figures import DisturbedFigures, Robustness
-from sonoforge.training.external.robustness import DISTURBANCES
-from sonoforge.training.pages.run.statements import RunFacts, describe_lessons, name_groups
+from sonoforge.training.reports.run.statements import RunFacts, describe_lessons, name_groups
 from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
 from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
 from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing, judge_weights
+from sonoforge.training.validation.figures import DisturbedFigures, Robustness
+from sonoforge.training.validation.robustness import DISTURBANCES
 
 _SHOWN_AIMS = (0.90, 0.95)  # sensitivities of the questions that are shown
 

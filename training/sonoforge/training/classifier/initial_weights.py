@@ -24,7 +24,7 @@ from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.metrics.spaces import kind_of
+from sonoforge.training.evaluation.spaces import kind_of
 from sonoforge.training.pretrained import DIGEST, check_tensors, download_weights, read_weights
 from sonoforge.training.statistics.verdict import UNKNOWN
 

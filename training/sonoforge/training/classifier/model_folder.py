@@ -28,7 +28,7 @@ from sonoforge.training.statistics.decision import DecisionFigures, DecisionReco
 from sonoforge.training.statistics.results import ArmFigures, SourceFigures
 
 if TYPE_CHECKING:
-    from sonoforge.training.external.figures import Robustness
+    from sonoforge.training.validation.figures import Robustness
 
 SIGNATURES = "image-signatures.npz"
 HASH_PREFIX = 16

@@ -54,9 +54,9 @@ from sonoforge.training.statistics.results import (
     SecondOpinion,
     SplitResult,
 )
-from sonoforge.training.tasks.opening import open_workers
-from sonoforge.training.tasks.workers import Workers, WorkerSettings
 from sonoforge.training.tracking.tracker import NONE, Tracker, figures_of
+from sonoforge.training.workers.opening import open_workers
+from sonoforge.training.workers.workers import Workers, WorkerSettings
 
 log = logging.getLogger(__name__)
 

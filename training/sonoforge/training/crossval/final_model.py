@@ -51,8 +51,8 @@ from sonoforge.training.data.load import find_simulated
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import deterministic_kernels
+from sonoforge.training.evaluation.spaces import kind_of
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.metrics.spaces import kind_of
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision

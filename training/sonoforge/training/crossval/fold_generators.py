@@ -20,7 +20,7 @@ from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.masks import read_masks
 from sonoforge.training.progress import following
 from sonoforge.training.run_folder import is_finished, log_to
-from sonoforge.training.tasks.workers import Workers
+from sonoforge.training.workers.workers import Workers
 
 log = logging.getLogger(__name__)
 

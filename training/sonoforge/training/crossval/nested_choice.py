@@ -27,7 +27,7 @@ from sonoforge.training.crossval.folds import files_read, run_fold
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import LEFT_OUT, UNTESTED, SplitPlan
 from sonoforge.training.statistics.results import ChoiceResult, FoldChoiceResult
-from sonoforge.training.tasks.workers import Workers
+from sonoforge.training.workers.workers import Workers
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
 from sonoforge.training.gan.training import open_pretrained
 from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT
-from sonoforge.training.tasks.ray_cluster import check_cluster
+from sonoforge.training.workers.ray_cluster import check_cluster
 
 # On purpose: what a CPU can train ten times over in minutes.  Every table says so.
 _SMALL: dict[str, Any] = {"image_size": 64, "steps": 120, "batch": 32}
@@ -57,9 +57,9 @@ class ComparisonSettings:
     classifier: ClassifierSettings  # settings shared by the arms
     generator: GanSettings  # settings shared by the generators
     device: str
-    jobs: int | None  # folds run at a time; None: see `tasks.workers.WorkerSettings`
+    jobs: int | None  # folds run at a time; None: see `workers.workers.WorkerSettings`
     comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
-    cluster: str = ""  # where folds are run, see `tasks.workers.WorkerSettings`
+    cluster: str = ""  # where folds are run, see `workers.workers.WorkerSettings`
     choosing: Choosing | None = None  # settings that are chosen inside each training fold instead, see `nested_choice`
     generator_record: Mapping[str, Any] = field(default_factory=dict)  # `Pretrained.record` of the generators
 

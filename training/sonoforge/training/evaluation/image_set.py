@@ -20,7 +20,7 @@ from sonoforge.training.copies.pictures import Picture, fit
 from sonoforge.training.data.cache import content_hash
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.metrics.spaces import SAMPLED
+from sonoforge.training.evaluation.spaces import SAMPLED
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from sonoforge.runtime.distances.halves import Indices, draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import one_thread
+from sonoforge.training.evaluation.feature_cache import embed_cached
 from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.lpips import Lpips
 from sonoforge.training.evaluation.protocol import Protocol, make_protocol
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
+from sonoforge.training.evaluation.spaces import Embedded, Space, open_space
 from sonoforge.training.evaluation.tasks import EmbeddedSets, Figure, Task, list_tasks, metric_settings
-from sonoforge.training.metrics.feature_cache import embed_cached
-from sonoforge.training.metrics.lpips import Lpips
-from sonoforge.training.metrics.spaces import Embedded, Space, open_space
 from sonoforge.training.progress import as_done
 
 log = logging.getLogger(__name__)

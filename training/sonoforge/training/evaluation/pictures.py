@@ -39,7 +39,7 @@ from sonoforge.training.data.folder_layout import natural_order, sort_files, sub
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import Described, StoredSet, describe, store_arrays
-from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
+from sonoforge.training.phantom import PHANTOM_IMAGES
 from sonoforge.training.progress import in_threads
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from typing import Any
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.training.evaluation.image_set import ImageSet
-from sonoforge.training.metrics.spaces import Space
+from sonoforge.training.evaluation.spaces import Space
 from sonoforge.training.run_folder import RESULTS, package_versions
 
 Protocol = dict[str, Any]

@@ -19,12 +19,12 @@ from sonoforge.runtime.distances.sliced import laplacian_swd, level_sides, slice
 from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.inception import inception_score, recommended_splits
+from sonoforge.training.evaluation.linear_probe import linear_probe
+from sonoforge.training.evaluation.lpips import Lpips, distance_matrix
+from sonoforge.training.evaluation.ms_ssim import mean_ms_ssim, scale_weights
 from sonoforge.training.evaluation.results import Unmeasured
-from sonoforge.training.metrics.inception import inception_score, recommended_splits
-from sonoforge.training.metrics.linear_probe import linear_probe
-from sonoforge.training.metrics.lpips import Lpips, distance_matrix
-from sonoforge.training.metrics.ms_ssim import mean_ms_ssim, scale_weights
-from sonoforge.training.metrics.spaces import Embedded
+from sonoforge.training.evaluation.spaces import Embedded
 
 log = logging.getLogger(__name__)
 

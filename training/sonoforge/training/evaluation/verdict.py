@@ -22,8 +22,8 @@ from collections.abc import Sequence
 
 from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.copies.planting import STANDS
+from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.results import Answer, CopyResult, MetricRow
-from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.wording import MISSING, bracket, counted, figure, listed, p_value, share, times
 

@@ -15,9 +15,9 @@ from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSetti
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.evaluation.features import Features
 from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.metrics.features import Features
 
 if TYPE_CHECKING:
     from typing import Self  # since Python 3.11

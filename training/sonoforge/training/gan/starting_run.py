@@ -11,9 +11,9 @@ from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.gan.batches.training_set import PHANTOM_IMAGES
 from sonoforge.training.gan.checkpoint import describe, digest_of_images, find_checkpoint, trained_on
 from sonoforge.training.gan.training import SOURCES
+from sonoforge.training.phantom import PHANTOM_IMAGES
 from sonoforge.training.run_folder import read_config
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,8 @@ from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import UNNAMED
 from sonoforge.training.devices import open_fabric
+from sonoforge.training.evaluation.features import Features, open_features
+from sonoforge.training.evaluation.spaces import PLAIN, Space, choose_space, network_space, open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations.affine import AffineRanges
 from sonoforge.training.gan.batches.training_set import (
@@ -31,8 +33,6 @@ from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
 from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.transfer import check_transfer, freeze, with_classes
-from sonoforge.training.metrics.features import Features, open_features
-from sonoforge.training.metrics.spaces import PLAIN, Space, choose_space, network_space, open_space
 
 log = logging.getLogger(__name__)
 

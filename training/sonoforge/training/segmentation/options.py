@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from sonoforge.runtime.cli.options import group, option, repeated_option
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.architecture_search.space import Values
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import ParallelOptions
-from sonoforge.training.search.space import Values
 
 ALL = "all"
 _FIRST = ("dcgan", "lsgan", "wgan")

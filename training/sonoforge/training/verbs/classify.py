@@ -38,9 +38,9 @@ from sonoforge.runtime.inference.loading import LoadingModel
 from sonoforge.runtime.inference.onnx_session import CPU
 from sonoforge.runtime.verbs.classifying import classify, open_classifier
 from sonoforge.runtime.verbs.settings import ClassifyConfig
-from sonoforge.training.tasks.opening import open_workers
-from sonoforge.training.tasks.ray_cluster import check_cluster
-from sonoforge.training.tasks.workers import Workers, WorkerSettings
+from sonoforge.training.workers.opening import open_workers
+from sonoforge.training.workers.ray_cluster import check_cluster
+from sonoforge.training.workers.workers import Workers, WorkerSettings
 
 _FILES = 16  # of a task; each answer takes some 70 kB, most of it the view by which repeats are told
 _SENT_BYTES = 32_000_000  # of contents in a task, after which no other is added

@@ -28,18 +28,18 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.copy_test import find_tested_copies
-from sonoforge.training.evaluation.inputs import check_named, is_run, read_held_out, read_image_sets
+from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
-from sonoforge.training.evaluation.own_images import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
 from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults
+from sonoforge.training.evaluation.spaces import Space, choose_space
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
-from sonoforge.training.metrics.lpips import VARIANTS, open_lpips
-from sonoforge.training.metrics.spaces import Space, choose_space
-from sonoforge.training.pages.evaluation import pictures
-from sonoforge.training.pages.evaluation.page import write_evaluation
-from sonoforge.training.pages.terminal.evaluation import log_evaluation, log_side_by_side
+from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets
+from sonoforge.training.gan.milestones import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
+from sonoforge.training.reports.evaluation import pictures
+from sonoforge.training.reports.evaluation.page import write_evaluation
+from sonoforge.training.reports.terminal.evaluation import log_evaluation, log_side_by_side
 from sonoforge.training.verbs.settings.evaluation import METRICS, EvaluateConfig
 
 log = logging.getLogger(__name__)

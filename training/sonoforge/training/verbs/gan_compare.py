@@ -21,12 +21,13 @@ from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device, reset_peak
 from sonoforge.training.evaluation.image_set import ImageSet
+from sonoforge.training.evaluation.lpips import Lpips, open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol, open_spaces
-from sonoforge.training.evaluation.own_images import Milestone, measure_milestone, milestone_steps, real_set
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
 from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.milestones import Milestone, measure_milestone, milestone_steps, real_set
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import ALL, PUBLISHED, GanSettings
 from sonoforge.training.gan.pace import LENGTH, steps_in
@@ -34,9 +35,8 @@ from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
-from sonoforge.training.metrics.lpips import Lpips, open_lpips
-from sonoforge.training.pages.gan_comparison import pictures, tables
-from sonoforge.training.pages.gan_comparison.tables import read_comparison
+from sonoforge.training.reports.gan_comparison import pictures, tables
+from sonoforge.training.reports.gan_comparison.tables import read_comparison
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.statistics.published_gans import Paper, find_paper
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt

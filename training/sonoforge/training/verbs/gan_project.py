@@ -35,17 +35,17 @@ from sonoforge.training.copies.generated import ALPHA
 from sonoforge.training.data.pixels import Pixels, prepare_images, to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.inputs import TRAINING_SIZE
+from sonoforge.training.evaluation.features import NETWORKS
+from sonoforge.training.evaluation.lpips import open_lpips
 from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.evaluation.own_images import read_own_images
 from sonoforge.training.evaluation.pictures import says_generated
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample, structures_drawn_into
+from sonoforge.training.gan.image_sets import TRAINING_SIZE
 from sonoforge.training.gan.latent_space import projection
 from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, SquaredDistance, perceptual_distance
 from sonoforge.training.gan.latent_space.sheets import PROGRAM, draw_sheet
-from sonoforge.training.metrics.features import NETWORKS
-from sonoforge.training.metrics.lpips import open_lpips
+from sonoforge.training.gan.milestones import read_own_images
 from sonoforge.training.pretrained import is_downloaded
 from sonoforge.training.verbs.settings.gan import GanShowConfig
 
@@ -133,7 +133,7 @@ def main(config: GanShowConfig) -> Outcome:
 def _read_scan(path: Path, size: int, channels: int) -> tuple[Pixels, str]:
     """Return a scan as a training would see it, (S, S, C) uint8, and the sha256 of its pixels.
 
-    What says that it was generated stays as it is, see `evaluation.inputs`.
+    What says that it was generated stays as it is, see `gan.image_sets`.
     """
     picture = read_image(path)
     with path.open("rb") as stream:

@@ -14,13 +14,13 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.runtime.inference.generator import find_label
 from sonoforge.training.devices import find_device
+from sonoforge.training.evaluation.lpips import open_lpips
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import describe_origin
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.latent_space.looks import LOOKS, Subject, not_applicable
 from sonoforge.training.gan.latent_space.path_length import PIXEL_DISTANCE, SquaredDistance, perceptual_distance
 from sonoforge.training.gan.latent_space.sheets import NOTE
-from sonoforge.training.metrics.lpips import open_lpips
 from sonoforge.training.verbs.settings.gan import GanShowConfig
 
 RECORD = "looks.json"

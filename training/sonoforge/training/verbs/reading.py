@@ -1,7 +1,7 @@
 """``sonoforge reading SHEET ANSWERS...``: could the readers of a reading sheet tell generated images from real ones?
 
-JSON (``--json``) is the ``results.json`` of the run folder, see `sonoforge.training.reading.results.ReadingResults`,
-and ``run`` and ``report``, where it is.
+With ``--json``, print the run folder's ``results.json`` (`sonoforge.training.reader_study.results.ReadingResults`),
+with its place as ``run`` and ``report``.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
-from sonoforge.training.pages.reading import write_report
-from sonoforge.training.pages.reading_sheet import PAGE, read_pictures
-from sonoforge.training.pages.terminal.reading import log_reading
-from sonoforge.training.reading.answers import Reader, read_readers
-from sonoforge.training.reading.automatic import FOLDER
-from sonoforge.training.reading.key import KEY, KINDS, Key, read_key
-from sonoforge.training.reading.results import ReadingResults
-from sonoforge.training.reading.scores import score_agreement, score_images, score_reader, score_together
+from sonoforge.training.reader_study.answers import Reader, read_readers
+from sonoforge.training.reader_study.automatic import FOLDER
+from sonoforge.training.reader_study.key import KEY, KINDS, Key, read_key
+from sonoforge.training.reader_study.results import ReadingResults
+from sonoforge.training.reader_study.scores import score_agreement, score_images, score_reader, score_together
+from sonoforge.training.reports.reading import write_report
+from sonoforge.training.reports.reading_sheet import PAGE, read_pictures
+from sonoforge.training.reports.terminal.reading import log_reading
 from sonoforge.training.verbs.settings.evaluation import ReadingConfig
 
 TABLE = "answers.csv"

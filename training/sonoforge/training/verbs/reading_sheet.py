@@ -2,11 +2,11 @@
 
 A run of ``sonoforge gan train`` alone, without FAKE, is read against the images that it held out.
 
-With ``--features`` an automatic reader answers it at once, see `sonoforge.training.reading.automatic`.
+With ``--features`` an automatic reader answers it at once, see `sonoforge.training.reader_study.automatic`.
 
 JSON (``--json``) is the ``results.json`` of the run folder, and ``run``, where it is: ``page`` and ``key`` (files in
 it), ``commitment``, ``images``, ``side``, ``classes``, ``sources``, ``automatic`` (see
-`sonoforge.training.reading.results.ReaderResult`) and ``notice``.
+`sonoforge.training.reader_study.results.ReaderResult`) and ``notice``.
 """
 
 import dataclasses
@@ -21,20 +21,20 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.inputs import check_named, is_run, read_image_sets
 from sonoforge.training.evaluation.measure import open_spaces
 from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.evaluation.own_images import read_own_images, seen_by_discriminator
 from sonoforge.training.evaluation.pictures import find_images
+from sonoforge.training.evaluation.spaces import Space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.metrics.spaces import Space
-from sonoforge.training.pages.reading import automatic_text
-from sonoforge.training.pages.reading_sheet import PAGE, write_sheet
-from sonoforge.training.reading.answers import read_readers, write_reader
-from sonoforge.training.reading.automatic import FOLDER, LEARNT, read_automatically
-from sonoforge.training.reading.key import KEY, commitment
-from sonoforge.training.reading.scores import score_reader
-from sonoforge.training.reading.sheet import Pair, make_sheet
+from sonoforge.training.gan.image_sets import check_named, is_run, read_image_sets
+from sonoforge.training.gan.milestones import read_own_images, seen_by_discriminator
+from sonoforge.training.reader_study.answers import read_readers, write_reader
+from sonoforge.training.reader_study.automatic import FOLDER, LEARNT, read_automatically
+from sonoforge.training.reader_study.key import KEY, commitment
+from sonoforge.training.reader_study.scores import score_reader
+from sonoforge.training.reader_study.sheet import Pair, make_sheet
+from sonoforge.training.reports.reading import automatic_text
+from sonoforge.training.reports.reading_sheet import PAGE, write_sheet
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig
 
 _USED = {"features", "weights", *(field.name for field in dataclasses.fields(EvaluationInput))}

@@ -13,16 +13,16 @@ from sonoforge.models.ga_gan.codes import resolve
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.architecture_search.cells import Evolution, space_of
+from sonoforge.training.architecture_search.results import Searched, train_command
+from sonoforge.training.architecture_search.study import FILE, Study, Trial, open_storage
+from sonoforge.training.architecture_search.trial import Opened, Rules
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.pages.search import About
-from sonoforge.training.search.cells import Evolution, space_of
-from sonoforge.training.search.results import Searched, train_command
-from sonoforge.training.search.study import FILE, Study, Trial, open_storage
-from sonoforge.training.search.trial import Opened, Rules
-from sonoforge.training.tasks.ray_cluster import check_cluster
+from sonoforge.training.reports.search import About
 from sonoforge.training.verbs import searching
 from sonoforge.training.verbs.settings.gan import SEARCH_PRESETS, SearchConfig
+from sonoforge.training.workers.ray_cluster import check_cluster
 
 RECIPE = "ga-gan"
 NETWORKS = {"generator": "discriminator", "discriminator": "generator"}

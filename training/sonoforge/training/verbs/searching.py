@@ -14,13 +14,9 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.cli.progress import Advance, progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.devices import find_device
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.pages import search as page
-from sonoforge.training.pages.terminal.search import log_search, trial_line
-from sonoforge.training.search.results import Searched, table_columns, trial_row
-from sonoforge.training.search.study import Study, Trial, search
-from sonoforge.training.search.trial import (
+from sonoforge.training.architecture_search.results import Searched, table_columns, trial_row
+from sonoforge.training.architecture_search.study import Study, Trial, search
+from sonoforge.training.architecture_search.trial import (
     METRICS,
     Opened,
     Rules,
@@ -35,10 +31,14 @@ from sonoforge.training.search.trial import (
     trial_folder,
     with_space,
 )
-from sonoforge.training.tasks.opening import open_workers
-from sonoforge.training.tasks.workers import Workers, WorkerSettings
+from sonoforge.training.devices import find_device
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.reports import search as page
+from sonoforge.training.reports.terminal.search import log_search, trial_line
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.gan import TrialsConfig
+from sonoforge.training.workers.opening import open_workers
+from sonoforge.training.workers.workers import Workers, WorkerSettings
 
 log = logging.getLogger(__name__)
 

@@ -19,19 +19,19 @@ from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training import run_folder
+from sonoforge.training.architecture_search.space import Values
+from sonoforge.training.architecture_search.tuned import best_settings
 from sonoforge.training.crossval.fold_task import keep_plan
 from sonoforge.training.data.audit import find_in_both
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE
 from sonoforge.training.devices import find_device
+from sonoforge.training.evaluation.spaces import choose_space
 from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.gan.starting_run import refuse_seen_by_start
-from sonoforge.training.metrics.spaces import choose_space
-from sonoforge.training.pages.segmentation import REPORT, write_report
-from sonoforge.training.pages.terminal.segmentation import tell_sets
-from sonoforge.training.search.space import Values
-from sonoforge.training.search.tuned import best_settings
+from sonoforge.training.reports.segmentation import REPORT, write_report
+from sonoforge.training.reports.terminal.segmentation import tell_sets
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     PlannedSet,
@@ -63,11 +63,11 @@ from sonoforge.training.segmentation.tables import (
 )
 from sonoforge.training.segmentation.unet import check_installed
 from sonoforge.training.statistics.wording import counted, listed
-from sonoforge.training.tasks.opening import open_workers
-from sonoforge.training.tasks.ray_cluster import check_cluster
-from sonoforge.training.tasks.workers import Workers, WorkerSettings
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.evaluation import SegmentConfig
+from sonoforge.training.workers.opening import open_workers
+from sonoforge.training.workers.ray_cluster import check_cluster
+from sonoforge.training.workers.workers import Workers, WorkerSettings
 
 log = logging.getLogger(__name__)
 

@@ -11,18 +11,18 @@ from pathlib import Path
 
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.architecture_search.results import Searched, train_command
+from sonoforge.training.architecture_search.settings import SettingsSearch, possible_space, trial_settings, tried
+from sonoforge.training.architecture_search.space import Parameter, describe, read_search, recipe_space, with_values
+from sonoforge.training.architecture_search.study import FILE, Study, Trial, open_storage
+from sonoforge.training.architecture_search.trial import Opened, Rules, Source
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.pages.search import About
-from sonoforge.training.search.results import Searched, train_command
-from sonoforge.training.search.settings import SettingsSearch, possible_space, trial_settings, tried
-from sonoforge.training.search.space import Parameter, describe, read_search, recipe_space, with_values
-from sonoforge.training.search.study import FILE, Study, Trial, open_storage
-from sonoforge.training.search.trial import Opened, Rules, Source
-from sonoforge.training.tasks.ray_cluster import check_cluster
+from sonoforge.training.reports.search import About
 from sonoforge.training.verbs import searching
 from sonoforge.training.verbs.settings.gan import TuneConfig
+from sonoforge.training.workers.ray_cluster import check_cluster
 
 log = logging.getLogger(__name__)
 METRIC = "kid"

@@ -22,12 +22,12 @@ from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images, to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.evaluation.spaces import SAMPLED
 from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, warp
 from sonoforge.training.gan.options import ALL, GanSettings
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.metrics.spaces import SAMPLED
+from sonoforge.training.phantom import PHANTOM_IMAGES
 
-PHANTOM_IMAGES = 400  # in all classes; always the same set, whatever the training's seed
 HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing
 
 

@@ -18,6 +18,12 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.training.data.pixels import Pixels, to_pixels
+from sonoforge.training.evaluation.equivariance import (
+    SMALLEST,
+    render_transformed,
+    rotation_equivariance,
+    translation_equivariance,
+)
 from sonoforge.training.gan.generator import (
     Truncation,
     draw_latents,
@@ -31,12 +37,6 @@ from sonoforge.training.gan.generator import (
 )
 from sonoforge.training.gan.latent_space import path_length as paths
 from sonoforge.training.gan.latent_space.sheets import NOTE, draw_sheet, make_film
-from sonoforge.training.metrics.equivariance import (
-    SMALLEST,
-    render_transformed,
-    rotation_equivariance,
-    translation_equivariance,
-)
 
 log = logging.getLogger(__name__)
 

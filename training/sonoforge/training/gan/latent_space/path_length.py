@@ -29,6 +29,7 @@ from sonoforge.models.stylegan.mapping import has_styles
 from sonoforge.runtime.images.synthetic import png_text
 from sonoforge.runtime.inference.latents import between
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.evaluation.lpips import Lpips, embed, embed_for_gradients
 from sonoforge.training.gan.generator import (
     CPU_BATCH,
     draw_latents,
@@ -39,7 +40,6 @@ from sonoforge.training.gan.generator import (
     synthesise,
 )
 from sonoforge.training.gan.latent_space.sheets import NOTE, PROGRAM
-from sonoforge.training.metrics.lpips import Lpips, embed, embed_for_gradients
 
 EPSILON = 1e-4
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, l1_loss, mse_loss, relu, softplus
 
 from sonoforge.models import began
 from sonoforge.models import labels as class_labels
-from sonoforge.training.metrics.features import Features
+from sonoforge.training.evaluation.features import Features
 
 State = Mapping[str, Tensor]
 
@@ -150,7 +150,7 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
     of a distance whose scale is not known, need not mean the same here.
 
     Args:
-        features: From `sonoforge.training.metrics.features.open_features`.
+        features: From `sonoforge.training.evaluation.features.open_features`.
         fake: (N, C, S, S) float in [-1, 1]; gradients reach it.
         real: (N, C, S, S) float in [-1, 1]; no gradients reach it.
         image_channels: 1 (grey) or 3 (RGB); later channels are masks and are ignored.

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from sonoforge.runtime.atomic import write_bytes
-from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
+from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
 PICTURE, OVER_TIME = "metrics.png", "samples-over-time.png"
 _MOMENTS = (500 / 4200, 1500 / 4200, 3500 / 4200, 1.0)

@@ -25,8 +25,8 @@ from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training import run_folder
 from sonoforge.training.data.pixels import Pixels, colour_structures, encode_png, grid_picture, to_pixels, write_grid
 from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.checkpoint import COLLAPSE_FRACTION
 from sonoforge.training.gan.distributed import any_process, reduce_mean
 from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE, write_curves, write_over_time
 from sonoforge.training.gan.progress.ticks import (

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sonoforge.runtime.cli.options import argument, group, option, repeated_option
+from sonoforge.training.architecture_search.space import NAMES
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import LogOptions, LpipsOptions, ParallelOptions, TrainingOptions
-from sonoforge.training.search.space import NAMES
 from sonoforge.training.statistics.published_gans import BY_RECIPES, NONE, PAPERS
 
 

@@ -1,0 +1,185 @@
+"""Feature spaces: opened by name or refused, embedded as their protocols say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bundle_factory
+from scans import draw_scan
+from sonoforge.models.torchvision_import import import_torchvision
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.copies.nearest_training import area_shares
+from sonoforge.training.data.pixels import to_tensor, to_unit
+from sonoforge.training.evaluation.features import open_features
+from sonoforge.training.evaluation.spaces import Space, network_space, open_space
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def _scans(count: int, size: int = 48, channels: int = 1) -> Pixels:
+    return np.repeat(np.stack([draw_scan(seed, size) for seed in range(count)])[..., None], channels, axis=3)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_factory.write_bundle(tmp_path_factory.mktemp("bundles") / "patches")
+
+
+def test_bundle_embeds_and_classifies_as_numpy_does(bundle: Path) -> None:
+    images = _scans(11)
+    resized = [Image.fromarray(image[..., 0]).resize((64, 64), Image.Resampling.BILINEAR) for image in images]
+    expected = bundle_factory.forward(np.repeat(np.stack([np.asarray(r) for r in resized])[..., None], 3, axis=3))
+    found = open_space(f"bundle:{bundle}").embed(images)
+    assert np.allclose(found.features, expected["embedding"], atol=1e-4)
+    assert found.probabilities is not None
+    assert np.allclose(found.probabilities, expected["probabilities"], atol=1e-4)
+
+
+def test_imagenet_network_embeds_as_torchvision_does(squeezenet_file: Path) -> None:
+    from safetensors.torch import load_file
+
+    network = import_torchvision().models.squeezenet1_1(weights=None)
+    network.load_state_dict(load_file(squeezenet_file))
+    images = _scans(3, 224, 3)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    values = ((torch.from_numpy(images) / 255 - mean) / std).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = network.features(values).mean((2, 3)).numpy()
+    space = open_space("squeezenet-imagenet", squeezenet_file)
+    found = space.embed(images)
+    assert found.features.shape == (3, space.protocol["dimension"]) == (3, 512)
+    assert np.allclose(found.features, expected, atol=1e-4 * np.abs(expected).max())
+    assert found.probabilities is None
+
+
+def test_pixels_are_the_images_themselves_or_their_area_averages() -> None:
+    images = _scans(5, 40, 3)
+    space = open_space("pixels")
+    assert np.array_equal(space.embed(images).features, (images.reshape(5, -1) / 255).astype(np.float32))
+    large = _scans(5, 128)
+    blocks = large[..., 0].reshape(5, 64, 2, 64, 2).mean((2, 4)) / 255
+    assert np.allclose(space.embed(large).features, blocks.reshape(5, -1), atol=1e-6)
+    assert "64x64" in space.protocol["resize"]
+
+
+def test_area_shares_hold_the_average_at_any_ratio() -> None:
+    shares = area_shares(100, 64)
+    assert np.allclose(shares.sum(1), 1)
+    assert np.allclose(shares.sum(0), 64 / 100)  # each old pixel counts alike
+    fine = np.repeat(np.arange(100.0), 16)  # an exact average by common subdivision: 1600 = 64 * 25
+    assert np.allclose(shares @ np.arange(100.0), fine.reshape(64, 25).mean(1))
+
+
+def test_a_network_that_is_open_already_embeds_under_its_own_name(squeezenet_file: Path) -> None:
+    network, images = open_features(str(squeezenet_file)), _scans(35, 64)
+    space = network_space(network)
+    with torch.inference_mode():
+        parts = [network.embed(to_unit(to_tensor(part))).numpy() for part in (images[:32], images[32:])]
+    assert np.array_equal(space.embed(images).features, np.concatenate(parts))
+    assert space.name == network.name
+
+
+@pytest.fixture
+def spaces(bundle: Path, squeezenet_file: Path) -> list[Space]:
+    return [
+        open_space(f"bundle:{bundle}"),
+        open_space("squeezenet-imagenet", squeezenet_file),
+        open_space("pixels"),
+    ]
+
+
+def test_an_image_gets_the_same_vector_in_any_company(spaces: list[Space]) -> None:
+    images = _scans(19)
+    for space in spaces:
+        whole = space.embed(images)
+        assert np.array_equal(whole.features[::-1], space.embed(images[::-1]).features)
+        for index in (0, 7, 8, 18):
+            alone = space.embed(images[index : index + 1])
+            assert np.array_equal(whole.features[index], alone.features[0])
+            if whole.probabilities is not None and alone.probabilities is not None:
+                assert np.array_equal(whole.probabilities[index], alone.probabilities[0])
+
+
+def test_grey_is_seen_as_three_equal_channels(spaces: list[Space]) -> None:
+    for space in spaces[:2]:
+        assert np.array_equal(space.embed(_scans(3)).features, space.embed(_scans(3, channels=3)).features)
+
+
+def test_the_network_sees_portions_of_one_size_and_progress_counts_images() -> None:
+    space, sizes, told = open_space("pixels"), [], []
+
+    def run(images: Pixels) -> Any:
+        sizes.append(len(images))
+        return space.run(images)
+
+    watched = Space(space.name, space.protocol, run, batch=8)
+    assert len(watched.embed(_scans(19, 16), lambda done, _: told.append(done)).features) == 19
+    assert sizes == [8, 8, 8]
+    assert told == [8, 16, 19]
+
+
+def test_protocol_names_weights_resize_dimension_and_library(spaces: list[Space], bundle: Path) -> None:
+    for space in spaces:
+        assert {"space", "weights", "resize", "dimension", "library"} <= set(space.protocol)
+    assert "patches 0.0.1 (model.onnx sha256 " in spaces[0].name
+    assert len({space.identity for space in spaces}) == 3
+    assert spaces[0].identity == open_space(f"bundle:{bundle}").identity
+
+
+def test_the_shipped_bundle_says_what_it_was_trained_on() -> None:
+    space = open_space("bundle")
+    assert space.protocol["trained on"].startswith("BUSI+BUS-BRA+BrEaST (fingerprint ")
+    assert space.embed(_scans(1)).features.shape == (1, space.protocol["dimension"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("inceptoin", r"found 'inceptoin', expected one of inception, .* \(did you mean inception\?\)"),
+        ("mobilenet", r"did you mean mobilenetv2-imagenet\?"),
+        ("bundle:", r"expected one of .*bundle:PATH"),
+        ("pixels:64", r"did you mean pixels\?"),
+        ("", r"expected one of"),
+        ("bundle:nowhere", r"nowhere: no such bundle"),
+    ],
+)
+def test_an_unknown_space_is_refused_with_the_closest(choice: str, message: str) -> None:
+    with pytest.raises(SonoforgeError, match=message) as error:
+        open_space(choice)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_are_refused_where_they_mean_nothing_or_another_network(squeezenet_file: Path) -> None:
+    with pytest.raises(SonoforgeError, match="the feature space pixels takes no weights file; leave it out"):
+        open_space("pixels", squeezenet_file)
+    with pytest.raises(SonoforgeError, match="name it bundle:PATH"):
+        open_space("bundle", squeezenet_file)
+    with pytest.raises(SonoforgeError, match=r"not a torchvision mobilenet_v2 ") as error:
+        open_space("mobilenetv2-imagenet", squeezenet_file)
+    assert "\n" not in str(error.value)
+    with pytest.raises(SonoforgeError, match="no such weights file; expected a"):
+        open_space("vgg16-imagenet", "missing.safetensors")
+
+
+def test_a_download_that_fails_names_the_other_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(SonoforgeError, match=r"unreachable\); give weights, a file, or choose bundle or pixels"):
+        open_space("mobilenetv2-imagenet")
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((0, 8, 8, 1), np.uint8), np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 1))]
+)
+def test_what_is_no_set_of_images_is_refused(images: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected uint8 \(N, S, S, 1\)"):
+        open_space("pixels").embed(images)

@@ -1,0 +1,63 @@
+"""Texts by topic and condition: the last that counts is said, and files name facts and conditions that there are."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+import report_factory
+from sonoforge.runtime.atomic import write_json
+from sonoforge.training import run_folder
+from sonoforge.training.reports.checklists import answers
+from sonoforge.training.reports.checklists.run import read_run
+from sonoforge.training.reports.run import statements
+from sonoforge.training.reports.run.statements import RunFacts
+from sonoforge.training.reports.said import Said, fill_in
+from sonoforge.training.statistics.protocols import PROTOCOLS
+
+
+def test_the_last_text_whose_conditions_are_met_is_said_with_those_before_it() -> None:
+    texts = (
+        Said("part", "{n} left"),
+        Said("part", "{n} right", needs="right"),
+        Said("whole", "It goes {part}{more}.", where="{file}"),
+        Said("more", " and on", needs="right long"),
+        Said("none", "never", needs="wrong"),
+    )
+    left, right = (fill_in(texts, met, {"n": 2, "file": "a.csv"}) for met in ((), ("right", "long")))
+    assert [own.says for own in left.values()] == ["2 left", "It goes 2 left."]
+    assert right["whole"].says == "It goes 2 right."  # `more` stands below what would use it
+    assert right["more"].says == " and on"
+    assert left["whole"].where == "a.csv"
+
+
+def test_every_text_can_be_said_of_some_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = report_factory.make_run(tmp_path / "run", folds=3)
+    write_json(made.folder / "audit.json", made.audited)
+    run_folder.write_results(made.folder, made.results)
+    given: list[tuple[tuple[Said, ...], set[str]]] = []
+
+    def keep(texts: tuple[Said, ...], met: object, facts: dict[str, object]) -> dict[str, Said]:
+        given.append((texts, set(facts)))
+        return {}
+
+    monkeypatch.setattr(answers, "fill_in", keep)
+    monkeypatch.setattr(statements, "fill_in", keep)
+    run = read_run(made.folder)
+    answers.answer(run)
+    counts = dict.fromkeys(("folds", "images", "tested", "groups", "classes", "simulated", "given_groups"), 1)
+    counts |= dict.fromkeys(("second_views", "near_duplicates", "generator_reads"), 1)
+    facts = RunFacts(protocol="sealed", arms=("real",), filled=("a",), added=(1,), passed=True, **counts)
+    assert set(facts.said) == {own.topic for own in statements.SAID}
+    assert len(given) == 2
+    for texts, known in given:
+        topics: set[str] = set()
+        for own in texts:
+            used = [name for _, name, _, _ in string.Formatter().parse(own.says + own.where) if name]
+            assert {re.split(r"[\[:]", name)[0] for name in used} <= known | topics, own.topic
+            topics |= set() if own.where else {own.topic}
+    named = {need for texts, _ in given for own in texts for need in own.needs.split()} - set(PROTOCOLS)
+    assert named == answers._conditions(run).keys() | facts.met().keys()

@@ -1,0 +1,149 @@
+"""External validation: figures of a bundle on labelled images, against scikit-learn on what ``classify`` says."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+from program import refused, succeed
+from scans import write_set
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.validation.collections import read_meanings
+from sonoforge.training.validation.figures import Answers, at_own_shares
+
+CLASSES = ("normal", "benign", "malignant")
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_set(tmp_path_factory.mktemp("elsewhere") / "scans", {"Benign": 12, "Malignant": 10})
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    groups = "".join(f"{name},{index // 2}\n" for index, name in enumerate(names))
+    (root / "groups.csv").write_text("file,group\n" + groups)
+    devices = "".join(f"{name},{'A' if index % 3 else 'B'}\n" for index, name in enumerate(names))
+    (root / "metadata.csv").write_text("file,device\n" + devices)
+    return root
+
+
+def table(scans: Path, path: Path) -> Path:
+    """The same images as a table with two labels of its own."""
+    rows = []
+    for file in sorted(scans.rglob("*.png")):
+        rows.append((file.relative_to(path.parent), "sick" if "Malignant" in str(file) else "healthy", file.stem, ""))
+    with path.open("w", newline="") as out:
+        csv.writer(out).writerows([("file", "label", "patient", "device"), *rows])
+    return path
+
+
+def test_every_figure_follows_from_what_classify_says(scans: Path, tmp_path: Path) -> None:
+    done = succeed("validate", "--external", f"Rio:{scans}", "--out", tmp_path)
+    (found,) = done.json["collections"]
+    said = {row["file"]: row for row in succeed("classify", scans, "--recursive").json["results"]}
+    with (Path(done.json["run"]) / "answers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 22 and found["images"] == {"Benign": 12, "Malignant": 10} and found["groups"] == 11
+    for row in rows:
+        own = said[str(scans / row["file"])]
+        assert {name: float(row[f"p_{name}"]) for name in CLASSES} == pytest.approx(own["probabilities"])
+        assert row["set"].split("; ") == own["set"] or (row["set"], own["set"]) == ("", [])
+        assert row["causes"] == "; ".join(own["trust"]["causes"])
+    p = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
+    truth = np.array([row["label"] == "Malignant" for row in rows])
+    pair = found["auc"]["Malignant against Benign"]
+    assert pair["value"] == pytest.approx(roc_auc_score(truth, p[:, 2] / (p[:, 1] + p[:, 2])))
+    answers = np.array(["normal", "Benign", "Malignant"])[p.argmax(axis=1)]
+    expected = confusion_matrix(np.where(truth, "Malignant", "Benign"), answers, labels=found["answers"])
+    assert found["answers"] == ["Benign", "Malignant", "normal"]
+    assert found["confusion"] == expected[:2].tolist()
+    assert found["accuracy"]["value"] == pytest.approx(np.mean(answers == np.where(truth, "Malignant", "Benign")))
+    caused = np.array([bool(row["causes"]) for row in rows])
+    flags = {row["flag"]: row for row in found["flags"]}
+    assert flags["any cause"]["images"] == caused.sum() if 0 < caused.sum() < 22 else "any cause" not in flags
+    assert [place["name"] for place in found["devices"]] == ["A", "B"]
+    assert "Rio: 12 Benign, 10 Malignant; 11 groups" in done.said
+
+
+def test_labels_of_its_own_are_given_a_meaning(scans: Path, tmp_path: Path) -> None:
+    path = table(scans, scans.parent / "labels.csv")
+    given = ("--classes", "sick=malignant,healthy=normal+benign", "--out", tmp_path)
+    done = succeed("validate", "--external", f"clinic:{path}", *given)
+    (found,) = done.json["collections"]
+    assert found["labels"] == {"healthy": ["normal", "benign"], "sick": ["malignant"]}
+    with (Path(done.json["run"]) / "answers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores = [float(row["p_malignant"]) for row in rows]
+    area = roc_auc_score([row["label"] == "sick" for row in rows], scores)
+    assert found["auc"]["sick against healthy"]["value"] == pytest.approx(area)
+    assert found["answers"] == ["healthy", "sick"]
+    assert "12 healthy = normal or benign, 10 sick = malignant" in done.said
+
+
+def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "BUSI" / "Dataset_BUSI_with_GT"
+    root = write_set(tmp_path / "set", {"benign": 3, "malignant": 3})
+    for name in ("benign", "malignant"):
+        (root / name / "known.png").write_bytes((source / name / f"{name} (1).png").read_bytes())
+    done = succeed("validate", "--external", f"mixed:{root}", "--out", tmp_path)
+    (found,) = done.json["collections"]
+    assert sorted(found["trained_on"]) == ["benign/known.png", "malignant/known.png"]
+    assert sum(found["images"].values()) == 6
+    assert "LEFT OUT: 2 images were trained on" in done.said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--external is missing: labelled images as NAME:PATH"),
+        (("--external", "SCANS"), "expected NAME:PATH, as in Rio:scans/"),
+        (("--external", "a:SCANS", "--external", "a:SCANS"), "found two collections named 'a'"),
+        (("--external", "a:SCANS", "--classes", "x"), "found 'x', expected LABEL=CLASS"),
+        (("--external", "a:SCANS", "--classes", "x=cyst"), "found 'cyst', expected one of normal, benign, malignant"),
+        (
+            ("--external", "a:SCANS", "--classes", "Benign=malignant"),
+            "found 'Malignant' and 'Benign' both to mean malignant",
+        ),
+        (("--external", "a:TABLE"), "found no class for the label 'healthy', expected one"),
+        (("--external", "a:EMPTY"), "found headings nothing in its first row, expected 'file', 'label'"),
+        (("--external", "a:LOST"), "line 2 names 'x.png', not found beside the table"),
+        (("--external", "a:UNLABELLED"), "line 2 has no label"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(
+    scans: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    tables = {"EMPTY": "", "LOST": "file,label\nx.png,benign\n", "UNLABELLED": "file,label\nx.png,\n"}
+    for name, text in tables.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    places = {name: str(tmp_path / f"{name}.csv") for name in tables}
+    places |= {"SCANS": str(scans), "TABLE": str(table(scans, scans.parent / "labels.csv"))}
+    given = [arguments[i] for i in range(len(arguments))]
+    for name, place in places.items():
+        given = [text.replace(name, place) for text in given]
+    assert message in refused("validate", *given, "--out", tmp_path / "runs")
+
+
+def test_meanings_come_in_the_order_of_the_classes() -> None:
+    meanings = read_meanings(("lesion=benign+malignant",), ("lesion", "Normal"), CLASSES)
+    assert list(meanings.items()) == [("Normal", ("normal",)), ("lesion", ("benign", "malignant"))]
+    with pytest.raises(SonoforgeError, match="'tumour' and 'Benign' both to mean benign"):
+        read_meanings(("tumour=benign+malignant",), ("Benign", "tumour"), CLASSES)
+
+
+def test_calibration_is_judged_at_the_collection_s_own_shares() -> None:
+    """Answers that are right at equal shares and, by Bayes' theorem, at 9 to 1; merged classes add up first."""
+    given = Answers(
+        arm="bundle", protocol="single", seed=0, files=tuple("abcdefghij"), groups=np.arange(10),
+        folds=np.zeros(10, int),
+        labels=np.array([0] * 9 + [1]), probabilities=np.tile([0.5, 0.25, 0.25], (10, 1)), name="x",
+        sets=np.ones((10, 3), bool), causes=((),) * 10,
+    )  # fmt: skip
+    merged = np.array([[1.0, 0], [0, 1], [0, 1]])  # the second label means two classes: 2/3 of equal shares
+    odds = (0.5 / 0.5) * (0.9 / 0.1) * ((2 / 3) / (1 / 3))
+    assert at_own_shares(given, merged)[:, 0] == pytest.approx(odds / (1 + odds))
+    told = dataclasses.replace(given, prevalence=(0.9, 0.05, 0.05))
+    assert at_own_shares(told, merged)[:, 0] == pytest.approx(0.5), "the answers were for these shares already"

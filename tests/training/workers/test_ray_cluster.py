@@ -1,0 +1,291 @@
+"""Comparisons and answers on a Ray cluster: as on one machine, whatever is killed; about four minutes on two cores.
+
+Some in `.ci/run`; all by hand:  pytest -m slow -n 0 tests/training/workers/test_ray_cluster.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import bundle_factory
+from processes import descendants
+from program import refused, sonoforge, succeed
+from small_run import SMALL
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.workers.opening import open_workers
+from sonoforge.training.workers.workers import WorkerSettings
+from trial_tasks import ends_its_process, ends_its_process_once, refuses, who_and_how
+
+pytestmark = [
+    pytest.mark.slow,
+    # Not imported: the program sets variables that Ray reads then.
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'sonoforge[cluster]'"),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes and namespaces as Linux has them"),
+]
+ARMS = ("--arms", "real,gan,gan:2")
+
+
+def begin(*arguments: object) -> subprocess.Popen[str]:
+    """Start the command in a process of its own; a forked one could not use Ray after this one has."""
+    command = [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, "it ended, or took more than five minutes"
+        time.sleep(0.01)
+
+
+def assert_ended(processes: Iterable[int]) -> None:
+    """Ray's own processes may take some seconds to end."""
+    deadline = time.monotonic() + 300
+    while alive := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"{alive} outlived the command"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a comparison in one process; not to be changed."""
+    out = tmp_path_factory.mktemp("serial")
+    return Path(succeed("crossval", *SMALL, *ARMS, "--jobs", "1", "--out", out).json["run"])
+
+
+def same_results(run: Path, serial: Path) -> bool:
+    return (run / "predictions.csv").read_bytes() == (serial / "predictions.csv").read_bytes()
+
+
+def trainings(run: Path) -> Counter[str]:
+    """Every training that the log tells of, by what was trained."""
+    log = (run / "log.txt").read_text()
+    folds = re.findall(r"INFO (\S+: fold \d+ of \d+ \(seed \d+\)): accuracy", log)
+    return Counter(folds) + Counter({"generators": len(re.findall(r"INFO training dcgan on", log))})
+
+
+def test_tasks_errors_and_deaths_are_those_of_processes(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # where its workers find these tasks
+    with open_workers(WorkerSettings("cpu", 2, "local"), tmp_path, 5) as workers:
+        done = list(workers.run(who_and_how, range(5)))
+        assert sorted(task for task, _, _ in done) == [0, 1, 2, 3, 4]
+        assert {threads for _, threads, _ in done} == {1}
+        assert os.getpid() not in {process for _, _, process in done}
+        assert_closed()
+        with pytest.raises(GateError, match=r"^sealed: planted$"):
+            list(workers.run(refuses, range(3)))
+        done_again = list(workers.run(ends_its_process_once, [tmp_path / name for name in ("a", "b", "c")]))
+        assert sorted(path.name for path in done_again) == ["a", "b", "c"]
+        assert [(tmp_path / name).read_text() for name in ("a", "b", "c")] == ["begun" * 2, "begun", "begun"]
+        assert caplog.text.count("its task is done again") == 1
+        with pytest.raises(SonoforgeError, match="3 workers died over one task"):
+            list(workers.run(ends_its_process, [tmp_path / "d"]))
+    assert capfd.readouterr() == ("", "")
+    assert not descendants(os.getpid())
+
+
+def assert_closed() -> None:
+    """Nothing of the cluster listens to other machines."""
+    own = [os.getpid(), *descendants(os.getpid())]
+    listening = subprocess.run(["ss", "-Htlnp"], capture_output=True, text=True, check=True).stdout.splitlines()
+    ports = [line.split()[3] for line in listening if any(f"pid={pid}," in line for pid in own)]
+    assert ports and all(port.startswith(("127.0.0.1:", "[::ffff:127.0.0.1]:", "[::1]:")) for port in ports), ports
+
+
+def test_kill_9_of_a_worker_and_of_the_driver_trains_nothing_twice(serial: Path, tmp_path: Path) -> None:
+    arguments = ["crossval", *SMALL, *ARMS, "--out", tmp_path / "runs", "--cluster", "local", "--jobs", "2"]
+    victim = begin(*arguments)
+    wait_until(lambda: len(list(tmp_path.glob("runs/*/folds/*.json"))) >= 2, victim)
+    busy = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]
+    os.kill(busy[0], signal.SIGKILL)
+    (run,) = (tmp_path / "runs").iterdir()
+    wait_until(lambda: "its task is done again" in (run / "log.txt").read_text(), victim)
+    wait_until(lambda: len(list(run.glob("folds/*.json"))) >= 5, victim)
+    workers = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]
+    victim.kill()
+    victim.communicate()
+    assert not (run / "results.json").exists(), "the run ended before it could be killed"
+    assert_ended(workers)
+    kept = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.glob("folds/*.json")}
+    done = succeed(*arguments, "--resume")
+    assert done.json["run"] == str(run)
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in kept} == kept
+    assert same_results(run, serial)
+    assert not list(run.rglob(".*")), "something unfinished was left"
+    counted = trainings(run)
+    assert counted.pop("generators") == 6  # two classes in three folds
+    # What each worker wrote while its driver was killed is not told of, nor done again.
+    assert len(counted) >= 7 and set(counted.values()) == {1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_all_workers_and_keeps_what_is_done(number: signal.Signals, tmp_path: Path) -> None:
+    command = ["crossval", *map(str, SMALL), "--arms", "real", "--out", str(tmp_path / "runs"), "--cluster", "local"]
+    process = begin(*command, "--jobs", "1")
+    wait_until(lambda: list(tmp_path.glob("runs/*/folds/*.json")), process)
+    own = descendants(process.pid)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].startswith("sonoforge: interrupted") and "Traceback" not in errors
+    assert_ended(own)
+    assert list(tmp_path.glob("runs/*/folds/*.json")) and not list(tmp_path.glob("runs/*/results.json"))
+
+
+@pytest.fixture
+def other_machine(tmp_path: Path) -> Iterator[str]:
+    """A cluster whose only worker sees neither the run folders nor the decoded images; returns its address."""
+    hidden = [tmp_path / "runs", tmp_path / "cache"]
+    for folder in hidden:
+        folder.mkdir()
+    mounts = " && ".join(f"mount -t tmpfs none '{folder}'" for folder in hidden)
+    hide = ["unshare", "--mount", "sh", "-c"]
+    if subprocess.run([*hide, mounts], capture_output=True).returncode:
+        pytest.skip("a machine of its own is simulated by a mount namespace, which is not allowed here")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ray = str(Path(sys.executable).with_name("ray"))
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    temporary = Path(f"/tmp/sonoforge-{os.getpid()}")  # the names of Ray's sockets may not be long
+    port = address.rpartition(":")[2]
+    head = [ray, "start", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"]
+    worker = f"exec '{ray}' start --address={address} --num-cpus=2 --block"
+    processes = [
+        subprocess.Popen([*head, "--block", f"--temp-dir={temporary}"], env=environment, stdout=subprocess.DEVNULL)
+    ]
+    try:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+                    break
+            time.sleep(0.2)
+        processes.append(subprocess.Popen([*hide, f"{mounts} && {worker}"], env=environment, stdout=subprocess.DEVNULL))
+        time.sleep(10)  # until it has joined
+        yield address
+    finally:
+        for process in processes:
+            own = descendants(process.pid)
+            process.terminate()
+            process.wait(60)
+            for pid in own:
+                if Path(f"/proc/{pid}").exists():
+                    os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def test_a_machine_without_the_run_folder_sends_its_files_back(
+    other_machine: str, serial: Path, tmp_path: Path
+) -> None:
+    """In a process of its own: this one's Ray may be closed to the network."""
+    command = ["crossval", *SMALL, *ARMS, "--cluster", other_machine, "--out", tmp_path / "runs"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, command), "--cache", tmp_path / "cache"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "machines 2, cores 2" in done.stderr and done.stderr.count("files are sent") == 1
+    (run,) = (tmp_path / "runs").iterdir()
+    assert same_results(run, serial)
+    assert trainings(run) == trainings(serial)
+
+    def files(folder: Path) -> set[str]:
+        found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        return {name for name in found if "tensorboard" not in name}
+
+    assert files(run) == files(serial)
+
+
+def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:
+    line = refused("crossval", *SMALL, "--cluster", "127.0.0.1:1", "--out", tmp_path)
+    assert "--cluster 127.0.0.1:1: found no Ray to work with" in line
+    assert sonoforge("crossval", "--cluster", "nonsense", "--out", tmp_path, "--quiet").code == 2
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_factory.write_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+def write_scans(folder: Path, count: int) -> Path:
+    """Write twenty scans, again and again, and one that cannot be read; sixteen of them take a worker a second."""
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        if i < 20:
+            Image.fromarray(bundle_factory.scan(i, 1600, 1200)).save(folder / f"{i:04}.png")
+        else:
+            os.link(folder / f"{i % 20:04}.png", folder / f"{i:04}.png")
+    (folder / "0002 junk.png").write_bytes(b"junk")
+    return folder
+
+
+def test_answers_survive_kill_9_of_a_worker_and_of_the_driver(bundle: Path, tmp_path: Path) -> None:
+    scans = write_scans(tmp_path / "scans", 500)
+    here, table = tmp_path / "here.csv", tmp_path / "cluster.csv"
+    assert sonoforge("classify", scans, "--bundle", bundle, "--csv", here).code == 2
+    command = ["classify", scans, "--bundle", bundle, "--csv", table, "--cluster", "local", "--workers", "2"]
+    victim = begin(*command)
+    wait_until(lambda: table.exists() and table.read_bytes().count(b"\n") > 1, victim)
+    busy = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]
+    os.kill(busy[0], signal.SIGKILL)
+    reached = table.read_bytes().count(b"\n") + 200  # more than are given out before the lost task is done again
+    wait_until(lambda: table.read_bytes().count(b"\n") > reached, victim)
+    workers = [pid for pid, command in descendants(victim.pid).items() if command.startswith("ray::do_task")]
+    victim.kill()
+    _, errors = victim.communicate()
+    assert errors.count("its task is done again") == 1
+    assert_ended(workers)
+    left = list(Path(tempfile.gettempdir()).glob(".sonoforge-classify.*"))
+    assert left
+    kept = table.read_bytes()
+    assert here.read_bytes().startswith(kept[: kept.rindex(b"\n")]) and len(kept) < len(here.read_bytes())
+    resumed = begin(*command, "--resume")
+    _, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 2 and "Traceback" not in errors, errors
+    assert not any(path.exists() for path in left)
+    names = [[row.partition(",")[0] for row in path.read_text().splitlines()] for path in (here, table)]
+    assert names[0] == names[1] and len(names[0]) == 502
+
+
+def test_a_machine_that_sees_neither_bundle_nor_images_is_sent_them_without_the_run_folder(
+    other_machine: str, bundle: Path, tmp_path: Path
+) -> None:
+    """Its folder of scans is empty, and so is the temporary folder of the command."""
+    scans = write_scans(tmp_path / "runs", 30)
+    here, table = tmp_path / "here.csv", tmp_path / "cluster.csv"
+    assert sonoforge("classify", scans, "--bundle", bundle, "--csv", here).code == 2
+    command = ["classify", scans, "--bundle", bundle, "--csv", table, "--cluster", other_machine]
+    done = subprocess.run(
+        [sys.executable, "-m", "sonoforge.runtime.cli.main", *map(str, command)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled", "TMPDIR": str(tmp_path / "cache")},
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "machines 2, cores 2" in done.stderr and done.stderr.count("files are sent") == 1
+    assert table.read_bytes() == here.read_bytes()

@@ -1,0 +1,103 @@
+"""What a search has found: each trial as a row, the best of each study, those that nobody beats, a command."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sonoforge.runtime.cli import options
+from sonoforge.runtime.cli.options import format_value
+from sonoforge.training.architecture_search.study import Trial, best_of
+from sonoforge.training.architecture_search.trial import trial_folder
+from sonoforge.training.gan.options import GanSettings
+
+FIGURES = ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity", "seconds", "seed")
+COSTS = ("parameters", "latency_ms")
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """A study at its end or so far."""
+
+    name: str
+    trials: Sequence[Trial]  # by number, those that are under way, too
+    total: int  # trials in all
+    metric: str  # `kid` or `fid`
+    # The best's figures against images that chose nothing; empty as long as there are none.
+    apart: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    command: str = ""  # trains anew with its settings
+    importances: Mapping[str, float] = dataclasses.field(default_factory=dict)  # share in the metric's variance
+    no_importances: str = ""  # why there are none, where they were asked for
+
+    @property
+    def ended(self) -> list[Trial]:
+        """The trials that are over."""
+        return [trial for trial in self.trials if trial.ended]
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial; None as long as none has been measured."""
+        return best_of(self.trials)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Number of trials by how they ended."""
+        states = [trial.state for trial in self.ended]
+        return {state: states.count(state) for state in sorted(set(states))}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of what its trials try."""
+        return list(dict.fromkeys(name for trial in self.ended for name in trial.values))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``results.json`` says of it."""
+        best = None if self.best is None else trial_row(self.best)
+        found = {"trials": len(self.ended), "states": self.states, "best": best, "apart": self.apart}
+        return {**found, "command": self.command, "importances": self.importances}
+
+
+def trial_row(trial: Trial) -> Row:
+    """Return an ended trial in the columns of the table; the metric of one that was given up is its last."""
+    about = {"study": trial.study, "trial": trial.number, "state": trial.state}
+    figures = {name: trial.details.get(name) for name in (*FIGURES, *COSTS)}
+    folder = trial_folder(Path(), trial.study, trial.number).as_posix()
+    return {**about, **figures, **trial.values, "why": trial.details.get("why", ""), "run": folder}
+
+
+def table_columns(searched: Sequence[Searched]) -> list[str]:
+    """Return the columns of the table of all trials."""
+    names = dict.fromkeys(name for own in searched for name in own.names)
+    return ["study", "trial", "state", *FIGURES, *COSTS, *names, "why", "run"]
+
+
+def pareto_front(trials: Sequence[Trial], metric: str, cost: str) -> list[Trial]:
+    """Return the trials that no other beats in the metric without a higher cost, one of `COSTS`, the cheapest first.
+
+    Only those that came to their end, and whose cost is known, are compared.
+    """
+    compared = [trial for trial in trials if trial.complete and trial.details.get(cost) is not None]
+    front: list[Trial] = []
+    for trial in sorted(compared, key=lambda trial: (trial.details[cost], trial.details[metric], trial.number)):
+        if not front or trial.details[metric] < front[-1].details[metric]:
+            front.append(trial)
+    return front
+
+
+# Of each trial, set by the search itself, or of no use in one training.
+_NOT_IN_COMMANDS = {"metrics", "every", "tick_steps", "stop_after", "seed", "held_out", "keep"}
+
+
+def train_command(data: str, settings: GanSettings) -> str:
+    """Return the ``gan train`` that trains with these settings anew, on the data of these flags."""
+    words = [f"sonoforge gan train {data}"]
+    for field in dataclasses.fields(GanSettings):
+        value = getattr(settings, field.name)
+        if field.name in _NOT_IN_COMMANDS or (value == field.default and field.name != "recipe"):
+            continue
+        flag = options.flag(field.metadata["aliases"][0] if field.metadata["renamed"] else field.name)
+        words.append(flag if value is True else f"{flag} {shlex.quote(format_value(value))}")
+    return " ".join(words)

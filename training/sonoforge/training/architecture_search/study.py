@@ -1,0 +1,239 @@
+"""A search: the loop that asks what to try, has it trained and keeps how it ended, in one file of a run folder.
+
+One process alone writes ``study.db``, an SQLite file whose transactions survive a kill at any time; Optuna's own tools
+can open it.  What a trial tries depends on the seed, its number and the trials before it, and not on random numbers
+drawn earlier: a search that is killed and resumed goes on as it would have, and does no trial twice.
+
+Trials are done side by side, and each is chosen as a worker becomes free, by all that is known then: that depends on
+timing.  A study with a horizon chooses by the oldest trials alone, known or waited for: any number of workers leads to
+the same trials.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sonoforge.runtime.errors import SonoforgeError, reason
+from sonoforge.training.architecture_search.pruning import Past, Reports
+from sonoforge.training.workers.workers import Reads, Workers
+
+FILE = "study.db"
+LEAST_COMPLETE = 10  # trials; the forest of fANOVA fits noise to fewer
+COMPLETE, OUT_OF_TIME, PRUNED, DIVERGED = "complete", "out of time", "pruned", "diverged"
+ENDED = (COMPLETE, OUT_OF_TIME)
+"""How a trial may end, and with which of these it has come to the end of its budget."""
+_STATE, _VALUES, _DETAILS = "state", "values", "details"  # attributes of Optuna's trial
+
+Value = str | int | float | None
+Values = dict[str, Value]
+Rank = tuple[float, float]
+"""The order of trials, the best lowest: further measurements first, then the metric at the last one."""
+WORST: Rank = (1.0, float("inf"))  # of a training that diverged
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training of a study: what it tries, and how it ended as far as that is known."""
+
+    study: str
+    number: int  # from 0
+    values: Values  # what it tries, by name; empty: not chosen yet
+    state: str = ""  # `COMPLETE`, `OUT_OF_TIME`, `PRUNED` or `DIVERGED`; empty: not ended yet
+    reports: Reports = ()
+    # Figures at the last measurement, seconds of training, why it diverged: JSON.
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its training is over."""
+        return bool(self.state)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it came to the end of its budget."""
+        return self.state in ENDED
+
+    @property
+    def metric(self) -> float | None:
+        """The metric at its last measurement."""
+        return self.reports[-1][1] if self.reports else None
+
+    @property
+    def rank(self) -> Rank | None:
+        """Its place among others: those that came to their end, then by measurements; None as long as it is unknown."""
+        if not self.ended:
+            return None
+        if self.state == DIVERGED or not self.reports:
+            return WORST
+        number, value = self.reports[-1]
+        return (float("-inf") if self.complete else -number, value)
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that have ended, the best first, and the earlier one of two equal ones."""
+    ended = [(trial.rank, trial.number, trial) for trial in trials if trial.rank is not None]
+    return [trial for _, _, trial in sorted(ended, key=lambda own: own[:2])]
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """Return the best trial; None as long as none has been measured."""
+    return next((trial for trial in ranked(trials) if trial.rank != WORST), None)
+
+
+class Strategy(Protocol):
+    """What a study searches, and how it chooses what to try next."""
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+
+    @property
+    def total(self) -> int:
+        """Trials in all."""
+
+    def horizon(self, number: int) -> int | None:
+        """Number of the oldest trials by which a trial is chosen once they have ended; None: by all that have then."""
+
+    def suggest(self, trial: optuna.Trial, before: Sequence[Trial]) -> Values:
+        """Choose what a trial, Optuna's own, tries; the same arguments give the same answer.
+
+        ``before`` are all trials before it, those beyond the horizon as if they were under way.
+        """
+
+    def inheritable(self, trials: Sequence[Trial]) -> set[int]:
+        """Return the numbers of the trials whose weights a later one may start with."""
+
+
+def open_storage(file: Path) -> optuna.storages.BaseStorage:
+    """Open the file that studies are kept in, or begin it.
+
+    Raises:
+        SonoforgeError: It cannot be read or written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no word on each study
+    try:
+        return optuna.storages.RDBStorage(f"sqlite:///{file.absolute()}")
+    except Exception as error:  # of SQLAlchemy and Alembic, whose kinds are many
+        raise SonoforgeError(
+            f"{file}: found no file of studies that can be opened ({reason(error)}); leave out --resume to start again"
+        ) from error
+
+
+class Study:
+    """One study of a file; one process at a time works with it."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, strategy: Strategy) -> None:
+        """Open the study, or begin it."""
+        self.name, self.strategy, self._storage = strategy.name, strategy, storage
+        self.optuna = optuna.create_study(storage=storage, study_name=strategy.name, load_if_exists=True)
+        self.trials = [_read(self.name, trial) for trial in self.optuna.get_trials(deepcopy=False)]
+
+    @property
+    def ended(self) -> list[Trial]:
+        """The trials that are done, by number."""
+        return [trial for trial in self.trials if trial.ended]
+
+    @property
+    def best(self) -> Trial | None:
+        """See `best_of`."""
+        return best_of(self.trials)
+
+    def wanted(self) -> Iterator[Trial | None]:
+        """Yield the trials to do, each chosen when its turn is: those that were under way, then new ones.
+
+        None where the next cannot be chosen before another has ended.
+        """
+        for number in [trial.number for trial in self.trials if not trial.ended]:
+            if not self.trials[number].values:  # a kill came before it was chosen
+                self._choose(number)
+            yield self.trials[number]
+        while (number := len(self.trials)) < self.strategy.total:
+            horizon = self.strategy.horizon(number)
+            if horizon is not None and not all(trial.ended for trial in self.trials[:horizon]):
+                yield None
+                continue
+            self.trials.append(Trial(self.name, self.optuna.ask().number, {}))
+            self._choose(number)
+            yield self.trials[number]
+
+    def past(self, number: int) -> tuple[Past, ...]:
+        """Return what a trial may be compared with: the trials within its horizon that have ended."""
+        known = self.trials[: self.strategy.horizon(number)]
+        return tuple(Past(trial.complete, trial.reports) for trial in known if trial.ended and trial.number != number)
+
+    def tell(self, ended: Trial) -> None:
+        """Keep how a trial ended."""
+        trial = self._trial(ended.number)
+        for number, value in ended.reports:
+            trial.report(value, number)
+        trial.set_user_attr(_DETAILS, ended.details)
+        trial.set_user_attr(_STATE, ended.state)
+        # One that diverged counts as the worst, too: as a failure it would not count at all.
+        state = TrialState.COMPLETE if ended.complete else TrialState.PRUNED
+        self.optuna.tell(ended.number, ended.metric if ended.complete else None, state)
+        self.trials[ended.number] = ended
+
+    def importances(self, seed: int) -> dict[str, float]:
+        """Return the share of each parameter in the variance of the metric, the largest first.
+
+        By fANOVA (Hutter, Hoos, Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance", ICML
+        2014), over complete trials and the parameters that all trials have.
+
+        Raises:
+            SonoforgeError: Fewer than `LEAST_COMPLETE` complete trials.
+        """
+        complete = sum(trial.complete for trial in self.trials)
+        if complete < LEAST_COMPLETE:
+            raise SonoforgeError(
+                f"importances of {self.name}: found {complete} complete trials, expected at least {LEAST_COMPLETE}; "
+                "give more --trials, or --pruner none"
+            )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed % 2**32)
+        found = optuna.importance.get_param_importances(self.optuna, evaluator=evaluator)
+        return {name: float(share) for name, share in found.items()}
+
+    def _choose(self, number: int) -> None:
+        horizon = self.strategy.horizon(number)
+        before = [
+            trial if horizon is None or trial.number < horizon else dataclasses.replace(trial, state="", reports=())
+            for trial in self.trials[:number]
+        ]
+        trial = self._trial(number)
+        values = self.strategy.suggest(trial, before)
+        trial.set_user_attr(_VALUES, values)
+        self.trials[number] = Trial(self.name, number, values)
+
+    def _trial(self, number: int) -> optuna.Trial:
+        """Return a trial of this study that was begun, perhaps by a process that was killed since."""
+        study = self._storage.get_study_id_from_name(self.name)
+        return optuna.Trial(self.optuna, self._storage.get_trial_id_from_study_id_trial_number(study, number))
+
+
+def _read(study: str, kept: FrozenTrial) -> Trial:
+    about = kept.user_attrs
+    if not kept.state.is_finished():
+        return Trial(study, kept.number, about.get(_VALUES, {}))
+    reports = tuple(sorted(kept.intermediate_values.items()))
+    return Trial(study, kept.number, about[_VALUES], about[_STATE], reports, about[_DETAILS])
+
+
+def search(
+    studies: Sequence[Study],
+    workers: Workers,
+    run: Callable[[Any], Trial],
+    task: Callable[[Trial], Any],
+    reads: Reads | None = None,
+) -> Iterator[Trial]:
+    """Do all trials that are missing, of one study after the other, and yield each once it is kept.
+
+    ``run`` is a module-level function of a task, which ``task`` makes of a trial; ``reads``: see `Workers.run`.
+    """
+    by_name = {study.name: study for study in studies}
+    tasks = (None if trial is None else task(trial) for study in studies for trial in study.wanted())
+    for ended in workers.run(run, tasks, reads):
+        by_name[ended.study].tell(ended)
+        yield ended

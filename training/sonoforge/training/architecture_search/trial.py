@@ -1,0 +1,289 @@
+"""The training of one trial, measured at equal shares of its budget, which may end it early; and what all read.
+
+A trial whose process is killed continues from its last checkpoint; one that has ended is not begun again.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.cli.progress import stderr_handlers
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.architecture_search.pruning import MEASUREMENTS, Past, gives_up
+from sonoforge.training.architecture_search.study import COMPLETE, DIVERGED, OUT_OF_TIME, PRUNED, Trial
+from sonoforge.training.data.changed_images import check_unchanged
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
+from sonoforge.training.gan.engine import train_gan
+from sonoforge.training.gan.generator import generate_pixels, label_batch, load_generator, sample_latent
+from sonoforge.training.gan.networks import outline_networks
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.progress.ticks import make_metric_reference, measure_metrics, read_stats
+from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.settings import compose, measures_in_features
+from sonoforge.training.gan.starting_weights import read_starting_weights
+from sonoforge.training.gan.training import SOURCES, Pretrained, Training, open_pretrained, prepare, suited_space
+from sonoforge.training.run_folder import log_to
+
+METRICS = ("kid", "fid")
+RECORD = "trial.json"
+SECONDS = 0.3  # that a generator runs, of whose runs the quickest tells its latency
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """How to come by the images and networks of one recipe, in any process."""
+
+    data: tuple[str, ...]  # see `load.ImageSource`
+    cache: Path  # folder of decoded images
+    settings: GanSettings  # as the user gave them, with the recipe and the feature space
+    device: str
+    apart: float  # share of the images that no trial reads
+    groups_from: str = ""  # see `load.ImageSource`
+    fingerprint: str = ""  # of the images that trials read; empty: not known yet
+
+    def read(self) -> TrainingSet:
+        """Read the images.
+
+        Raises:
+            SonoforgeError: See `read_training_set`.
+        """
+        return read_training_set(
+            self.data, self.settings, groups=True, groups_from=self.groups_from, cache_folder=self.cache
+        )
+
+
+class Opened(NamedTuple):
+    """What a `Source` leads to."""
+
+    images: TrainingSet  # that trials read
+    apart: TrainingSet | None  # that none reads
+    settings: GanSettings  # of the source
+    device: str
+    pretrained: Pretrained  # what the settings name
+    seed: int  # of the choice of images that are held out, the same in every trial
+    recipe: Recipe  # with the user's settings
+
+
+def with_space(source: Source) -> Source:
+    """Choose the feature space of the metrics where neither the user nor a perceptual term has.
+
+    Raises:
+        SonoforgeError: See `spaces.choose_space`.
+    """
+    settings = source.settings
+    if settings.metric_features or measures_in_features(settings):
+        return source
+    images = source.read()
+    return dataclasses.replace(source, settings=dataclasses.replace(settings, metric_features=suited_space(images)))
+
+
+@functools.lru_cache(maxsize=2)  # of one recipe at a time; a process has many trials of it
+def open_source(source: Source, seed: int) -> Opened:
+    """Read the images and open the networks of one recipe; the seed chooses the images that are set apart.
+
+    Raises:
+        SonoforgeError: Bad settings or images, or others than where the search was begun.
+    """
+    images, apart = source.read(), None
+    if source.apart:
+        images, apart = set_aside(images, source.apart, derive_seed(seed, "apart from all trials"))
+    if source.fingerprint not in ("", images.fingerprint):
+        raise SonoforgeError(
+            f"{', '.join(source.data)}: found other images here than where the search was begun; give each machine the "
+            "same"
+        )
+    settings = source.settings
+    pretrained = open_pretrained(settings, source.device)
+    return Opened(images, apart, settings, source.device, pretrained, seed, compose(settings))
+
+
+def keep_sources(folder: Path, opened: Opened) -> None:
+    """Keep the content hash of each image file in a run folder.
+
+    Raises:
+        SonoforgeError: The run was begun with other images.
+    """
+    path, now = folder / SOURCES, dict(opened.images.sources)
+    if not path.is_file():
+        write_json(path, now)
+    else:
+        check_unchanged(str(folder), json.loads(path.read_text(encoding="utf-8")), now)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """How the trials of a study are measured and ended."""
+
+    seed: int
+    metric: str  # that the search minimises, of `METRICS`
+    pruners: tuple[str, ...]  # of `pruning.RULES`
+    minutes: float | None = None  # that a trial may train
+    network: str = "generator"  # that is searched, or `discriminator`
+
+
+class TrialTask(NamedTuple):
+    """One trial, for this process or another."""
+
+    trial: Trial
+    past: tuple[Past, ...]  # see `study.Study.past`
+    settings: GanSettings
+    source: Source
+    rules: Rules
+    folder: Path  # of this trial
+    weights: Path | None  # folder of the trial whose weights it starts with
+    run: Path  # the run folder
+
+
+def trial_folder(run: Path, study: str, number: int) -> Path:
+    """Return where a trial is kept in the run folder."""
+    return run / study / f"trial-{number:04d}"
+
+
+def reads(task: TrialTask) -> tuple[Path, ...]:
+    """Return what a trial reads from the run folder: what it has done so far, and the weights that it inherits."""
+    return (task.folder,) if task.weights is None else (task.folder, task.weights)
+
+
+def prepare_trial(opened: Opened, settings: GanSettings, weights: Path | None = None) -> Training:
+    """Make a training with these settings ready, with a tick at each measurement, perhaps from a trial's weights.
+
+    Raises:
+        SonoforgeError: Settings that do not go together, or too few images.
+    """
+    pretrained = opened.pretrained
+    if weights is not None:
+        pretrained = dataclasses.replace(pretrained, start_from=read_starting_weights(weights))
+    training = prepare(settings, opened.images, opened.device, pretrained, opened.seed)
+    return training.changed(tick_steps=math.ceil(training.plan.steps / MEASUREMENTS))
+
+
+def run_trial(task: TrialTask) -> Trial:
+    """Train what is asked, or go on with it, and keep how it ended as ``trial.json``."""
+    path, rules = task.folder / RECORD, task.rules
+    if path.is_file():
+        return _with(task.trial, json.loads(path.read_text(encoding="utf-8")))
+    opened = open_source(task.source, rules.seed)
+    training = prepare_trial(opened, task.settings, task.weights)
+    watch = _Watch(task, training.plan.steps)
+    state, why = COMPLETE, ""
+    with log_to(task.run), _only_errors_on_stderr():
+        try:
+            train_gan(training, task.folder, resume=True, stop=watch)
+        except GateError as error:
+            state, why = DIVERGED, str(error).removeprefix(f"{task.folder}: ")
+    checkpoints = gan_checkpoint.list_checkpoints(task.folder / "checkpoints")
+    rows = read_stats(task.folder, gan_checkpoint.describe(checkpoints[-1]).step) if checkpoints else []
+    if state == COMPLETE and rows[-1]["step"] < training.plan.steps:
+        state = PRUNED if watch.gave_up else OUT_OF_TIME
+    watch.look(rows, over=state == OUT_OF_TIME)
+    measured = [row for row in rows if "kid" in row]
+    last = measured[-1] if measured else {}
+    details = {name: last.get(name) for name in ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity")}
+    details |= {"seconds": _seconds(rows), "seed": training.settings.seed, "why": why, **_costs(task, training)}
+    record = {"state": state, "reports": watch.reports, "details": details}
+    write_json(path, record)
+    return _with(task.trial, record)
+
+
+def _with(trial: Trial, record: Mapping[str, Any]) -> Trial:
+    reports = tuple((int(number), float(value)) for number, value in record["reports"])
+    return dataclasses.replace(trial, state=record["state"], reports=reports, details=record["details"])
+
+
+def _costs(task: TrialTask, training: Training) -> dict[str, float]:
+    """Return the parameters of the network that is searched, and how long a generator takes for an image."""
+    generator, discriminator = outline_networks(training.recipe, training.options, training.seen)
+    searched = generator if task.rules.network == "generator" else discriminator
+    costs = {"parameters": float(sum(parameter.numel() for parameter in searched.parameters()))}
+    if task.rules.network == "generator" and (task.folder / "checkpoints").is_dir():
+        costs["latency_ms"] = generator_latency(task.folder)
+    return costs
+
+
+def generator_latency(folder: Path) -> float:
+    """Return the milliseconds that a training's generator takes for one image, by PyTorch on one thread of a CPU.
+
+    The least of some runs, which what else the machine is doing changes least.
+    """
+    from torch.utils.benchmark import Timer  # noqa: PLC0415 - brings setuptools, which takes a second
+
+    generator = load_generator(folder, "cpu")
+    latent = sample_latent(generator, 0, 0)
+    label = label_batch(generator, 0 if int(generator.classes) else None, 1)  # type: ignore[arg-type]
+    draw = functools.partial(generate_pixels, generator, latent, label)
+    with torch.random.fork_rng(devices=[]):
+        return 1000 * min(Timer("draw()", globals={"draw": draw}).blocked_autorange(min_run_time=SECONDS).times)
+
+
+def measure_apart(folder: Path, opened: Opened) -> dict[str, Any]:
+    """Measure a trial's last generator against the images set apart, if any; see `ticks.measure_metrics`."""
+    if opened.apart is None or opened.pretrained.space is None:
+        return {}
+    generator = load_generator(folder, opened.device)
+    seed = opened.settings.seed
+    reference = make_metric_reference(METRICS, opened.pretrained.space, opened.images, opened.apart, generator, seed)
+    return measure_metrics(generator, reference, opened.images.image_channels)
+
+
+@contextlib.contextmanager
+def _only_errors_on_stderr() -> Iterator[None]:
+    """Leave what a training says to ``log.txt`` while inside: of a hundred of them nobody reads it as it scrolls by."""
+    with contextlib.ExitStack() as stack:
+        for handler in stderr_handlers():
+            stack.callback(handler.setLevel, handler.level)
+            handler.setLevel("ERROR")
+        yield
+
+
+def _seconds(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Sum up the seconds of training; those of steps that a killed process lost count once."""
+    steps = [0, *(row["step"] for row in rows)]
+    return float(sum((row["step"] - last) * row["seconds_per_step"] for row, last in zip(rows, steps, strict=False)))
+
+
+class _Watch:
+    """The ``stop`` of `train_gan`: looks at each new measurement, and at the clock."""
+
+    def __init__(self, task: TrialTask, steps: int) -> None:
+        self._task, self._steps = task, steps
+        self._begun, self._left = time.monotonic(), math.inf
+        if task.rules.minutes is not None:
+            self._left = 60 * task.rules.minutes - _seconds(read_stats(task.folder, steps))
+        self._size = -1
+        self.gave_up = False
+        self.reports: list[tuple[int, float]] = []
+
+    def __call__(self) -> bool:
+        path = self._task.folder / "stats.jsonl"
+        size = path.stat().st_size if path.is_file() else 0
+        if size != self._size:
+            self._size = size
+            self.look(read_stats(self._task.folder, self._steps))
+        return self.gave_up or time.monotonic() - self._begun > self._left
+
+    def look(self, rows: Sequence[Mapping[str, Any]], over: bool = False) -> None:
+        """Report the measurements that are new; those are numbered by the share of the budget at which they lie.
+
+        Where the time is over, one before the first share counts for it.
+        """
+        for row in rows:
+            number = max(round(MEASUREMENTS * row["step"] / self._steps), int(over))
+            known = {other for other, _ in self.reports}
+            value = row.get(self._task.rules.metric)
+            if self.gave_up or value is None or number < 1 or number in known:
+                continue
+            self.reports.append((number, value))
+            # What has come to its end is not given up.
+            judged = gives_up(self._task.rules.pruners, self._task.past, tuple(self.reports))
+            self.gave_up = judged and row["step"] < self._steps

@@ -1,0 +1,173 @@
+"""LPIPS: how differently a network sees two images (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
+
+"The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", section 3 and equation 1, in the authors'
+version 0.1 with SqueezeNet 1.1, VGG16 or AlexNet: seven or five feature maps, each scaled to unit length over its
+channels at each place; squared differences, weighted channel by channel with learned weights ("heads"), averaged over
+places, summed over layers.  0 for equal images; two unrelated breast scans of 128 pixels have 0.2 to 0.4 (SqueezeNet).
+Each network has heads and values of its own, so a figure carries its network's name, which its file's tensors give.
+
+The weights w are not negative, so LPIPS is a squared Euclidean distance: that of the unit-length maps times sqrt(w),
+divided by the root of their area.  `embed` gives each image that one vector, and one matrix product all distances.
+
+LPIPS depends on the size of the images; each figure carries it.  Images below 64 pixels are enlarged to 64.
+"""
+
+import importlib.util
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.checked_file import sha256_of
+from sonoforge.training.evaluation.features import NETWORKS, Features, open_features
+from sonoforge.training.pretrained import DIGEST, check_tensors, read_weights
+
+SIDE = 64  # at 64 pixels a vector of SqueezeNet has 119 000 numbers, at 128 four times as many
+
+
+class Variant(NamedTuple):
+    """LPIPS on one network."""
+
+    heads: str  # the authors' name, and torchmetrics' of the file with the heads
+    channels: tuple[int, ...]  # of the maps that are compared
+    layers: Mapping[str, int]  # the maps, as in `features.Network`
+
+
+# Zhang 2018, section 3, and the authors' code: every rectified map of AlexNet, the last of each block of VGG16.
+VARIANTS = {
+    "squeezenet1_1": Variant("squeeze", (64, 128, 256, 384, 384, 512, 512), NETWORKS["squeezenet1_1"].layers),
+    "vgg16": Variant("vgg", (64, 128, 256, 512, 512), {**NETWORKS["vgg16"].layers, "relu5_3": 29}),
+    "alexnet": Variant("alex", (64, 192, 384, 256, 256), NETWORKS["alexnet"].layers),
+}
+_EPSILON = 1e-8  # under the root, as torchmetrics has it; the authors add 1e-10 behind it
+_BLOCK = 32  # images at a time through the network
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Lpips:
+    """The network and the heads, ready for use."""
+
+    name: str  # network and heads with the first 16 hex digits of the sha256 of each file; recorded with every figure
+    network: str  # key of `VARIANTS`
+    features: Features  # the network with the taps of its variant
+    roots: tuple[Tensor, ...]  # square root of each layer's weights, (C',) each
+    device: torch.device
+
+
+def open_lpips(backbone: str, heads: str | None = None, device: torch.device | str = "cpu") -> Lpips:
+    """Open LPIPS 0.1.
+
+    Args:
+        backbone: The path of a ``.safetensors`` file of one of the networks in `VARIANTS` with torchvision's key
+            names, whose tensors tell which it is; or the name of one, which torchvision then downloads.
+        heads: The path of a ``.safetensors`` file with the tensors lin0.model.1.weight, lin1.model.1.weight, ..., one
+            for each map of the network; None: those that come with the installed torchmetrics.
+        device: Where the network is put.
+
+    Raises:
+        SonoforgeError: No such file, another network, or files that are not these weights.
+    """
+    features = open_features(backbone, device, ways_out=f"give lpips: a .safetensors file of {backbone}")
+    network = features.name.split(" ")[0]
+    if network not in VARIANTS:
+        raise SonoforgeError(
+            f"{backbone}: found {features.name}, expected {', '.join(VARIANTS)}, which LPIPS has heads for"
+        )
+    variant = VARIANTS[network]
+    if heads is None:
+        where, state, digest = _shipped_heads(variant.heads)
+    else:
+        choices = "expected a .safetensors file of LPIPS heads, or none for torchmetrics' own"
+        where, (state, digest) = heads, read_weights(Path(heads), choices)
+    expected = {f"lin{layer}.model.1.weight": torch.empty(1, c, 1, 1) for layer, c in enumerate(variant.channels)}
+    named = f"expected lin0.model.1.weight to lin{len(expected) - 1}.model.1.weight"
+    check_tensors(state, expected, f"{where}: not the heads of LPIPS {variant.heads}", named)
+    weights = [state[name].flatten().float().to(device) for name in expected]
+    if not all(bool((weight >= 0).all()) for weight in weights):
+        raise SonoforgeError(f"{where}: found negative or undefined weights, expected the heads of LPIPS 0.1, all >= 0")
+    name = f"LPIPS 0.1 {features.name}, heads (sha256 {digest})"
+    taps = replace(features, layers=variant.layers)
+    return Lpips(name, network, taps, tuple(weight.sqrt() for weight in weights), torch.device(device))
+
+
+def _shipped_heads(name: str) -> tuple[str, dict[str, Tensor], str]:
+    """Find the heads in the installed torchmetrics without importing it."""
+    found = importlib.util.find_spec("torchmetrics")
+    folders = [] if found is None else list(found.submodule_search_locations or [])
+    path = Path(*folders[:1], "functional", "image", "lpips_models", f"{name}.pth")
+    if not folders or not path.is_file():
+        raise SonoforgeError(
+            f"LPIPS: no heads at {path}, expected them in torchmetrics; install it (pip install 'sonoforge[train]') or "
+            "name a .safetensors file with the heads"
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return str(path), state, sha256_of(path)[:DIGEST]
+
+
+def embed(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
+    """Return vectors whose squared Euclidean distances are LPIPS: (N, E) float32, on the network's device.
+
+    Images are (N, S, S, C) uint8 or a tensor (N, C, S, S) in [-1, 1], C = 1 or 3.
+    E is 119 000 for images of 64 pixels with SqueezeNet, four times as many with each doubling of the side; with VGG16
+    0.5 million, with AlexNet 32 000 at 64 pixels.
+
+    Raises:
+        ValueError: Another number of channels.
+    """
+    with torch.inference_mode():
+        return embed_for_gradients(lpips, images)
+
+
+def embed_for_gradients(lpips: Lpips, images: Pixels | Tensor) -> Tensor:
+    """Return the vectors of `embed`, through which gradients flow to the images."""
+    parts = []
+    # LPIPS has its own mean and deviation for input in [-1, 1]; they are ImageNet's, which `maps` takes off.
+    for layer, root in zip(lpips.features.maps(_unit(images, lpips.device)), lpips.roots, strict=True):
+        length = (layer.square().sum(1, keepdim=True) + _EPSILON).sqrt()
+        area = layer.shape[2] * layer.shape[3]
+        parts.append((layer / length * (root[:, None, None] / math.sqrt(area))).flatten(1))
+    return torch.cat(parts, 1)
+
+
+def distance_matrix(lpips: Lpips, images: Pixels) -> NDArray[np.float32]:
+    """Return LPIPS between all images (N, S, S, C) uint8, C = 1 or 3: (N, N) float32, symmetric, 0 on the diagonal.
+
+    Images are compared at 64 pixels: larger ones are averaged down, smaller ones enlarged (bilinear).  About 10 s and
+    0.5 GB for 1000 images on one core with SqueezeNet, 2 GB with VGG16.
+    """
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(images), _BLOCK)]
+    vectors = torch.empty(0)
+    for block in blocks:
+        part = embed(lpips, _resized(_unit(images[block], lpips.device)))
+        if block is blocks[0]:
+            vectors = part.new_empty(len(images), part.shape[1])
+        vectors[block] = part
+    vectors -= vectors.mean(0)  # smaller squares, less rounding
+    squares = vectors.square().sum(1)
+    table = (squares[:, None] + squares - 2 * (vectors @ vectors.T)).clamp_(min=0)
+    return np.asarray(table.fill_diagonal_(0).cpu().numpy())
+
+
+def _unit(images: Pixels | Tensor, device: torch.device) -> Tensor:
+    """Turn (N, S, S, C) uint8 into (N, C, S, S) float in [-1, 1]; leave a tensor as it is."""
+    if isinstance(images, Tensor):
+        return images.to(device)
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _resized(images: Tensor) -> Tensor:
+    if images.shape[-1] > SIDE:
+        return interpolate(images, (SIDE, SIDE), mode="area")
+    if images.shape[-1] < SIDE:
+        return interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
+    return images

@@ -1,0 +1,223 @@
+"""A run of ``sonoforge gan train`` by itself: the images that it trained on and held out, and those that it draws.
+
+And its figures at milestones: shares of its length, whose checkpoints are kept and measured.  Ryspayeva and Salykova
+2025 measure StyleGAN2 and StyleGAN3 after 100, 500 and 1000 epochs: shares 0.1, 0.5 and 1.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.evaluation.image_set import HeldOut, ImageSet, StoredSet, resized, store_arrays
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
+from sonoforge.training.evaluation.options import EvaluationInput
+from sonoforge.training.evaluation.pictures import check_class
+from sonoforge.training.evaluation.projections import pca_projection
+from sonoforge.training.evaluation.protocol import Protocol, protocol_id
+from sonoforge.training.evaluation.results import MetricRow, Unmeasured
+from sonoforge.training.evaluation.spaces import CHOICES, IMAGENET_NETWORKS
+from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
+from sonoforge.training.gan.image_sets import find_generator, without_repeats
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training import Training, expanded
+from sonoforge.training.run_folder import CONFIG, read_config
+
+
+def real_set(training: Training) -> ImageSet:
+    """Return the images that the training held out, or those trained on where it held none out.
+
+    Of a class-conditional training only those of the settings' class, or all where they name none; masks are left out.
+
+    Raises:
+        SonoforgeError: Settings of another class, or fewer than 4 images.
+    """
+    how = "as the training saw them" + ("" if training.held_out is None else ", held out")
+    images = training.originals if training.held_out is None else training.held_out
+    return as_image_set(images, training.settings.class_name, how)
+
+
+def as_image_set(images: TrainingSet, class_name: str, how: str) -> ImageSet:
+    """Return images of a training as one side of an evaluation, masks left out.
+
+    Args:
+        images: Of the training; where they have groups, no near-duplicates are looked for again.
+        class_name: The only class to take of labelled images; empty for all.
+        how: How they came to their size, in words.
+
+    Raises:
+        SonoforgeError: They are of other classes, or fewer than 4.
+    """
+    chosen = np.arange(len(images))
+    if images.labels is not None and class_name:
+        shown = check_class(images.name, class_name, images.classes)
+        chosen = np.flatnonzero(images.labels == images.classes.index(shown))
+    if len(chosen) < 4:
+        raise SonoforgeError(
+            f"held_out: found {len(chosen)} images to measure against, expected at least 4; hold out a larger share"
+        )
+    pixels = images.pixels[chosen, ..., : images.image_channels]
+    groups = [] if images.groups is None else [f"scan {group}" for group in images.groups[chosen]]
+    names = [str(index) for index in chosen]
+    stored = store_arrays(list(pixels), names, class_name, declared=False, groups=groups)
+    found = resized(images.name, stored, pixels.shape[1], images.image_channels, how)
+    found = replace(found, scans_known=images.groups is not None)
+    if images.labels is None or class_name:
+        return found
+    counts = {name: int((images.labels == label).sum()) for label, name in enumerate(images.classes)}
+    return replace(found, class_counts=counts)
+
+
+def generated_set(run: Path, real: ImageSet, count: int, seed: int, device: str) -> ImageSet:
+    """Let the newest checkpoint of a run draw images of the class, size and channels of the real ones.
+
+    Where these are of several classes, each has its share of the images.
+    """
+    if not real.class_counts:
+        stored = find_generator(run, "last", real.class_name, seed, device).load(count)
+    else:
+        ends = np.rint(count * np.cumsum(list(real.class_counts.values())) / sum(real.class_counts.values()))
+        ends = ends.astype(int)
+        numbers = dict(zip(real.class_counts, np.diff(ends, prepend=0).tolist(), strict=True))
+        parts = [find_generator(run, "last", name, seed, device).load(own) for name, own in numbers.items() if own]
+        images = [image for part in parts for image in part.images]
+        stored = StoredSet(images, [own for part in parts for own in part.described], declared=True)
+    return resized(str(run), stored, real.pixels.shape[1], real.pixels.shape[3], "none")
+
+
+@dataclass(frozen=True)
+class EvaluatedSets:
+    """What an evaluation compares."""
+
+    real: ImageSet  # real images that the generated ones are measured against
+    trained: ImageSet  # those that the generator was trained on, which it may have copied
+    held_out: HeldOut | None  # those that it never saw
+    fake: ImageSet
+
+
+def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -> EvaluatedSets:
+    """Read the images of a run again, split them as it did, and let its generator draw as many as it was trained on.
+
+    Args:
+        inputs: ``real`` is the run's folder, or a checkpoint's; its image size and channels are kept.
+        cache_folder: Of decoded images; `cache_settings.default_folder` where None.
+
+    Raises:
+        SonoforgeError: No such checkpoint, no settings beside it, or other images than it was trained on.
+    """
+    checkpoint = gan_checkpoint.find_checkpoint(Path(inputs.real), inputs.checkpoint)
+    about, run = gan_checkpoint.describe(checkpoint), checkpoint.parent.parent
+    config = read_config(run)
+    data: Any = config.get("data")
+    if not data:
+        raise SonoforgeError(f"{run}: found no config.yaml that names its images; give these: evaluate REAL {run}")
+    if inputs.image_size or inputs.channels != "auto":
+        raise SonoforgeError(f"image_size and channels: found with {run} alone, whose own are kept; leave them out")
+    names = {field.name for field in dataclasses.fields(GanSettings)}
+    settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
+    paths = tuple(data) if isinstance(data, list) else (str(data),)
+    groups_from = str(config.get("groups_from") or "")
+    images = read_training_set(paths, settings, groups=True, groups_from=groups_from, cache_folder=cache_folder)
+    images = expanded(images, settings, settings.seed)
+    share = settings.held_out or 0.0
+    kept, held_out = set_aside(images, share, settings.seed) if share else (images, None)
+    if settings.expand == 1 and kept.fingerprint != about.fingerprint:
+        raise SonoforgeError(
+            f"{run}: found other images in {data} than it was trained on; give those of now: evaluate REAL {run}"
+        )
+    trained = as_image_set(kept, inputs.class_name or settings.class_name, "as the training saw them")
+    apart = None
+    if held_out is not None:
+        own = as_image_set(held_out, inputs.class_name or settings.class_name, "as the training saw them, held out")
+        apart = without_repeats(own, trained)
+    reals = apart.images if apart else trained
+    count = inputs.count or len(trained)
+    fake = generated_set(checkpoint, reals, count, inputs.seed, inputs.device)
+    if images.originals is not None:
+        reals = replace(reals, originals=tuple(images.originals))
+    return EvaluatedSets(reals, trained, apart, fake)
+
+
+def seen_by_discriminator(checkpoint: Path) -> str:
+    """Name the frozen network that a generator's discriminator saw images through; empty where there was none."""
+    about = gan_checkpoint.describe(checkpoint)
+    judge = about.composition.get("discriminator_architecture") or about.architecture
+    return str(about.settings.get("features", "")).partition(" ")[0] if judge == "projected" else ""
+
+
+def measured_in(checkpoint: Path) -> tuple[str, str]:
+    """Return the feature space that a training measured its metrics in, and the file of its weights; empty: none."""
+    about = gan_checkpoint.describe(checkpoint)
+    name, run = str(about.settings.get("metric_features", "")), checkpoint.parent.parent
+    given = read_config(run) if name and (run / CONFIG).is_file() else {}
+    if given.get("metric_features"):
+        return str(given["metric_features"]), str(given.get("metric_weights") or "")
+    own = name.split(" ", maxsplit=1)[0].rstrip(",")
+    spaces = {network: space for space, network in IMAGENET_NETWORKS.items()}
+    features = str(given.get("features") or "")
+    return spaces.get(own, own if own in CHOICES else ""), features if own in spaces and features != own else ""
+
+
+class Milestone(TypedDict):
+    """What ``milestone-STEP.json`` holds of one checkpoint; points are of `projections.pca_projection`."""
+
+    protocol: Protocol
+    protocol_id: str
+    metrics: list[MetricRow]
+    not_measured: list[Unmeasured]
+    pca: dict[str, Any]  # `real` and `fake`, (N, 2) points each; `explained`, (2,) shares; `protocol`, in words
+
+
+def milestone_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
+    """Return the step at each of these ascending shares of a training, 0 (excluded) to 1.
+
+    Raises:
+        SonoforgeError: Two milestones fall on one step.
+    """
+    found = tuple(max(1, round(share * steps)) for share in shares)
+    if len(set(found)) < len(found):
+        raise SonoforgeError(
+            f"--milestones: found {len(found)} shares of a training of {steps} steps, expected a step for each; give "
+            "fewer, or train longer"
+        )
+    return found
+
+
+def measure_milestone(
+    checkpoint: Path, real: ImageSet, evaluation: EvaluationProtocol, count: int, device: str
+) -> Milestone:
+    """Measure what a kept checkpoint generates, or read what was measured under this protocol before.
+
+    Args:
+        checkpoint: ``RUN/checkpoints/step-STEP``; the figures are kept as ``RUN/milestone-STEP.json``.
+        real: See `real_set`.
+        evaluation: What to measure with.
+        count: Number of images to generate.
+        device: For the generator.
+    """
+    path = checkpoint.parent.parent / f"milestone-{checkpoint.name.removeprefix('step-')}.json"
+    protocol = evaluation.describe(real, count)
+    if path.is_file():
+        kept: Milestone = json.loads(path.read_text(encoding="utf-8"))
+        if kept["protocol_id"] == protocol_id(protocol):
+            return kept
+    fake = generated_set(checkpoint, real, count, evaluation.seed, device)
+    rows, not_measured, _ = measure_sets(evaluation, real, fake)
+    drawn = pca_projection(real.pixels, fake.pixels)
+    points = {"real": drawn.real.tolist(), "fake": drawn.fake.tolist()}
+    measured = Milestone(
+        protocol=protocol,
+        protocol_id=protocol_id(protocol),
+        metrics=rows,
+        not_measured=not_measured,
+        pca={**points, "explained": drawn.explained, "protocol": drawn.protocol},
+    )
+    write_json(path, measured)
+    return measured

@@ -1,1 +1,0 @@
-"""How near generated images are to real ones: what looks at images with networks; distances are in runtime."""

@@ -1,0 +1,143 @@
+"""The answers that a reader saved from the page of a reading sheet."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.training.reader_study.key import KINDS, Key
+
+FORMAT = "sonoforge reading answers 1"
+CONFIDENCES = (1, 2, 3, 4, 5)
+_LONGEST = 200  # characters of a reader's name or experience
+_MOST_BYTES = 5_000_000  # of a file; one of 1000 images has some 150 kB
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader said of one image."""
+
+    kind: str  # one of `KINDS`
+    confidence: int | None  # 1 (a guess) to 5 (certain)
+    class_name: str | None  # of the second question
+    mark: tuple[float, float] | None  # place that gave the image away: x to the right, y downwards, shares of the side
+    seconds: float  # that the image was in view before it was left for the last time
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader's answers, by the number of the image; images that were not answered are absent."""
+
+    name: str
+    experience: str
+    file: str
+    answers: Mapping[int, Answer]
+
+
+def read_readers(paths: Sequence[Path], key: Key, seal: str) -> list[Reader]:
+    """Read every reader's file of answers; folders stand for the ``.json`` files in them.
+
+    Args:
+        paths: Files and folders.
+        key: Of the sheet.
+        seal: Its commitment.
+
+    Raises:
+        GateError: Answers to another sheet, or a key that was changed since.
+        SonoforgeError: No file, a damaged one, or two of one reader.
+    """
+    readers: list[Reader] = []
+    for path in _files(paths):
+        reader = _read(path, key, seal)
+        for other in readers:
+            if other.name == reader.name:
+                raise SonoforgeError(
+                    f"{path}: found a second file of reader {reader.name!r} beside {other.file}, expected one each; "
+                    "leave the older one out, or correct the name in it"
+                )
+        readers.append(reader)
+    return readers
+
+
+def write_reader(path: Path, reader: Reader, seal: str) -> None:
+    """Write a reader's answers to the sheet whose key has this commitment, as the page saves them."""
+    answers = []
+    for number, answer in sorted(reader.answers.items()):
+        own = dataclasses.asdict(answer)
+        own["class"] = own.pop("class_name")
+        own["mark"] = answer.mark and dict(zip("xy", answer.mark, strict=True))
+        answers.append({"image": number, **own})
+    about = {"reader": reader.name, "experience": reader.experience}
+    write_json(path, {"format": FORMAT, "commitment": seal, **about, "answers": answers})
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not inside:
+            raise SonoforgeError(f"{path}: found no .json file, expected the answers that readers saved from the page")
+        found += inside
+    return found
+
+
+def _read(path: Path, key: Key, seal: str) -> Reader:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("it is too large")
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+    except OSError as error:
+        raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); expected a file of answers") from error
+    except (ValueError, RecursionError) as error:
+        raise SonoforgeError(
+            f"{path}: found no answers to a reading sheet ({error}), expected the file that the page saved"
+        ) from error
+    if values.get("commitment") != seal:
+        raise GateError(
+            f"{path}: its answers belong to the key {str(values.get('commitment'))[:16]}..., but this key is "
+            f"{seal[:16]}...: of another sheet, or changed after the page was made; give the sheet that was read"
+        )
+    try:
+        answers = {int(one["image"]): _answer(one, key) for one in values["answers"] if one.get("kind") is not None}
+        if len(answers) != sum(one.get("kind") is not None for one in values["answers"]):
+            raise ValueError("an image is answered twice")
+        beyond = [number for number in answers if not 1 <= number <= len(key.entries)]
+        if beyond:
+            raise ValueError(f"there is no image {beyond[0]}")
+        name, experience = (_text(values.get(field)) for field in ("reader", "experience"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SonoforgeError(f"{path}: found a damaged answer ({error}); save the answers again") from error
+    if not name:
+        raise SonoforgeError(f"{path}: found no reader's name, expected one; save the answers again with a name")
+    if not answers:
+        raise SonoforgeError(f"{path}: found no answered image; leave this file out")
+    return Reader(name, experience, str(path), answers)
+
+
+def _text(value: object) -> str:
+    return " ".join(value.split())[:_LONGEST] if isinstance(value, str) else ""
+
+
+def _answer(values: dict[str, Any], key: Key) -> Answer:
+    kind, confidence, class_name = values["kind"], values.get("confidence"), values.get("class")
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}")
+    if confidence is not None and confidence not in CONFIDENCES:
+        raise ValueError(f"confidence is {confidence!r}")
+    if class_name is not None and class_name not in key.classes:
+        raise ValueError(f"class is {class_name!r}")
+    seconds = float(values["seconds"])
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"seconds is {seconds}")
+    mark = values.get("mark")
+    place = None if mark is None else (float(mark["x"]), float(mark["y"]))
+    if place and not all(0 <= part <= 1 for part in place):
+        raise ValueError(f"mark is at {place}")
+    return Answer(kind, confidence, class_name, place, seconds)

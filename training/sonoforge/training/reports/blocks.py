@@ -1,0 +1,423 @@
+"""Pages as values: sections of finished texts, tables and figures, which `blocks.html.j2` prints as they stand.
+
+A text that is not `Markup` is escaped, whatever files and classes are called.  A page is a template in ``templates/``
+that extends ``base.html.j2``; ``style.css`` of `sonoforge.runtime.pages` gives its look, and `statistics.wording` says
+how figures are printed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from sonoforge.runtime import atomic
+from sonoforge.runtime.pages import STYLE
+from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.wording import bracket, counted, number, points, share, size
+
+log = logging.getLogger(__name__)
+
+_MEANINGS = {"normal": 0, "benign": 2, "malignant": 1}
+"""Series of the classes whose names say what they mean: the same in every set, and no benign one like a warning."""
+_STACKED = {3: "stack", 6: "stack early", 12: "stack early many"}
+"""Columns from which a table's rows are stacked on a phone, and on a tablet, and are set smaller on a laptop."""
+NO_DEVICE = "Research use, not a medical device."
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("sonoforge.training.reports"), jinja2.FileSystemLoader(STYLE.parent)]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["counted"] = counted
+    return environment
+
+
+def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path:
+    """Render a page into one self-contained file, and return its path; all that is not `Markup` is escaped."""
+    atomic.write_text(path, _environment().get_template(template).render(context))
+    log.info("report: %s in one self-contained page", size(path.stat().st_size))
+    return path
+
+
+def read_yaml(name: str) -> Any:
+    """Return what a YAML file beside the modules holds, such as ``checklists/answers.yaml``."""
+    return yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
+
+
+def read_texts(name: str) -> dict[str, Markup]:
+    """Return texts by name, such as those of ``run/texts.yaml``: what a page explains, whatever its figures."""
+    return {own: Markup(text) for own, text in read_yaml(name).items()}  # noqa: S704 - our own texts
+
+
+def glossary(title: str, name: str) -> Section:
+    """Explain the words of a page, which a file of texts holds."""
+    words = Markup("\n").join(Markup("<dt>{}</dt>\n<dd>{}</dd>").format(*word) for word in read_texts(name).items())
+    return Section("glossary", title, [Markup('<dl class="glossary">\n{}\n</dl>').format(words)])
+
+
+class Block:
+    """A part of a page, printed by the macro of its class's name."""
+
+    def __html__(self) -> str:
+        """Return it as HTML."""
+        return str(getattr(_environment().get_template("blocks.html.j2").module, type(self).__name__.lower())(self))
+
+
+@dataclass(frozen=True)
+class Text(Block):
+    """A paragraph."""
+
+    text: str
+    kind: str = ""  # class in the style sheet
+
+
+@dataclass(frozen=True)
+class Heading(Block):
+    """A heading inside a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets(Block):
+    """A list."""
+
+    items: Sequence[str]
+
+
+class Fact(NamedTuple):
+    """A figure of the first screen."""
+
+    what: str
+    value: str | int
+    detail: str
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class Facts(Block):
+    """The figures of the first screen."""
+
+    rows: Sequence[Fact]
+
+
+@dataclass(frozen=True)
+class Answer(Block):
+    """A verdict, with its grounds."""
+
+    level: str  # `yes`, `no`, `open` or `failed`: its colour
+    question: str
+    answer: str
+    grounds: Sequence[Block] = ()
+    label: str = ""  # for screen readers; empty: the question
+
+
+@dataclass(frozen=True)
+class Folded(Block):
+    """Blocks that a reader unfolds."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+Files = Sequence[tuple[str, str]]
+"""What a block also is as a file: the format's name, and the path from the page's folder."""
+
+
+@dataclass(frozen=True)
+class Figure(Block):
+    """A chart or a picture with its caption."""
+
+    title: str
+    text: str
+    content: Markup
+    kind: str = ""
+    below: bool = False  # whether the caption stands below
+    files: Files = ()
+
+
+@dataclass(frozen=True)
+class Grid(Block):
+    """Blocks side by side, where there is room."""
+
+    blocks: Sequence[Block]
+    kind: str = "grid"
+
+
+class Scan(NamedTuple):
+    """One image of a card."""
+
+    file: str
+    label: Markup
+    source: str
+    size: str
+
+
+class Card(NamedTuple):
+    """A cluster of scans: those shown of it, how many it has, whether their labels differ, what is said of it."""
+
+    scans: list[Scan]
+    images: int
+    mixed: bool
+    facts: str
+
+
+@dataclass(frozen=True)
+class Clusters(Block):
+    """Cards of scans that belong together."""
+
+    cards: Sequence[Card]
+
+
+Cells = Sequence[object]
+"""Cells of a row: texts, whole numbers, or a `Cell`."""
+
+
+class Cell(NamedTuple):
+    """A cell that differs from the others of its column."""
+
+    text: object
+    kind: str = ""  # class in the style sheet, beside the column's
+    title: str = ""
+    style: str = ""
+
+
+class Row(NamedTuple):
+    """A row that differs from the others: ``ours``, ``sum``."""
+
+    kind: str
+    cells: Cells
+
+
+class Group(NamedTuple):
+    """Rows under one title, which stands beside the first of them."""
+
+    title: str
+    rows: Sequence[Cells]
+
+
+class _Tag(NamedTuple):
+    """A cell as HTML."""
+
+    name: str  # `th` or `td`
+    attributes: Mapping[str, str | int | None]
+    text: object
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """A table.  The first cell of a row names it; the other columns are figures, but where it is said."""
+
+    label: str  # for screen readers
+    head: Sequence[str | Cell]  # titles of the columns; empty: none
+    rows: Sequence[Cells | Row | Group]
+    caption: str = ""  # empty: the label
+    words: Collection[int] = ()  # columns that hold words
+    wide: Collection[int] = ()  # of these, long ones
+    over: Sequence[str] = ()  # titles above the head, each over as many columns
+    kind: str = ""  # class in the style sheet
+    tall: bool = False  # scrolls
+    files: Files = ()
+
+    def heads(self) -> Iterator[list[_Tag]]:
+        """Yield the rows of the head."""
+        if self.over:
+            spanned: dict[str, str | int | None] = {
+                "scope": "colgroup",
+                "colspan": (len(self.head) - 1) // len(self.over),
+            }
+            yield [_Tag("td", {}, ""), *(_Tag("th", spanned, title) for title in self.over)]
+        if self.head:
+            yield [self._tag("th", title, place, {"scope": "col"}) for place, title in enumerate(self.head)]
+
+    def bodies(self) -> Iterator[tuple[str, list[tuple[str, list[_Tag]]]]]:
+        """Yield the bodies: class, and rows, each of a class and cells."""
+        plain = [row for row in self.rows if not isinstance(row, Group)]
+        if plain or not self.rows:
+            named = [row if isinstance(row, Row) else Row("", row) for row in plain]
+            yield "", [(row.kind, list(self._cells(row.cells))) for row in named]
+        for group in self.rows:
+            if isinstance(group, Group):
+                title = _Tag("th", {"scope": "rowgroup", "rowspan": len(group.rows)}, group.title)
+                rows = [[self._tag("td", own, place) for place, own in enumerate(row, 1)] for row in group.rows]
+                yield "group", [("", [title, *rows[0]]), *(("", row) for row in rows[1:])]
+
+    def _cells(self, cells: Cells) -> Iterator[_Tag]:
+        for place, own in enumerate(cells):
+            yield self._tag("td", own, place) if place else self._tag("th", own, place, {"scope": "row"})
+
+    def _tag(self, name: str, given: object, place: int, attributes: Mapping[str, str | int] | None = None) -> _Tag:
+        own = given if isinstance(given, Cell) else Cell(given)
+        column = "wide" if place in self.wide else "" if place in self.words or not place else "n"
+        kinds = {
+            "class": f"{column} {own.kind}".strip() or None,
+            "title": own.title or None,
+            "style": own.style or None,
+            "data-column": self._title(place) if name == "td" and self.stacked else None,
+        }
+        return _Tag(name, {**(attributes or {}), **kinds}, own.text)
+
+    def _title(self, place: int) -> str:
+        """Return what stands above a column, in one line."""
+        if not self.head:
+            return ""
+        title = plain_text(self.head[place])
+        if not self.over or not place:
+            return title
+        return f"{self.over[(place - 1) // ((len(self.head) - 1) // len(self.over))]}: {title}"
+
+    def in_plain_text(self) -> tuple[list[str], list[list[str]]]:
+        """Return head and rows as text; what stands over the head, and beside a group, is repeated with each of it."""
+        head = [plain_text(self._title(place)) for place in range(len(self.head))]
+        rows: list[list[str]] = []
+        for row in self.rows:
+            named = [[row.title, *cells] for cells in row.rows] if isinstance(row, Group) else [row]
+            rows += [list(map(plain_text, own.cells if isinstance(own, Row) else own)) for own in named]
+        return head, rows
+
+    @property
+    def stacked(self) -> str:
+        """Class of a table whose rows stand as lists on narrow screens, with the columns' titles; empty: it has few."""
+        if self.kind.startswith("confusion"):
+            return ""
+        return next((look for columns, look in reversed(_STACKED.items()) if len(self.head) >= columns), "")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that the contents name."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block | Markup]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sections for one kind of reader, folded."""
+
+    anchor: str
+    title: str
+    about: str  # what is inside, in one line
+    sections: Sequence[Section]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page."""
+
+    title: str  # of the browser's tab
+    meta: str  # above the heading
+    heading: str
+    summary: Sequence[Block]
+    sections: Sequence[Section] = ()
+    parts: Sequence[Part] = ()  # after the sections
+    made: str = ""  # in the foot
+    use: str = NO_DEVICE
+    style: str = ""  # rules beside those of every page
+    refresh: int = 0  # seconds after which a browser loads it again, as long as it is not finished; 0: never
+
+    def write(self, path: Path) -> Path:
+        """Write the page as one self-contained file, and return its path."""
+        return write_page(path, "page.html.j2", {"page": self})
+
+
+# ---- figures and words in cells
+
+
+def plain_text(cell: object) -> str:
+    """Return a cell's content without tags."""
+    own = cell.text if isinstance(cell, Cell) else cell
+    if not isinstance(own, Markup):
+        return str(own)
+    return own.replace("<br>", " ").replace("<small>", " (").replace("</small>", ")").striptags()
+
+
+def interval(figure: Interval) -> Markup:
+    """Print a share with the ends of its interval, in percent."""
+    return _with_ends(share(figure["value"]), points(figure["low"], sign=""), points(figure["high"], sign=""))
+
+
+def area(figure: Interval, sign: str = "", digits: int = 3) -> Markup:
+    """Print a figure with the ends of its interval."""
+    return _with_ends(*(number(figure[end], digits, sign) for end in ("value", "low", "high")))
+
+
+def change(figure: Interval) -> Markup:
+    """Print a difference of shares with the ends of its interval, in percentage points."""
+    return _with_ends(*(points(figure[end]) for end in ("value", "low", "high")))
+
+
+def ratio(figure: Interval | None) -> str:
+    """Print a ratio with the ends of its interval."""
+    if figure is None:
+        return "cannot be computed"
+    return f"{figure['value']:.1f} [{figure['low']:.1f}, {figure['high']:.1f}]"
+
+
+def soft(value: str, detail: str) -> Markup:
+    """Print a figure with something less important behind it."""
+    return Markup('{} <span class="ci">{}</span>').format(value, detail)
+
+
+def _with_ends(value: str, low: str, high: str) -> Markup:
+    return soft(value, bracket(low, high))
+
+
+def lines(parts: Sequence[str], mark: str = ",") -> Markup:
+    """Print parts below each other in one cell."""
+    return Markup(f"{mark}<br>").join(parts)  # noqa: S704 - our own mark
+
+
+def code(text: object) -> Markup:
+    """Print what is typed, or a file's name."""
+    return Markup("<code>{}</code>").format(text)
+
+
+def bold(text: object) -> Markup:
+    """Print something that must not be missed."""
+    return Markup("<b>{}</b>").format(text)
+
+
+def fingerprint(text: str) -> Markup:
+    """Print a hash."""
+    return Markup('<span class="hash">{}</span>').format(text)
+
+
+def label(classes: Sequence[str], number: int) -> Markup:
+    """Print the name of a class in its colour."""
+    return Markup('<span class="label" style="background: {}">{}</span>').format(
+        class_colour(classes, number), classes[number]
+    )
+
+
+def class_colour(classes: Sequence[str], number: int) -> str:
+    """Return the colour of a class: by its meaning where the name tells, else one that no meaning of the set has."""
+    meant = _MEANINGS.get(classes[number].lower())
+    if meant is None:
+        taken = {_MEANINGS[name.lower()] for name in classes if name.lower() in _MEANINGS}
+        others = [name for name in classes if name.lower() not in _MEANINGS]
+        free = [series for series in range(6) if series not in taken]
+        meant = free[others.index(classes[number]) % len(free)]
+    return f"var(--s{meant})"
+
+
+def areas(found: Mapping[str, Interval], alone: str = "one class alone") -> Markup:
+    """Print the areas of several pairs of classes in one cell."""
+    pairs = [Markup("{} {}").format(pair.replace(" ", "\u00a0"), area(own)) for pair, own in found.items()]
+    return lines(pairs, ";") if pairs else Markup("{}").format(alone)

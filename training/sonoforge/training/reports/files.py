@@ -1,0 +1,140 @@
+"""The tables of a page as CSV and LaTeX, its charts as SVG and PNG: files beside it, which the page links to."""
+
+import csv
+import dataclasses
+import io
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from sonoforge.runtime.atomic import replacing_folder
+from sonoforge.training.reports.blocks import (
+    Answer,
+    Block,
+    Figure,
+    Folded,
+    Grid,
+    Page,
+    Section,
+    Table,
+    plain_text,
+)
+from sonoforge.training.reports.charts import Chart, png_bytes
+
+_INTERVAL = re.compile(r"([+-]?[\d.]+)( %)? \[([+-]?[\d.]+), ([+-]?[\d.]+)\]")
+_ESCAPED = {own: f"\\{own}" for own in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{NO-BREAK SPACE}": "~",
+}
+_LONGEST = 60  # letters of a file's name
+
+
+def write_with_files(page: Page, path: Path) -> Path:
+    """Write a page, and every table and chart of it into files of a folder beside it, named as the page is.
+
+    Raises:
+        SonoforgeError: The folder or the page cannot be written.
+    """
+    folder = path.with_suffix("")
+    with replacing_folder(folder, durable=False) as made:
+        saved = _Saved(made, folder.name)
+        page = dataclasses.replace(
+            page,
+            summary=saved.blocks(page.summary),
+            sections=saved.sections(page.sections),
+            parts=[dataclasses.replace(part, sections=saved.sections(part.sections)) for part in page.parts],
+        )
+    return page.write(path)
+
+
+class _Saved:
+    """Writes files into a folder, and returns blocks that link to them."""
+
+    def __init__(self, made: Path, name: str) -> None:
+        self._made, self._name = made, name
+        self._taken: set[str] = set()
+
+    def sections(self, sections: Sequence[Section]) -> list[Section]:
+        return [dataclasses.replace(section, blocks=self.blocks(section.blocks)) for section in sections]
+
+    def blocks(self, blocks: Sequence[Block | Markup]) -> list[Block]:
+        return [self._block(block) for block in blocks]  # type: ignore[misc]
+
+    def _block(self, block: Block | Markup) -> Block | Markup:
+        if isinstance(block, Grid | Folded):
+            return dataclasses.replace(block, blocks=self.blocks(block.blocks))
+        if isinstance(block, Answer):
+            return dataclasses.replace(block, grounds=self.blocks(block.grounds))
+        if isinstance(block, Table):
+            contents = {"CSV": table_csv(block).encode(), "LaTeX": table_latex(block).encode()}
+            return dataclasses.replace(block, files=self._save(block.label, contents))
+        if isinstance(block, Figure) and isinstance(block.content, Chart):
+            chart = block.content
+            contents = {"SVG": chart.standalone(), "PNG": png_bytes(chart.figure, chart.label)}
+            return dataclasses.replace(block, files=self._save(re.split("[:.;] ", chart.label)[0], contents))
+        return block
+
+    def _save(self, label: str, contents: dict[str, bytes]) -> list[tuple[str, str]]:
+        stem = re.sub("[^a-z0-9]+", "-", label.lower())[:_LONGEST].strip("-")
+        names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        stem = next(name for name in names if name not in self._taken)
+        self._taken.add(stem)
+        files = [(kind, f"{stem}.{'tex' if kind == 'LaTeX' else kind.lower()}") for kind in contents]
+        for (_, file), content in zip(files, contents.values(), strict=True):
+            (self._made / file).write_bytes(content)
+        return [(kind, f"{self._name}/{file}") for kind, file in files]
+
+
+def table_csv(table: Table) -> str:
+    """Return a table as CSV, with the ends of intervals in columns of their own."""
+    head, rows = table.in_plain_text()
+    columns = list(zip(*([head] if head else []), *rows, strict=True))
+    spread = [own for column in columns for own in _spread(column, named=bool(head))]
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(zip(*spread, strict=True))
+    return stream.getvalue()
+
+
+def _spread(column: Sequence[str], *, named: bool) -> list[list[str]]:
+    """Return a column; where all its cells are intervals, those of the values and of their ends."""
+    head, cells = (column[0], column[1:]) if named else ("", column)
+    plain = [cell.replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-") for cell in cells]
+    found = [_INTERVAL.fullmatch(cell) for cell in plain]
+    known = [own for own in found if own is not None]
+    if not known or len(known) < len([cell for cell in plain if cell]):
+        return [[head] * named + plain]
+    unit = " (%)" if known[0][2] else ""
+    names = (f"{head}{unit}", f"{head}, low", f"{head}, high")
+    return [
+        [name] * named + [own[place] if own else "" for own in found]
+        for name, place in zip(names, (1, 3, 4), strict=True)
+    ]
+
+
+def table_latex(table: Table) -> str:
+    """Return a table as LaTeX, for the package booktabs."""
+    head, rows = table.in_plain_text()
+    width = len(head or rows[0]) if head or rows else 1
+    kinds = "l" + "".join("l" if place in table.words else "r" for place in range(1, width))
+    lines = [r"\begin{table}", rf"\caption{{{_escape(plain_text(table.caption or table.label))}}}"]
+    lines += [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule"]
+    if head:
+        lines += [_line(head), r"\midrule"]
+    lines += [*map(_line, rows), r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(map(_escape, cells)) + r" \\"
+
+
+def _escape(text: str) -> str:
+    return "".join(_ESCAPED.get(letter, letter) for letter in text)

@@ -1,0 +1,219 @@
+"""``report.html``: what a run asked, found and cannot know, in one self-contained file.
+
+The page prints the run's results and adds what it recomputes from the run folder itself (`evidence`); where
+the two disagree it says so and `write_report` fails.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from sonoforge.runtime.errors import GateError
+from sonoforge.training.reports.audit import patient_warning
+from sonoforge.training.reports.blocks import (
+    Answer,
+    Bullets,
+    Fact,
+    Facts,
+    Folded,
+    Page,
+    Part,
+    Section,
+    Text,
+    bold,
+    code,
+    glossary,
+)
+from sonoforge.training.reports.files import write_with_files
+from sonoforge.training.reports.run.making import bundle, making, published
+from sonoforge.training.reports.run.read_data import data, split
+from sonoforge.training.reports.run.results import answers_section, results_section
+from sonoforge.training.reports.run.training import first_picture, generators_section, training
+from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.statistics.results import ComparisonRow, Interval
+from sonoforge.training.statistics.verdict import (
+    GAN,
+    PLACEBO,
+    Verdict,
+    flipped,
+    gan_comparison,
+    in_plain_words,
+    judge_arm,
+    judge_coverage,
+    judge_gan,
+    judge_guessing,
+    judge_weights,
+)
+from sonoforge.training.statistics.wording import (
+    bracket,
+    counted,
+    is_number,
+    listed,
+    number,
+    points,
+    share,
+)
+
+REPORT = "report.html"
+_FACTS = 4  # of the first screen
+_LONGEST = 60  # letters of class names in the heading
+
+
+def write_report(run: WholeRun) -> Path:
+    """Write ``RUN/report.html`` of a run folder that holds everything else.
+
+    Raises:
+        GateError: What the page recomputes is not what the results say; the page is written and shows where.
+    """
+    path = write_with_files(report(run), run.folder / REPORT)
+    failed = [check for check in run.checks if not check.passed]
+    if failed:
+        raise GateError(
+            f"{path}: {len(failed)} checks of the results against the run folder failed; the first: {failed[0].what}: "
+            f"found {failed[0].found}; do not use these results"
+        )
+    return path
+
+
+def report(run: WholeRun) -> Page:
+    """Put the page together."""
+    facts, classes = run.facts, run.classes
+    simulated = " (simulated images)" if facts.simulated == facts.images else ""
+    named = listed(classes) if len("".join(classes)) <= _LONGEST else counted(len(classes), "class", "classes")
+    return Page(
+        title=f"{run.results['data']}: evidence report",
+        meta=f"sonoforge evidence report · {run.name}",
+        heading=f"{run.results['data']}{simulated}: {named}",
+        summary=[
+            _question(run),
+            *_failed(run),
+            *conclusions(run),
+            *first_picture(run),
+            Facts(_facts(run)),
+            *patient_warning(run.audit),
+        ],
+        parts=_parts(run),
+        made=Markup("Made by sonoforge {} from the files of the run folder {}.").format(
+            run.environment["versions"].get("sonoforge") or "", code(run.name)
+        ),
+    )
+
+
+def _parts(run: WholeRun) -> list[Part]:
+    """Divide the sections among those who read them."""
+    generators = generators_section(run)
+    for_readers: tuple[tuple[str, str, str, Sequence[Section | None]], ...] = (
+        ("clinician", "For clinicians", "what it gets right and wrong, class by class", [answers_section(run)]),
+        (
+            "engineer",
+            "For engineers",
+            "how it was trained, what the generators drew, the exported bundle",
+            [training(run), generators, bundle(run), making(run)],
+        ),
+        (
+            "reviewer",
+            "For reviewers",
+            "the images, the split and its proof, every figure with its interval",
+            [data(run), split(run), results_section(run), published(run)],
+        ),
+        ("words", "Words used here", "from accuracy to temperature", [glossary("Glossary", "run/glossary.yaml")]),
+    )
+    return [
+        Part(anchor, title, about, [section for section in sections if section is not None])
+        for anchor, title, about, sections in for_readers
+    ]
+
+
+def conclusions(run: WholeRun) -> list[Answer]:
+    """Return what speaks against the final model, and the answers to the run's questions."""
+    return [*_doubts(run), *_answers(run)]
+
+
+def _question(run: WholeRun) -> Text:
+    said = run.facts.said
+    warning = [bold(said["warning"])] * bool(said["warning"])
+    return Text(Markup(" ").join([said["ask"], said["judged_by"], *warning, said["simulation"]]))
+
+
+def _failed(run: WholeRun) -> list[Answer]:
+    failed = [f"{check.what}: {check.found}" for check in run.checks if not check.passed]
+    if not failed:
+        return []
+    headline = "Checks against the run folder failed"
+    return [Answer("failed", "Do not use these results", headline, [Bullets(failed)], "Failed checks")]
+
+
+def _doubts(run: WholeRun) -> list[Answer]:
+    """Say what speaks against the final model."""
+    guesses = judge_guessing(run.arms[run.results["final_arm"]])
+    misses = judge_coverage(run.manifest["evaluation"]["decision"], run.manifest["conformal"]["alpha"])
+    weights = judge_weights(run.results["weights"])
+    asked = (
+        ("Were the weights trained on other images?", weights),
+        ("Is the classifier of any use?", guesses),
+        ("Do prediction sets hold what they promise?", misses),
+    )
+    return [_answer(question, verdict) for question, verdict in asked if verdict is not None]
+
+
+def _answers(run: WholeRun) -> list[Answer]:
+    """Answer the run's question: does the GAN help; without that arm, what each other arm changes."""
+    gan = gan_comparison(run.comparisons)
+    if gan is None:
+        return [_answer("Compared with the baseline", judge_arm(row, run.arms)) for row in run.comparisons]
+    verdict = judge_gan(gan, _placebo(run, gan), run.arms, run.facts.said["leaks"])
+    plain = Text(in_plain_words(gan, run.arms))
+    more = [_budget(run)] if run.generators else []
+    grounds = Folded("The statistics behind this", [*map(Text, verdict.sentences), *more])
+    return [Answer(verdict.level, "Does the GAN help?", verdict.headline, [plain, grounds])]
+
+
+def _answer(question: str, verdict: Verdict) -> Answer:
+    return Answer(verdict.level, question, verdict.headline, [*map(Text, verdict.sentences)])
+
+
+def _placebo(run: WholeRun, gan: ComparisonRow) -> ComparisonRow | None:
+    placebo = None
+    for row in run.comparisons:
+        if gan["second"] in (row["first"], row["second"]) and {row["first"], row["second"]} & {*PLACEBO}:
+            placebo = row if row["second"] in GAN else flipped(row)
+    return placebo
+
+
+def _budget(run: WholeRun) -> Text:
+    trainings = sum(len(runs.curves) for runs in run.generators)
+    collapsed = sum(runs.collapsed_at_end for runs in run.generators)
+    said = [f"The generators had {run.budget}."]
+    if collapsed:
+        ended = bold(f"{collapsed} of {counted(trainings, 'training run')} ended collapsed")
+        said.append(ended + " (nearly the same image again and again).")
+    said.append("The answer holds for generators trained like this, not for GANs in general.")
+    return Text(Markup(" ").join(said))
+
+
+def _facts(run: WholeRun) -> list[Fact]:
+    figures, facts = run.arms[run.results["final_arm"]], run.facts
+    accuracy, area = figures["accuracy"], figures["macro_auc"]
+    known = {name: row for name, row in figures["sensitivity"].items() if is_number(row["value"])}
+    worst = min(known, key=lambda name: known[name]["value"])
+    rows = [
+        Fact("Accuracy", share(accuracy["value"]), f"{_ends(accuracy)}; {figures['title']}"),
+        Fact("Macro-AUC", number(area["value"]), f"95 % interval {bracket(number(area['low']), number(area['high']))}"),
+        Fact(f"Lowest sensitivity: {worst}", share(known[worst]["value"]), _ends(known[worst])),
+    ]
+    gan = gan_comparison(run.comparisons)
+    if gan is not None:
+        change, smallest = gan["accuracy_difference"], gan["minimum_detectable_difference"]
+        detail = _ends(change, "+")
+        if is_number(smallest):
+            detail += f"; smallest change this run can be expected to detect: {points(smallest, sign='')}"
+        rows.append(Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
+    if len(rows) < _FACTS or facts.near_duplicates:
+        of_all = f"of {counted(facts.tested, 'test image')}"
+        rows.append(Fact("Test images with a near-duplicate in training", facts.near_duplicates, of_all))
+    return rows
+
+
+def _ends(figure: Interval, sign: str = "") -> str:
+    return f"95 % interval {bracket(points(figure['low'], sign=sign), points(figure['high'], sign=sign))}"

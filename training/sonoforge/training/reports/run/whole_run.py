@@ -1,0 +1,145 @@
+"""A finished run as its report shows it: the results, and what is read and recomputed from the run folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sonoforge.training.crossval.evidence import (
+    Check,
+    GeneratorRuns,
+    Reads,
+    check_predictions,
+    check_reads,
+    origin_checks,
+    read_folds,
+    read_generators,
+    read_plans,
+    split_checks,
+)
+from sonoforge.training.data.audit import Audit
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.data.load import find_simulated
+from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.reports.run.statements import RunFacts, gan_budget
+from sonoforge.training.statistics import tables
+from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
+from sonoforge.training.statistics.results import ArmResult, ComparisonRow, RunResults
+from sonoforge.training.statistics.verdict import GAN, PLACEBO
+
+
+@dataclass(frozen=True, eq=False)
+class WholeRun:
+    """A run with everything that its report shows."""
+
+    folder: Path
+    cache: ImageCache
+    audit: Audit
+    results: RunResults
+    classes: Sequence[str]
+    parts: Sequence[Predictions]
+    comparisons: Sequence[ComparisonRow]
+    plans: Mapping[int, SplitPlan]  # by seed
+    reads: Mapping[str, Reads]
+    checks: Sequence[Check]
+    generators: Sequence[GeneratorRuns]
+    facts: RunFacts
+    starts: Sequence[Mapping[str, Any]]  # of ``environment.json``
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    @property
+    def arms(self) -> Mapping[str, ArmResult]:
+        """Figures by arm."""
+        return self.results["arms"]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles by arm."""
+        return {name: figures["title"] for name, figures in self.arms.items()}
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What the run was made with, at its last start."""
+        return self.starts[-1]
+
+    @property
+    def busi(self) -> bool:
+        """Whether these are the images of BUSI, all of them."""
+        return is_busi(self.results["split"]["fingerprint"])
+
+    @property
+    def budget(self) -> str:
+        """How long the generators were trained."""
+        return gan_budget(self.results["gan"], self.results["budget"], self.facts.filled)
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """The bundle's."""
+        found: dict[str, Any] = json.loads((self.folder / "bundle" / "manifest.json").read_text(encoding="utf-8"))
+        return found
+
+
+def read_run(folder: Path, cache: ImageCache, audited: Audit, results: RunResults) -> WholeRun:
+    """Read a run folder, and check its results against it."""
+    parts, classes = read_predictions(folder / ANSWERS)
+    plans = read_plans(folder)
+    arms, split = results["arms"], results["split"]
+    folds = read_folds(folder)
+    reads = check_reads(folds, plans)
+    near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
+    generators = read_generators(folder, classes)
+    checks = [
+        *origin_checks(folds, plans, reads, cache.contents),
+        *split_checks(plans, reads, near_duplicates),
+        *check_predictions(parts, arms, len(next(iter(plans.values())).tested)),
+    ]
+    facts = RunFacts(
+        protocol=results["protocol"],
+        folds=split["folds"],
+        images=split["images"],
+        tested=sum(split["fold_sizes"]),
+        groups=split["groups"],
+        classes=len(classes),
+        arms=tuple(arms),
+        filled=tuple(runs.name for runs in generators),
+        added=next((tuple(arms[name]["generated_per_fold"]) for name in GAN if name in arms), ()),
+        simulated=len(find_simulated(cache.dataset)),
+        given_groups=audited["given_groups"] or 0,
+        second_views=len(split["second_opinion"]["possible_second_views"]),
+        near_duplicates=near_duplicates,
+        generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+        passed=all(check.passed for check in checks),
+    )
+    return WholeRun(
+        folder=folder,
+        cache=cache,
+        audit=audited,
+        results=results,
+        classes=classes,
+        parts=parts,
+        comparisons=_with_placebo(results["comparisons"], parts, classes),
+        plans=plans,
+        reads=reads,
+        checks=checks,
+        generators=generators,
+        facts=facts,
+        starts=json.loads((folder / "environment.json").read_text(encoding="utf-8"))["runs"],
+    )
+
+
+def _with_placebo(
+    comparisons: Sequence[ComparisonRow], parts: Sequence[Predictions], classes: Sequence[str]
+) -> list[ComparisonRow]:
+    """Add the comparison of generated with duplicated images where both arms ran and neither is the baseline."""
+    first_seed = {part.arm: part for part in parts if part.seed == parts[0].seed}
+    known = {frozenset((row["first"], row["second"])) for row in comparisons}
+    pairs = [(first, second) for first in PLACEBO for second in GAN if {first, second} <= first_seed.keys()]
+    missing = [pair for pair in pairs if frozenset(pair) not in known]
+    return [*comparisons, *(tables.compare_arms(first_seed[one], first_seed[two], classes) for one, two in missing)]

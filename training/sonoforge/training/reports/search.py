@@ -1,0 +1,359 @@
+"""``report.html`` of ``tune`` and ``search``, written anew after each trial: what was found, and its worth."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
+
+from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.cli.options import format_value
+from sonoforge.training.architecture_search.results import COSTS, Searched, pareto_front
+from sonoforge.training.architecture_search.study import DIVERGED, Trial, ranked
+from sonoforge.training.architecture_search.trial import METRICS, trial_folder
+from sonoforge.training.reports import blocks, charts
+from sonoforge.training.reports.embedding import embed
+from sonoforge.training.statistics.wording import counted, duration, figure
+
+REPORT = "report.html"
+TEXTS = blocks.read_texts("search.yaml")
+TABLE = "trials.csv"
+SHOWN = 4  # trials whose samples are shown
+REFRESH = 20  # seconds after which a browser loads the page of a search that is under way again
+_SIDE = 640  # pixels of a grid of samples, at most
+_TALL = 20  # rows of a table that scrolls
+_PARENTS = ("parent", "heir_of")
+_STYLE = ".sheet img { width: 100%; image-rendering: pixelated; }"
+LABELS = {"parameters": "million parameters", "latency_ms": "milliseconds an image"}
+"""Of the axes of costs."""
+UNITS = {"parameters": 1e-6, "latency_ms": 1.0}
+_BOX, _SCATTER = 7.0, 5.0  # points, up and down from a row's middle: half a box, and how far marks are moved apart
+_FAR = 4.0  # interquartile ranges over the third quartile: what lies beyond would squeeze all others together
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What the page says of a search beside its trials."""
+
+    verb: str  # `tune` or `search`
+    searched: str  # `settings` or `cells`
+    metric: str  # `kid` or `fid`
+    method: str  # how trials are chosen and given up, a sentence
+    remark: str = ""  # more to mind, a sentence
+    name: str = ""  # of the data
+    held_out: int = 0  # images that the metric is measured against
+    apart: int = 0  # images that no trial reads
+    trained: int = 0  # images trained on
+    features: str = ""  # feature space of the metric
+    budget: str = ""  # of a trial, in words
+
+
+def write_report(
+    folder: Path, searched: Sequence[Searched], about: About, command: str = "", finished: bool = True
+) -> Path:
+    """Write ``report.html`` and return its path; at the end also each chart as a PNG file.
+
+    Args:
+        folder: Of the run.
+        searched: The studies so far.
+        about: The search.
+        command: That trains what all studies found together; empty where each has its own.
+        finished: Whether the search is over.
+    """
+    pictures = folder if finished else None
+    metric = about.metric.upper()
+    sections = [
+        blocks.Section(f"study-{own.name}", own.name, list(_blocks(folder, own, about, pictures))) for own in searched
+    ]
+    if len(searched) > 1 and about.searched == "settings":
+        sections.insert(
+            0, blocks.Section("spread", "How far do trials spread?", list(_spread(searched, about, pictures)))
+        )
+    if command:
+        said = blocks.Text(TEXTS["for_longer"])
+        sections.append(blocks.Section("train", "Train the best pair", [said, _typed(command)]))
+    page = blocks.Page(
+        title=f"{about.searched.title()} searched for {about.name}",
+        meta=f"sonoforge {about.verb} · {about.name}{'' if finished else ' · under way, the page loads itself again'}",
+        heading=f"Which {about.searched} give the lowest {metric}?",
+        summary=[
+            blocks.Facts(list(_facts(searched, about))),
+            blocks.Text(Markup(" ").join(_warnings(about))),
+        ],
+        sections=sections,
+        made=TEXTS["made"].format(table=TABLE),
+        style=_STYLE,
+        refresh=0 if finished else REFRESH,
+    )
+    return page.write(folder / REPORT)
+
+
+def _typed(command: str) -> Markup:
+    return Markup("<pre>{}</pre>").format(command)
+
+
+def _facts(searched: Sequence[Searched], about: About) -> Iterator[blocks.Fact]:
+    for own in searched:
+        if own.best is None:
+            yield blocks.Fact(own.name, "none", "no trial was measured")
+            continue
+        apart = f"; {figure(own.apart[about.metric])} against images that chose nothing" if own.apart else ""
+        what = f"best of {counted(len(own.ended), 'trial')}, so optimistic{apart}"
+        yield blocks.Fact(f"{own.name}: lowest {about.metric.upper()}", figure(own.best.metric), what)
+    seconds = sum(trial.details.get("seconds") or 0.0 for own in searched for trial in own.ended)
+    if seconds:
+        yield blocks.Fact("Training time", duration(seconds), "of all trials together, one after the other")
+
+
+def _warnings(about: About) -> Iterator[str]:
+    held_out = counted(about.held_out, "held-out image") if about.held_out else counted(about.trained, "training image")
+    yield TEXTS["lowest_is_optimistic"].format(metric=about.metric.upper(), held_out=held_out)
+    yield TEXTS["apart" if about.apart else "none_apart"].format(apart=counted(about.apart, "image"))
+    if not about.held_out:
+        yield TEXTS["none_held_out"]
+    if about.remark:
+        yield about.remark
+    yield TEXTS["use"]
+
+
+def _spread(searched: Sequence[Searched], about: About, pictures: Path | None) -> Iterator[blocks.Block]:
+    yield blocks.Text(TEXTS["spread"].format(measured=_measured(about)))
+    yield blocks.Grid(
+        [
+            blocks.Figure(
+                name.upper(),
+                TEXTS["of_each_study"].format(biased=TEXTS["biased"] if name == "fid" else ""),
+                _drawn(pictures, f"spread-{name}", draw_spread(searched, name), f"{name.upper()} by study"),
+            )
+            for name in METRICS
+        ]
+    )
+
+
+def _measured(about: About) -> str:
+    trained = counted(about.trained, "image")
+    return TEXTS["measured"].format(trained=trained, metric=about.metric.upper(), about=about)
+
+
+def _blocks(folder: Path, own: Searched, about: About, pictures: Path | None) -> Iterator[blocks.Block | Markup]:
+    yield blocks.Text(Markup(" ").join(_found(own, about)))
+    if own.command:
+        yield blocks.Text("Train with these settings, for longer if you like (--kimg):")
+        yield _typed(own.command)
+    yield blocks.Grid(list(_charts(own, pictures)))
+    if own.no_importances:
+        yield blocks.Text(f"Which parameters mattered is not shown: {own.no_importances}.")
+    order = ranked(own.trials)
+    yield blocks.Grid(list(_samples(folder, own, order)))
+    yield _table(own, order)
+
+
+def _found(own: Searched, about: About) -> Iterator[str]:
+    states = ", ".join(f"{count} {name}" for name, count in own.states.items()) or "none over yet"
+    yield f"{len(own.ended)} of {own.total} trials ({states})."
+    yield _measured(about)
+    best = own.best
+    if best is None:
+        yield "No trial was measured."
+        return
+    error = best.details.get("kid_standard_error")
+    yield (
+        f"Best: trial {best.number}, {described(own, best)}; KID {figure(best.details['kid'])} (standard error "
+        f"{figure(error)}), FID {figure(best.details['fid'])}."
+    )
+    if own.apart:
+        yield (
+            f"Against the images that chose nothing KID {figure(own.apart['kid'])} (standard error "
+            f"{figure(own.apart['kid_standard_error'])}), FID {figure(own.apart['fid'])}."
+        )
+
+
+def described(own: Searched, trial: Trial) -> str:
+    """Return what a trial tried, as it is typed."""
+    names = [name for name in own.names if name in trial.values and name not in _PARENTS]
+    return ", ".join(f"{name} {format_value(trial.values[name])}" for name in names)
+
+
+def _charts(own: Searched, pictures: Path | None) -> Iterator[blocks.Figure]:
+    metric = own.metric.upper()
+    drawing = _drawn(pictures, f"history-{own.name}", draw_history(own), f"Trials of {own.name}")
+    parents = any(trial.values.get("parent") is not None for trial in own.ended)
+    line = "a line from the parent that it is a mutation of" if parents else "the lowest so far"
+    yield blocks.Figure(
+        "Genealogy" if parents else "Trials in their order", f": each at its last measurement, and {line}.", drawing
+    )
+    if own.importances:
+        drawn = draw_importances(own.importances, own.metric)
+        label = f"Importances of the parameters of {own.name}"
+        yield blocks.Figure(
+            "Which parameters mattered",
+            TEXTS["importances"].format(metric=metric),
+            _drawn(pictures, f"importances-{own.name}", drawn, label),
+        )
+    for cost in COSTS:
+        if not pareto_front(own.trials, own.metric, cost):
+            continue
+        how = TEXTS["how_timed"] if cost != "parameters" else ""
+        label = f"{metric} of {own.name} against {cost}"
+        drawing = _drawn(pictures, f"{cost}-{own.name}", draw_front(own, cost), label)
+        about = TEXTS["cost"].format(metric=metric, how=how)
+        yield blocks.Figure(f"{metric} against {LABELS[cost]}", about, drawing)
+
+
+def _drawn(pictures: Path | None, name: str, drawn: matplotlib.figure.Figure, label: str) -> Markup:
+    if pictures is not None:
+        write_bytes(pictures / f"{name}.png", charts.png_bytes(drawn, json.dumps({"about": label})))
+    return charts.svg(drawn, label)
+
+
+def _samples(folder: Path, own: Searched, order: Sequence[Trial]) -> Iterator[blocks.Figure]:
+    for trial in order[:SHOWN]:
+        path = trial_folder(folder, own.name, trial.number) / "samples" / "latest.png"
+        if path.is_file():
+            tried = described(own, trial)
+            picture = embed(path, _SIDE, f"Synthetic images of {own.name}, trial {trial.number}: {tried}")
+            about = Markup(", {}: synthetic images, {} {}").format(
+                blocks.code(tried), own.metric.upper(), figure(trial.metric)
+            )
+            yield blocks.Figure(f"Trial {trial.number}", about, picture, "sheet")
+
+
+def _table(own: Searched, order: Sequence[Trial]) -> blocks.Table:
+    """Show all trials that have ended, the best first."""
+    costs = [cost for cost in COSTS if any(trial.details.get(cost) is not None for trial in order)]
+    head = ["trial", "ended", "KID", "FID", "kimg", "time", *own.names, *(LABELS[cost] for cost in costs)]
+    rows = []
+    for trial in order:
+        details = trial.details
+        figures = [figure(details.get(name)) for name in ("kid", "fid", "kimg")]
+        values = (trial.values.get(name) for name in own.names)
+        tried = ["-" if value is None else format_value(value) for value in values]
+        dear = [figure(details[cost] * UNITS[cost]) if details.get(cost) is not None else "-" for cost in costs]
+        rows.append([trial.number, trial.state, *figures, duration(details["seconds"]), *tried, *dear])
+    caption = f"{own.name}: every trial; those that came further first, then the lowest {own.metric.upper()}."
+    return blocks.Table(f"Trials of {own.name}", head, rows, caption, words=(1,), tall=len(rows) > _TALL)
+
+
+@charts.styled
+def draw_spread(searched: Sequence[Searched], figure: str) -> matplotlib.figure.Figure:
+    """Draw a figure of every complete trial by study, with quartiles: figure 1 of Thakur and Thakur.
+
+    Args:
+        searched: The studies.
+        figure: ``kid`` or ``fid``.
+    """
+    values = [sorted(trial.details[figure] for trial in own.trials if trial.complete) for own in searched]
+    labels = [
+        f"{own.name}: {counted(len(found), 'complete trial')}" for own, found in zip(searched, values, strict=True)
+    ]
+    top, beyond = _top([value for found in values for value in found])
+    label = f"{figure.upper()} at the end of a trial; lower is better"
+    chart, axes, heights = charts.new_row_chart(
+        labels, label + (f"\n({beyond} to the right, drawn at the edge)" if beyond else "")
+    )
+    for series, (found, height) in enumerate(zip(values, heights, strict=True)):
+        if not found:
+            continue
+        own_colour = charts.colour(series)
+        low, middle, high = np.minimum(np.percentile(found, [25, 50, 75]), top)
+        axes.fill_betweenx([height - _BOX, height + _BOX], low, high, color=own_colour, alpha=0.2, linewidth=0)
+        axes.plot([middle, middle], [height - _BOX, height + _BOX], color=own_colour, linewidth=2)
+        # Neighbours in the order of values lie on different lines; the same values are drawn alike each time.
+        moved = height + _SCATTER * np.resize([0, -1, 1], len(found))
+        axes.plot(np.minimum(found, top), moved, charts.marker(series), color=own_colour, markersize=5.5, alpha=0.8)
+    return chart
+
+
+@charts.styled
+def draw_history(own: Searched) -> matplotlib.figure.Figure:
+    """Draw the trials in their order, with a line from the parent of each that has one, and the best so far."""
+    chart, axes = charts.new_chart(310)
+    shown = {trial.number: trial.metric for trial in own.ended if trial.metric is not None}
+    top, beyond = _top(list(shown.values()))
+    heights = {number: min(value, top) for number, value in shown.items()}
+    for trial in own.ended:
+        parent = trial.values.get("parent")
+        if isinstance(parent, int) and trial.number in heights and parent in heights:
+            ends = [heights[parent], heights[trial.number]]
+            axes.plot([parent, trial.number], ends, color=charts.LINE, linewidth=1.4, zorder=1)
+    line = [number for number in _line_of_the_best(own) if number in heights]
+    if len(line) > 1:
+        label = "line of the best"
+        axes.plot(line, [heights[at] for at in line], color=charts.INK, linewidth=1.8, zorder=2, label=label)
+    complete = [trial.number for trial in own.ended if trial.complete and trial.number in heights]
+    if complete and not line[1:]:
+        lowest = np.minimum.accumulate([heights[number] for number in complete])
+        steps = [*complete, own.ended[-1].number], [*lowest, lowest[-1]]
+        axes.step(*steps, where="post", color=charts.INK, linewidth=1.4, label="lowest so far")
+    axes.plot(complete, [heights[number] for number in complete], "o", color=charts.SERIES[0], label="came to its end")
+    given_up = [number for number in heights if number not in complete]
+    if given_up:
+        label = "given up, at its last measurement"
+        values = [heights[number] for number in given_up]
+        axes.plot(given_up, values, "s", label=label, mfc=charts.PAPER, mec=charts.SERIES[1], mew=1.4)
+    diverged = [trial.number for trial in own.ended if trial.state == DIVERGED]
+    for number in diverged:
+        label = "diverged" if number == diverged[0] else "_"
+        axes.axvline(number, color=charts.SOFT, linewidth=1, linestyle=(0, (2, 3)), label=label)
+    note = f" ({beyond} above the picture, drawn at its edge)" if beyond else ""
+    axes.set(xlabel=f"trial{note}", ylabel=own.metric.upper(), xlim=(-0.6, max(own.total, 2) - 0.4))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    chart.legend(loc="outside lower left", ncols=2)
+    return chart
+
+
+def _line_of_the_best(own: Searched) -> list[int]:
+    """Return the best and its ancestors, the oldest first."""
+    line = [own.best.number] if own.best else []
+    while line and isinstance(parent := own.trials[line[-1]].values.get("parent"), int):
+        line.append(parent)
+    return line[::-1]
+
+
+@charts.styled
+def draw_importances(importances: Mapping[str, float], metric: str) -> matplotlib.figure.Figure:
+    """Draw the share of each parameter in the variance of the metric."""
+    chart, axes, heights = charts.new_row_chart(list(importances), f"share of the variance of {metric.upper()}")
+    axes.barh(heights, list(importances.values()), height=2 * _BOX, color=charts.SERIES[0])
+    axes.set_xlim(0, max([*importances.values(), 0.01]) * 1.05)
+    return chart
+
+
+@charts.styled
+def draw_front(own: Searched, cost: str) -> matplotlib.figure.Figure:
+    """Draw the metric of the trials that came to their end against a cost, and those that none beats in both.
+
+    Args:
+        own: A study.
+        cost: Of `results.COSTS`.
+    """
+    chart, axes = charts.new_chart(290)
+    front = pareto_front(own.trials, own.metric, cost)
+    compared = [trial for trial in own.trials if trial.complete and trial.details.get(cost) is not None]
+    top, _ = _top([trial.details[own.metric] for trial in compared])
+
+    def place(trial: Trial) -> tuple[float, float]:
+        return trial.details[cost] * UNITS[cost], min(trial.details[own.metric], top)
+
+    others = [place(trial) for trial in compared if trial not in front]
+    axes.plot(*np.reshape(others, (-1, 2)).T, "o", mfc=charts.SOFT, alpha=0.6, label="another is as good and cheaper")
+    best = np.reshape([place(trial) for trial in front], (-1, 2)).T
+    axes.plot(*best, "o-", color=charts.SERIES[0], drawstyle="steps-post", label="Pareto front")
+    for trial in front:
+        axes.annotate(str(trial.number), place(trial), (5, 5), textcoords="offset points", color=charts.SOFT)
+    axes.set(xlabel=LABELS[cost], ylabel=own.metric.upper())
+    chart.legend(loc="outside lower left", ncols=2)
+    return chart
+
+
+def _top(values: Sequence[float]) -> tuple[float, int]:
+    """Return where single values that are far above all others are cut off, and how many these are."""
+    if len(values) < 4:
+        return float("inf"), 0
+    low, high = np.percentile(values, [25, 75])
+    limit = float(high + _FAR * (high - low))
+    return limit, sum(value > limit for value in values)

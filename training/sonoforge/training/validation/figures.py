@@ -1,0 +1,181 @@
+"""How well a bundle does on images from elsewhere.  Nothing is fitted on them, but thresholds where it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoforge.runtime.inference.trust import Cause
+from sonoforge.training.statistics.calibration import brier_score, expected_calibration_errors
+from sonoforge.training.statistics.classification import confusion_matrix, sensitivity, specificity
+from sonoforge.training.statistics.decision import reweight
+from sonoforge.training.statistics.flagged import compare_flagged
+from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
+from sonoforge.training.statistics.one_against_rest import classes_of_interest, sensitivity_at
+from sonoforge.training.statistics.predictions import Predictions
+from sonoforge.training.statistics.results import FlagResult, Interval, SensitivityAt, SourceFigures
+from sonoforge.training.statistics.tables import describe_source, pair_areas
+from sonoforge.training.validation.collections import Meanings
+
+if TYPE_CHECKING:  # of Python 3.11
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Answers(Predictions):
+    """What a bundle said of N images of one collection, calibrated; its labels are those of the meanings."""
+
+    name: str  # of the collection
+    sets: NDArray[np.bool_]  # (N, C) the classes that cannot be ruled out
+    causes: tuple[tuple[Cause, ...], ...]  # (N,) why not to use the answer
+    prevalence: tuple[float, ...] = ()  # (C,) class shares that the answers are for; none: equal ones
+
+    def reordered(self, order: Labels) -> Self:
+        """Return the answers to the images at these indices."""
+        causes = tuple(self.causes[i] for i in order)
+        return replace(super().reordered(order), sets=self.sets[order], causes=causes)
+
+
+class ExternalFigures(TypedDict):
+    """Figures of one collection.
+
+    ``answers`` names the columns of ``confusion``: the labels, then the bundle's classes that no label means, which are
+    never right here.  ``coverage`` is that of the bundle's prediction sets, by label.  ``sensitivity_at`` is by label;
+    each threshold was chosen on the other half of these images, by whole groups.  ``ece`` and ``brier`` are of the
+    probabilities for the label shares of these images, which ``--prevalence`` would give.
+    """
+
+    name: str
+    labels: dict[str, list[str]]
+    images: dict[str, int]
+    groups: int
+    answers: list[str]
+    confusion: list[list[int]]
+    accuracy: Interval
+    sensitivity: dict[str, Interval]
+    specificity: dict[str, Interval]
+    auc: dict[str, Interval]
+    sensitivity_at: dict[str, list[SensitivityAt]]
+    ece: Interval
+    brier: float
+    coverage: dict[str, Interval]
+    mean_set_size: float
+    flags: list[FlagResult]
+    devices: list[SourceFigures]
+
+
+class DisturbedFigures(TypedDict):
+    """The same images disturbed in one way at one strength; ``change`` is that of the AUC, paired by image."""
+
+    kind: str
+    strength: float
+    auc: Interval
+    change: Interval
+    noticed: Interval
+
+
+class Robustness(TypedDict):
+    """All disturbances of one collection: which two labels the AUC is of, and the figures of the untouched images."""
+
+    pair: str
+    images: int
+    auc: Interval
+    noticed: Interval
+    disturbed: list[DisturbedFigures]
+
+
+RECIPE = ("data", "arm", "weights", "settings")
+"""What is kept of a bundle's training: on which images, and how."""
+
+
+class Collection(ExternalFigures):
+    """The figures of a collection, and what of it was left out."""
+
+    unreadable: dict[str, str]  # message by file
+    trained_on: dict[str, str]  # what the image shows of the model's training, by file
+    robustness: Robustness | None  # None: not measured
+
+
+class Validation(TypedDict):
+    """``results.json``."""
+
+    model: dict[str, str]
+    training: dict[str, Any]  # what the bundle records of it: data, arm, weights, settings
+    classes: list[str]
+    collections: list[Collection]
+    notice: str
+
+
+def at_own_shares(given: Answers, columns: Floats) -> Floats:
+    """Return the labels' probabilities (N, K) for the label shares of these images, which calibration is judged at.
+
+    Args:
+        given: The bundle's answers.
+        columns: (C, K) sums that give the labels' probabilities, see `collapse`.
+    """
+    found = np.array(given.prevalence or [1 / len(columns)] * len(columns)) @ columns
+    counts = np.bincount(given.labels, minlength=columns.shape[1])
+    return reweight(given.probabilities @ columns, found, np.maximum(counts, 0.5) / len(given.labels))
+
+
+def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> ExternalFigures:
+    """Compute the figures of one collection.
+
+    Args:
+        given: The bundle's answers.
+        meanings: Classes of the bundle that each label covers: their probabilities are added.
+        classes: Those of the bundle.
+    """
+    columns, names = collapse(meanings, classes)
+    probabilities = given.probabilities @ columns
+    own = at_own_shares(given, columns)
+    part = replace(given, probabilities=probabilities)
+    labels, groups, right = part.labels, part.groups, part.predicted == part.labels
+    counts = np.bincount(labels, minlength=len(meanings))
+    covered = (given.sets @ columns)[np.arange(len(labels)), labels] > 0
+    shown = [i for i in range(len(meanings)) if counts[i]]
+    return ExternalFigures(
+        name=given.name,
+        labels={label: list(meaning) for label, meaning in meanings.items()},
+        images=dict(zip(meanings, counts.tolist(), strict=True)),
+        groups=len(np.unique(groups)),
+        answers=names,
+        confusion=confusion_matrix(labels, part.predicted, len(names))[: len(meanings)].tolist(),
+        accuracy=wilson_by_group(right, groups),
+        sensitivity={names[i]: sensitivity(labels, part.predicted, groups, i) for i in shown},
+        specificity={names[i]: specificity(labels, part.predicted, groups, i) for i in shown},
+        auc=pair_areas(part, names),
+        sensitivity_at={
+            name: sensitivity_at(part, names.index(name))
+            for name in classes_of_interest(names[: len(meanings)])
+            if 0 < counts[names.index(name)] < len(labels)
+        },
+        ece=group_bootstrap(expected_calibration_errors, labels, own, groups),
+        brier=brier_score(labels, own),
+        coverage={names[i]: wilson_by_group(covered[labels == i], groups[labels == i]) for i in shown},
+        mean_set_size=float(given.sets.sum(axis=1).mean()),
+        flags=_flags(given, ~right),
+        devices=[
+            describe_source(("device", name), part, np.array(given.devices) == name, names, (own, covered))
+            for name in sorted(set(given.devices) - {""})
+        ],
+    )
+
+
+def collapse(meanings: Meanings, classes: Sequence[str]) -> tuple[Floats, list[str]]:
+    """Return the (C, K) sums that give the labels' probabilities, and the names of the K answers."""
+    covered = {name for meaning in meanings.values() for name in meaning}
+    answers = [*meanings.items(), *((name, (name,)) for name in classes if name not in covered)]
+    columns = np.array([[float(name in meaning) for _, meaning in answers] for name in classes])
+    return columns, [name for name, _ in answers]
+
+
+def _flags(given: Answers, wrong: NDArray[np.bool_]) -> list[FlagResult]:
+    """Count errors by the cause that the bundle gives, and by any of them."""
+    flags = {"any cause": np.array([bool(causes) for causes in given.causes])}
+    flags |= {cause.value: np.array([cause in causes for causes in given.causes]) for cause in Cause}
+    return compare_flagged(wrong, flags, given.groups)

@@ -1,0 +1,224 @@
+"""How far a bundle falls under what another scanner, setting or hand does to a scan, and whether its trust notices.
+
+Grey levels of B-mode scans are logarithms: with the usual dynamic range of 60 dB over 255 levels, a decibel is 4.25
+levels, and gain, attenuation and shadow are sums.  Lengths are shares of the picture, so that strengths mean the same
+at every size.  Disturbances are drawn from a seed that depends on the file alone: two bundles see the same ones.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from scipy import ndimage
+
+from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.inference.classifier import Classifier
+from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
+from sonoforge.runtime.inference.trust import Cause
+from sonoforge.training.data.datasets import Dataset
+from sonoforge.training.statistics.classification import weighted_auc
+from sonoforge.training.statistics.intervals import Floats, group_bootstrap, paired_bootstrap, wilson_by_group
+from sonoforge.training.statistics.tables import second_of_two
+from sonoforge.training.validation.collections import Meanings
+from sonoforge.training.validation.figures import Answers, DisturbedFigures, Robustness, collapse
+
+Levels = NDArray[np.float64]
+"""(H, W) grey levels, 0..255."""
+
+DECIBEL = 255 / 60
+"""Grey levels, see above."""
+
+
+class Disturbance(NamedTuple):
+    """One kind: what it is, its strengths with their unit, and how it is done."""
+
+    title: str
+    unit: str
+    strengths: tuple[float, float, float]
+    apply: Callable[[Levels, float, np.random.Generator], Levels]
+
+
+def _shadow(levels: Levels, decibels: float, rng: np.random.Generator) -> Levels:
+    """Darken a band, a quarter of the width, from a random depth in the upper third on: air, a rib, a calcification."""
+    height, width = levels.shape
+    column, row = rng.uniform(0.2, 0.8) * width, rng.uniform(0.05, 0.33) * height
+    across = np.exp(-0.5 * ((np.arange(width) - column) / (0.125 * width)) ** 4)
+    down = 1 / (1 + np.exp(-(np.arange(height) - row) / (0.02 * height)))
+    darker: Levels = levels - DECIBEL * decibels * down[:, None] * across
+    return darker
+
+
+def _gain(levels: Levels, decibels: float, rng: np.random.Generator) -> Levels:
+    return levels + DECIBEL * decibels
+
+
+def _attenuation(levels: Levels, decibels: float, rng: np.random.Generator) -> Levels:
+    """Darken with depth: a time-gain compensation that was set too low."""
+    darker: Levels = levels - DECIBEL * decibels * np.linspace(0, 1, len(levels))[:, None]
+    return darker
+
+
+def _deeper(levels: Levels, factor: float, rng: np.random.Generator) -> Levels:
+    """Squeeze the picture upwards, above deeper tissue: its own lower part mirrored, 20 dB darker at the bottom."""
+    height, width = levels.shape
+    upper = round(height / factor)
+    squeezed = np.asarray(_image(levels).resize((width, upper), Image.Resampling.BILINEAR), np.float64)
+    below = squeezed[::-1][: height - upper]
+    return np.concatenate([squeezed, below - 20 * DECIBEL * np.linspace(0, 1, len(below))[:, None]])
+
+
+def _haze(levels: Levels, amount: float, rng: np.random.Generator) -> Levels:
+    """Add clutter that fades with depth: reverberation and side lobes, bright where tissue is dark."""
+    height, width = levels.shape
+    field = ndimage.gaussian_filter(rng.normal(size=(height, width)), (0.01 * height, 0.06 * width))
+    depth = np.exp(-np.linspace(0, 3, height))[:, None]
+    clutter = 255 * amount * depth * np.clip(0.7 + 0.3 * field / field.std(), 0, None)
+    hazy: Levels = np.maximum(levels, clutter)
+    return hazy
+
+
+def _blur(levels: Levels, radius: float, rng: np.random.Generator) -> Levels:
+    """Blur by a share of the width: a focus that was set elsewhere."""
+    return np.asarray(_image(levels).filter(ImageFilter.GaussianBlur(radius * levels.shape[1])), np.float64)
+
+
+def _jpeg(levels: Levels, quality: float, rng: np.random.Generator) -> Levels:
+    stream = io.BytesIO()
+    _image(levels).save(stream, "JPEG", quality=int(quality))
+    return np.asarray(Image.open(stream).convert("L"), np.float64)
+
+
+def _crop(levels: Levels, share: float, rng: np.random.Generator) -> Levels:
+    """Cut a share of height and width away, unevenly from both sides."""
+    height, width = levels.shape
+    top, left = (int(rng.uniform(0, share) * side) for side in (height, width))
+    return levels[top : top + round((1 - share) * height), left : left + round((1 - share) * width)]
+
+
+def _speckle(levels: Levels, decibels: float, rng: np.random.Generator) -> Levels:
+    """Add speckle of a coarser grain: a probe of lower frequency, or frames averaged less."""
+    height, width = levels.shape
+    field = ndimage.gaussian_filter(rng.normal(size=(height, width)), (0.004 * height, 0.01 * width))
+    speckled: Levels = levels + DECIBEL * decibels * field / field.std()
+    return speckled
+
+
+DISTURBANCES = {
+    "shadow": Disturbance("shadow", "dB", (6, 12, 24), _shadow),
+    "gain-down": Disturbance("less gain", "dB", (-6, -12, -24), _gain),
+    "gain-up": Disturbance("more gain", "dB", (6, 12, 24), _gain),
+    "attenuation": Disturbance("gain lost with depth", "dB at the bottom", (10, 20, 40), _attenuation),
+    "depth": Disturbance("more depth in the picture", "times", (1.2, 1.5, 2.0), _deeper),
+    "haze": Disturbance("haze", "of full white at the skin", (0.2, 0.4, 0.7), _haze),
+    "blur": Disturbance("blur", "of the width", (0.004, 0.008, 0.016), _blur),
+    "jpeg": Disturbance("JPEG", "quality", (40, 20, 8), _jpeg),
+    "crop": Disturbance("crop", "of height and width", (0.1, 0.2, 0.35), _crop),
+    "speckle": Disturbance("coarser speckle", "dB", (1, 2, 4), _speckle),
+}
+
+
+def disturb(levels: NDArray[np.uint8], kind: str, strength: float, seed: int) -> NDArray[np.uint8]:
+    """Return a disturbed copy of a scan's grey levels (H, W); a crop returns fewer.
+
+    Args:
+        levels: (H, W).
+        kind: Row of `DISTURBANCES`.
+        strength: In its unit; its ``strengths`` are those that are reported.
+        seed: Of what it draws.
+    """
+    changed = DISTURBANCES[kind].apply(levels.astype(np.float64), strength, np.random.default_rng(seed))
+    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+
+def _image(levels: Levels) -> Image.Image:
+    return Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+
+
+FOREIGN = (Cause.OTHER_KIND, Cause.POOR_SCAN, Cause.UNLIKE_TRAINING)
+"""Causes that are counted among disturbed scans."""
+
+
+def measure_robustness(
+    classifier: Classifier, dataset: Dataset, clean: Answers, meanings: Meanings, advance: Callable[[int], None]
+) -> Robustness:
+    """Answer for the images again under every disturbance.
+
+    Args:
+        classifier: The bundle's.
+        dataset: Where the files of ``clean`` are.
+        clean: Its answers to the untouched images that are to be disturbed.
+        meanings: The last two of these labels that occur are told apart: the worst against the next.
+        advance: Called with the number of files so far.
+
+    Raises:
+        SonoforgeError: A file cannot be read any more.
+    """
+    present = np.unique(clean.labels)[-2:]
+    chosen = np.flatnonzero(np.isin(clean.labels, present))
+    names, files = list(meanings), [clean.files[i] for i in chosen]
+    columns = collapse(meanings, classifier.bundle.classes)[0][:, present]
+    worse, groups = clean.labels[chosen] == present[1], clean.groups[chosen]
+    before = second_of_two(clean.probabilities[chosen] @ columns)
+    noticed = np.array([bool(set(clean.causes[i]) & set(FOREIGN)) for i in chosen])
+    hows = [(kind, strength) for kind, own in DISTURBANCES.items() for strength in own.strengths]
+    probabilities, foreign = _answer(classifier, dataset, files, hows, advance)
+    found = []
+    for place, (kind, strength) in enumerate(hows):
+        scores = second_of_two(probabilities[:, place] @ columns)
+        found.append(
+            DisturbedFigures(
+                kind=kind,
+                strength=strength,
+                auc=group_bootstrap(weighted_auc, worse, scores, groups),
+                change=paired_bootstrap(weighted_auc, worse, before, scores, groups),
+                noticed=wilson_by_group(foreign[:, place], groups),
+            )
+        )
+    return Robustness(
+        pair=f"{names[present[1]]} against {names[present[0]]}",
+        images=len(files),
+        auc=group_bootstrap(weighted_auc, worse, before, groups),
+        noticed=wilson_by_group(noticed, groups),
+        disturbed=found,
+    )
+
+
+def seed_of(file: str) -> int:
+    """Return the seed of what is drawn for a file."""
+    return int.from_bytes(hashlib.sha256(file.encode()).digest()[:4], "big")
+
+
+def _answer(
+    classifier: Classifier,
+    dataset: Dataset,
+    files: Sequence[str],
+    hows: Sequence[tuple[str, float]],
+    advance: Callable[[int], None],
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Answer for each of N files, decoded once, under each of K disturbances.
+
+    Returns:
+        Probabilities (N, K, C), and whether the scan is called foreign or poor (N, K).
+    """
+    classes = classifier.bundle.classes
+    kept: dict[str, list[tuple[list[float], bool]]] = {}
+
+    def measure(pixels: NDArray[np.uint8]) -> tuple[list[float], bool]:  # what a result holds beside is large
+        result = classifier.classify(Image.fromarray(pixels))
+        return [result.probabilities[name] for name in classes], bool(set(result.trust.causes) & set(FOREIGN))
+
+    def answer(file: str) -> dict[str, str]:
+        levels, seed = np.asarray(grey_levels(read_image(dataset.file(file)))), seed_of(file)
+        kept[file] = [measure(disturb(levels, kind, strength, seed)) for kind, strength in hows]
+        return {"file": file}
+
+    answered = answers_in_order(answer, lambda _: None, list(files), workers_for(len(files), 1))
+    for done, _ in enumerate(answered, start=1):
+        advance(done)
+    probabilities = np.array([[values for values, _ in kept[file]] for file in files])
+    return probabilities, np.array([[foreign for _, foreign in kept[file]] for file in files])
