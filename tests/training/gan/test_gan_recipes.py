@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gan_trainings import StopAt, assert_same_tensors, read_rows
-from sonoforge.runtime.distances.kernel import Kid
+from sonoforge.runtime.distances.fid_kid import Kid
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import network_space

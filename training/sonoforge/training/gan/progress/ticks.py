@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import kernel_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.machine import peak_memory
 from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
