@@ -59,7 +59,7 @@ def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
             )
     for task in tasks:
         if task.settings.generator.masks and (task.own_arm.reads_generators or task.own_arm.fill == "untrained"):
-            read_masks(cache, np.arange(len(cache.images)), task.source.cache)
+            read_masks(cache, np.arange(len(cache.images)), task.settings.source.cache)
             return
 
 
@@ -127,7 +127,7 @@ def _begun(work: GeneratorTask) -> Sequence[Path]:
 
 def _train(work: GeneratorTask) -> str:
     task, label = work
-    cache, seen = open_images(task.source), seen_by_generators(task)
+    cache, seen = open_images(task.settings.source), seen_by_generators(task)
     images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
     name = generator_name(images.classes[label], task.settings.generator)
     read = seen if name == ALL_CLASSES else seen[images.labels == label]

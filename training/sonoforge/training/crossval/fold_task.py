@@ -28,7 +28,6 @@ from sonoforge.training.crossval.choice_grid import Choosing, Values, of_classif
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import check_unchanged, name_some
-from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.selection import draw_share
 from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference, plan_path, read_plan, save_plan
 from sonoforge.training.statistics.results import FoldChoiceResult
@@ -188,7 +187,6 @@ class FoldTask:
     """All that one fold needs, to be run in this process or another."""
 
     folder: Path
-    source: ImageSource  # where the images come from
     plan: SplitPlan  # the split plan of the task's seed
     fold: int
     arm: str  # name, see `arms`

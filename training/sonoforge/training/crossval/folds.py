@@ -60,7 +60,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         GateError: Under ``sealed``, a stage would read an image that gives away a test image.
     """
     started = time.perf_counter()
-    cache = open_images(task.source)
+    cache = open_images(task.settings.source)
     check_sealed(task.plan, task.fold, CLASSIFIER, task.training, cache)
     with log_to(task.folder):
         result = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
