@@ -38,7 +38,7 @@ from tables import (
 
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.training.segmentation.figures import correlate
-from sonoforge.training.statistics.published_gans import PAPERS, published_for
+from sonoforge.training.statistics.published import PAPERS, published_for
 from sonoforge.training.validation.robustness import DISTURBANCES
 
 CLASSES = ("normal", "benign", "malignant")

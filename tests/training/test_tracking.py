@@ -19,7 +19,7 @@ from gan_trainings import read_rows
 from program import refused, sonoforge, succeed
 from scans import write_set
 from sonoforge.training import run_folder
-from sonoforge.training.tracking import sending as tracking
+from sonoforge.training.tracking import tracker as tracking
 
 GAN = "gan train --data scans --class malignant --recipe dcgan --width 4 --size 32 --batch 4 --tick-steps 2"
 GAN += " --metrics kid --metric-features pixels --device cpu --out runs"

@@ -13,9 +13,9 @@ from scipy import stats
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
-from sonoforge.training.crossval.fold_generators import generator_job
+from sonoforge.training.crossval.choices import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.crossval.fold_task import FoldTask, made_from
+from sonoforge.training.crossval.folds import generator_job
 from sonoforge.training.crossval.nested_choice import NestedFolds, choose, nested_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.split_plan import SplitPlan

@@ -22,8 +22,8 @@ from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions
+from sonoforge.training.crossval.balancing import ALL_CLASSES
 from sonoforge.training.crossval.fold_task import fold_path, read_fold
-from sonoforge.training.crossval.generators import ALL_CLASSES
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan import checkpoint as gan_checkpoint

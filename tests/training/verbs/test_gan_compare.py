@@ -25,7 +25,7 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
 from sonoforge.training.reports.gan_comparison.tables import markdown_tables
-from sonoforge.training.statistics.published_gans import (
+from sonoforge.training.statistics.published import (
     BY_RECIPES,
     IMAGES,
     NONE,

@@ -15,9 +15,7 @@ from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, load_backbone
 from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.budget_choice import count_chosen_on
-from sonoforge.training.crossval.choice_grid import Values
-from sonoforge.training.crossval.fold_generators import check_generators, train_needed_generators
+from sonoforge.training.crossval.choices import Values, count_chosen_on
 from sonoforge.training.crossval.fold_task import (
     FoldResult,
     FoldTask,
@@ -31,7 +29,14 @@ from sonoforge.training.crossval.fold_task import (
     origins,
     read_fold,
 )
-from sonoforge.training.crossval.folds import files_read, predictions_of, prepare_worker, run_fold
+from sonoforge.training.crossval.folds import (
+    check_generators,
+    files_read,
+    predictions_of,
+    prepare_worker,
+    run_fold,
+    train_needed_generators,
+)
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
@@ -44,8 +49,8 @@ from sonoforge.training.data.splits import count_folds, make_plan
 from sonoforge.training.gan.starting_run import refuse_seen_by_start
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
-from sonoforge.training.statistics.protocols import SEALED
 from sonoforge.training.statistics.results import (
+    SEALED,
     ArmResult,
     ComparisonResults,
     EvaluatedArm,

@@ -21,10 +21,10 @@ from sonoforge.training import run_folder
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, weights_digest
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust import HeldOutTrust
+from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.comparators.networks import load_networks
-from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import Arm, changes_of, file_stem, find_arm, settings_of_arm
-from sonoforge.training.crossval.choice_grid import Choosing, Values, of_classifier, with_dose
+from sonoforge.training.crossval.choices import Choosing, Values, of_classifier, with_dose
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import check_unchanged, name_some

@@ -21,7 +21,7 @@ from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.crossval.arms import at_dose, find_arm
-from sonoforge.training.crossval.choice_grid import DOSE, Choosing, Values, name_values
+from sonoforge.training.crossval.choices import DOSE, Choosing, Values, name_values
 from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, Inside, made_from, read_fold
 from sonoforge.training.crossval.folds import files_read, run_fold
 from sonoforge.training.crossval.settings import ComparisonSettings

@@ -11,7 +11,7 @@ from sonoforge.runtime.cli.options import flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
 from sonoforge.training.crossval.arms import find_arm, for_classes, with_shares
-from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
+from sonoforge.training.crossval.choices import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
@@ -21,7 +21,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
 from sonoforge.training.gan.training import open_pretrained
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT
 from sonoforge.training.workers.ray_cluster import check_cluster
 
 if TYPE_CHECKING:  # of Python 3.11

@@ -19,8 +19,8 @@ from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.augmentation import VARIANTS
 from sonoforge.training.classifier.network import build_network, frozen_features
+from sonoforge.training.comparators.fitting import COMPARATORS, Comparator
 from sonoforge.training.comparators.networks import extract_features, load_networks
-from sonoforge.training.comparators.table import COMPARATORS, Comparator
 from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images

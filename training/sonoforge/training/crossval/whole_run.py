@@ -15,7 +15,7 @@ from sonoforge.training.classifier.training import Trained
 from sonoforge.training.classifier.trust import HeldOutTrust
 from sonoforge.training.crossval.arms import find_arm, settings_of_arm
 from sonoforge.training.crossval.balancing import job_of_arm
-from sonoforge.training.crossval.choice_grid import of_classifier, with_dose
+from sonoforge.training.crossval.choices import of_classifier, with_dose
 from sonoforge.training.crossval.comparison import Comparison, compare
 from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
 from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final

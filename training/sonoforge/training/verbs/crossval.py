@@ -9,14 +9,14 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.comparison import compare_once
-from sonoforge.training.crossval.kept_answers import read_answers
+from sonoforge.training.crossval.evidence import read_answers
 from sonoforge.training.crossval.settings import resolve
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.terminal.comparison import log_figures, log_systems, log_table
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import evaluate
-from sonoforge.training.tracking.sending import connect, sending
+from sonoforge.training.tracking.tracker import connect, sending
 from sonoforge.training.verbs.settings.crossval import CrossvalConfig, LeakageConfig
 
 ConfigType = TypeVar("ConfigType", CrossvalConfig, LeakageConfig)
@@ -56,7 +56,7 @@ def say_doubt(config: ConfigType, doubt: str) -> None:
 
 
 def read_again(config: ConfigType) -> tuple[list[Predictions], tuple[str, ...], str]:
-    """Read the predictions that ``from_predictions`` of a verb's settings names, as `kept_answers.read_answers` does.
+    """Read the predictions that ``from_predictions`` of a verb's settings names, as `evidence.read_answers` does.
 
     Raises:
         SonoforgeError: Another setting is given, too, or the file is no such table.

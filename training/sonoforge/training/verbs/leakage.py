@@ -10,7 +10,7 @@ from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
+from sonoforge.training.crossval.choices import count_chosen_on, describe_choice
 from sonoforge.training.crossval.comparison import compare_once
 from sonoforge.training.crossval.settings import resolve
 from sonoforge.training.data.data_option import data_flags

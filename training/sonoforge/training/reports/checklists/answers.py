@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.budget_choice import describe_choice
-from sonoforge.training.crossval.choice_grid import choosing_of, name_grid
+from sonoforge.training.crossval.choices import choosing_of, describe_choice, name_grid
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.reports.checklists.items import Answer
 from sonoforge.training.reports.checklists.run import FinishedRun
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
 from sonoforge.training.reports.said import fill_in, read_said
-from sonoforge.training.statistics.protocols import SEALED
-from sonoforge.training.statistics.results import ArmResult, Interval, interval_text
+from sonoforge.training.statistics.results import SEALED, ArmResult, Interval, interval_text
 from sonoforge.training.statistics.wording import counted, listed, spread
 
 SAID = read_said("checklists/answers.yaml")

@@ -10,7 +10,7 @@ from sonoforge.runtime.csv_tables import number, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.reports.said import fill_in, read_said
 from sonoforge.training.reports.terminal.tables import plain_table
-from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
+from sonoforge.training.statistics.published import GPU_GB, Paper, PublishedGan
 from sonoforge.training.statistics.wording import figure, times
 
 TABLE = "compare.csv"
