@@ -27,7 +27,7 @@ from sonoforge.training.reports.run.whole_run import WholeRun, read_run
 from sonoforge.training.reports.terminal.comparison import log_run
 from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.statistics.verdict import judge_guessing
-from sonoforge.training.tracking.tracker import Tracker, connect, sending
+from sonoforge.training.tracking import Tracker, connect, sending
 
 
 def main(config: RunConfig) -> Outcome:

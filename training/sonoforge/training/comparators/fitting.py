@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
@@ -293,6 +292,7 @@ def _meaning(place: NDArray[np.float64]) -> tuple[int, float, float]:
 def _fit_perceptron(place: NDArray[np.float64], features: Features, labels: Labels, seed: int) -> Any:
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
     from sklearn.neural_network import MLPClassifier  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     units, penalty, rate = _meaning(place)
     perceptron = MLPClassifier(

@@ -57,7 +57,7 @@ from sonoforge.training.statistics.results import (
     SecondOpinion,
     SplitResult,
 )
-from sonoforge.training.tracking.tracker import NONE, Tracker, figures_of
+from sonoforge.training.tracking import NONE, Tracker, figures_of
 from sonoforge.training.workers.opening import open_workers
 from sonoforge.training.workers.workers import Workers, WorkerSettings
 

@@ -27,7 +27,7 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 from sonoforge.training.statistics.results import ComparisonResults
-from sonoforge.training.tracking.tracker import Tracker, send_history
+from sonoforge.training.tracking import Tracker, send_history
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.terminal.comparison import log_figures, log_systems, log_table
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import evaluate
-from sonoforge.training.tracking.tracker import connect, sending
+from sonoforge.training.tracking import connect, sending
 from sonoforge.training.verbs.settings.crossval import CrossvalConfig, LeakageConfig
 
 ConfigType = TypeVar("ConfigType", CrossvalConfig, LeakageConfig)
