@@ -40,8 +40,8 @@ from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device
 from sonoforge.training.reports.run.page import REPORT, write_report
+from sonoforge.training.reports.run.terminal import log_run
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
-from sonoforge.training.reports.terminal.comparison import log_run
 from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.statistics.verdict import judge_guessing

@@ -15,7 +15,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.kept_answers import read_answers
-from sonoforge.training.reports.terminal.tables import plain_table
+from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.statistics.between_runs import (
     ComparedFigure,
     OthersChoice,

@@ -14,7 +14,7 @@ from sonoforge.training.reports.blocks import Table, area, interval
 from sonoforge.training.reports.run import tables
 from sonoforge.training.reports.run.page import conclusions
 from sonoforge.training.reports.run.whole_run import WholeRun
-from sonoforge.training.reports.terminal.tables import plain_table, table_text
+from sonoforge.training.reports.terminal import plain_table, table_text
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
 from sonoforge.training.statistics.published import PublishedRow, validated_like
 from sonoforge.training.statistics.results import (
