@@ -21,18 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from sonoforge.models import dcgan, dcgan_thesis
+from sonoforge.models import dcgan
 from sonoforge.training.gan import engine as gan_engine
-from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
+from sonoforge.training.gan.training_set import make_training_set
 
 RECIPES = ("dcgan-thesis", "dcgan", "wgan-gp")
 
 
 def bare_dcgan(generator: nn.Module, discriminator: nn.Module, data: Tensor, batch: int) -> Callable[[], None]:
     """One step of the plainest loop with cross-entropy."""
-    rate = 0.001 if isinstance(generator, dcgan_thesis.Generator) else 0.0002
+    rate = 0.001 if isinstance(generator, dcgan.ThesisGenerator) else 0.0002
     adams = [torch.optim.Adam(net.parameters(), rate, (0.5, 0.999), fused=True) for net in (discriminator, generator)]
     ones, zeros = torch.ones(batch), torch.zeros(batch)
 
@@ -77,11 +77,14 @@ def bare_wgan_gp(generator: nn.Module, discriminator: nn.Module, data: Tensor, b
 
 def bare_loop(recipe: str, images: np.ndarray, size: int, batch: int, steps: int) -> list[float]:
     """Processor seconds of each step of the plainest loop that trains the same networks."""
-    module: Any = dcgan_thesis if recipe == "dcgan-thesis" else dcgan
+    thesis = recipe == "dcgan-thesis"
+    generator, discriminator = (
+        (dcgan.ThesisGenerator, dcgan.ThesisDiscriminator) if thesis else (dcgan.Generator, dcgan.Discriminator)
+    )
     options = {"norm": "none"} if recipe == "wgan-gp" else {}
-    networks = module.Generator(size, 1, 100), module.Discriminator(size, 1, **options)
+    networks = generator(size, 1, 100), discriminator(size, 1, **options)
     for network in networks:
-        module.initialise(network, torch.Generator().manual_seed(0))
+        dcgan.initialise(network, torch.Generator().manual_seed(0))
         network.to(memory_format=torch.channels_last)
     data = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     step = (bare_wgan_gp if recipe == "wgan-gp" else bare_dcgan)(*networks, data, batch)

@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from feature_rows import other_library
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import subset_kernel_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, subset_kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 
 SUBSETS, SUBSET_SIZE, NEIGHBOURS = 100, 100, 3

@@ -77,10 +77,10 @@ def peak() -> float:
 
 def train_on_gpu(size: int, batch: int, steps: int) -> None:
     """Print what a thousand images cost in each recipe and precision."""
-    from sonoforge.training.gan.batches.training_set import make_training_set
     from sonoforge.training.gan.engine import train_gan
     from sonoforge.training.gan.options import GanSettings
     from sonoforge.training.gan.training import prepare
+    from sonoforge.training.gan.training_set import make_training_set
 
     rng = np.random.default_rng(0)
     images = make_training_set(rng.integers(0, 256, (256, size, size, 1), np.uint8), None, ("any",), size)

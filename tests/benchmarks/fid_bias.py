@@ -19,9 +19,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import write_bytes
-from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.halves import draw_halves
-from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.evaluation.spaces import embed_cached, open_space

@@ -40,7 +40,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from sonoforge.models.blocks import OUTLINE_BLOCK
+from sonoforge.models import OUTLINE_BLOCK
 from sonoforge.models.zoomed_pass import resample
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.cli.main import run as command

@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
+from sonoforge.training.gan.training_set import make_training_set
 from sonoforge.training.phantom.dataset import generate_phantom
 
 MALIGNANT = 2

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from corners import corners
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import kernel_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd
 from sonoforge.training.copies.generated import (

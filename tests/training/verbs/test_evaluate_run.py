@@ -16,8 +16,8 @@ from gan_trainings import write_pictures
 from program import refused, succeed
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.data.cache import content_hash
-from sonoforge.training.gan.batches.training_set import hold_out, read_training_set
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training_set import hold_out, read_training_set
 from sonoforge.training.reader_study.sheet import KEY, read_key
 
 FAST = ["--features", "pixels", "--plots", "pca", "--repeats", "5", "--device", "cpu"]

@@ -7,7 +7,7 @@ import logging
 import math
 from dataclasses import dataclass
 
-from sonoforge.models.blocks import OUTLINE_BLOCK
+from sonoforge.models import OUTLINE_BLOCK
 from sonoforge.runtime.cli.options import flag, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS, IMAGENET, Preprocessing

@@ -43,7 +43,7 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
-from sonoforge.training.gan.starting_run import refuse_seen_by_start
+from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
 from sonoforge.training.statistics.protocols import SEALED

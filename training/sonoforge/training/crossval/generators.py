@@ -18,11 +18,11 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.pixels import Pixels, prepare_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import join_masks, make_training_set
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose, make_plan
 from sonoforge.training.gan.training import Pretrained, Training, open_pretrained, prepare
+from sonoforge.training.gan.training_set import join_masks, make_training_set
 
 if TYPE_CHECKING:
     from torch import nn

@@ -25,16 +25,16 @@ from sonoforge.training.evaluation.lpips import Lpips, open_lpips
 from sonoforge.training.evaluation.measure import EvaluationProtocol, open_spaces
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.milestones import Milestone, measure_milestone, milestone_steps, real_set
+from sonoforge.training.gan.minutes import LENGTH, steps_in
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import ALL, PUBLISHED, GanSettings
-from sonoforge.training.gan.pace import LENGTH, steps_in
 from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
+from sonoforge.training.gan.training_set import TrainingSet, read_training_set
 from sonoforge.training.reports import gan_comparison as page
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.statistics.published_gans import Paper, find_paper

@@ -23,8 +23,8 @@ from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_imag
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.evaluation.spaces import SAMPLED
-from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, warp
 from sonoforge.training.gan.options import ALL, GanSettings
+from sonoforge.training.gan.sampling import AffineRanges, affine_matrices, warp
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.phantom import PHANTOM_IMAGES
 

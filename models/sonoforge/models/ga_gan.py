@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import glu, interpolate, pixel_unshuffle
 
-from sonoforge.models.ga_gan.codes import OPERATIONS, Code, attention_cells, resolve
-from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models import doublings, smallest_side
+from sonoforge.models.cell_codes import OPERATIONS, Code, attention_cells, resolve
 from sonoforge.models.labels import ScoredLayers, ScoreHead, one_hot
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention, make_activation
 from sonoforge.models.spectral import convolution, normalised

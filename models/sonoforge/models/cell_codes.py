@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models import doublings, smallest_side
 
 NODES = (3, 5)
 """Least and most nodes of a cell."""

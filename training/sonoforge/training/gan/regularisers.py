@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.parametrizations import spectral_norm
 
-from sonoforge.models.stylegan.mapping import has_styles, mix_styles
+from sonoforge.models.stylegan.generator import has_styles, mix_styles
 
 
 class Batch(NamedTuple):
