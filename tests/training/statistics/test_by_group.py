@@ -165,7 +165,7 @@ def test_too_few_differing_images_state_no_detectable_difference(differing: int)
     assert intervals.LEVEL < 2 / 2**5  # five images all of one kind are not significant: nothing could be found
 
 
-# ---- what they promise, by simulation; `tests/benchmarks/by_group.py` prints the whole table
+# ---- what they promise, by simulation; `training/studies/intervals/by_group.py` prints the whole table
 
 
 def test_intervals_by_group_cover_and_those_by_image_do_not() -> None:

@@ -29,7 +29,7 @@ from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import make_plan
-from sonoforge.training.reports.terminal.comparison import log_table
+from sonoforge.training.reports.run.terminal import log_table
 from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.tables import evaluate

@@ -23,8 +23,8 @@ from sonoforge.training.crossval.whole_run import chapter, train_run
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import load_images
 from sonoforge.training.reports.run.page import REPORT, write_report
+from sonoforge.training.reports.run.terminal import log_run
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
-from sonoforge.training.reports.terminal.comparison import log_run
 from sonoforge.training.statistics.results import RunResults
 from sonoforge.training.statistics.verdict import judge_guessing
 from sonoforge.training.tracking import Tracker, connect, sending

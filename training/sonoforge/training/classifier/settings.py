@@ -101,7 +101,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
         augmentation="none",
         test_curves=True,  # its figure 13 shows training and test by epoch
     ),
-    # For scanners that no training image comes from: their gains: `docs/notebook/other-scanners.md`.
+    # For scanners that no training image comes from: their gains: `training/studies/other-scanners`.
     "collections": ClassifierSettings(
         frozen_blocks=4,
         epochs=12,

@@ -3,7 +3,7 @@
 Each step's images, latents and augmentation are drawn from (seed, purpose, step) alone, so a run
 continued from a checkpoint repeats what the uninterrupted run would have done; on a CPU with one thread
 (``OMP_NUM_THREADS=1``) and the same versions, bit for bit.  With more threads no two runs promise the same last bits:
-torch's matrix library makes no such promise, and ``tests/benchmarks/repeat_training.py`` counts how often they differ.
+torch's matrix library makes no such promise; ``training/studies/repeatability`` counts how often they differ.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What can be learned in so many minutes: what was left open of a training is chosen by the pace of a few steps.
 
-What a generator needs before it draws anything was read from ``training/docs/measured/minutes-2.csv`` and
+What a generator needs before it draws anything was read from ``training/studies/race/answers/minutes-2.csv`` and
 ``minutes-4.csv`` (BUS-BRA at 64 x 64).  No row of fewer than `LEAST_STEPS` generator updates or `LEAST_IMAGES` images
 shown has a KID below 42 times that of real images among themselves: noise.  With more, the first recipes come below:
 `projected` after 64 steps, StyleGAN2 after 91.  After `ENOUGH_STEPS` and `ENOUGH_IMAGES`, DCGAN and StyleGAN2 are at

@@ -15,7 +15,7 @@ from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.evidence import read_answers
-from sonoforge.training.reports.terminal.tables import plain_table
+from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.statistics.between_runs import (
     ComparedFigure,
     OthersChoice,
@@ -39,7 +39,7 @@ class _Run:
     parts: list[Predictions]  # one a seed
     classes: tuple[str, ...]
     settings: Mapping[str, object]  # empty where the path is a table alone
-    doubt: str  # `evidence.AS_GIVEN`, or nothing
+    doubt: str  # `kept_answers.AS_GIVEN`, or nothing
 
 
 class _ComparedRun(TypedDict):

@@ -13,7 +13,7 @@ from sonoforge.training.crossval.evidence import read_answers
 from sonoforge.training.crossval.settings import resolve
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
-from sonoforge.training.reports.terminal.comparison import log_figures, log_systems, log_table
+from sonoforge.training.reports.run.terminal import log_figures, log_systems, log_table
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.tracking import connect, sending

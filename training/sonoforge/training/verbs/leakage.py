@@ -15,7 +15,7 @@ from sonoforge.training.crossval.comparison import compare_once
 from sonoforge.training.crossval.settings import resolve
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
-from sonoforge.training.reports.terminal.tables import plain_table
+from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.statistics.between_runs import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.results import Interval
