@@ -7,8 +7,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.comparators.fitting import Swarm, TrainingFold, fit_comparator
-from sonoforge.training.comparators.table import Comparator
+from sonoforge.training.comparators.fitting import Comparator, Swarm, TrainingFold, fit_comparator
 
 
 @pytest.fixture(scope="module")

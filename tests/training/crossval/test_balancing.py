@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.crossval import generators
+from sonoforge.training.crossval import balancing
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.balancing import Scorer, balance, shuffle_labels
-from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
+from sonoforge.training.crossval.balancing import (
+    ALL_CLASSES,
+    GeneratorJob,
+    Scorer,
+    balance,
+    draw_trained,
+    shuffle_labels,
+    train_generators,
+)
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine
@@ -111,13 +118,13 @@ def test_a_generator_larger_than_the_classifier_s_images_learns_from_files_not_f
     labels = np.array([0] * 4 + [1] * 8)
     images = LabelledImages(files[:, ::2, ::2], labels, ("few", "many"), None, lambda side: files[:, :side, :side])
     seen: list[np.ndarray] = []
-    make = generators.make_training_set
+    make = balancing.make_training_set
 
     def note(pixels: np.ndarray, *rest: Any, **named: Any) -> TrainingSet:
         seen.append(pixels)
         return make(pixels, *rest, **named)
 
-    monkeypatch.setattr(generators, "make_training_set", note)
+    monkeypatch.setattr(balancing, "make_training_set", note)
     gan = (
         GanSettings(recipe="lsgan", image_size=size, steps=1, batch=4, width=4)
         if size > 16

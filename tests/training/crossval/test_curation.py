@@ -9,8 +9,7 @@ from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.copies.generated import least_groups
 from sonoforge.training.crossval import balancing
-from sonoforge.training.crossval.balancing import curate
-from sonoforge.training.crossval.generators import at_size_drawn
+from sonoforge.training.crossval.balancing import at_size_drawn, curate
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan.options import GanSettings
 

@@ -14,11 +14,12 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.segmentation.options import SIX as ALL_SIX
-from sonoforge.training.statistics.published import BUSI_COUNTS, PUBLISHED
-from sonoforge.training.statistics.published_gans import (
+from sonoforge.training.statistics.published import (
+    BUSI_COUNTS,
     GPU_GB,
     IMAGES,
     PAPERS,
+    PUBLISHED,
     PUBLISHED_SEGMENTATION,
     PublishedGan,
 )

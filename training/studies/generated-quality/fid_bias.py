@@ -23,8 +23,7 @@ from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distanc
 from sonoforge.runtime.distances.halves import draw_halves
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.evaluation.feature_cache import embed_cached
-from sonoforge.training.evaluation.spaces import open_space
+from sonoforge.training.evaluation.spaces import embed_cached, open_space
 from sonoforge.training.reports.charts import LINE, SERIES, png_bytes, styled
 
 REPEATS = 20

@@ -21,14 +21,13 @@ from sonoforge.training import run_folder
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, weights_digest
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust import HeldOutTrust
+from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.comparators.networks import load_networks
-from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import Arm, changes_of, file_stem, find_arm, settings_of_arm
-from sonoforge.training.crossval.choice_grid import Choosing, Values, of_classifier, with_dose
+from sonoforge.training.crossval.choices import Choosing, Values, of_classifier, with_dose
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import check_unchanged, name_some
-from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.selection import draw_share
 from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference, plan_path, read_plan, save_plan
 from sonoforge.training.statistics.results import FoldChoiceResult
@@ -188,7 +187,6 @@ class FoldTask:
     """All that one fold needs, to be run in this process or another."""
 
     folder: Path
-    source: ImageSource  # where the images come from
     plan: SplitPlan  # the split plan of the task's seed
     fold: int
     arm: str  # name, see `arms`

@@ -13,13 +13,17 @@ import numpy as np
 from markupsafe import Markup
 from sklearn.metrics import roc_curve
 
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.reports import blocks, charts
-from sonoforge.training.reports.embedding import embed
+from sonoforge.training.reports.pictures import embed
+from sonoforge.training.reports.terminal import table_text
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.calibration import reliability
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.intervals import Floats
+from sonoforge.training.statistics.results import interval_text, share_text
 from sonoforge.training.statistics.tables import told_apart
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, share
 from sonoforge.training.validation.collections import Meanings, name_meaning
@@ -37,7 +41,7 @@ _STYLE = """
 .wrong figcaption { margin: .4rem 0 0; overflow-wrap: anywhere; }
 .wrong small { display: block; color: var(--soft); }
 """  # noqa: E501 - a style sheet
-TEXTS = blocks.read_texts("external.yaml")
+TEXTS = read_texts("validation")
 _LEFT_OUT = {"trained_on": "were trained on, or are other versions of such images", "unreadable": "cannot be read"}
 
 
@@ -291,3 +295,37 @@ def _wrong_scan(own: Answered, index: int) -> blocks.Figure:
         file,
     )
     return blocks.Figure("", about, embed(read_image(own.dataset.file(file)), _SIDE, alt), below=True)
+
+
+_IMAGES, _AUC = 1, 2  # columns that the report alone has
+_NAMED = 3  # files that a line names
+_LEFT_OUT = {"unreadable": "cannot be read", "trained_on": "were trained on, or other versions of them"}
+
+
+def log_collection(figures: Collection) -> None:
+    """Print the figures of one collection, what of it was left out, and how far it falls when disturbed."""
+    say("")
+    counts = ", ".join(
+        f"{count} {name_meaning(label, figures['labels'][label])}" for label, count in figures["images"].items()
+    )
+    tell(f"{figures['name']}: {counts}; {figures['groups']} groups (95 % intervals by group)")
+    for key, why in _LEFT_OUT.items():
+        left_out: dict[str, str] = figures[key]  # type: ignore[literal-required]
+        if left_out:
+            first = "; ".join(f"{file} ({reason})" for file, reason in list(left_out.items())[:_NAMED])
+            tell(f"LEFT OUT: {len(left_out)} images {why}: {first}")
+    accuracy, ece, size = share_text(figures["accuracy"]), interval_text(figures["ece"]), figures["mean_set_size"]
+    tell(f"accuracy {accuracy}, ECE at these shares of labels {ece}, {size:.2f} classes in a set")
+    labels, *others = label_tables(figures)
+    say("%s", table_text(labels, without=(_IMAGES,)))  # which are counted above
+    for table in (*others, *area_tables(figures), *flag_tables(figures)):
+        say("%s", table_text(table))
+    found = figures["robustness"]
+    if found:
+        clean, noticed = interval_text(found["auc"]), share_text(found["noticed"])
+        tell(
+            f"{found['images']} of these images, disturbed; AUC of {found['pair']} as they are {clean}, "
+            f"{noticed} called foreign or poor; below, its change and how many are called so (the report has each "
+            "AUC):"
+        )
+        say("%s", table_text(disturbed_table(figures["name"], found), without=(_AUC,)))

@@ -4,8 +4,9 @@ The page prints the results it is given and computes no figure of its own.
 """
 
 import io
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,23 @@ import matplotlib.figure
 from markupsafe import Markup
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.cli.answer import say, tell
+from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.copies.generated import HELD_OUT
 from sonoforge.training.copies.planting import PlantedRow
 from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults, MetricRow
+from sonoforge.training.evaluation.verdict import warnings
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import png_bytes, svg
-from sonoforge.training.reports.embedding import embed
+from sonoforge.training.reports.pictures import embed
+from sonoforge.training.reports.terminal import plain_table
+from sonoforge.training.reports.texts import read_texts, read_yaml
 from sonoforge.training.statistics.wording import bracket, counted, duration, figure, p_value, share, times
 
 REPORT = "report.html"
-TEXTS = blocks.read_texts("evaluation/texts.yaml")
-PICTURES: dict[str, dict[str, str]] = blocks.read_yaml("evaluation/pictures.yaml")
+TEXTS = read_texts("evaluation")
+PICTURES: dict[str, dict[str, str]] = read_yaml("evaluation-pictures")
 """The pictures a page can show: their ``caption``, and the ``alt`` by which a screen reader describes each."""
 ABOUT = "synthetic images shown; research use, not a medical device"
 _SHEETS = ("samples", "nearest")  # of images; all others are charts
@@ -80,7 +86,7 @@ def _page(results: EvaluationResults, pictures: Pictures) -> blocks.Page:
         sections.append(blocks.Section("training", "Training of the generator", list(_picture("curves", pictures))))
     sections += [
         blocks.Section("protocol", "Protocol", list(_protocol(results))),
-        blocks.glossary("Metrics and terms", "evaluation/glossary.yaml"),
+        blocks.glossary("Metrics and terms", "evaluation-glossary"),
     ]
     return blocks.Page(
         title=f"Generated images{of_class}: evaluation",
@@ -266,3 +272,44 @@ def _protocol(results: EvaluationResults) -> Iterator[blocks.Block]:
     yield blocks.Table("Protocol", (), rows, "Every setting that the figures depend on", words=(1,), kind="long")
     if results["seconds"]:
         yield blocks.Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
+
+
+_SIDES = 3  # evaluations side by side
+
+
+def log_evaluation(results: EvaluationResults) -> None:
+    """Print the figures as a table, and the answers."""
+    for space, rows in itertools.groupby(results["metrics"], key=lambda row: row["space"]):
+        cells = []
+        for row in rows:
+            error = "" if row["standard_error"] is None else f" ± {figure(row['standard_error'])}"
+            floor = f"{figure(row['floor'])} {bracket(figure(row['floor_low']), figure(row['floor_high']))}"
+            cells.append((row["title"], figure(row["value"]) + error, floor, times(row["ratio"])))
+        say("")
+        say("%s", plain_table((f"in {space}", "value", "real against real [95 %]", "ratio"), cells, (1, 2, 3)))
+    for item in results["not_measured"]:
+        tell(f"{item['name']}: not measured: {item['why']}")
+    tell(f"Ratio up to 1: within what real images score; protocol {results['protocol_id']}.")
+    for warning in warnings(results["metrics"], results["copies"], results["n"], results["warnings"]):
+        tell(warning)
+    for question, answer in results["verdicts"].items():
+        tell(f"{question}: {answer['answer']}. {answer['text']}")
+    say("%s", NOTICE)
+
+
+def log_side_by_side(rows: Sequence[Mapping[str, Any]], protocol_id: str) -> None:
+    """Print evaluations of one protocol, from `protocol.compare`, side by side."""
+    numbered = [*enumerate(rows, start=1)]
+    for number, row in numbered:
+        tell(f"({number}) {row['fake'].get('source', '')} in {row['run']}")
+    for first in range(0, len(numbered), _SIDES):
+        some = numbered[first : first + _SIDES]
+        cells = []
+        for name in rows[0]["metrics"]:
+            found = [row["metrics"][name] for _, row in some]
+            cells.append(
+                [name, *("-" if one is None else f"{figure(one['value'])} ({times(one['ratio'])})" for one in found)]
+            )
+        head = ("value (ratio)", *(f"({number})" for number, _ in some))
+        say("%s", plain_table(head, cells, range(1, len(head))))
+    tell(f"one protocol: {protocol_id}. {NOTICE}")

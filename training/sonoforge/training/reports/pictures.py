@@ -1,15 +1,45 @@
-"""Clusters of repeated scans, as cards of pictures."""
+"""Pictures inside a page, as ``data:`` URLs: small, and grey where they are grey."""
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.training.data.audit import Cluster
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.reports.blocks import Block, Card, Clusters, Heading, Scan, Text, label, read_texts
-from sonoforge.training.reports.embedding import data_url
+from sonoforge.training.reports.blocks import Block, Card, Clusters, Heading, Scan, Text, label
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.results import WrongCluster
 from sonoforge.training.statistics.wording import listed, number
+
+_QUALITY = 82
+
+
+def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Markup:
+    """Return a picture, or that of a file, reduced to at most ``side`` pixels and encoded as JPEG, as an element."""
+    if not isinstance(picture, Image.Image):
+        with Image.open(picture) as opened:
+            return embed(opened, side, alt)
+    small = picture.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    pixels: NDArray[np.uint8] = np.asarray(small)
+    if (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    element = Markup('<img src="{}" width="{}" height="{}" alt="{}">')
+    return element.format(data_url(Image.fromarray(pixels), "jpeg"), small.width, small.height, alt)
+
+
+def data_url(picture: Image.Image, kind: str) -> str:
+    """Encode a picture as ``jpeg`` or ``png``, and return it as an address."""
+    stream = io.BytesIO()
+    picture.save(stream, kind, quality=_QUALITY, optimize=True)  # PNG is lossless, and has no quality
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
 
 _HEIGHT = 150  # pixels
 _SHOWN_SCANS = 6  # of a group that was never answered rightly
@@ -25,7 +55,7 @@ def cluster_blocks(clusters: Sequence[Cluster], cache: ImageCache) -> list[Block
     mixed, alike = ([card for card in cards if card.mixed is kind] for kind in (True, False))
     shown: list[Block] = []
     if mixed:
-        doubt = read_texts("audit.yaml")["mixed_labels"]
+        doubt = read_texts("audit")["mixed_labels"]
         shown += [Heading(f"One scan, different labels ({len(mixed)})"), Text(doubt, "note-text"), Clusters(mixed)]
     return shown + ([Heading(f"One scan, one label ({len(alike)})"), Clusters(alike)] if alike else [])
 
