@@ -18,8 +18,8 @@ COMMANDS = [
     for page in (
         "many-machines.md",
         "several-collections.md",
-        "notebook/other-scanners.md",
-        "notebook/race.md",
+        "../studies/other-scanners/README.md",
+        "../studies/race/README.md",
     )
     for line in (DOCS / page).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     if line.startswith("sonoforge ")

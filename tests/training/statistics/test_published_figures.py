@@ -178,15 +178,15 @@ LOST = (SIX["section 5.2"]["lag behind real data, at most"]["dice"], f"{REAL - D
 SIZES = [
     SIX["section 5.1"][network][what] for network in ("BigGAN", "StyleGAN") for what in ("side", "million parameters")
 ]
+GAPS = "../studies/papers/gaps.md"
 # Where documents quote a paper: the page, the sentence around its figures, and these figures.
 QUOTED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("evidence.md", r"once on all images \((\d+) epochs malignant, (\d+) normal", BATCHES[::2]),
     ("evidence.md", r"and (\d+) malignant and (\d+) normal images of them", MADE),
-    ("evidence.md", r"Made again by the thesis \(section 3\.3\), it has (\d+) %", (AGAIN["accuracy, test"],)),
-    ("papers.md", r"(\d+) epochs, one batch of (\d+) each .*? (\d+) epochs, one batch of (\d+) each", BATCHES),
-    ("papers.md", r"\| (\d+) malignant and (\d+) normal, in the training part", MADE),
+    (GAPS, r"(\d+) epochs, one batch of (\d+) each .*? (\d+) epochs, one batch of (\d+) each", BATCHES),
+    (GAPS, r"\| (\d+) malignant and (\d+) normal, in the training part", MADE),
     ("papers.md", r"([\d.]+) % are stated; .* it has (\d+) %", (APP["accuracy, test"], AGAIN["accuracy, test"])),
-    ("papers.md", r"Eroglu et al\. 2021; ([\d.]+) %", (THESIS["section 2.1"]["Hybrid mRMR + SVM"]["accuracy, test"],)),
+    (GAPS, r"Eroglu et al\. 2021; ([\d.]+) %", (THESIS["section 2.1"]["Hybrid mRMR + SVM"]["accuracy, test"],)),
     ("generators.md", r"KID ([\d.]+), FID ([\d.]+), LPIPS ([\d.]+), MS-SSIM ([\d.]+)\.", tuple(BEST.values())),
     ("segmentation.md", r"at most ([\d.]+) \(DCGAN on IDRiD; section 5\.2\), where the table has ([\d.]+)\.", LOST),
     ("segmentation.md", r"(\d+) x 64 .*? (\d+) million .*? (\d+) x 1024 .*? The (\d+) million", tuple(SIZES)),
@@ -256,7 +256,7 @@ def test_training_and_search_of_ga_gan_are_as_printed() -> None:
 
 def test_docs_quote_ga_gan_as_printed() -> None:
     """Every number with a decimal in what the pages say of the paper; 25.9 hours are those of both searches."""
-    pages = [(CHECKOUT / "training" / "docs" / name).read_text("utf-8") for name in ("papers.md", "ga-gan.md")]
+    pages = [(CHECKOUT / "training" / "docs" / name).read_text("utf-8") for name in (GAPS, "ga-gan.md")]
     section = pages[0].partition("\n## GA-GAN ")[2].partition("\n## ")[0]
     hours = re.search(r"Its [\d.]+\s+GPU hours \([^)]+\)", pages[1])
     assert section and hours is not None
