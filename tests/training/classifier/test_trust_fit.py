@@ -1,29 +1,28 @@
-"""What a fold records and a bundle's limits are set from, against plain recounts."""
+"""The Gaussian, the neighbours and the limits of trust, against covariances and plain recounts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.bundle.classification import read_trust
 from sonoforge.runtime.images.scan_checks import ROWS, upright_score
-from sonoforge.runtime.inference.training_distance import NeighbourReference, neighbour_distances
+from sonoforge.runtime.inference.training_distance import NeighbourReference, mahalanobis_distances, neighbour_distances
 from sonoforge.training.classifier.trust import (
     HeldOutTrust,
     TrainingLooks,
     assess_held_out,
     describe_causes,
     fit_neighbours,
+    fit_reference,
     fit_trust,
     left_out_distances,
     record_trust,
     tail_limits,
 )
-from sonoforge.training.crossval.fold_task import FoldResult, MadeFrom, read_fold
 from sonoforge.training.statistics.predictions import Predictions
 
 
@@ -51,19 +50,6 @@ def test_turned_images_are_told_from_upright_ones() -> None:
     turned = assess_held_out(pixels[30:, ::-1], embeddings, fitted)
     assert min(upright.upright) > 0.5
     assert turned.upright == pytest.approx([-score for score in upright.upright])
-
-
-def test_a_fold_keeps_what_its_images_are_judged_by(tmp_path: Path) -> None:
-    result = FoldResult(
-        arm="real", protocol="sealed", seed=0, fold=0, files=["a.png"], probabilities=[[0.5, 0.5]], accuracy=1.0,
-        train_accuracy=1.0, seconds=1.0, reads={}, made_from=MadeFrom("plan", "weights", {}),
-        trust=HeldOutTrust([3.0], [0.25], [0.9], [0.0]), history=[{"epoch": 1}], added=2,
-    )  # fmt: skip
-    path = tmp_path / "fold.json"
-    write_json(path, result)
-    assert read_fold(path) == result
-    write_json(path, replace(result, trust=None))
-    assert read_fold(path) == replace(result, trust=None)
 
 
 def answers(count: int, rng: np.random.Generator) -> Predictions:
@@ -132,3 +118,39 @@ def test_images_without_a_top_are_never_called_upside_down() -> None:
     assert "upside down" not in {row["flag"] for row in describe_causes(held_out, judged)}
     kept = replace(judged, upright=[1.0] * 95 + [-1.0] * 5)
     assert "upside down" in {row["flag"] for row in describe_causes(held_out, kept)}
+
+
+def embeddings(scale: float = 1.0, steepest: float = 5.0) -> NDArray[np.float32]:
+    rng = np.random.default_rng(4)
+    spread = np.geomspace(steepest, 0.5, 200)
+    return (scale * (3 + rng.normal(size=(120, 200)) * spread)).astype(np.float32)
+
+
+def under_full_covariance(own: NDArray[np.float32], axes: int) -> NDArray[np.float64]:
+    """Return the distances under the leading axes' variances and the mean variance of the rest."""
+    values, vectors = np.linalg.eigh(np.cov(own.astype(np.float64).T))
+    rest, leading = values[:-axes].mean(), vectors[:, -axes:]
+    modelled = leading @ np.diag(values[-axes:] - rest) @ leading.T + rest * np.eye(own.shape[1])
+    centred = own - own.mean(axis=0, dtype=np.float64)
+    return np.sqrt(np.einsum("nd,de,ne->n", centred, np.linalg.inv(modelled), centred))
+
+
+def test_axes_take_half_precision_and_distances_agree_with_the_full_covariance() -> None:
+    own = embeddings()
+    reference = fit_reference(own, components=16)
+    assert reference.components.dtype == np.float16
+    assert mahalanobis_distances(own, reference) == pytest.approx(under_full_covariance(own, 16), rel=3e-3)
+
+
+@pytest.mark.parametrize(("scale", "steepest"), [(1e8, 5.0), (1.0, 1e4)])
+def test_axes_that_half_precision_would_spoil_stay_single(scale: float, steepest: float) -> None:
+    own = embeddings(scale, steepest)
+    reference = fit_reference(own, components=16)
+    assert reference.components.dtype == np.float32
+    assert mahalanobis_distances(own, reference) == pytest.approx(under_full_covariance(own, 16), rel=3e-3)
+
+
+def test_axes_without_spread_stay_finite() -> None:
+    reference = fit_reference(np.repeat(embeddings()[:1], 8, axis=0))
+    assert reference.components.dtype == np.float32
+    assert np.isfinite(reference.components).all()
