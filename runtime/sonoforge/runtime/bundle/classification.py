@@ -34,7 +34,7 @@ from sonoforge.runtime.bundle.manifest import (
     whole,
 )
 from sonoforge.runtime.images.preprocessing import CROPS, FILTERS, Preprocessing
-from sonoforge.runtime.images.quality_table import METRICS, SCAN, Band
+from sonoforge.runtime.images.quality_metrics import METRICS, SCAN, Band
 from sonoforge.runtime.images.scan_checks import ROWS
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from sonoforge.runtime.atomic import replacing_folder
-from sonoforge.runtime.csv_cells import csv_text
+from sonoforge.runtime.csv_tables import csv_text
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 from sonoforge.training.phantom.marks import draw_marks

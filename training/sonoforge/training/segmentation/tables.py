@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sonoforge.runtime.atomic import write_text
-from sonoforge.runtime.csv_cells import csv_text, defused
-from sonoforge.runtime.csv_tables import number, read_table
+from sonoforge.runtime.csv_tables import csv_text, defused, number, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.segmentation.results import SetResults

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.csv_tables import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.in_order import answers_in_order, workers_for
