@@ -54,12 +54,13 @@ class Table(NamedTuple):
 def defused(text: str) -> str:
     """Return a text for a CSV cell that no spreadsheet runs: a formula gets an apostrophe before it.
 
-    A formula that begins with apostrophes gets one more, so that `_undefused` restores the text.
+    A formula that begins with apostrophes gets one more, so that `undefused` restores the text.
     """
     return "'" + text if text.lstrip("'").startswith(_FORMULA) else text
 
 
-def _undefused(cell: str) -> str:
+def undefused(cell: str) -> str:
+    """Return the text of a cell that `defused` made; other cells unchanged."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
 
 
@@ -96,7 +97,7 @@ def read_table(path: Path, needed: Sequence[str] = (), remedy: str = _REMEDY, wh
     rows: list[Row] = []
     try:
         for cells in reader:
-            own = [_undefused(cell.strip()) for cell in cells]
+            own = [undefused(cell.strip()) for cell in cells]
             while own and not own[-1]:  # Excel ends rows with the empty cells of columns that were cleared
                 if head is not None and len(own) <= len(head):
                     break

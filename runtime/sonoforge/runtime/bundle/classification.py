@@ -151,7 +151,7 @@ class Site(NamedTuple):
 
 
 class ScanBands(NamedTuple):
-    """5th and 95th percentile of the metrics of `quality_table.SCAN` over so many training ``images``.
+    """5th and 95th percentile of the metrics of `quality_metrics.SCAN` over so many training ``images``.
 
     A metric that none of them has a value for is left out.
     """

@@ -23,12 +23,12 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
+from sonoforge.runtime.dicom_network.incoming import Budget, Remarks
 from sonoforge.runtime.dicom_network.peers import Caller
-from sonoforge.runtime.dicom_network.remarks import Remarks
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.data_set import DECODERS
 from sonoforge.runtime.images.file_kinds import is_non_image_class
-from sonoforge.runtime.images.limits import Budget, ImageError
+from sonoforge.runtime.images.limits import ImageError
 
 SECONDS = 30.0
 """That a caller may take for a request to associate, for any one message unit, and for a handshake."""

@@ -84,23 +84,3 @@ def in_short(number: int) -> str:
 def large_ones_in_turn(pixels: int) -> contextlib.AbstractContextManager[Any]:
     """Return the context to decode a picture of so many pixels in: large ones are decoded one at a time."""
     return _large_ones if pixels > _LARGE_PIXELS else contextlib.nullcontext()
-
-
-class Budget:
-    """A limit on the bytes of other people's files that are held at a time."""
-
-    def __init__(self, most: int) -> None:
-        self._left, self._lock = most, threading.Lock()
-
-    def take(self, count: int) -> bool:
-        """Take ``count`` bytes and return True, or False if fewer are left."""
-        with self._lock:
-            if count > self._left:
-                return False
-            self._left -= count
-            return True
-
-    def give(self, count: int) -> None:
-        """Return bytes that were taken."""
-        with self._lock:
-            self._left += count

@@ -7,7 +7,7 @@ JSON (``--json``) is one object:
   "copy_of", "seems_copy_of"}``, or
   ``{"file", "ok": False, "error": {"code", "message"}}``.  ``quality`` has the metrics of
   `images.quality_metrics.measure`, in the network's view, as ``classify`` gives them; ``scan`` those of
-  `images.quality_table`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
+  `quality_metrics`, in the scan's own pixels: ``lesion`` is null without a mask ``NAME_mask.png`` beside the file;
   ``advice`` has a sentence for each flag, ``severity`` says how far out of range they are, in widths of the band.
   With a bundle of other images than breast ultrasound, on which these were not measured, ``speckle_snr``, ``lesion``
   and ``seems_copy_of`` are null, and ``marks`` empty.
