@@ -127,6 +127,7 @@ MEASURED_ON_IT = {
     *(f"mobile/docs/{name}.md" for name in ("android", "web-app")),
     *(f"runtime/docs/{name}.md" for name in ("burned-in-marks", "explanations", "quality")),
     *("README.md", "training/docs/metrics.md", "training/studies/README.md"),
+    *(f"training/studies/{name}/README.md" for name in ("explanations", "image-quality", "marks")),
 }
 
 
