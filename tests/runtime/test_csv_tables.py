@@ -9,8 +9,19 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sonoforge.runtime.csv_tables import Names, column_file, named_files, number, one_spelling, read_table
+from sonoforge.runtime.csv_tables import (
+    Names,
+    column_file,
+    defused,
+    named_files,
+    number,
+    one_spelling,
+    read_table,
+    undefused,
+)
 from sonoforge.runtime.errors import SonoforgeError
 
 ROWS = [{"file": "benign/Müller 1.png", "group": "007"}, {"file": "b/x, y.png", "group": ""}]
@@ -167,3 +178,15 @@ def test_a_table_is_found_whatever_the_case_of_its_name(tmp_path: Path, caplog: 
     (tmp_path / "groups.csv").touch()
     with pytest.raises(SonoforgeError, match="remove one"):
         column_file(tmp_path, "groups")
+
+
+@given(st.text() | st.text("'=+-@\t\rx", max_size=6))
+def test_a_cell_is_not_a_formula_and_can_be_read_back(text: str) -> None:
+    assert not defused(text).startswith(("=", "+", "-", "@", "\t", "\r"))  # as spreadsheets take them for formulas
+    assert undefused(defused(text)) == text
+
+
+def test_other_cells_stay() -> None:
+    for text in ("", "scan.png", "o'clock.png", "'quoted'", "a=b", "0.5"):
+        assert defused(text) == undefused(text) == text
+    assert defused("=1+1") == "'=1+1"

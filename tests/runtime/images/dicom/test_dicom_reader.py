@@ -86,11 +86,6 @@ def test_planes_apart_are_put_together(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pictures(save(file, path)), pixels)
 
 
-def test_subsampled_colour_without_compression(tmp_path: Path) -> None:
-    path = next(path for path in SHIPPED if path.name == "SC_ybr_full_422_uncompressed.dcm")
-    np.testing.assert_array_equal(pictures(path)[0], pydicom.dcmread(path).pixel_array)
-
-
 @pytest.mark.parametrize(("bits", "signed"), [(8, False), (8, True), (12, False), (12, True), (16, False), (16, True)])
 def test_grey_of_any_depth_fills_the_range_of_its_bits(tmp_path: Path, bits: int, signed: bool) -> None:
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
@@ -182,11 +177,10 @@ def test_spacing_without_regions(tmp_path: Path, name: str) -> None:
     assert (image.spacing.vertical, image.spacing.horizontal, image.spacing.source) == (0.1, 0.2, name)
 
 
-def test_a_region_beyond_the_picture_is_clipped_and_a_tiny_one_ignored(tmp_path: Path) -> None:
-    beyond = open_dicom(save(data_set(scan(), SequenceOfUltrasoundRegions=[region((8, 0, 999, 999))]), tmp_path / "x"))
-    assert beyond.region is not None and beyond.region.box == (8, 0, 64, 48)
-    tiny = open_dicom(save(data_set(scan(), SequenceOfUltrasoundRegions=[region((0, 0, 5, 5))]), tmp_path / "y"))
-    assert tiny.region is None
+@pytest.mark.parametrize(("given", "found"), [((8, 0, 999, 999), (8, 0, 64, 48)), ((0, 0, 5, 5), None)])
+def test_a_region_is_clipped_and_a_tiny_one_ignored(tmp_path: Path, given: tuple[int, ...], found: object) -> None:
+    image = open_dicom(save(data_set(scan(), SequenceOfUltrasoundRegions=[region(given)]), tmp_path / "x"))
+    assert (image.region and image.region.box) == found
 
 
 # ---- the files that pydicom ships
@@ -283,11 +277,6 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_set_reader, "MAX_INFLATED_BYTES", 2000)
     deflated = save(data_set(scan()), tmp_path / "e", uid.DeflatedExplicitVRLittleEndian)
     assert refusal(deflated).code == "too_large"
-
-
-def test_a_damaged_interpretation_is_not_quoted(tmp_path: Path) -> None:
-    error = refusal(save(data_set(scan(), PLANTED.upper()), tmp_path / "x"))
-    assert error.code == "unsupported" and PLANTED.upper() not in str(error)
 
 
 def test_without_pydicom_one_line_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
