@@ -6,7 +6,7 @@ scan is wider than the scan, to fit the words.
 
 from __future__ import annotations
 
-import functools
+import base64
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,20 +30,21 @@ from sonoforge.runtime.notice import NOTICE
 
 _LEVELS = 256  # of the heat map
 
-# From OKLab to the cone responses' cube roots, and from cones to linear sRGB: Ottosson 2020, "Converting".
-_TO_CONES = np.array(
-    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.291485548]]
+# The colours of the heat map, (256, 3) uint8 sRGB: dark blue over red to light yellow.  A path through OKLab, whose
+# distances follow the eye's (B. Ottosson, A perceptual color space for image processing, 2020), cut into 256 steps of
+# equal length: lightness from 0.35 to 0.95, hue from 290 to 460 degrees, chroma 0.16 or the largest that sRGB can show
+# (IEC 61966-2-1).  Lightness rises all the way, so it reads without colour vision, too.  Ours, chosen by eye.
+_HEAT = base64.b85decode(
+    b"J{^WY9)>|4hC?5RL?4GmABRUEh)5uaNg;?!A&E>OiA^GjPa=s>BZ^TYic=$sR3wU3B#T!hi&!O#StW~GCW~Aqi(Mv+Unh)UCyZh!jAJN_WGIYg"
+    b"DU4?+jA$y2YATIuDvfL_jczNAZ!C>)ERAw3jdLxHbS;f`E{%6Cjd(7NdM}N8FO7UKjeanVe=v=JF^qySjDs?agffhVGK_~ajEFOgi8PFhG>nWj"
+    b"i;Xplk2Q;sHj9xqi<38slsAf%IEt1yikLZynK_A?If<M)iJdx$o;!%2JBXn?h@w1*qdkYDJ%^?~ho?S<s6U3OKZdJ7g{(k@twDvZL4>bDgt0<|"
+    b"vO|NjM1!<MgSAD1w?%@uMuE9Tfx1V5yGVe&NPxacf4@n8z)F6>OMb#je#1<C#7uq0O?<~re8^6F$xnOAP<qQyddyLI%~E;JQh3i(c+gaL(N%ZS"
+    b"Rd&->cGXvP)>w7dSajG~bJ<#R+FNqlTXNf6aok;T-Cl6sUvS@FZ{T2V;bCs#Vr}DNZRBHY<z#E-WozeVYUgKa=xAx_X=v(dXzOZc>}zK1Y-a6k"
+    b"W$tce?{8%AaAWXsWASog@^fMHbYb&#VDxrh^><(PcwY8-UH5uj_<LOVd|UZ_Tl#)l`hQvbfLZ*3Sp0%l{exHigjW8AR{w@o|A$oniB<oKRsV}s"
+    b"|BY7vj#mGVR{xP#|B_e#lUV<iSpSw-|Cd?+nOXmuTK}6`|D9X^o?QQ*T>qe5|Ds+0qh9}{U;n0G|EFO8sA2!AVgIXQ|Ey#Gtz`eNWdE>b|FLHO"
+    b"vuFRbX#cfn|F&uWxN85oYyY}z|GRDfy>9=$Z~wn=|G;to!gBw^bN|G2|HgIy$9Dh7cmK(F|I2y*%zFRLd;iXS|IdB@(SHBZfB(~f|I~s1)`I`n"
+    b"g#Xxu|JjEB+lT+$i2vP*|K5uK;EVs^jsN0~|KpGU<&gj8k^kqC|LBwd>6HKLmjCRR|LvIn?wSAan*Z^e"
 )
-_TO_RGB = np.array(
-    [
-        [4.0767416621, -3.3077115913, 0.2309699292],
-        [-1.2684380046, 2.6097574011, -0.3413193965],
-        [-0.0041960863, -0.7034186147, 1.707614701],
-    ]
-)
-# Ours: lightness, chroma and hue (degrees) at the ends; chosen by eye on grey scans.
-_LIGHTNESS, _CHROMA, _HUE = (0.35, 0.95), 0.16, (290.0, 460.0)
-
 _MARK = "sonoforge:overlay"  # key in a PNG's text that identifies such a picture
 _OPENING = 4096  # bytes of a PNG that hold its text, which is written before the pixels
 _MOST_OPAQUE = 0.55  # the heat map is transparent where there is no evidence, and never hides the scan
@@ -162,6 +163,11 @@ def caption(result: Result) -> list[str]:
     ]
 
 
+def heat() -> NDArray[np.uint8]:
+    """Return the colours of a heat map, (256, 3) uint8 sRGB, from little to much."""
+    return np.frombuffer(_HEAT, np.uint8).reshape(_LEVELS, 3)
+
+
 def _blended() -> NDArray[np.uint8]:
     """Return each heat level over each grey level, (256, 256, 3)."""
     opacity = _MOST_OPAQUE * np.sqrt(np.linspace(0, 1, _LEVELS))[:, None, None]
@@ -249,40 +255,3 @@ def write(target: Path, scan: str | Image.Image, result: Result) -> None:
         SonoforgeError: The picture cannot be written.
     """
     atomic.write_bytes(target, png(draw(scan, result), result))
-
-
-@functools.cache
-def heat() -> NDArray[np.uint8]:
-    """Return the colours of a heat map, (256, 3) uint8 sRGB: dark blue over red to light yellow, from little to much.
-
-    The path is drawn in OKLab (B. Ottosson, A perceptual color space for image processing, 2020), whose distances
-    follow the eye's, and cut into steps of equal length; lightness rises all the way, so it reads without colour
-    vision too.
-    """
-    along = np.linspace(0, 1, 16 * _LEVELS)
-    lightness = np.interp(along, (0, 1), _LIGHTNESS)
-    hue = np.radians(np.interp(along, (0, 1), _HUE))
-    chroma = np.full_like(along, _CHROMA)
-    # The largest chroma up to ours that a screen can show, by bisection.
-    low, high = np.zeros_like(along), chroma
-    for _ in range(20):
-        middle = (low + high) / 2
-        rgb = _linear_rgb(lightness, middle, hue)
-        inside = ((rgb >= 0) & (rgb <= 1)).all(axis=1)
-        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    path = np.stack([lightness, low * np.cos(hue), low * np.sin(hue)], axis=1)
-    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-    steps = np.interp(np.linspace(0, length[-1], _LEVELS), length, along)
-    linear = np.stack([np.interp(steps, along, channel) for channel in _linear_rgb(lightness, low, hue).T], axis=1)
-    linear = np.clip(linear, 0, 1)
-    # IEC 61966-2-1: sRGB's transfer curve.
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(255 * encoded).astype(np.uint8))
-
-
-def _linear_rgb(
-    lightness: NDArray[np.float64], chroma: NDArray[np.float64], hue: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return linear sRGB (N, 3) of OKLab colours (N,) in polar form; outside 0..1 where a screen cannot show them."""
-    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
-    return np.asarray((lab @ _TO_CONES.T) ** 3 @ _TO_RGB.T)

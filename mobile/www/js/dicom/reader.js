@@ -15,7 +15,8 @@ import { readRegion, readSpacing } from "./header.js";
 import { isWide, levelsOf } from "./levels.js";
 
 const { MAX_CLIP_PIXELS, MAX_FRAMES } = constants.limits;
-const { GREY, MAX_COLOUR_PIXELS, NEARLY_BLACK, WHOLE_WORD } = constants.reader;
+const { GREY, MAX_COLOUR_PIXELS } = constants.data_set;
+const { NEARLY_BLACK, WHOLE_WORD } = constants.reader;
 
 /**
  * @typedef {object} DicomImage

@@ -142,8 +142,8 @@ def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainI
     head = first_bytes(path) if data is None else data
     with ExitStack() as stack:
         process = _start(stack, path, data)
-        said: dict[str, str] = {}
-        listener = threading.Thread(target=_listen, args=(process.stderr, said), daemon=True)
+        messages: dict[str, str] = {}
+        listener = threading.Thread(target=_listen, args=(process.stderr, messages), daemon=True)
         listener.start()
         stack.callback(listener.join)
         stack.callback(process.kill)
@@ -165,7 +165,7 @@ def _film_frames(path: Path | str, data: bytes | None = None) -> Iterator[PlainI
                 yield PlainImage(red if same else frame)
         code = process.wait()
         listener.join()
-    _check_end(code, said, path)
+    _check_end(code, messages, path)
     if count < stated and head[4:8] not in BOXES:
         raise ImageError("truncated", f"{path}: the film has {count} of the {stated} frames it states; obtain it again")
 
@@ -191,18 +191,18 @@ def _start(stack: ExitStack, path: Path | str, data: bytes | None) -> subprocess
         raise ImageError("unreadable", f"{path}: cannot be read or decoded ({error.strerror})") from error
 
 
-def _listen(stream: IO[bytes], said: dict[str, str]) -> None:
+def _listen(stream: IO[bytes], messages: dict[str, str]) -> None:
     """Keep FFmpeg's first ``error`` and the ``last`` line, so that the decoder never waits for a reader."""
     for line in stream:
         text = line.decode(errors="replace").strip()
         if text.startswith(film_decoder.ERROR):
-            said.setdefault("error", text.partition("] ")[2])
-        said["last"] = text
+            messages.setdefault("error", text.partition("] ")[2])
+        messages["last"] = text
 
 
-def _check_end(code: int, said: dict[str, str], path: Path | str) -> None:
+def _check_end(code: int, messages: dict[str, str], path: Path | str) -> None:
     """Refuse a film whose decoder failed or reported damage."""
-    error = said.get("error", "")
+    error = messages.get("error", "")
     if code == film_decoder.TOO_SLOW or code == -getattr(signal, "SIGXCPU", 0) != 0:
         raise ImageError("too_slow", f"{path}: decoding it takes minutes; cut the clip")
     if code == film_decoder.CHANGED:
@@ -210,7 +210,7 @@ def _check_end(code: int, said: dict[str, str], path: Path | str) -> None:
     if code == film_decoder.NO_FILM and not error:
         raise ImageError("not_an_image", f"{path}: has no pictures; check that a player shows it")
     if code or error:
-        reason = error or said.get("last", "") or f"the decoder ended with {code}"
+        reason = error or messages.get("last", "") or f"the decoder ended with {code}"
         raise ImageError(
             "truncated",
             f"{path}: the film is cut off, damaged or of an unknown kind ({reason[:160]}); obtain it again, or save it "

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sonoforge.runtime.images.dicom.header import MOST_MM
-from sonoforge.runtime.images.limits import ImageError, in_short
+from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_clip, check_size, in_short
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MAX_INFLATED_BYTES = 200_000_000  # a deflated file is inflated as a whole
+# Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
+MAX_COLOUR_PIXELS = 9_000_000
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 # pydicom returns these as RGB: YBR_FULL and YBR_FULL_422 by its own conversion, YBR_RCT and YBR_ICT by JPEG 2000's.
@@ -75,9 +77,6 @@ class DataSet:
     syntax: str  # UID of how the file is stored
     source: Path | str | bytes  # the file, or its bytes, inflated
     offset: int  # where the pixels begin in it
-    length: int  # of the pixels in bytes, as their element states it
-    available: int  # bytes from there to the end
-    fragments: bool  # whether they begin as compressed pixels do
     options: dict[str, Any]  # for a decoder of pydicom
     passed_over: tuple[str, ...]  # damaged or untrue elements that are not needed
 
@@ -135,10 +134,27 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
         offset = stream.tell()
         fragments = stream.read(4) == _ITEM
         available = stream.seek(0, io.SEEK_END) - offset
+    grey = options["photometric_interpretation"] in GREY
+    width, height, frames = options["columns"], options["rows"], options["number_of_frames"]
+    check_size(width, height, path, MAX_PIXELS if grey else MAX_COLOUR_PIXELS)
+    check_clip(frames, width, height, path)
+    compressed = bool(DECODERS[syntax])
+    if compressed != (fragments if compressed else length == _UNKNOWN):
+        found, stated = ("uncompressed", _name(syntax)) if compressed else ("compressed", "uncompressed")
+        raise ImageError("truncated", f"{path}: its pixels are {found}, but its header says {stated}; export it again")
+    samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else int(header.SamplesPerPixel)
+    expected = (frames * height * width * samples * int(header.BitsAllocated) + 7) // 8
+    too_short, too_long = min(length, available) < expected, length > expected + min(_PADDING, expected // 4)
+    if not compressed and (too_short or too_long):
+        raise ImageError(
+            "truncated",
+            f"{path}: {min(length, available)} bytes of pixels, not {expected} for {frames} frames of "
+            f"{width}x{height} pixels as its header says; obtain it again",
+        )
     options |= {"transfer_syntax_uid": UID(syntax), "pixel_keyword": "PixelData"}
     if explicit:
         options["pixel_vr"] = rest[:2].decode()
-    return DataSet(header, syntax, source, offset, length, available, fragments, options, passed_over)
+    return DataSet(header, syntax, source, offset, options, passed_over)
 
 
 def open_source(source: Path | str | bytes) -> BinaryIO:
@@ -318,23 +334,3 @@ def _name(syntax: str) -> str:
 
     uid = UID(syntax)
     return uid.name if not uid.is_private and uid.name != syntax else "an unknown transfer syntax"
-
-
-def check_length(data: DataSet, path: Path | str) -> None:
-    """Refuse pixels whose kind or length differs from the header's."""
-    header, compressed = data.header, bool(DECODERS[data.syntax])
-    if compressed != (data.fragments if compressed else data.length == _UNKNOWN):
-        found, stated = ("uncompressed", _name(data.syntax)) if compressed else ("compressed", "uncompressed")
-        raise ImageError("truncated", f"{path}: its pixels are {found}, but its header says {stated}; export it again")
-    if compressed:
-        return
-    frames, rows, columns = int(header.NumberOfFrames), int(header.Rows), int(header.Columns)
-    samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else int(header.SamplesPerPixel)
-    bits = frames * rows * columns * samples * int(header.BitsAllocated)
-    expected = (bits + 7) // 8
-    if min(data.length, data.available) < expected or data.length > expected + min(_PADDING, expected // 4):
-        raise ImageError(
-            "truncated",
-            f"{path}: {min(data.length, data.available)} bytes of pixels, not {expected} for {frames} frames of "
-            f"{columns}x{rows} pixels as its header says; obtain it again",
-        )

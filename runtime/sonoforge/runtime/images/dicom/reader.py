@@ -31,7 +31,6 @@ from sonoforge.runtime.images.dicom.data_set import (
     GREY,
     PALETTE,
     DataSet,
-    check_length,
     open_source,
     read_data_set,
 )
@@ -47,21 +46,12 @@ from sonoforge.runtime.images.dicom.header import (
     read_spacing,
 )
 from sonoforge.runtime.images.file_kinds import HEAD_BYTES, is_dicom
-from sonoforge.runtime.images.limits import (
-    MAX_PIXELS,
-    ImageError,
-    check_clip,
-    check_size,
-    clip_refused,
-    large_ones_in_turn,
-)
+from sonoforge.runtime.images.limits import ImageError, clip_refused, large_ones_in_turn
 from sonoforge.runtime.images.plain_image import filled_bits, spread_remark, with_remarks
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
-MAX_COLOUR_PIXELS = 9_000_000
 # A header that states 16 bits may come from a program that always writes 16; one that states fewer is doubted only
 # where the picture would be darker by 4 bits.
 _WHOLE_WORD, _NEARLY_BLACK = 16, 4
@@ -181,11 +171,7 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
                 raise ImageError("not_an_image", f"{path}: does not begin as DICOM; obtain the file again")
         stored = read_data_set(source, path)
         header = stored.header
-        width, height, frames = int(header.Columns), int(header.Rows), int(header.NumberOfFrames)
-        photometric = str(header.PhotometricInterpretation)
-        check_size(width, height, path, MAX_PIXELS if photometric in GREY else MAX_COLOUR_PIXELS)
-        check_clip(frames, width, height, path)
-        check_length(stored, path)
+        width, height = stored.options["columns"], stored.options["rows"]
         region, spacing, damaged = read_region(header, width, height)
         frame_time = None  # PS3.3, C.7.6.5
         if header.get("FrameTime"):
@@ -196,11 +182,11 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
             path=path,
             width=width,
             height=height,
-            frame_count=frames,
+            frame_count=stored.options["number_of_frames"],
             region=region,
             spacing=spacing or read_spacing(header),
             frame_time_ms=frame_time,
-            photometric=photometric,
+            photometric=stored.options["photometric_interpretation"],
             transfer_syntax=stored.syntax,
             passed_over=(*stored.passed_over, *(("SequenceOfUltrasoundRegions",) if damaged else ())),
             _data=stored,
