@@ -172,8 +172,7 @@ def test_an_empty_element_counts_as_none(tmp_path: Path, name: str) -> None:
     file = data_set(grey16(), BitsStored=12, WindowCenter=2048, WindowWidth=4096, RescaleSlope=1, RescaleIntercept=0)
     raw(file, name, b"")
     image = open_dicom(save(file, tmp_path / "x.dcm"))
-    assert image.passed_over == ()
-    assert len(list(image.frames())) == 1
+    assert image.passed_over == () and len(list(image.frames())) == 1
 
 
 @pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
@@ -212,7 +211,7 @@ def test_a_damaged_region_is_passed_over_and_the_sound_one_beside_it_taken(tmp_p
 # ---- what the pixels need
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "letters"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "letters", "300 digits"])
 @pytest.mark.parametrize(
     "name",
     [
@@ -226,20 +225,14 @@ def test_an_element_that_pixels_need_is_named(tmp_path: Path, name: str, damage:
     if damage == "missing":
         delattr(file, name)
     else:
-        raw(file, name, b"" if damage == "empty" else b"Zeb")
+        raw(file, name, {"empty": b"", "letters": b"Zeb", "300 digits": b"9" * 300}[damage])
     path = save(file, tmp_path / "x.dcm")
-    if name == "NumberOfFrames" and damage != "letters":
+    if name == "NumberOfFrames" and damage in ("missing", "empty"):
         np.testing.assert_array_equal(pixels_of(open_dicom(path)), colour_scan())
         return
     error = refusal(path)
-    assert (name == "PhotometricInterpretation" and damage == "letters") or f"its {name} is " in str(error)
+    assert f"its {name} is " in str(error) or (name == "PhotometricInterpretation" and error.code == "unsupported")
     assert PLANTED[:3] not in str(error).removeprefix(str(path))
-
-
-def test_a_number_of_300_digits_is_not_quoted(tmp_path: Path) -> None:
-    file = data_set(scan())
-    raw(file, "NumberOfFrames", b"9" * 300)
-    assert "NumberOfFrames" in str(refusal(save(file, tmp_path / "x.dcm")))
 
 
 def test_colour_planes_of_compressed_frames_need_no_element(tmp_path: Path) -> None:
