@@ -18,7 +18,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from sonoforge.runtime.csv_cells import undefused
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 
 log = logging.getLogger(__name__)
@@ -288,3 +287,33 @@ def _identity(cell: str) -> str:
         return ""
     key = re.sub(r"(\d)[.,]0+$", r"\1", key) if re.fullmatch(r"\d+[.,]0+", key) else key
     return re.sub(r"(?<![\d.])0+(?=\d)", "", key)
+
+
+# ---- cells that a spreadsheet would run
+
+# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, "CSV Injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def defused(text: str) -> str:
+    """Return a text for a CSV cell that no spreadsheet runs: an apostrophe goes before what would be a formula.
+
+    So that `undefused` finds the text again, one also goes before a formula that has apostrophes already.
+    """
+    return "'" + text if _is_formula(text) else text
+
+
+def undefused(cell: str) -> str:
+    """Return the text that `defused` made a cell of; other cells unchanged."""
+    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows of cells as comma-separated text with plain line ends."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def _is_formula(text: str) -> bool:
+    return text.lstrip("'").startswith(_FORMULA)

@@ -16,8 +16,7 @@ from PIL import Image, ImageFilter
 import bundle_factory as factory
 from program import sonoforge
 from sonoforge.runtime import Classifier
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import kernel_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.images import lesion_contrast, quality_table, scan_metrics

@@ -16,7 +16,7 @@ from sonoforge.training.segmentation.options import find_arm
 from sonoforge.training.segmentation.scoring import CaseScore
 from sonoforge.training.segmentation.tables import read_cases, write_cases
 from sonoforge.training.segmentation.verdict import conclude
-from sonoforge.training.statistics.published_gans import published_for
+from sonoforge.training.statistics.published import published_for
 
 
 def scores(

@@ -20,12 +20,12 @@ from program import Finished, refused, sonoforge, succeed
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training import run_folder
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
-from sonoforge.training.reports.gan_comparison.tables import markdown_tables
-from sonoforge.training.statistics.published_gans import (
+from sonoforge.training.gan.training_set import make_training_set
+from sonoforge.training.reports.gan_comparison import markdown_tables
+from sonoforge.training.statistics.published import (
     BY_RECIPES,
     IMAGES,
     NONE,

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from sonoforge.export.formats.onnx_graph import metadata_of, trace
 from sonoforge.models.stylegan import stylegan3
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.runners import Answer

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 SHORTEST, LONGEST = 3, 9
 _MARGIN = LONGEST + 2
 # Contrast of a cross that counts by itself, and of one that counts with another of its kind, in levels of 255.  None
-# of BrEaST's 256 scans, which have no calipers, has a pair of faint ones (``tests/benchmarks/burned_in_marks.py``).
+# of BrEaST's 256 scans, which have no calipers, has a pair of faint ones (``training/studies/marks``).
 _CLEAR, _FAINT = 45, 25
 # At least three arms end: two pixels further they are darker by this.  The fourth may run into a dotted line.
 _END = 15

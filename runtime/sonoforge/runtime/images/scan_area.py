@@ -11,7 +11,7 @@ it.  The method follows from that, in five steps:
    but its profile along the side goes on as it was, and a screen's does not.
 
 The constants are set on synthetic screens round scans of BUSI, BUS-BRA and BrEaST
-(``tests/benchmarks/scan_area.py``; figures in ``runtime/docs/scan-area.md``).
+(``training/studies/marks/scan_area.py``; figures in ``runtime/docs/scan-area.md``).
 """
 
 from __future__ import annotations

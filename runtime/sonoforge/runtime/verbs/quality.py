@@ -57,7 +57,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.answer_files import CsvFormat
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.cli.progress import progress_bar
-from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.csv_tables import defused
 from sonoforge.runtime.distances.halves import DEFINITIONS, DISTANCES, REPEATS, SEED, Distances, measure_distances
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.burned_in_marks import find_marks

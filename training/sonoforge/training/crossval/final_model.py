@@ -40,11 +40,9 @@ from sonoforge.training.classifier.trust import (
     record_trust,
 )
 from sonoforge.training.crossval.arms import Arm, find_arm
-from sonoforge.training.crossval.balancing import balance, train_scorer
-from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
-from sonoforge.training.crossval.choice_grid import Choosing
+from sonoforge.training.crossval.balancing import GeneratorJob, balance, train_scorer
+from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice
 from sonoforge.training.crossval.fold_task import NOTE, REMEDY, MadeFrom, open_training
-from sonoforge.training.crossval.generators import GeneratorJob
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import find_simulated
