@@ -15,7 +15,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
 from sonoforge.training.classifier.fine_tuning import EpochRow

@@ -1,7 +1,7 @@
 """The picture of an answer: the scan at its own size under a heat map, and below it the answer in words.
 
-The upper left corner is the scan's, so a pixel of the scan has the same place in the picture.  A narrow scan's picture
-is wider than the scan, for the words.
+The upper left corner is the scan's, so a pixel of the scan has the same place in the picture.  The picture of a narrow
+scan is wider than the scan, to fit the words.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.burned_in_marks import SENTENCE
 from sonoforge.runtime.images.decoding import as_image
-from sonoforge.runtime.images.dicom.opening import first_bytes
-from sonoforge.runtime.images.quality_table import flag_in_words
+from sonoforge.runtime.images.file_kinds import first_bytes
+from sonoforge.runtime.images.quality_metrics import flag_in_words
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.result import Result
 from sonoforge.runtime.inference.verdict import UNUSABLE
 from sonoforge.runtime.notice import NOTICE
 
-LEVELS = 256  # of the heat map
+_LEVELS = 256  # of the heat map
 
 # From OKLab to the cone responses' cube roots, and from cones to linear sRGB: Ottosson 2020, "Converting".
 _TO_CONES = np.array(
@@ -44,12 +44,9 @@ _TO_RGB = np.array(
 # Ours: lightness, chroma and hue (degrees) at the ends; chosen by eye on grey scans.
 _LIGHTNESS, _CHROMA, _HUE = (0.35, 0.95), 0.16, (290.0, 460.0)
 
-MARK = "sonoforge:overlay"
-"""Key of a PNG's text that says that it is such a picture."""
-
+_MARK = "sonoforge:overlay"  # key in a PNG's text that identifies such a picture
 _OPENING = 4096  # bytes of a PNG that hold its text, which is written before the pixels
-# The heat map is transparent where there is no evidence, and never hides the scan.
-_MOST_OPAQUE = 0.55
+_MOST_OPAQUE = 0.55  # the heat map is transparent where there is no evidence, and never hides the scan
 _NARROWEST = 260  # pixels: room for about 40 letters of the smallest size
 _GROUND, _INK = (16, 16, 16), (235, 235, 235)
 
@@ -64,7 +61,7 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
         'RGB'
 
     Args:
-        image: The scan, as `Classifier.classify` was given it.
+        image: The scan, as given to `Classifier.classify`.
         result: Its answer.
 
     Returns:
@@ -72,7 +69,7 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
 
     Raises:
         ImageError: The scan cannot be read.
-        ValueError: The scan is not of the size that the answer is about.
+        ValueError: The scan and the scan that was answered differ in size.
     """
     scan = as_image(image)
     coloured = painted(scan, result)
@@ -87,7 +84,9 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
     picture.paste(coloured)
     draft = ImageDraw.Draw(picture)
     top = scan.height + gap
-    picture.paste(Image.fromarray(_bar(width - 2 * gap, bar)), (gap, top))
+    # The colours from 0 to the strongest, as over mid grey.
+    row = _blended()[np.linspace(0, _LEVELS - 1, width - 2 * gap).round().astype(np.uint8), 128]
+    picture.paste(Image.fromarray(np.repeat(row[None], bar, axis=0)), (gap, top))
     top += bar + gap // 2
     strongest = f"{max(float(result.map.max()), 0):.1f}"
     draft.text((gap, top), "0", _INK, font)
@@ -99,20 +98,32 @@ def draw(image: Path | str | Image.Image | NDArray[np.uint8], result: Result) ->
 
 
 def painted(scan: Image.Image, result: Result) -> Image.Image:
-    """Return a scan under the heat map of its answer, RGB of its size.
+    """Return a scan under the heat map of its answer, RGB, of the scan's size.
 
     Raises:
-        ValueError: The scan is not of the size that the answer is about.
+        ValueError: The scan and the scan that was answered differ in size.
     """
     if scan.size != result.size:
-        raise ValueError(f"found a scan of {scan.size}, expected {result.size}, that of the answer")
-    return Image.fromarray(_painted(np.asarray(scan.convert("RGB")), result))
+        raise ValueError(f"the scan has size {scan.size}, the answer is for {result.size}")
+    pixels = np.asarray(scan.convert("RGB"))
+    values = result.map_on_scan()
+    top = float(result.map.max())
+    if top <= 0:
+        return Image.fromarray(pixels)
+    levels = np.rint(np.clip(values / top, 0, 1) * (_LEVELS - 1)).astype(np.uint8)
+    blended = _blended()
+    coloured = np.stack([blended[levels, pixels[..., channel], channel] for channel in range(3)], axis=2)
+    inside = values >= max(activation_map.limit_of_brightest(result.map), float(np.finfo(np.float32).tiny))
+    line = max(1, round(min(scan.size) / 350))
+    outer, inner = _grown(inside, line) & ~inside, _grown(~inside, line) & inside
+    coloured[outer], coloured[inner] = 0, 255  # white within black shows on every background
+    return Image.fromarray(coloured)
 
 
 def png(picture: Image.Image, result: Result) -> bytes:
     """Encode the picture as a PNG whose text says that it is derived, and by which model."""
     text = PngInfo()
-    text.add_text(MARK, "1")
+    text.add_text(_MARK, "1")
     text.add_text("Description", f"Derived picture, not a scan: a network's heat map drawn over a scan. {NOTICE}")
     text.add_text("Software", "sonoforge classify")
     for key in ("name", "version", "sha256"):
@@ -151,38 +162,15 @@ def caption(result: Result) -> list[str]:
     ]
 
 
-def _painted(pixels: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
-    """Lay colours and contour over (H, W, 3) pixels."""
-    height, width, _ = pixels.shape
-    values = result.map_on_scan()
-    top = float(result.map.max())
-    if top <= 0:
-        return pixels
-    levels = np.rint(np.clip(values / top, 0, 1) * (LEVELS - 1)).astype(np.uint8)
-    blended = _blended()
-    painted = np.stack([blended[levels, pixels[..., channel], channel] for channel in range(3)], axis=2)
-    inside = values >= max(activation_map.limit_of_brightest(result.map), float(np.finfo(np.float32).tiny))
-    line = max(1, round(min(width, height) / 350))
-    outer, inner = _grown(inside, line) & ~inside, _grown(~inside, line) & inside
-    painted[outer], painted[inner] = 0, 255  # white in black shows on every ground
-    return painted
-
-
 def _blended() -> NDArray[np.uint8]:
-    """(256, 256, 3): each heat level over each grey level."""
-    opacity = _MOST_OPAQUE * np.sqrt(np.linspace(0, 1, LEVELS))[:, None, None]
+    """Return each heat level over each grey level, (256, 256, 3)."""
+    opacity = _MOST_OPAQUE * np.sqrt(np.linspace(0, 1, _LEVELS))[:, None, None]
     grey = np.arange(256)[None, :, None]
     return np.asarray(np.rint((1 - opacity) * grey + opacity * heat()[:, None, :]).astype(np.uint8))
 
 
-def _bar(width: int, height: int) -> NDArray[np.uint8]:
-    """(height, width, 3): the colours from 0 to the strongest, as over mid grey."""
-    row = _blended()[np.linspace(0, LEVELS - 1, width).round().astype(np.uint8), 128]
-    return np.repeat(row[None], height, axis=0)
-
-
 def _grown(inside: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
-    """Add the four neighbours of every pixel, several times; the border of the picture adds none."""
+    """Add the four neighbours of every pixel, several times."""
     for _ in range(steps):
         grown = inside.copy()
         grown[1:] |= inside[:-1]
@@ -194,33 +182,32 @@ def _grown(inside: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
 
 
 def _wrapped(text: str, font: Any, width: int) -> Iterator[str]:
-    """Break a paragraph into lines that fit, between words where it can and within them where it must."""
+    """Break a paragraph into lines that fit, between words if possible, within them if not."""
+
+    def pieces(word: str) -> Iterator[str]:
+        while font.getlength(word) > width:
+            fits = next(n for n in range(len(word), 0, -1) if n == 1 or font.getlength(word[:n]) <= width)
+            yield word[:fits]
+            word = word[fits:]
+        if word:
+            yield word
+
     line = ""
-    for word in text.split():
-        for piece in _pieces(word, font, width):
-            longer = f"{line} {piece}" if line else piece
-            if font.getlength(longer) <= width:
-                line = longer
-                continue
+    for piece in (piece for word in text.split() for piece in pieces(word)):
+        longer = f"{line} {piece}" if line else piece
+        if font.getlength(longer) <= width:
+            line = longer
+        else:
             yield line
             line = piece
     yield line
 
 
-def _pieces(word: str, font: Any, width: int) -> Iterator[str]:
-    while font.getlength(word) > width:
-        fits = next(count for count in range(len(word), 0, -1) if count == 1 or font.getlength(word[:count]) <= width)
-        yield word[:fits]
-        word = word[fits:]
-    if word:
-        yield word
-
-
 class OverlayFolder:
-    """Where each file's picture goes: ``STEM-overlay.png``, or ``STEM-2-overlay.png`` for a second of that stem."""
+    """The folder of the pictures: ``STEM-overlay.png``, or ``STEM-2-overlay.png`` for a second file of that stem."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder if it is not there, and write into it on trial.
+        """Make the folder if needed, and check that it can be written.
 
         Raises:
             SonoforgeError: It cannot be made or written, such as on a full disk.
@@ -231,23 +218,23 @@ class OverlayFolder:
         atomic.prepare_folder(folder)
 
     def reserve(self, files: Sequence[str]) -> None:
-        """Choose the names of more files' pictures, in this order; a file keeps the one it has.
+        """Choose the names of more files' pictures, in this order; a file keeps the name it has.
 
         Raises:
-            SonoforgeError: A picture's name belongs to a file that is no overlay.
+            SonoforgeError: A file that is not an overlay has that name.
         """
         for file in files:
             if file in self._chosen:
                 continue
             stem, number = Path(file).stem, 1
             name = f"{stem}-overlay.png"
-            while name.casefold() in self._taken:  # some file systems do not tell A from a
+            while name.casefold() in self._taken:  # some file systems ignore case
                 number += 1
                 name = f"{stem}-{number}-overlay.png"
             self._taken.add(name.casefold())
             target = self._chosen[file] = self._folder / name
-            if target.exists() and MARK.encode() not in first_bytes(target, _OPENING):
-                raise SonoforgeError(f"{target}: exists and is no overlay of sonoforge; choose another folder")
+            if target.exists() and _MARK.encode() not in first_bytes(target, _OPENING):
+                raise SonoforgeError(f"{target}: exists and is not an overlay; choose another folder")
 
     def target(self, file: str) -> Path:
         """Return where the picture of a file goes."""
@@ -258,7 +245,7 @@ def write(target: Path, scan: str | Image.Image, result: Result) -> None:
     """Draw the picture of an answer for a file or a frame and write it, whole or not at all.
 
     Raises:
-        ImageError: The file cannot be read any more.
+        ImageError: The file can no longer be read.
         SonoforgeError: The picture cannot be written.
     """
     atomic.write_bytes(target, png(draw(scan, result), result))
@@ -272,11 +259,11 @@ def heat() -> NDArray[np.uint8]:
     follow the eye's, and cut into steps of equal length; lightness rises all the way, so it reads without colour
     vision too.
     """
-    along = np.linspace(0, 1, 16 * LEVELS)
+    along = np.linspace(0, 1, 16 * _LEVELS)
     lightness = np.interp(along, (0, 1), _LIGHTNESS)
     hue = np.radians(np.interp(along, (0, 1), _HUE))
     chroma = np.full_like(along, _CHROMA)
-    # The largest chroma up to ours that a screen can show, by halving.
+    # The largest chroma up to ours that a screen can show, by bisection.
     low, high = np.zeros_like(along), chroma
     for _ in range(20):
         middle = (low + high) / 2
@@ -285,7 +272,7 @@ def heat() -> NDArray[np.uint8]:
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     path = np.stack([lightness, low * np.cos(hue), low * np.sin(hue)], axis=1)
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-    steps = np.interp(np.linspace(0, length[-1], LEVELS), length, along)
+    steps = np.interp(np.linspace(0, length[-1], _LEVELS), length, along)
     linear = np.stack([np.interp(steps, along, channel) for channel in _linear_rgb(lightness, low, hue).T], axis=1)
     linear = np.clip(linear, 0, 1)
     # IEC 61966-2-1: sRGB's transfer curve.
@@ -296,6 +283,6 @@ def heat() -> NDArray[np.uint8]:
 def _linear_rgb(
     lightness: NDArray[np.float64], chroma: NDArray[np.float64], hue: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(N, 3) linear sRGB of (N,) OKLab colours in polar form; outside 0..1 where a screen cannot show them."""
+    """Return linear sRGB (N, 3) of OKLab colours (N,) in polar form; outside 0..1 where a screen cannot show them."""
     lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
     return np.asarray((lab @ _TO_CONES.T) ** 3 @ _TO_RGB.T)
