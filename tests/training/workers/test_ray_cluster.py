@@ -222,7 +222,7 @@ def test_a_machine_without_the_run_folder_sends_its_files_back(
 
 def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:
     line = refused("crossval", *SMALL, "--cluster", "127.0.0.1:1", "--out", tmp_path)
-    assert "--cluster 127.0.0.1:1: found no Ray to work with" in line
+    assert "--cluster 127.0.0.1:1: Ray is not available" in line
     assert sonoforge("crossval", "--cluster", "nonsense", "--out", tmp_path, "--quiet").code == 2
 
 
