@@ -169,6 +169,7 @@ class ClassifierManifest(Manifest):
             raise wrong("conformal.alpha", alpha, "a number between 0 and 1")
         trust, checks = read_trust(raw["trust"])
         quality = fields("quality", raw["quality"], _QUALITY)
+        outputs = _outputs(raw["outputs"], len(classes))
         reference, questions = _decision(raw["decision"], classes)
         return cls(
             name=raw["name"],
@@ -177,7 +178,7 @@ class ClassifierManifest(Manifest):
             files=read_files(raw["files"], cls),
             raw=raw,
             preprocessing=read_preprocessing("preprocessing", raw["preprocessing"]),
-            outputs=_outputs(raw["outputs"], len(classes)),
+            outputs=outputs,
             temperature=positive("calibration.temperature", calibration.get("temperature")),
             reference=reference,
             questions=questions,
