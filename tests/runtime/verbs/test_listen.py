@@ -96,17 +96,17 @@ def test_reports_wait_for_an_archive_that_is_away(tmp_path: Path) -> None:
     (outgoing / "2.dcm").write_bytes(b"damaged")
     sender = Sender(outgoing, archive, "SONOFORGE", None, remarks)
     assert not sender.send() and not sender.send()
-    assert remarks.take() == [f"{archive}: cannot be reached; 2 reports wait, and are sent again"]  # once
+    assert remarks.take() == [f"{archive}: cannot be reached; 2 reports wait to be sent again"]  # once
     with storescp(tmp_path / "archive", archive.port):
         assert not sender.send()
         assert [path.name for path in outgoing.iterdir()] == ["2.dcm"]
         assert remarks.take() == [
-            f"{archive}: did not take a report (InvalidDicomError); 1 reports wait, and are sent again"
+            f"{archive}: did not take a report (InvalidDicomError); 1 reports wait to be sent again"
         ]
         (outgoing / "2.dcm").unlink()
         write_scan(outgoing / "3.dcm", 3, SOPClassUID=SecondaryCaptureImageStorage)
         assert sender.send()
-        assert remarks.take() == [f"{archive}: takes reports again"]
+        assert remarks.take() == [f"{archive}: accepts reports again"]
     assert len(list((tmp_path / "archive").iterdir())) == 2
 
 

@@ -128,7 +128,7 @@ class Generator:
         if about.accepts_psi:
             fed["psi"] = np.array([about.psi if psi is None else psi], np.float32)
         elif psi is not None:
-            raise SonoforgeError("psi: only StyleGAN generators have styles; use truncation with this one")
+            raise SonoforgeError("psi: this generator has no styles; use truncation")
         if (label is not None) != bool(about.classes):
             raise SonoforgeError(f"{self._where}: it takes {'a' if about.classes else 'no'} label, not {label}")
         if about.classes:
