@@ -454,7 +454,7 @@ def test_golden_images_of_another_shape_are_refused(bundle: Path) -> None:
     for changed, message in (
         ({"images": golden["images"][:, :, :8]}, "images: "),
         ({"seeds": golden["seeds"][:2]}, "seeds: "),
-        ({"seeds": golden["seeds"] - 5}, "a seed below 0"),
+        ({"seeds": golden["seeds"] - 5}, "a seed is below 0"),
         ({"labels": golden["labels"] + 1}, "a label that is no class's"),
         ({"images": golden["images"] * np.float32("nan")}, "found NaN"),
     ):
