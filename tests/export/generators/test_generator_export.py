@@ -18,13 +18,13 @@ from exported_generators import CASES, SLOW_CASES, ExportedGenerator
 from generator_checkpoints import PLAIN, STYLED, image_side, small_checkpoint
 from sonoforge.export.formats.executorch import fold, missing
 from sonoforge.export.formats.onnx_graph import OPSET
-from sonoforge.export.generators.graph import (
+from sonoforge.export.formats.source import (
     generator_inputs,
     largest_difference,
     load_contiguous,
     trace_generator,
 )
-from sonoforge.models.stylegan.mapping import MappingNetwork
+from sonoforge.models.stylegan.generator import MappingNetwork
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
 from traces import traces_of_this_machine

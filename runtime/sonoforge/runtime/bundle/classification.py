@@ -35,7 +35,7 @@ from sonoforge.runtime.bundle.manifest import (
     wrong,
 )
 from sonoforge.runtime.images.preprocessing import CROPS, FILTERS, Preprocessing
-from sonoforge.runtime.images.quality_table import METRICS, SCAN, Band
+from sonoforge.runtime.images.quality_metrics import METRICS, SCAN, Band
 from sonoforge.runtime.images.scan_checks import ROWS
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
@@ -118,7 +118,7 @@ class Site(NamedTuple):
 
 
 class ScanBands(NamedTuple):
-    """Reference bands of the metrics of `quality_table.SCAN`: 5th and 95th percentile over the training images.
+    """Reference bands of the metrics of `quality_metrics.SCAN`: 5th and 95th percentile over the training images.
 
     Metrics that no training image has a value for are left out.
     """

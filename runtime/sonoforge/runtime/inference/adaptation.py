@@ -2,8 +2,8 @@
 
 The network and its probabilities do not change.  Class shares are counted, and thresholds move from the bundle's
 towards the clinic's own as scans are added: the simplest of the methods tried on collections that a network had not
-seen (``training/docs/measured/adapt.md``) that was never worse than the default.  How far a clinic's scans lie from the
-training images, beyond the bundle's limits of trust, is measured separately and needs no labels.
+seen (``training/studies/few-labels/README.md``) that was never worse than the default.  How far a clinic's scans lie
+from the training images, beyond the bundle's limits of trust, is measured separately and needs no labels.
 """
 
 from __future__ import annotations

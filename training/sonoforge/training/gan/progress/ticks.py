@@ -21,9 +21,9 @@ from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.spaces import Space
-from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.generator import draw_latents, generate_parts
 from sonoforge.training.gan.state import TrainingState
+from sonoforge.training.gan.training_set import TrainingSet
 
 GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
 REFERENCE = 1024  # real images at most that samples are compared with
