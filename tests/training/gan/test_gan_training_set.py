@@ -102,7 +102,7 @@ def test_masks_are_decoded_once(busi: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_image_without_a_mask_is_refused_where_others_of_its_class_have_one(busi: Path) -> None:
     (busi / "benign" / "benign (2)_mask.png").unlink()
-    with pytest.raises(SonoforgeError, match=r"benign \(2\).png: found no mask"):
+    with pytest.raises(SonoforgeError, match=r"benign \(2\).png: .*_mask.png"):
         _read(busi)
     assert not _read(busi, "normal").pixels[..., 1].any()
 
@@ -110,7 +110,7 @@ def test_an_image_without_a_mask_is_refused_where_others_of_its_class_have_one(b
 def test_a_data_set_without_masks_is_refused(busi: Path) -> None:
     for path in (busi / "benign").glob("*_mask*.png"):
         path.unlink()
-    with pytest.raises(SonoforgeError, match=r"found no masks.*or train without"):
+    with pytest.raises(SonoforgeError, match=r"no masks.*or train without"):
         _read(busi, "normal")
 
 

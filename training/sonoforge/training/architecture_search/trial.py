@@ -21,7 +21,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.architecture_search.pruning import MEASUREMENTS, Past, gives_up
 from sonoforge.training.architecture_search.study import COMPLETE, DIVERGED, OUT_OF_TIME, PRUNED, Trial
-from sonoforge.training.data.changed_images import check_unchanged
+from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.engine import train_gan

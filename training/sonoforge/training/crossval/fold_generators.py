@@ -15,9 +15,8 @@ from sonoforge.training.crossval.fold_task import INNER, FoldTask, Indices
 from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, generator_name, train_generators
 from sonoforge.training.crossval.shared_features import open_images
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.guard import check_sealed
-from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.masks import read_masks
+from sonoforge.training.data.labelled_images import LabelledImages, read_masks
+from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.progress import following
 from sonoforge.training.run_folder import is_finished, log_to
 from sonoforge.training.workers.workers import Workers

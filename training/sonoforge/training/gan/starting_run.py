@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan.checkpoint import describe, digest_of_images, find_checkpoint, trained_on
 from sonoforge.training.gan.training import SOURCES
