@@ -87,7 +87,7 @@ def test_images_without_a_lesion_need_masks_only_where_their_collection_gives_th
     assert not read_masks(pooled, chosen, tmp_path / "cache").any()
     (first / "normal" / "scan0_mask.png").unlink()
     pooled = open_cache(read_collections([first, second]), 32, tmp_path / "cache")
-    with pytest.raises(SonoforgeError, match="first/normal/scan0.png: has no scan0_mask.png"):
+    with pytest.raises(SonoforgeError, match=r"first/normal/scan0.png: has no scan0_mask.png"):
         read_masks(pooled, np.arange(len(pooled.images)), tmp_path / "cache")
 
 

@@ -97,7 +97,7 @@ def test_the_published_split_of_a_set_is_tested_as_one_fold_wherever_it_is_writt
         (root / table).unlink()
     lines = [f"{name},{'test' if name.startswith('benign') else 'train'}\n" for name in names]
     (root / "metadata.csv").write_text("file,split\n" + "".join(lines))
-    with pytest.raises(SonoforgeError, match="class benign: .*test part"):
+    with pytest.raises(SonoforgeError, match=r"class benign: .*test part"):
         make_plan(opened(root), OFFICIAL)
 
 
@@ -153,7 +153,7 @@ def test_each_collection_is_left_out_with_all_that_it_shares(cache: ImageCache, 
         check_sealed(plan, 1, "classifier", [plan.files.index(f"{cache.dataset.name}/b/scan (2).png")], pooled)
     with pytest.raises(SonoforgeError, match="one collection"):
         make_plan(cache, LEAVE_ONE_OUT)
-    with pytest.raises(SonoforgeError, match="folds: leave-one-collection-out .*2 collections, not 3"):
+    with pytest.raises(SonoforgeError, match=r"folds: leave-one-collection-out .*2 collections, not 3"):
         make_plan(pooled, LEAVE_ONE_OUT, 3)
 
 
