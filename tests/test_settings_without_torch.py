@@ -56,7 +56,7 @@ def test_the_names_in_help_are_those_of_the_tables() -> None:
     from sonoforge.training.gan import options
     from sonoforge.training.gan.augmentations import AUGMENTATIONS
     from sonoforge.training.gan.latent_space.looks import LOOKS
-    from sonoforge.training.gan.objectives.losses import CONDITIONINGS, LOSSES
+    from sonoforge.training.gan.losses import CONDITIONINGS, LOSSES
     from sonoforge.training.verbs.settings import gan
 
     assert tuple(LOSSES) == options.LOSS_NAMES

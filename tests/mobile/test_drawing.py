@@ -22,7 +22,7 @@ from generator_factory import CLASSES, write_generator
 from page_scripts import run_script
 from program import refused, sonoforge, succeed
 from sonoforge.mobile import npm_package, web_app
-from sonoforge.runtime.distances.kernel import kernel_distance
+from sonoforge.runtime.distances.fid_kid import kernel_distance
 from sonoforge.runtime.images.synthetic import NOTICE, as_picture, to_pixels
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator

@@ -20,7 +20,7 @@ from dicom_files import PLANTED
 from sonoforge.mobile.server import Server, Site
 from sonoforge.mobile.studies import Studies
 from sonoforge.runtime.dicom_network.inbox import Inbox
-from sonoforge.runtime.dicom_network.multipart import parts_of
+from sonoforge.runtime.dicom_network.incoming import parts_of
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.classifier import Classifier
 

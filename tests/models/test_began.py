@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_pairs import count_weights, draw_images, layer_shapes, on_meta, small_pair
-from sonoforge.models import began, dcgan, dcgan_thesis, progan
+from gan_pairs import THESIS, count_weights, draw_images, layer_shapes, on_meta, small_pair
+from sonoforge.models import began, dcgan
+from sonoforge.models.stylegan import progan
 
 
 def test_began_has_as_many_weights_as_the_paper_counts() -> None:
@@ -72,7 +73,7 @@ def test_began_labels_reach_encoder_and_decoder() -> None:
 
 def test_latents_of_began_alone_are_uniform() -> None:
     assert began.Generator.latent_distribution == "uniform"
-    for module in (dcgan_thesis, dcgan, progan):
+    for module in (THESIS, dcgan, progan):
         assert module.Generator.latent_distribution == "normal"
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gan_pairs import count_weights, draw_images, layer_shapes, on_meta, small_pair
-from sonoforge.models import dcgan, dcgan_thesis
+from gan_pairs import THESIS, count_weights, draw_images, layer_shapes, on_meta, small_pair
+from sonoforge.models import dcgan
 from sonoforge.models.layers import BatchRenorm2d
 
 
@@ -69,7 +69,7 @@ def test_dcgan_normalises_all_but_output_and_input() -> None:
     assert kinds == [nn.Conv2d, nn.LeakyReLU, *block, *block, *block, nn.Flatten]
 
 
-@pytest.mark.parametrize("module", [dcgan, dcgan_thesis])
+@pytest.mark.parametrize("module", [dcgan, THESIS])
 def test_leaky_relus_have_the_papers_slope(module: ModuleType) -> None:
     slopes = [
         layer.negative_slope for layer in module.Discriminator(64, 1).modules() if isinstance(layer, nn.LeakyReLU)
@@ -90,7 +90,7 @@ def test_a_critic_judges_each_image_alone() -> None:
         dcgan.Discriminator(32, 1, hidden=dcgan.Hidden(norm="layer"))
 
 
-@pytest.mark.parametrize("module", [dcgan, dcgan_thesis])
+@pytest.mark.parametrize("module", [dcgan, THESIS])
 def test_another_activation_takes_the_place_of_each_hidden_one(module: ModuleType) -> None:
     """The generator of dcgan and of the thesis ends in a tanh of its own."""
     changed = {"hidden": dcgan.Hidden(activation="tanh")} if module is dcgan else {"activation": "tanh"}
@@ -107,7 +107,7 @@ def test_another_activation_takes_the_place_of_each_hidden_one(module: ModuleTyp
         module.Generator(32, 1, 4, **swish)
 
 
-@pytest.mark.parametrize("module", [dcgan, dcgan_thesis])
+@pytest.mark.parametrize("module", [dcgan, THESIS])
 @pytest.mark.parametrize(("norm", "kind"), [("batch-renorm", BatchRenorm2d), ("none", type(None))])
 def test_another_normalisation_takes_the_place_of_each(module: ModuleType, norm: str, kind: type) -> None:
     changed = {"hidden": dcgan.Hidden(norm=norm)} if module is dcgan else {"norm": norm}
@@ -140,14 +140,14 @@ def test_initial_weights_of_dcgan_are_those_of_the_paper() -> None:
 
 
 def test_thesis_generator_has_the_layers_of_the_thesis() -> None:
-    generator = dcgan_thesis.Generator(224, 3, 100)
+    generator = dcgan.ThesisGenerator(224, 3, 100)
     assert generator.dense.out_features == 28 * 28 * 256
     shapes = layer_shapes(generator, torch.zeros(2, 100), (nn.ConvTranspose2d,))
     assert shapes == [(28, 28, 128), (56, 56, 64), (112, 112, 32), (224, 224, 3)]
 
 
 def test_thesis_discriminator_has_the_layers_of_the_thesis() -> None:
-    discriminator = dcgan_thesis.Discriminator(224, 3)
+    discriminator = dcgan.ThesisDiscriminator(224, 3)
     shapes = layer_shapes(discriminator, torch.zeros(2, 3, 224, 224), (nn.Conv2d,))
     assert shapes == [(112, 112, 32), (56, 56, 64), (28, 28, 128)]
     dense = [module for module in discriminator.modules() if isinstance(module, nn.Linear)]
@@ -156,35 +156,35 @@ def test_thesis_discriminator_has_the_layers_of_the_thesis() -> None:
 
 @pytest.mark.parametrize(("size", "channels"), [(16, 4), (32, 1), (40, 3)])
 def test_thesis_any_multiple_of_eight_and_any_number_of_channels(size: int, channels: int) -> None:
-    images = dcgan_thesis.Generator(size, channels, 7)(torch.randn(3, 7))
+    images = dcgan.ThesisGenerator(size, channels, 7)(torch.randn(3, 7))
     assert images.shape == (3, channels, size, size)
     assert images.abs().max() <= 1
-    score, class_logits = dcgan_thesis.Discriminator(size, channels)(images)
+    score, class_logits = dcgan.ThesisDiscriminator(size, channels)(images)
     assert score.shape == (3,)
     assert class_logits is None
 
 
 def test_thesis_other_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="found 100, expected a multiple of 8"):
-        dcgan_thesis.Generator(100)
+        dcgan.ThesisGenerator(100)
 
 
 def test_thesis_batch_norm_everywhere_but_at_the_last_layer_of_each_network() -> None:
     """Figure 10 of the thesis."""
-    generator = [type(module) for module in dcgan_thesis.Generator(32).layers]
+    generator = [type(module) for module in dcgan.ThesisGenerator(32).layers]
     assert generator[-2:] == [nn.ConvTranspose2d, nn.Tanh]
     assert generator.count(nn.BatchNorm2d) == 4
-    discriminator = [type(module) for module in dcgan_thesis.Discriminator(32).layers]
+    discriminator = [type(module) for module in dcgan.ThesisDiscriminator(32).layers]
     assert discriminator == [*[nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3, nn.Flatten]
     # 5x5 kernels, each with scale and shift of its batch norm; the dense layer.
     by_hand = 25 * 3 * 32 + 2 * 32 + 25 * 32 * 64 + 2 * 64 + 25 * 64 * 128 + 2 * 128 + 28 * 28 * 128 + 1
-    assert count_weights(on_meta(lambda: dcgan_thesis.Discriminator(224, 3))) == by_hand
+    assert count_weights(on_meta(lambda: dcgan.ThesisDiscriminator(224, 3))) == by_hand
 
 
 def test_thesis_initial_weights_follow_radford_and_the_seed() -> None:
-    first, second, other = dcgan_thesis.Generator(64), dcgan_thesis.Generator(64), dcgan_thesis.Generator(64)
+    first, second, other = dcgan.ThesisGenerator(64), dcgan.ThesisGenerator(64), dcgan.ThesisGenerator(64)
     for network, seed in ((first, 1), (second, 1), (other, 2)):
-        dcgan_thesis.initialise(network, torch.Generator().manual_seed(seed))
+        dcgan.initialise(network, torch.Generator().manual_seed(seed))
     weights = first.dense.weight.detach()
     # Standard errors over 1.6 million weights: 0.02 / sqrt(n) and 0.02 / sqrt(2 n).
     assert abs(float(weights.mean())) < 5 * 0.02 / math.sqrt(weights.numel())

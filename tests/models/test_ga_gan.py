@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from gan_pairs import count_weights, on_meta
-from sonoforge.models.ga_gan.codes import PUBLISHED, Code, parse, resolve
-from sonoforge.models.ga_gan.networks import Cell, Cells, Discriminator, Generator
+from sonoforge.models.cell_codes import PUBLISHED, Code, parse, resolve
+from sonoforge.models.ga_gan import Cell, Cells, Discriminator, Generator
 from sonoforge.models.spectral import draw_weights as initialise
 
 # Codes.

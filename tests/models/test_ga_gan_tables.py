@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from gan_pairs import count_weights, on_meta
 from papers import printed
-from sonoforge.models.ga_gan.codes import PUBLISHED
-from sonoforge.models.ga_gan.networks import Discriminator, Generator
+from sonoforge.models.cell_codes import PUBLISHED
+from sonoforge.models.ga_gan import Discriminator, Generator
 from sonoforge.models.layers import SelfAttention
 
 TABLES = printed("ga-gan")

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from corners import corners
 from gan_pairs import CASES, CLASSES, NETWORKS, draw_images, draw_latents, labels_in_turn, small_pair
-from sonoforge.models import began, biggan, dcgan, progan
-from sonoforge.models.ga_gan import networks as ga_gan
-from sonoforge.models.image_sizes import IMAGE_SIZES
+from sonoforge.models import IMAGE_SIZES, began, biggan, dcgan, ga_gan
 from sonoforge.models.labels import ScoreHead
+from sonoforge.models.stylegan import progan
 
 
 @pytest.mark.parametrize("size", corners(IMAGE_SIZES, 32, 224))

@@ -11,8 +11,7 @@ from torch.nn.functional import conv2d
 
 from corners import corners
 from gan_pairs import count_weights, on_meta
-from sonoforge.models import light
-from sonoforge.models.image_sizes import IMAGE_SIZES
+from sonoforge.models import IMAGE_SIZES, light
 from sonoforge.models.spade import MapSettings
 from sonoforge.models.spectral import draw_weights, fix_weights
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
 from gan_pairs import LATENT, count_weights, draw_images, draw_latents, layer_shapes, on_meta, small_pair
-from sonoforge.models import progan
+from sonoforge.models.stylegan import progan
 from sonoforge.models.stylegan.layers import initialise
 
 

@@ -22,9 +22,8 @@ from corners import corners
 from kept_memory import KeptMemory
 from places import CHECKOUT
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings, append_minibatch_std
-from sonoforge.models.stylegan.generator import StyledSettings
+from sonoforge.models.stylegan.generator import MappingNetwork, StyledSettings, mix_styles
 from sonoforge.models.stylegan.layers import EqualisedConv2d, activate, initialise
-from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
 from sonoforge.models.stylegan.stylegan2 import Generator, SynthesisLayer
 
 

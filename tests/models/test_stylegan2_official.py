@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from golden import below, golden_arrays, golden_settings
-from sonoforge.models.stylegan.mapping import MappingNetwork
+from sonoforge.models.stylegan.generator import MappingNetwork
 from sonoforge.models.stylegan.official import (
     discriminator_from_official,
     generator_from_official,
     renamed,
 )
-from sonoforge.training.gan.objectives.regularisers import DECAY, REGULARISERS, Batch, path_lengths
 from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
+from sonoforge.training.gan.regularisers import DECAY, REGULARISERS, Batch, path_lengths
 
 # Largest difference of a gradient, as a share of its norm, and of a weight after one iteration.  Measured here: 4e-6
 # for both; on other networks and machines 3.4e-4, where a sum in another order changes the sign of what is almost 0.

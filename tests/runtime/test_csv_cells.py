@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonoforge.runtime.csv_cells import defused, undefused
+from sonoforge.runtime.csv_tables import defused, undefused
 
 STARTS = ("=", "+", "-", "@", "\t", "\r")  # as spreadsheets take them for formulas
 

@@ -12,8 +12,8 @@ import pytest
 
 import bundle_factory as factory
 from program import sonoforge
+from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.temporary import temporary_folder
 
 
 def test_it_is_there_and_then_gone() -> None:

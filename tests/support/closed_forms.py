@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from sonoforge.training.architecture_search.pruning import Past, Reports, gives_up
 from sonoforge.training.architecture_search.space import Parameter
-from sonoforge.training.architecture_search.study import COMPLETE, PRUNED, Trial, Values
+from sonoforge.training.architecture_search.study import COMPLETE, PRUNED, Past, Reports, Trial, Values, gives_up
 
 SPACE = (
     Parameter("optimiser", choices=("adam", "rmsprop")),

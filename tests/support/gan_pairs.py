@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models import began, biggan, dcgan, dcgan_thesis, progan
-from sonoforge.models.ga_gan import networks as ga_gan
+from sonoforge.models import began, biggan, dcgan, ga_gan
 from sonoforge.models.spectral import draw_weights
-from sonoforge.models.stylegan import layers
+from sonoforge.models.stylegan import layers, progan
 
 CLASSES = 3
 LATENT = 8  # numbers in a latent: one for each of the most blocks that a network here has
@@ -32,8 +31,12 @@ class Tiny(NamedTuple):
         (shared.get(self.module) or self.module.initialise)(network, generator)
 
 
+THESIS: Any = SimpleNamespace(
+    Generator=dcgan.ThesisGenerator, Discriminator=dcgan.ThesisDiscriminator, initialise=dcgan.initialise
+)
+
 NETWORKS = {
-    "dcgan_thesis": Tiny(dcgan_thesis, {}, {}),
+    "dcgan_thesis": Tiny(THESIS, {}, {}),
     "dcgan": Tiny(dcgan, {"width": 2}, {"width": 2}),
     "dcgan critic": Tiny(dcgan, {"width": 2}, {"width": 2, "hidden": dcgan.Hidden(norm="none")}),
     "began": Tiny(began, {"width": 2}, {"width": 2, "embedding": 5}, ("none", "concatenation")),

@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
-from sonoforge.training.gan.batches.training_set import TrainingSet, join_masks, make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
+from sonoforge.training.gan.training_set import TrainingSet, join_masks, make_training_set
 
 SETTINGS = GanSettings(
     recipe="dcgan", width=8, image_size=32, steps=12, batch=4, tick_steps=3, class_name="malignant", seed=5

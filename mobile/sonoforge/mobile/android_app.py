@@ -25,9 +25,9 @@ from xml.sax.saxutils import escape
 from sonoforge.mobile.npm_package import BUNDLETOOL, read_files
 from sonoforge.mobile.web_app import PWA, source_folder
 from sonoforge.runtime import atomic
+from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.runtime.temporary import temporary_folder
 
 ANDROID = source_folder("android")
 """Manifest, resources and Java of the Android app."""

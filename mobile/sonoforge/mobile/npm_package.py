@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sonoforge.runtime import atomic
+from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.errors import SonoforgeError, reason
-from sonoforge.runtime.temporary import temporary_folder
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,7 @@ from urllib.parse import urlsplit
 
 from sonoforge.mobile.uploads import SECONDS, TimedInput, Upload, UploadError
 from sonoforge.runtime.atomic import plain
-from sonoforge.runtime.byte_budget import Budget
-from sonoforge.runtime.dicom_network.multipart import boundary_of
+from sonoforge.runtime.dicom_network.incoming import Budget, boundary_of
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import failure
 from sonoforge.runtime.images.limits import ImageError

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli.answering import Answering, Extras
 from sonoforge.runtime.dicom_network.inbox import FullError, Inbox
-from sonoforge.runtime.dicom_network.multipart import parts_of
+from sonoforge.runtime.dicom_network.incoming import parts_of
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.derived_objects import Identity
 from sonoforge.runtime.images.dicom.header import import_pydicom

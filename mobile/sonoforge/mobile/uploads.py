@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from email.message import Message
 from http import HTTPStatus
 
-from sonoforge.runtime.byte_budget import Budget
+from sonoforge.runtime.dicom_network.incoming import Budget
 
 SECONDS = 30.0
 """That a client may take for a request, and besides for each `SLOWEST` bytes of its body one second."""

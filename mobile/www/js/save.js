@@ -8,7 +8,7 @@ const app = globalThis.sonoforgeAndroid;
 /** Whether the page runs in the Android app. */
 export const inAndroidApp = app !== undefined;
 
-// What a spreadsheet would run as a formula; see `sonoforge.runtime.csv_cells`.
+// What a spreadsheet would run as a formula; see `sonoforge.runtime.csv_tables`.
 const FORMULA = /^'*[=+\-@\t\r]/;
 
 /**

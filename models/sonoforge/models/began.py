@@ -22,8 +22,8 @@ beside the embedding of its decoder, as beside the generator's latent vector.
 import torch
 from torch import Tensor, nn
 
+from sonoforge.models import doublings, smallest_side
 from sonoforge.models.dcgan import DenseGenerator
-from sonoforge.models.image_sizes import doublings, smallest_side
 from sonoforge.models.labels import check_conditioning, one_hot
 from sonoforge.models.spectral import draw_weights
 

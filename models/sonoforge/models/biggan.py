@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models import doublings, smallest_side
 from sonoforge.models.labels import ScoredLayers, ScoreHead
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
 from sonoforge.models.spectral import convolution as spectral_convolution

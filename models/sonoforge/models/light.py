@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, glu, interpolate, silu
 
-from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models import doublings, smallest_side
 from sonoforge.models.labels import one_hot
 from sonoforge.models.layers import ConditionalBatchNorm
 from sonoforge.models.spade import KeptMaps, MapSettings, SpatiallyAdaptiveNorm

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sonoforge.models.image_sizes import smallest_side
+from sonoforge.models import smallest_side
 from sonoforge.models.labels import check_conditioning, one_hot
 from sonoforge.models.spectral import convolution, draw_weights, normalised
 

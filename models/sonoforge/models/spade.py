@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
 
-from sonoforge.models.image_sizes import doublings, smallest_side
+from sonoforge.models import doublings, smallest_side
 from sonoforge.models.labels import check_conditioning
 from sonoforge.models.spectral import convolution, draw_weights
 

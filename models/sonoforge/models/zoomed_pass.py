@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.blocks import OUTLINE_BLOCK
+from sonoforge.models import OUTLINE_BLOCK
 
 _OUTLINE_WIDTH = 96  # channels of the map that block `OUTLINE_BLOCK` reads
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import json
 import math
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +21,7 @@ from sonoforge.runtime.errors import SonoforgeError
 
 _TRIAL_BYTES = 65536  # of a small picture
 _WIDTH = 120  # of a line of JSON
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextlib.contextmanager
@@ -180,6 +183,30 @@ def _sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder and remove it at the end.
+
+    Raises:
+        SonoforgeError: It cannot be made, or a file in it cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sonoforge-", ignore_cleanup_errors=True))
+        except OSError as error:
+            raise _no_room(error) from error
+        try:
+            yield Path(folder)
+        except OSError as error:
+            if error.errno not in _CANNOT_WRITE:
+                raise
+            raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> SonoforgeError:
+    return SonoforgeError(f"no temporary folder can be written ({error.strerror}); free some space, or set TMPDIR")
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -24,7 +24,7 @@ from sonoforge.export.generators.graph import (
     load_contiguous,
     trace_generator,
 )
-from sonoforge.models.stylegan.mapping import MappingNetwork
+from sonoforge.models.stylegan.generator import MappingNetwork
 from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
 from traces import traces_of_this_machine

@@ -8,7 +8,7 @@ import torch
 from scipy import linalg
 
 from feature_rows import Rows, network_rows, other_library, rows
-from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance
 from sonoforge.runtime.errors import SonoforgeError
 
 FIDELITY = other_library("torch_fidelity.metric_fid")

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from feature_rows import Rows, rows
+from sonoforge.runtime.distances.fid_kid import kernel_distance
 from sonoforge.runtime.distances.halves import Measured, draw_halves, summarise
-from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.errors import SonoforgeError
 
 ALONE, PAIRS = np.arange(60), np.arange(60) // 2

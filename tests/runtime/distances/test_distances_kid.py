@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from feature_rows import Rows, network_rows, other_library, rows
-from sonoforge.runtime.distances import kernel as module
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import kernel_distance, subset_kernel_distance
+from sonoforge.runtime.distances import fid_kid as module
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance, subset_kernel_distance
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 
@@ -49,7 +48,7 @@ def test_kid_of_two_points_is_its_closed_form() -> None:
 def test_kid_in_blocks_equals_kid_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = rows(23, 6, 0), rows(17, 6, 1)
     expected = kernel_distance(x, y)
-    monkeypatch.setattr("sonoforge.runtime.distances.kernel._BLOCK", 5)
+    monkeypatch.setattr("sonoforge.runtime.distances.fid_kid._BLOCK", 5)
     assert kernel_distance(x, y).value == pytest.approx(expected.value, rel=1e-9)
 
 

@@ -20,9 +20,9 @@ from PIL import Image
 
 import bundle_factory as factory
 from program import sonoforge
-from sonoforge.runtime.bench import chart as bench_plot
 from sonoforge.runtime.bench import measure as bench_measure
 from sonoforge.runtime.bench import process as bench_process
+from sonoforge.runtime.bench import report as bench_plot
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference import runners

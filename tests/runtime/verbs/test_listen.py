@@ -22,8 +22,8 @@ from dicom_files import PLANTED
 from dicom_peers import listening, said, storescp, storescu, wait_for, write_scan, write_scans
 from program import refused, sonoforge
 from sonoforge.runtime.dicom_network.inbox import Inbox
+from sonoforge.runtime.dicom_network.incoming import Remarks
 from sonoforge.runtime.dicom_network.peers import Archive
-from sonoforge.runtime.dicom_network.remarks import Remarks
 from sonoforge.runtime.dicom_network.storage_scu import Sender
 from sonoforge.runtime.notice import NOTICE
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from sonoforge.models.ga_gan.codes import NODES, OPERATIONS, Code, attention_cells, parse
-from sonoforge.models.ga_gan.networks import Cells, Discriminator, Generator
+from sonoforge.models.cell_codes import NODES, OPERATIONS, Code, attention_cells, parse
+from sonoforge.models.ga_gan import Cells, Discriminator, Generator
 from sonoforge.models.spectral import draw_weights as initialise
 from sonoforge.training.architecture_search.cells import Space, mutate, random_code, space_of
 

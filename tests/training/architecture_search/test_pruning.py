@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 import pytest
 
-from sonoforge.training.architecture_search.pruning import MEASUREMENTS, Past, Reports, extrapolated, gives_up
+from sonoforge.training.architecture_search.study import MEASUREMENTS, Past, Reports, extrapolated, gives_up
 
 # KID after each quarter of the budget; the last two were given up after a quarter and a half.
 PAST = [

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.architecture_search.pruning import RULES
 from sonoforge.training.architecture_search.space import (
     NAMES,
     PARAMETERS,
@@ -18,6 +17,7 @@ from sonoforge.training.architecture_search.space import (
     recipe_space,
     with_values,
 )
+from sonoforge.training.architecture_search.study import RULES
 from sonoforge.training.gan.networks import ARCHITECTURES
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES, Strength

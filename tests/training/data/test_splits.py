@@ -16,7 +16,7 @@ from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.load import read_collections
 from sonoforge.training.data.split_plan import SplitPlan, read_plan, save_plan
 from sonoforge.training.data.splits import check_sealed, leaked_images, make_plan
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL
 
 FOLDS = 4
 

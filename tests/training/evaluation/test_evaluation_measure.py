@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sonoforge.runtime.distances.fid import frechet_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.halves import draw_halves
-from sonoforge.runtime.distances.kernel import kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd, sliced_wasserstein
 from sonoforge.training.evaluation.linear_probe import linear_probe

@@ -24,10 +24,10 @@ from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.evaluation import pictures
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.options import EvaluationInput
-from sonoforge.training.gan.batches.training_set import read_training_set
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.image_sets import read_image_sets
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training_set import read_training_set
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

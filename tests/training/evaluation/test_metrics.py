@@ -15,8 +15,7 @@ from torch import nn
 
 from scans import draw_scan
 from sonoforge.models.torchvision_import import import_torchvision
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import kernel_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.data.pixels import to_tensor, to_unit

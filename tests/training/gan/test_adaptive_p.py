@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sonoforge.training.gan.augmentations import adaptive_p
+from sonoforge.training.gan.augmentations import ada
 
 
 def _state(**values: float) -> dict[str, Tensor]:
-    return {name: torch.tensor(values.get(name, start)) for name, start in adaptive_p.START.items()}
+    return {name: torch.tensor(values.get(name, start)) for name, start in ada.START.items()}
 
 
 def test_p_moves_towards_the_target_by_hand_computed_steps() -> None:
@@ -25,11 +25,11 @@ def test_p_moves_towards_the_target_by_hand_computed_steps() -> None:
         [1.0, -1.0],
         [5.0, -0.1],
     ):
-        state = adaptive_p.observe(state, torch.tensor(scores))
-        state = adaptive_p.adapt(state, 50_000)
+        state = ada.observe(state, torch.tensor(scores))
+        state = ada.adapt(state, 50_000)
         strengths.append(float(state["strength"]))
     assert strengths == pytest.approx([0.1, 0.2, 0.1, 0.2, 0.1, 0.0], abs=1e-6)
-    state = adaptive_p.adapt(adaptive_p.observe(state, torch.tensor([-1.0])), 50_000)
+    state = ada.adapt(ada.observe(state, torch.tensor([-1.0])), 50_000)
     assert float(state["strength"]) == 0.0
 
 
@@ -37,9 +37,9 @@ def test_several_batches_count_together() -> None:
     state = _state(strength=0.5)
     # One batch alone would lower p (r_t 0), the four together raise it (r_t 0.75).
     for scores in ([1.0, -1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]):
-        state = adaptive_p.observe(state, torch.tensor(scores))
+        state = ada.observe(state, torch.tensor(scores))
         assert float(state["strength"]) == 0.5
-    state = adaptive_p.adapt(state, 4 * 2)
+    state = ada.adapt(state, 4 * 2)
     assert float(state["strength"]) == pytest.approx(0.5 + 8 / 500_000, abs=1e-7)
     assert (float(state["signs"]), float(state["scores"])) == (0.0, 0.0)
 
@@ -47,28 +47,28 @@ def test_several_batches_count_together() -> None:
 def test_p_stays_where_there_is_no_signal() -> None:
     for strength in (0.0, 0.3, 1.0):
         state = _state(strength=strength)
-        assert float(adaptive_p.adapt(state, 50_000)["strength"]) == float(state["strength"])
+        assert float(ada.adapt(state, 50_000)["strength"]) == float(state["strength"])
     # Seen once, then silent: it moves once.
-    state = adaptive_p.adapt(adaptive_p.observe(_state(), torch.ones(4)), 50_000)
+    state = ada.adapt(ada.observe(_state(), torch.ones(4)), 50_000)
     for _ in range(3):
-        state = adaptive_p.adapt(state, 50_000)
+        state = ada.adapt(state, 50_000)
     assert float(state["strength"]) == pytest.approx(0.1)
 
 
 def test_p_rises_from_zero_to_one_in_500_000_images_and_no_further() -> None:
     state, batch = _state(), 2500
-    moves = 500_000 // (batch * adaptive_p.INTERVAL)
+    moves = 500_000 // (batch * ada.INTERVAL)
     for _ in range(moves - 1):
-        state = adaptive_p.adapt(adaptive_p.observe(state, torch.ones(2)), batch * adaptive_p.INTERVAL)
+        state = ada.adapt(ada.observe(state, torch.ones(2)), batch * ada.INTERVAL)
     assert float(state["strength"]) == pytest.approx(1 - 1 / moves, abs=1e-5)
     for _ in range(3):
-        state = adaptive_p.adapt(adaptive_p.observe(state, torch.ones(2)), batch * adaptive_p.INTERVAL)
+        state = ada.adapt(ada.observe(state, torch.ones(2)), batch * ada.INTERVAL)
     assert float(state["strength"]) == 1.0
 
 
 def test_the_adaptive_state_is_scalar_floats_without_a_graph() -> None:
     scores = torch.ones(3, requires_grad=True)
-    state = adaptive_p.adapt(adaptive_p.observe(_state(), scores * 2), 4)
-    assert state.keys() == adaptive_p.START.keys()
+    state = ada.adapt(ada.observe(_state(), scores * 2), 4)
+    assert state.keys() == ada.START.keys()
     assert all(value.shape == () and value.dtype == torch.float32 for value in state.values())
     assert not any(value.requires_grad for value in state.values())

@@ -17,11 +17,11 @@ from sonoforge.training.data.pixels import to_pixels, write_grid
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import hold_out
 from sonoforge.training.gan.generator import draw_latents, generate, load_generator
 from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.progress.curves import draw_curves, write_over_time
 from sonoforge.training.gan.progress.ticks import stalled
+from sonoforge.training.gan.training_set import hold_out
 
 
 @pytest.fixture(autouse=True)

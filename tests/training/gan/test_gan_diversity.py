@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sonoforge.training.gan.ema import ema_decay, update_average
+from sonoforge.training.gan.optimisers import ema_decay, update_average
 from sonoforge.training.gan.progress.ticks import (
     is_collapsed,
     mean_pairwise_distance,

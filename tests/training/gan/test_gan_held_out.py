@@ -14,8 +14,8 @@ from gan_trainings import MEASURED, draw_scans, image_hashes, train_measured
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.gan import updates as gan_updates
-from sonoforge.training.gan.batches.training_set import hold_out, read_training_set
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training_set import hold_out, read_training_set
 
 SIDE = 32
 

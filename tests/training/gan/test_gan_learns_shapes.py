@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from corners import corners
-from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
+from sonoforge.training.gan.training_set import TrainingSet
 
 SIDE = 32
 

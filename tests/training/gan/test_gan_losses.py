@@ -16,11 +16,10 @@ from torch.nn.functional import binary_cross_entropy
 from corners import corners
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan.augmentations import AUGMENTATIONS
-from sonoforge.training.gan.ema import update_average
-from sonoforge.training.gan.objectives.losses import LOSSES, class_loss
-from sonoforge.training.gan.objectives.regularisers import REGULARISERS
-from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser
+from sonoforge.training.gan.losses import LOSSES, class_loss
+from sonoforge.training.gan.optimisers import OptimiserSettings, build_optimiser, update_average
 from sonoforge.training.gan.recipes import RECIPES, Strength
+from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.updates import TrainingBatch, update_discriminator, update_generator
 

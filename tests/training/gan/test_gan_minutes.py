@@ -10,11 +10,10 @@ import pytest
 from gan_trainings import draw_discs
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan import minutes
-from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
-from sonoforge.training.gan.minutes import Offer, choose, list_offers, with_recipe
+from sonoforge.training.gan.minutes import Offer, Pace, choose, list_offers, with_recipe
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.pace import Pace
 from sonoforge.training.gan.training import Pretrained
+from sonoforge.training.gan.training_set import TrainingSet, make_training_set
 
 OPEN = GanSettings(recipe="dcgan", preset="", class_name="malignant")
 STYLED = dataclasses.replace(OPEN, recipe="stylegan2")

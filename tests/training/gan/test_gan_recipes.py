@@ -13,12 +13,11 @@ import pytest
 import torch
 
 from gan_trainings import StopAt, assert_same_tensors, read_rows
-from sonoforge.runtime.distances.kernel import Kid
+from sonoforge.runtime.distances.fid_kid import Kid
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import network_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import TrainingSet, make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
@@ -26,6 +25,7 @@ from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
+from sonoforge.training.gan.training_set import TrainingSet, make_training_set
 from sonoforge.training.phantom import dataset as phantom
 from tiny_recipes import tiny_recipes
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sonoforge.training.gan.objectives.regularisers import (
+from sonoforge.training.gan.regularisers import (
     REGULARISERS,
     Batch,
     clip_weights,

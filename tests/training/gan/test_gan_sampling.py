@@ -13,23 +13,26 @@ from gan_trainings import draw_masked_discs
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.data.pixels import to_tensor, to_unit
-from sonoforge.training.gan.augmentations.affine import AffineRanges, affine_matrices, draw_affine, warp
-from sonoforge.training.gan.batches.sampling import (
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.sampling import (
+    AffineRanges,
     DeviceImages,
     Sampling,
+    affine_matrices,
     balanced_indices,
     choose_images,
+    draw_affine,
     draw_real,
     process_slice,
+    warp,
 )
-from sonoforge.training.gan.batches.training_set import (
+from sonoforge.training.gan.training import Pretrained, prepare
+from sonoforge.training.gan.training_set import (
     TrainingSet,
     check_enough_images,
     expand,
     expand_classes,
 )
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.training import Pretrained, prepare
 
 LABELS = np.array([0] * 3 + [1] * 11 + [2] * 5)
 SIZE = 32

@@ -15,14 +15,14 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training.architecture_search.trial import Source
 from sonoforge.training.data import cache as cache_module
-from sonoforge.training.gan.batches import training_set as training_set_module
-from sonoforge.training.gan.batches.training_set import (
+from sonoforge.training.gan import training_set as training_set_module
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training_set import (
     TrainingSet,
     join_masks,
     read_training_set,
     set_aside,
 )
-from sonoforge.training.gan.options import GanSettings
 
 SIZE = 32
 

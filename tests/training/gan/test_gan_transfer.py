@@ -23,14 +23,14 @@ from sonoforge.models.stylegan.official import discriminator_from_official, gene
 from sonoforge.models.stylegan.stylegan2 import Generator
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.features import open_features
-from sonoforge.training.gan.batches.training_set import make_training_set
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.networks import Samples, build_networks, generator_options, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
+from sonoforge.training.gan.start_from import StartingWeights, read_starting_weights
 from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.training import Pretrained, prepare
+from sonoforge.training.gan.training_set import make_training_set
 from sonoforge.training.gan.transfer import check_transfer, freeze, transfer_weights
 from tiny_recipes import LATENT, STYLED, tiny_recipes
 

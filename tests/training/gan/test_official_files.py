@@ -21,7 +21,7 @@ from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSetti
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.models.stylegan.layers import initialise
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.starting_weights import read_starting_weights
+from sonoforge.training.gan.start_from import read_starting_weights
 
 LATENT, STYLE = 24, 20
 

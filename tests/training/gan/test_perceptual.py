@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sonoforge.training.evaluation.features import Features, open_features
-from sonoforge.training.gan.objectives.losses import perceptual_loss
+from sonoforge.training.gan.losses import perceptual_loss
 
 
 def _stub() -> Features:

@@ -12,13 +12,13 @@ from scipy.stats import ks_2samp
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.datasets import UNNAMED
-from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.shapes import describe_outline, draw_masks, draw_outline, learn_shapes
 from sonoforge.training.gan.training import prepare
+from sonoforge.training.gan.training_set import TrainingSet
 
 SIDE = 64
 

@@ -16,7 +16,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
-from sonoforge.training.gan.starting_run import refuse_seen_by_start
+from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 GAN = ["--recipe", "dcgan", "--image-size", "32", "--batch", "4", "--width", "4", "--latent-size", "4"]

@@ -25,18 +25,18 @@ from sonoforge.training.evaluation.spaces import open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import state as gan_state
-from sonoforge.training.gan.augmentations import adaptive_p
-from sonoforge.training.gan.augmentations.blurring import blur, blur_sigma
-from sonoforge.training.gan.batches.training_set import make_training_set
-from sonoforge.training.gan.ema import update_average
+from sonoforge.training.gan.augmentations import ada
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import draw_latents, generate, load_generator, sample
 from sonoforge.training.gan.networks import Samples, build_networks, generator_options
+from sonoforge.training.gan.optimisers import update_average
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress import ticks
 from sonoforge.training.gan.recipes import RECIPES, Budget, OptimiserSettings, Recipe
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.training import Pretrained, prepare
+from sonoforge.training.gan.training_set import make_training_set
+from sonoforge.training.gan.updates import blur, blur_sigma
 from tiny_recipes import STYLED, tiny_recipes
 
 TRAINED = ("stylegan1", "stylegan2", "stylegan3-t")  # in R only kernels and filters differ from T
@@ -82,7 +82,7 @@ def _state(checkpoint: Path, stem: str) -> dict[str, torch.Tensor]:
 
 def _augmented(patch: pytest.MonkeyPatch, strength: float) -> None:
     """Let ADA start at this strength."""
-    patch.setattr(gan_state, "ADAPTIVE_START", {**adaptive_p.START, "strength": strength})
+    patch.setattr(gan_state, "ADAPTIVE_START", {**ada.START, "strength": strength})
 
 
 @pytest.fixture(scope="module")

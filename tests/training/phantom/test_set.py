@@ -15,7 +15,7 @@ from program import succeed
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.phantom import dataset as phantom
-from sonoforge.training.phantom import marks as phantom_marks
+from sonoforge.training.phantom import dataset as phantom_marks
 
 PIXEL_MM = 40 / 256
 

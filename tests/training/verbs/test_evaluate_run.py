@@ -16,9 +16,9 @@ from gan_trainings import write_pictures
 from program import refused, succeed
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.data.cache import content_hash
-from sonoforge.training.gan.batches.training_set import hold_out, read_training_set
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.reader_study.key import KEY, read_key
+from sonoforge.training.gan.training_set import hold_out, read_training_set
+from sonoforge.training.reader_study.sheet import KEY, read_key
 
 FAST = ["--features", "pixels", "--plots", "pca", "--repeats", "5", "--device", "cpu"]
 PICTURES, HELD_OUT = 40, 14  # a third, as 0.3 is rounded to one over a whole number

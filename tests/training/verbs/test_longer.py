@@ -72,7 +72,7 @@ def test_lengths_of_other_units_are_compared_in_steps(place: Path) -> None:
 
 def test_minutes_are_the_steps_of_the_pace_that_was_measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = "gan train --data scans --class malignant --recipe dcgan --size 32 --batch 4 --device cpu --metrics none"
-    monkeypatch.setattr("sonoforge.training.gan.pace.Pace.fit", lambda *_: {"steps": 4, "tick_steps": 2})
+    monkeypatch.setattr("sonoforge.training.gan.minutes.Pace.fit", lambda *_: {"steps": 4, "tick_steps": 2})
     monkeypatch.setattr("sonoforge.training.gan.minutes.Offer.least", 1)
     short = train(command, "runs", "--minutes", "1")
     assert train(f"{command} --resume", "runs", "--minutes", "2") == short

@@ -21,7 +21,7 @@ import pytest
 from gan_trainings import write_pictures
 from processes import Written, descendants, shorten, start
 from program import refused, sonoforge, succeed
-from sonoforge.models.ga_gan.codes import parse
+from sonoforge.models.cell_codes import parse
 
 SMALL = ["--class", "malignant", "--conditioning", "none", "--metric-features", "pixels", "--device", "cpu"]
 SMALL += ["--kimg", "0.02", "--batch", "5", "--width", "2", "--image-size", "32"]

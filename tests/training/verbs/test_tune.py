@@ -21,8 +21,8 @@ from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.architecture_search import trial
 from sonoforge.training.architecture_search.settings import trial_settings
+from sonoforge.training.architecture_search.space import best_settings
 from sonoforge.training.architecture_search.trial import Source, open_source, prepare_trial
-from sonoforge.training.architecture_search.tuned import best_settings
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.gan.options import GanSettings
 

@@ -30,7 +30,7 @@ from sonoforge.export.generators.graph import (
     tolerance,
     unsuitable,
 )
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.bundle.generation import LATENT_RECIPE, REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError

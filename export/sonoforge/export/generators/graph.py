@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from sonoforge.export.formats.onnx_graph import trace
 from sonoforge.models.stylegan import stylegan3
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.runners import Answer
 from sonoforge.training.gan.checkpoint import Description

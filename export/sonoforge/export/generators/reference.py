@@ -16,10 +16,10 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.training.data.data_option import recorded_data
-from sonoforge.training.gan.augmentations.affine import AffineRanges
-from sonoforge.training.gan.batches.training_set import TrainingSet, expand, hold_out, read_training_set
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.sampling import AffineRanges
+from sonoforge.training.gan.training_set import TrainingSet, expand, hold_out, read_training_set
 from sonoforge.training.run_folder import read_config
 
 _BATCH = 8

@@ -1,1 +1,1 @@
-"""The StyleGAN family: a mapping from latents to styles, and synthesis networks that styles steer."""
+"""ProGAN and the StyleGANs: growing networks, styles that steer them, and the layers that they share."""

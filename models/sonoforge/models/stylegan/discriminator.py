@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models.labels import check_conditioning
+from sonoforge.models.stylegan.generator import MappingLayers
 from sonoforge.models.stylegan.layers import (
     EPSILON,
     HALF_LEVELS,
@@ -24,7 +25,6 @@ from sonoforge.models.stylegan.layers import (
     layer_widths,
     sides,
 )
-from sonoforge.models.stylegan.mapping import MappingLayers
 
 CONDITIONINGS = ("none", "projection")
 GROUP = 4  # images in a group of the minibatch standard deviation

@@ -5,7 +5,161 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.stylegan.mapping import MappingNetwork, mix_styles
+from sonoforge.models.labels import one_hot
+from sonoforge.models.stylegan.layers import EqualisedLinear, full_precision, normalise
+
+# The mapping network: latents and class labels to styles.
+#
+# Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", CVPR 2019,
+# section 2 (eight fully connected layers), appendices B (truncation) and C (learning rate a hundredth).
+# Class labels: Karras et al., "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020,
+# appendix D: embedded with the length of a style, scaled to a mean square of 1, and appended to the latent.
+
+RATE = 0.01  # learning-rate multiplier (2019, appendix C)
+
+
+class MappingLayers(nn.Module):
+    """Latents, labels or both to one vector for each image.
+
+    Computed in full precision, also where mixed precision is on.
+
+    Args:
+        latent_size: See `sonoforge.models`; 0 for labels alone.
+        classes: See there; with neither latents nor classes there is a ValueError.
+        style_size: Length W of the result.
+        layers: Number of fully connected layers.
+    """
+
+    def __init__(self, latent_size: int, classes: int, style_size: int, layers: int = 8) -> None:
+        super().__init__()
+        if latent_size == 0 and classes == 0:
+            raise ValueError("mapping: found neither latents nor classes, expected at least one of them")
+        self.latent_size = latent_size
+        self.classes = classes
+        self.embedding = EqualisedLinear(classes, style_size) if classes else None
+        first = latent_size + (style_size if classes else 0)
+        self.layers = nn.Sequential(
+            *(
+                EqualisedLinear(style_size if index else first, style_size, activated=True, rate=RATE)
+                for index in range(layers)
+            )
+        )
+
+    def forward(self, latents: Tensor | None, labels: Tensor | None = None) -> Tensor:
+        """Map each latent to one vector.
+
+        Args:
+            latents: (N, Z) float; None where Z is 0.
+            labels: (N,) int64, or (N, K) float: weights of the classes, for what lies between them.
+
+        Returns:
+            (N, W) float32.
+
+        Raises:
+            ValueError: Labels are missing.
+        """
+        own = next(self.parameters())
+        with full_precision(own.device):
+            parts = [] if latents is None else [normalise(latents.to(own.dtype))]
+            if self.embedding is not None:
+                if labels is None or labels.ndim == 1:
+                    labels = one_hot(labels, self.classes, own.dtype)
+                parts.append(normalise(self.embedding(labels.to(own.dtype))))
+            vectors: Tensor = self.layers(torch.cat(parts, 1))
+        return vectors
+
+
+class MappingNetwork(MappingLayers):
+    """Latents and labels to the styles of all layers of a synthesis network.
+
+    Args beside those of `MappingLayers`:
+        num_styles: Number L of styles of the synthesis network.
+        average_decay: Weight of the old average when a batch is added: 0.998 in StyleGAN2 and 3, 0.995 in StyleGAN1.
+    """
+
+    average: Tensor  # (W,) moving average of the mapped vectors, towards which styles are truncated
+
+    def __init__(
+        self,
+        latent_size: int,
+        classes: int,
+        style_size: int,
+        num_styles: int,
+        layers: int = 8,
+        average_decay: float = 0.998,
+    ) -> None:
+        super().__init__(latent_size, classes, style_size, layers)
+        self.num_styles = num_styles
+        self.average_decay = average_decay
+        self.register_buffer("average", torch.zeros(style_size))
+
+    def forward(
+        self,
+        latents: Tensor | None,
+        labels: Tensor | None = None,
+        truncation_psi: float | Tensor = 1.0,
+        truncation_cutoff: int | None = None,
+        update_average: bool = False,
+    ) -> Tensor:
+        """Map each latent to styles (N, L, W), all the same unless some are truncated.
+
+        See `MappingLayers.forward` and `truncate`; ``update_average``: this batch moves ``average`` before truncation.
+        """
+        vectors = super().forward(latents, labels)
+        if update_average:
+            with torch.no_grad():
+                self.average.lerp_(vectors.mean(0), 1 - self.average_decay)
+        styles = vectors[:, None].expand(-1, self.num_styles, -1)
+        return self.truncate(styles, truncation_psi, truncation_cutoff)
+
+    def truncate(self, styles: Tensor, psi: float | Tensor, cutoff: int | None = None) -> Tensor:
+        """Move styles towards the average (2019, appendix B): images of less variety and fewer artefacts.
+
+        Args:
+            styles: (N, L, W).
+            psi: Share of the distance from the average that is kept: 1 all, 0 none, below 0 beyond it.  As an input of
+                a traced network, a tensor that broadcasts against the styles.
+            cutoff: Number of styles, coarse ones first, that are truncated; None for all.
+
+        Returns:
+            (N, L, W).
+        """
+        if not isinstance(psi, Tensor) and psi == 1:
+            return styles
+        truncated: Tensor = self.average.lerp(styles, psi)
+        if cutoff is None:
+            return truncated
+        return torch.cat([truncated[:, :cutoff], styles[:, cutoff:]], 1)
+
+
+def has_styles(generator: nn.Module) -> bool:
+    """Whether a mapping network maps its latents to styles, as in StyleGAN."""
+    return isinstance(getattr(generator, "mapping", None), MappingNetwork)
+
+
+def mix_styles(
+    mapping: MappingNetwork, styles: Tensor, labels: Tensor | None, share: float, chance: torch.Generator
+) -> Tensor:
+    """Give some images the fine styles of a second latent (2019, section 3.1: mixing regularisation).
+
+    Args:
+        mapping: Maps the second latents.
+        styles: (N, L, W) of the first latents.
+        labels: Of the images, or None.
+        share: Probability of an image to be mixed; the first exchanged style is uniform on 1 to L - 1.
+        chance: Source of random numbers, on the styles' device.
+
+    Returns:
+        (N, L, W).
+    """
+    if share == 0:
+        return styles
+    count, number, _ = styles.shape
+    latents = torch.randn(count, mapping.latent_size, generator=chance, device=styles.device)
+    first_fine = 1 + (torch.rand(count, 1, generator=chance, device=styles.device) * (number - 1)).floor()
+    mixed = torch.rand(count, 1, generator=chance, device=styles.device) < share
+    fine = torch.arange(number, device=styles.device) >= first_fine
+    return torch.where((fine & mixed)[:, :, None], mapping(latents, labels), styles)
 
 
 @dataclass(frozen=True)

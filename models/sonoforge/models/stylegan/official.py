@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from sonoforge.models.stylegan import stylegan2
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
-from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
+from sonoforge.models.stylegan.generator import RATE, StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import binomial_taps
-from sonoforge.models.stylegan.mapping import RATE
 from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN, Generator, GeneratorSettings, plan_grids
 
 State = Mapping[str, Tensor]

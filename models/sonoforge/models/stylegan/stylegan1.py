@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from sonoforge.models.growing import Growing, GrowingDiscriminator
 from sonoforge.models.labels import ScoreHead
 from sonoforge.models.stylegan.discriminator import DiscriminatorSettings, append_minibatch_std
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
@@ -34,6 +33,7 @@ from sonoforge.models.stylegan.layers import (
     sides,
     upsample,
 )
+from sonoforge.models.stylegan.progan import Growing, GrowingDiscriminator
 
 CHANNEL_BASE = 16384  # channels times side: 512 to 32x32, 16 at 1024x1024 (ICLR 2018, table 2)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sonoforge.runtime import machine
-from sonoforge.runtime.bench.results import Record, Task
+from sonoforge.runtime.bench.measure import Record, Task
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.inference import runners
 

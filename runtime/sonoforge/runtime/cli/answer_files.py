@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sonoforge.runtime import leftovers
 from sonoforge.runtime.atomic import plain, replacing
 from sonoforge.runtime.bundle.classification import IMAGE_COLUMNS, LABEL_COLUMNS, TRUST_COLUMNS
-from sonoforge.runtime.csv_cells import defused
+from sonoforge.runtime.csv_tables import defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import Entry
 from sonoforge.runtime.inference.decision import yes_no

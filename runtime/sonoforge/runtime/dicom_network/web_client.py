@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.dicom_network.multipart import boundary_of, parts_of
+from sonoforge.runtime.dicom_network.incoming import boundary_of, parts_of
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.dicom.derived_objects import identify, is_uid
 

@@ -6,6 +6,6 @@ measure with the same formulas, on a workstation as on a device without torch.
 `kid` is the one to start with: unbiased at any number of images.
 """
 
-from sonoforge.runtime.distances.kernel import kernel_distance as kid
+from sonoforge.runtime.distances.fid_kid import kernel_distance as kid
 
 __all__ = ["kid"]

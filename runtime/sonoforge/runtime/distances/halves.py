@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import kernel_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.errors import SonoforgeError

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.distances.embeddings import Embeddings, check_pair
+from sonoforge.runtime.distances.fid_kid import Embeddings, check_pair
 from sonoforge.runtime.errors import SonoforgeError
 
 _BLOCK_ENTRIES = 4_000_000  # distances held at a time: 32 MB

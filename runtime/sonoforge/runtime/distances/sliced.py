@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.distances.embeddings import check_pair
+from sonoforge.runtime.distances.fid_kid import check_pair
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 

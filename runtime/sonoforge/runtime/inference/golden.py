@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.bundle.classification import OUTPUTS, ClassifierManifest
 from sonoforge.runtime.bundle.files import BundleError
 from sonoforge.runtime.bundle.generation import GeneratorManifest
@@ -20,7 +21,6 @@ from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.runtime.inference.loading import read_tried
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust, run_in_subprocess
-from sonoforge.runtime.temporary import temporary_folder
 
 # float32 sums in another order: 3e-6 between thread counts and optimisation levels on one x86 CPU (measured with
 # MobileNetV2); 1e-3 leaves room for other processors and is far below what moves a probability's third digit.

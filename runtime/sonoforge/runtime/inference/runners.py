@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.errors import GateError, SonoforgeError, reason
-from sonoforge.runtime.temporary import temporary_folder
 
 Answer = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 """Inputs in the order of the file's interface, each with the batch first, to outputs in theirs."""

@@ -11,7 +11,7 @@ says that the author is trusted; ONNX and ORT files always are.
 JSON: ``bundle``, ``model``, ``machine`` ({"cpu", "instructions", "cores", "platform", "python"}), ``threads``,
 ``batches``, ``seconds``, ``rounds``, ``golden_images`` (count), ``files``: for each ``format``, ``file``,
 ``precision``, ``bytes``, ``status`` (``measured``, ``not run``, ``cannot run here`` or ``failed``) and either the
-``reason`` or the figures of `sonoforge.runtime.bench.results.Figures`; ``energy`` (``read`` or ``not readable``); with
+``reason`` or the figures of `sonoforge.runtime.bench.measure.Figures`; ``energy`` (``read`` or ``not readable``); with
 ``--against``, ``against`` ({"bundle", "model", "files"}) and ``ratios`` ({format: {"latency", "throughput", "memory",
 "bytes"}}): how many times better this bundle is than the other, in the formats measured in both; ``written`` (paths).
 
@@ -25,16 +25,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sonoforge.runtime import machine
-from sonoforge.runtime.bench import table
-from sonoforge.runtime.bench.measure import Inputs, ModelFile, Plan, measure
-from sonoforge.runtime.bench.results import Figures, Ratios, Report, Row, joules
+from sonoforge.runtime.atomic import temporary_folder
+from sonoforge.runtime.bench import report as bench_report
+from sonoforge.runtime.bench.measure import Figures, Inputs, ModelFile, Plan, Ratios, Report, Row, joules, measure
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.reader import Bundle, companions, open_bundle
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust
-from sonoforge.runtime.temporary import temporary_folder
 from sonoforge.runtime.verbs.settings import BenchConfig
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def main(config: BenchConfig) -> Outcome:
         "seconds": plan.seconds,
         "rounds": plan.rounds,
     }
-    table.print_head(report)
+    bench_report.print_head(report)
     inputs = {side: _inputs(bundle, config.image) for side, bundle in sides.items()}
     rows = _measure(sides, inputs, config, plan)
     report["golden_images"] = len(inputs[""].logits)
@@ -66,7 +65,7 @@ def main(config: BenchConfig) -> Outcome:
         model = sides["against"].manifest.identity
         report["against"] = {"bundle": config.against, "model": model, "files": rows["against"]}
         report["ratios"] = _ratios(rows[""], rows["against"])
-    table.print_figures(report)
+    bench_report.print_figures(report)
     written = _write(report, config.out)
     statuses = [row["status"] for side in rows.values() for row in side]
     bad = "failed" in statuses or "measured" not in statuses
@@ -159,10 +158,9 @@ def _write(report: Report, folder: str) -> list[str]:
         log.info("nothing was written; --out FOLDER keeps bench.json and bench.png")
         return []
     from sonoforge.runtime.atomic import write_bytes, write_json  # noqa: PLC0415 - only with --out
-    from sonoforge.runtime.bench.chart import draw  # noqa: PLC0415
 
     paths = [Path(folder) / "bench.json", Path(folder) / "bench.png"]
     write_json(paths[0], report)
-    write_bytes(paths[1], draw(report))
+    write_bytes(paths[1], bench_report.draw(report))
     log.info("written: %s", ", ".join(map(str, paths)))
     return [str(path) for path in paths]

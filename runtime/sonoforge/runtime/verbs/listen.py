@@ -26,8 +26,8 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.answering import Answering
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.dicom_network.inbox import Inbox
+from sonoforge.runtime.dicom_network.incoming import Remarks
 from sonoforge.runtime.dicom_network.peers import check_title, read_archive, read_caller, tls_context
-from sonoforge.runtime.dicom_network.remarks import Remarks
 from sonoforge.runtime.dicom_network.storage_scp import Reception, receiving
 from sonoforge.runtime.dicom_network.storage_scu import Sender
 from sonoforge.runtime.errors import SonoforgeError

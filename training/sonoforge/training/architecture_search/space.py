@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.cli.options import resolve_config
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
-from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.options import PUBLISHED, GanSettings
+from sonoforge.training.gan.recipes import RECIPES, Recipe
 
 Value = str | int | float
 
@@ -193,3 +194,27 @@ def with_values(settings: GanSettings, recipe: Recipe, values: Values) -> GanSet
             for name, own in recipe.regularisers.items()
         )
     return dataclasses.replace(settings, **changes)
+
+
+def best_settings(run: Path) -> dict[str, Values]:
+    """Return what the best trial of each recipe of a run of ``tune`` tries, by ``RECIPE`` or ``RECIPE:PRESET``.
+
+    Raises:
+        SonoforgeError: No finished run of ``tune``.
+    """
+    from sonoforge.training.run_folder import read_config, read_results  # noqa: PLC0415 - needs yaml
+
+    preset = read_config(run).get("preset", PUBLISHED)
+    try:
+        studies = read_results(run)["studies"]
+        bests = {name: study["best"] for name, study in studies.items() if name in RECIPES and study["best"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        bests = {}
+    if not bests:
+        raise SonoforgeError(f"{run}: found no best trial of a recipe, expected a finished run of sonoforge tune")
+    return {
+        name if preset == PUBLISHED else f"{name}:{preset}": {
+            key: best[key] for key in NAMES if best.get(key) is not None
+        }
+        for name, best in bests.items()
+    }

@@ -19,11 +19,18 @@ from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.cli.progress import stderr_handlers
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.architecture_search.pruning import MEASUREMENTS, Past, gives_up
-from sonoforge.training.architecture_search.study import COMPLETE, DIVERGED, OUT_OF_TIME, PRUNED, Trial
+from sonoforge.training.architecture_search.study import (
+    COMPLETE,
+    DIVERGED,
+    MEASUREMENTS,
+    OUT_OF_TIME,
+    PRUNED,
+    Past,
+    Trial,
+    gives_up,
+)
 from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate_pixels, label_batch, load_generator, sample_latent
 from sonoforge.training.gan.networks import outline_networks
@@ -31,8 +38,9 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.progress.ticks import make_metric_reference, measure_metrics, read_stats
 from sonoforge.training.gan.recipes import Recipe
 from sonoforge.training.gan.settings import compose, measures_in_features
-from sonoforge.training.gan.starting_weights import read_starting_weights
-from sonoforge.training.gan.training import SOURCES, Pretrained, Training, open_pretrained, prepare, suited_space
+from sonoforge.training.gan.start_from import read_starting_weights
+from sonoforge.training.gan.training import Pretrained, Training, open_pretrained, prepare, suited_space
+from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.run_folder import log_to
 
 METRICS = ("kid", "fid")
@@ -114,7 +122,7 @@ def keep_sources(folder: Path, opened: Opened) -> None:
     Raises:
         SonoforgeError: The run was begun with other images.
     """
-    path, now = folder / SOURCES, dict(opened.images.sources)
+    path, now = folder / gan_checkpoint.SOURCES, dict(opened.images.sources)
     if not path.is_file():
         write_json(path, now)
     else:

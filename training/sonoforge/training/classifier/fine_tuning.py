@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sonoforge.models.blocks import OUTLINE_BLOCK
+from sonoforge.models import OUTLINE_BLOCK
 from sonoforge.models.zoomed_pass import OutlineHead
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import GateError, SonoforgeError

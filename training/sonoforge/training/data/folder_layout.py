@@ -12,8 +12,8 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, name_some
+from sonoforge.runtime.images.file_kinds import is_image_file
 from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline, is_system_folder, mask_of
-from sonoforge.runtime.images.suffixes import is_image_file
 
 TRAINED, VALIDATED, TESTED = "train", "val", "test"
 _SPLITS = {

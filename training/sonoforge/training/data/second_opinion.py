@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.csv_cells import csv_text, defused
-from sonoforge.runtime.csv_tables import Names, read_table
+from sonoforge.runtime.csv_tables import Names, csv_text, defused, read_table
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.copies.matches import Match, join_groups
 from sonoforge.training.copies.pose_search import Picture, backwards, flip, shrink, warp
@@ -23,8 +22,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.statistics.protocols import SEALED
-from sonoforge.training.statistics.results import SecondOpinion, SecondOpinionPair
+from sonoforge.training.statistics.results import SEALED, SecondOpinion, SecondOpinionPair
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, HalfspaceIntersection, QhullError
 from threadpoolctl import threadpool_limits
 
-from sonoforge.runtime.distances.embeddings import check_pair
+from sonoforge.runtime.distances.fid_kid import check_pair
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.evaluation.tasks import EmbeddedSets

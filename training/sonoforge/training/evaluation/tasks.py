@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import kernel_distance, subset_kernel_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance, subset_kernel_distance
 from sonoforge.runtime.distances.neighbours import density_coverage, precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd, level_sides, sliced_wasserstein
 from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance

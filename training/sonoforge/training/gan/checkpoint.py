@@ -28,6 +28,7 @@ from sonoforge.training.evaluation import COLLAPSE_FRACTION
 log = logging.getLogger(__name__)
 
 DESCRIPTION = "checkpoint.json"
+SOURCES = "images.json"  # of a run folder: the content hash of each image file of the training, by path
 _NAME = re.compile(r"step-(\d{8})")
 
 

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 from sonoforge.models.layers import BatchRenorm2d
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.ema import MOVING
+from sonoforge.training.gan.optimisers import MOVING
 
 
 def reduce_mean(fabric: Fabric, values: Tensor) -> Tensor:

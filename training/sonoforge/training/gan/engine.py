@@ -3,7 +3,7 @@
 Each step's images, latents and augmentation are drawn from (seed, purpose, step) alone, so a run
 continued from a checkpoint repeats what the uninterrupted run would have done; on a CPU with one thread
 (``OMP_NUM_THREADS=1``) and the same versions, bit for bit.  With more threads no two runs promise the same last bits:
-torch's matrix library makes no such promise, and ``tests/benchmarks/repeat_training.py`` counts how often they differ.
+torch's matrix library makes no such promise; ``training/studies/repeatability`` counts how often they differ.
 """
 
 import json
@@ -19,21 +19,24 @@ from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.augmentations.affine import AffineRanges
-from sonoforge.training.gan.augmentations.blurring import blur_sigma
-from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling
 from sonoforge.training.gan.distributed import any_process, average_styles
-from sonoforge.training.gan.ema import ema_decay, update_average
 from sonoforge.training.gan.networks import discriminator_of
-from sonoforge.training.gan.optimisers import set_learning_rate
+from sonoforge.training.gan.optimisers import ema_decay, set_learning_rate, update_average
 from sonoforge.training.gan.options import PRECISIONS
 from sonoforge.training.gan.progress.recorder import Recorder
-from sonoforge.training.gan.schedules import SCHEDULES, growing_stage
+from sonoforge.training.gan.recipes import SCHEDULES, growing_stage
+from sonoforge.training.gan.sampling import AffineRanges, DeviceImages, Sampling
 from sonoforge.training.gan.settings import DURATIONS, NOT_COMPARED
 from sonoforge.training.gan.state import TrainingState, build_state
-from sonoforge.training.gan.training import SOURCES, Training
-from sonoforge.training.gan.updates import draw_batch, update_carried, update_discriminator, update_generator
-from sonoforge.training.tracking.tracker import NONE, Tracker
+from sonoforge.training.gan.training import Training
+from sonoforge.training.gan.updates import (
+    blur_sigma,
+    draw_batch,
+    update_carried,
+    update_discriminator,
+    update_generator,
+)
+from sonoforge.training.tracking import NONE, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +160,7 @@ def newest_checkpoint(folder: Path, training: Training, *, resume: bool) -> Path
     if not found:
         return None
     if training.originals.sources:
-        check_unchanged(str(folder), _read_sources(folder / SOURCES), training.originals.sources)
+        check_unchanged(str(folder), _read_sources(folder / gan_checkpoint.SOURCES), training.originals.sources)
     before, now = gan_checkpoint.describe(found[-1]), training.description
     keys = [key for key in now.settings if before.settings.get(key) != now.settings[key] and key not in NOT_COMPARED]
     if resume and keys and _is_longer(training, before):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models.spectral import fix_weights
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.inference.latents import check_limit, draw_latent
 from sonoforge.runtime.seeds import derive_seed

@@ -24,10 +24,10 @@ from sonoforge.training.evaluation.protocol import Protocol, protocol_id
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
 from sonoforge.training.evaluation.spaces import CHOICES, IMAGENET_NETWORKS
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.gan.image_sets import find_generator, without_repeats
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import Training, expanded
+from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
 from sonoforge.training.run_folder import CONFIG, read_config
 
 

@@ -1,6 +1,6 @@
 """What can be learned in so many minutes: what was left open of a training is chosen by the pace of a few steps.
 
-What a generator needs before it draws anything was read from ``training/docs/measured/minutes-2.csv`` and
+What a generator needs before it draws anything was read from ``training/studies/race/answers/minutes-2.csv`` and
 ``minutes-4.csv`` (BUS-BRA at 64 x 64).  No row of fewer than `LEAST_STEPS` generator updates or `LEAST_IMAGES` images
 shown has a KID below 42 times that of real images among themselves: noise.  With more, the first recipes come below:
 `projected` after 64 steps, StyleGAN2 after 91.  After `ENOUGH_STEPS` and `ENOUGH_IMAGES`, DCGAN and StyleGAN2 are at
@@ -9,27 +9,31 @@ half of that; larger images are taken to need more, by their side, which was not
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from sonoforge.models.image_sizes import IMAGE_SIZES
+from sonoforge.models import IMAGE_SIZES
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training import run_folder
 from sonoforge.training.devices import deterministic_kernels, open_fabric
-from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.distributed import any_process
-from sonoforge.training.gan.engine import prepare_data, train_step
+from sonoforge.training.gan.engine import prepare_data, train_gan, train_step
 from sonoforge.training.gan.networks import Seen, outline_networks
 from sonoforge.training.gan.options import PRECISIONS, PUBLISHED, GanSettings
+from sonoforge.training.gan.progress.ticks import read_stats, training_cost
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose, make_plan
 from sonoforge.training.gan.state import build_state
 from sonoforge.training.gan.training import Pretrained, Training, options_of_generator
+from sonoforge.training.gan.training_set import TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -217,3 +221,90 @@ def seconds_a_step(training: Training, limit: float) -> float:
                 break
     # The first process speaks for all, so that they agree.
     return float(fabric.broadcast(min(times[1:] or times)))
+
+
+# How many steps a training does in so many minutes, told by two short ones.
+
+log = logging.getLogger(__name__)
+
+LENGTH = ("minutes",)  # what tells runs apart that are as long as their minutes, see `run_folder.open_run`
+PACE = "pace"  # folder of the short trainings, inside that of the training
+FIRST_STEPS = 4  # of the first one
+PACE_STEPS = 32  # of the second one, where a step is quick: twice the longest interval of a regulariser
+PACE_SHARE = 0.2  # of the minutes: the longest that the second one may take
+TICK_SHARE = 0.25  # of the minutes: the longest that samples, checkpoints and measuring may take
+FEWEST_TICK_STEPS, MOST_TICKS = 50, 50
+
+
+class Pace(NamedTuple):
+    """What a training takes on this machine."""
+
+    step: float  # seconds
+    tick: float  # seconds that samples, a checkpoint and measuring take at the end of a tick
+
+    def fit(self, seconds: float, settings: GanSettings) -> dict[str, int]:
+        """Return as many ``steps`` as so many seconds have room for, ticks among them, and ``tick_steps``."""
+        ticks = min(MOST_TICKS, max(1, int(TICK_SHARE * seconds / self.tick)))
+        steps = max(1, int((seconds - min(ticks * self.tick, TICK_SHARE * seconds)) / self.step))
+        return {"steps": steps, "tick_steps": settings.tick_steps or max(FEWEST_TICK_STEPS, math.ceil(steps / ticks))}
+
+
+def steps_in(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> int | None:
+    """Return how many steps a training does in so many minutes of training alone; see `measure_pace`.
+
+    Samples, checkpoints and measuring come on top.
+
+    Returns:
+        At least 1; None if it was stopped.
+    """
+    pace = measure_pace(minutes, training, folder, stop)
+    return None if pace is None else max(1, round(60 * minutes / pace.step))
+
+
+def measure_pace(minutes: float, training: Training, folder: Path, stop: Callable[[], bool]) -> Pace | None:
+    """Measure what a training takes, by short ones.
+
+    They run through the whole schedule, all resolutions of a growing network among it.  Called again with the same
+    folder, the answer is the same, on a faster machine, too.
+
+    Args:
+        minutes: Of which the measuring may take a share.
+        training: Its own length does not count.
+        folder: Of the training; what is measured is kept in its sub-folder `PACE`.
+        stop: As of `engine.train_gan`.
+
+    Returns:
+        None if it was stopped.
+    """
+    log.info("measuring the pace of %s", training.settings.recipe)
+    training = dataclasses.replace(training, milestones=())
+    fabric = open_fabric(training.device, PRECISIONS[training.settings.precision])
+    fabric.launch()
+    step = tick = 0.0
+    for count in (FIRST_STEPS, PACE_STEPS):
+        own = folder / PACE / f"{count}-steps"
+        with quietly(__package__):
+            train_gan(training.of_length(count), own, resume=True, show_progress=True, stop=stop)
+        fabric.barrier()  # the first process writes what all of them read now, so that they agree
+        if not run_folder.is_finished(own):
+            return None
+        hours = training_cost(own, count)["hours"]
+        if not hours:
+            raise SonoforgeError(f"{own}: found no time that its steps took; remove the folder to measure it again")
+        step = hours * 3600 / count
+        tick = max(1e-3, read_stats(own, count)[-1]["elapsed_seconds"] - hours * 3600)
+        if step * PACE_STEPS > PACE_SHARE * 60 * minutes:
+            break
+    return Pace(step, tick)
+
+
+@contextlib.contextmanager
+def quietly(name: str | None) -> Iterator[None]:
+    """Keep to itself what a package logs, but errors: that these trainings are too short to learn is of no interest."""
+    trainings = logging.getLogger(name)
+    level = trainings.level
+    trainings.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        trainings.setLevel(level)

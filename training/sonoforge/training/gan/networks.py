@@ -7,17 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sonoforge.models import began, biggan, dcgan, dcgan_thesis, light, progan, projected, spade
-from sonoforge.models.ga_gan import networks as ga_gan
+from sonoforge.models import began, biggan, dcgan, ga_gan, light, projected, spade
 from sonoforge.models.spectral import draw_weights
-from sonoforge.models.stylegan import layers, stylegan1, stylegan2, stylegan3
+from sonoforge.models.stylegan import layers, progan, stylegan1, stylegan2, stylegan3
 from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.generator import StyledSettings
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.evaluation.features import Features
-from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.regularisers import REGULARISERS
 
 if TYPE_CHECKING:
     from typing import Self  # since Python 3.11
@@ -89,7 +88,7 @@ _RESIDUAL = _from(Discriminator, ResidualSettings)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "dcgan-thesis": Architecture(
-        dcgan_thesis.Generator, dcgan_thesis.Discriminator, dcgan_thesis.initialise, free_hidden=("activation", "norm")
+        dcgan.ThesisGenerator, dcgan.ThesisDiscriminator, dcgan.initialise, free_hidden=("activation", "norm")
     ),
     "dcgan": Architecture(_dcgan_generator, _dcgan_discriminator, dcgan.initialise, free_hidden=("activation", "norm")),
     "began": Architecture(

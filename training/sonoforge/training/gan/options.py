@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from sonoforge.runtime.cli.options import option
-from sonoforge.training.gan.recipes import KEPT_MAPS, OPTIMISERS, RECIPES
-from sonoforge.training.gan.schedules import SCHEDULES
+from sonoforge.training.gan.recipes import KEPT_MAPS, OPTIMISERS, RECIPES, SCHEDULES
 
 # Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `losses.CONDITIONINGS`, `layers.ACTIVATIONS` and
 # `layers.NORMS`, which need torch.

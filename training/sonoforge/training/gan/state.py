@@ -17,14 +17,14 @@ from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.augmentations import AUGMENTATIONS, Augment
-from sonoforge.training.gan.augmentations.adaptive_p import START as ADAPTIVE_START
+from sonoforge.training.gan.augmentations.ada import START as ADAPTIVE_START
 from sonoforge.training.gan.distributed import share_batch_norm
 from sonoforge.training.gan.generator import structures_drawn_into
+from sonoforge.training.gan.losses import LOSSES, Loss, perceptual_loss
 from sonoforge.training.gan.networks import build_networks
-from sonoforge.training.gan.objectives.losses import LOSSES, Loss, perceptual_loss
-from sonoforge.training.gan.objectives.regularisers import REGULARISERS
 from sonoforge.training.gan.optimisers import build_optimiser, optimiser_tensors, restore_optimiser
 from sonoforge.training.gan.recipes import OptimiserSettings, Recipe
+from sonoforge.training.gan.regularisers import REGULARISERS
 from sonoforge.training.gan.shapes import draw_masks, learn_shapes
 from sonoforge.training.gan.training import Training
 from sonoforge.training.gan.transfer import freeze, transfer_weights

@@ -19,25 +19,24 @@ from sonoforge.training.devices import open_fabric
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import PLAIN, Space, choose_space, network_space, open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.augmentations.affine import AffineRanges
-from sonoforge.training.gan.batches.training_set import (
+from sonoforge.training.gan.networks import Samples, Seen, generator_options, outline_networks
+from sonoforge.training.gan.options import PRECISIONS, GanSettings
+from sonoforge.training.gan.recipes import Recipe
+from sonoforge.training.gan.sampling import AffineRanges
+from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
+from sonoforge.training.gan.start_from import StartingWeights, read_starting_weights
+from sonoforge.training.gan.training_set import (
     TrainingSet,
     check_enough_images,
     expand,
     expand_classes,
     hold_out,
 )
-from sonoforge.training.gan.networks import Samples, Seen, generator_options, outline_networks
-from sonoforge.training.gan.options import PRECISIONS, GanSettings
-from sonoforge.training.gan.recipes import Recipe
-from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
-from sonoforge.training.gan.starting_weights import StartingWeights, read_starting_weights
 from sonoforge.training.gan.transfer import check_transfer, freeze, with_classes
 
 log = logging.getLogger(__name__)
 
 HELD_OUT_SHARE = 0.1  # of the images, where metrics are measured and no share was given
-SOURCES = "images.json"  # content hash of each image file that a training is of, by path
 MOST_MAPS = 1024  # label maps that a generator which draws into them keeps at most: 6 MB at 128x128 and 3 structures
 
 

@@ -26,7 +26,7 @@ from sonoforge.models.spectral import FIRST_STEPS
 from sonoforge.models.stylegan import stylegan1
 from sonoforge.models.stylegan.discriminator import Discriminator
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.gan.starting_weights import StartingWeights
+from sonoforge.training.gan.start_from import StartingWeights
 
 log = logging.getLogger(__name__)
 

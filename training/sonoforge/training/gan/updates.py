@@ -1,22 +1,23 @@
 """The two updates that every GAN training alternates, and the batch that they are made from."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
+from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.devices import return_spare_memory
-from sonoforge.training.gan.augmentations import adaptive_p
-from sonoforge.training.gan.augmentations.blurring import blur
-from sonoforge.training.gan.batches.sampling import DeviceImages, Sampling, draw_real, process_slice
+from sonoforge.training.gan.augmentations import ada
 from sonoforge.training.gan.distributed import average_gradients, reduce_mean
 from sonoforge.training.gan.generator import draw_latents, structures_drawn_into
-from sonoforge.training.gan.objectives.losses import class_loss, feature_matching
-from sonoforge.training.gan.objectives.regularisers import REGULARISERS, Batch, Regulariser
+from sonoforge.training.gan.losses import class_loss, feature_matching
 from sonoforge.training.gan.recipes import Strength
+from sonoforge.training.gan.regularisers import REGULARISERS, Batch, Regulariser
+from sonoforge.training.gan.sampling import DeviceImages, Sampling, draw_real, process_slice
 from sonoforge.training.gan.state import TrainingState
 
 Scalars = dict[str, Tensor]
@@ -88,7 +89,7 @@ def update_discriminator(state: TrainingState, batch: TrainingBatch, *, keep: bo
         fakes.append(fake)
         scalars = {"real_score": real_score, "fake_score": fake_score}
         if "augmentation" in state.carried:
-            state.carried["augmentation"] = adaptive_p.observe(state.carried["augmentation"], real_score)
+            state.carried["augmentation"] = ada.observe(state.carried["augmentation"], real_score)
             scalars["r_t"] = real_score.sign()
         if any(REGULARISERS[name].penalty for name in recipe.regularisers):
             batches.append(micro._replace(real=real_seen.detach().float(), fake=fake_seen.detach().float()))
@@ -224,10 +225,10 @@ def update_carried(state: TrainingState, scalars: Scalars, done: int, images_per
     if state.loss.update is not None:
         real, fake = reduce_mean(state.fabric, torch.stack([scalars["real_score"], scalars["fake_score"]]))
         state.carried["loss"] = state.loss.update(real, fake, state.carried["loss"])
-    if "augmentation" in state.carried and done % adaptive_p.INTERVAL == 0:
+    if "augmentation" in state.carried and done % ada.INTERVAL == 0:
         names, values = zip(*state.carried["augmentation"].items(), strict=True)
         mean = dict(zip(names, reduce_mean(state.fabric, torch.stack(values)), strict=True))
-        state.carried["augmentation"] = adaptive_p.adapt(mean, images_per_step * adaptive_p.INTERVAL)
+        state.carried["augmentation"] = ada.adapt(mean, images_per_step * ada.INTERVAL)
 
 
 def _step(state: TrainingState, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
@@ -235,3 +236,29 @@ def _step(state: TrainingState, network: nn.Module, optimiser: torch.optim.Optim
     optimiser.step()
     if state.fabric.device.type == "cpu":
         return_spare_memory()
+
+
+# A blur of the discriminator's input that fades early in the training (StyleGAN3, configuration R).
+#
+# Karras et al., "Alias-Free Generative Adversarial Networks", NeurIPS 2021, appendix: without it, the discriminator of
+# configuration R learns early to look at high frequencies only.
+
+BLUR_START = 10.0  # pixels: the standard deviation at the first step, whatever the size of the images
+_BLUR_REACH = 3  # standard deviations on each side
+
+
+def blur_sigma(images_shown: int, fade: int) -> float:
+    """Return the standard deviation in pixels, falling linearly from `BLUR_START` to 0 over ``fade`` images, if any."""
+    return BLUR_START * max(0.0, 1.0 - images_shown / fade) if fade else 0.0
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Blur (N, C, S, S) by a Gaussian that is cut off at three standard deviations, or at the image's side.
+
+    The border is reflected, so that no dark frame reveals the strength of the blur.
+    """
+    reach = min(math.floor(_BLUR_REACH * sigma), images.shape[-1] - 1)
+    if reach < 1:
+        return images
+    blurred: Tensor = import_torchvision().transforms.functional.gaussian_blur(images, [2 * reach + 1] * 2, [sigma] * 2)
+    return blurred

@@ -29,7 +29,6 @@ from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
 from sonoforge.training.evaluation.spaces import Space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import join_masks, make_training_set
 from sonoforge.training.gan.generator import (
     CPU_BATCH,
     draw_latents,
@@ -39,6 +38,7 @@ from sonoforge.training.gan.generator import (
 )
 from sonoforge.training.gan.progress.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
+from sonoforge.training.gan.training_set import join_masks, make_training_set
 from sonoforge.training.run_folder import is_finished, log_to, read_results
 from sonoforge.training.segmentation.distortion import distort_maps
 from sonoforge.training.segmentation.experiment import (

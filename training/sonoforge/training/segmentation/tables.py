@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sonoforge.runtime.atomic import write_text
-from sonoforge.runtime.csv_cells import csv_text, defused
-from sonoforge.runtime.csv_tables import number, read_table
+from sonoforge.runtime.csv_tables import csv_text, defused, number, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.segmentation.results import SetResults
-from sonoforge.training.statistics.published_gans import SEGMENTATION_SOURCE
+from sonoforge.training.statistics.published import SEGMENTATION_SOURCE
 
 CASES, TABLE = "cases.csv", "table.csv"
 SCORES = ("dice", "iou", "hd95")

@@ -22,23 +22,26 @@ from sonoforge.runtime.cli.options import CONTINUE, Outcome, flatten
 from sonoforge.training import run_folder
 from sonoforge.training.devices import open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.batches.training_set import TrainingSet, read_training_set
 from sonoforge.training.gan.engine import newest_checkpoint, train_gan
 from sonoforge.training.gan.minutes import (
+    LENGTH,
+    PACE,
     Offer,
     choose,
     list_offers,
+    measure_pace,
+    quietly,
     seconds_a_step,
     smallest,
     with_defaults,
     with_recipe,
 )
 from sonoforge.training.gan.options import PRECISIONS, GanSettings
-from sonoforge.training.gan.pace import LENGTH, PACE, measure_pace, quietly
 from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
-from sonoforge.training.tracking.sending import connect, sending
+from sonoforge.training.gan.training_set import TrainingSet, read_training_set
+from sonoforge.training.tracking import connect, sending
 from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,7 @@ from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training import run_folder
-from sonoforge.training.architecture_search.space import Values
-from sonoforge.training.architecture_search.tuned import best_settings
+from sonoforge.training.architecture_search.space import Values, best_settings
 from sonoforge.training.crossval.fold_task import keep_plan
 from sonoforge.training.data.audit import find_in_both
 from sonoforge.training.data.data_option import PHANTOM
@@ -29,9 +28,8 @@ from sonoforge.training.data.split_plan import FILE
 from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.spaces import choose_space
 from sonoforge.training.gan.settings import fill_budget
-from sonoforge.training.gan.starting_run import refuse_seen_by_start
-from sonoforge.training.reports.segmentation import REPORT, write_report
-from sonoforge.training.reports.terminal.segmentation import tell_sets
+from sonoforge.training.gan.start_from import refuse_seen_by_start
+from sonoforge.training.reports.segmentation import REPORT, tell_sets, write_report
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     PlannedSet,

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 import torch
 
 from sonoforge.runtime import leftovers
+from sonoforge.runtime.atomic import temporary_folder
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.runtime.images.inputs import silent_libraries
-from sonoforge.runtime.temporary import temporary_folder
 from sonoforge.training.devices import find_device
 from sonoforge.training.remote_runs import stamps
 from sonoforge.training.run_folder import package_versions

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.atomic import plain, write_bytes, write_json, write_text
-from sonoforge.runtime.csv_cells import csv_text, defused
+from sonoforge.runtime.csv_tables import csv_text, defused
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.progress import in_threads

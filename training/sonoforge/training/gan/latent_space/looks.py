@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.images.synthetic import NOTICE
 from sonoforge.training.data.pixels import Pixels, to_pixels

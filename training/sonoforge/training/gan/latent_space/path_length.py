@@ -25,7 +25,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.images.synthetic import png_text
 from sonoforge.runtime.inference.latents import between
 from sonoforge.runtime.seeds import derive_seed

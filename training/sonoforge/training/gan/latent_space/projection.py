@@ -26,7 +26,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sonoforge.models.stylegan.mapping import has_styles
+from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.gan.generator import (
     CPU_BATCH,

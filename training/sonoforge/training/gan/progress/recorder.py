@@ -43,9 +43,9 @@ from sonoforge.training.gan.progress.ticks import (
     stalled,
 )
 from sonoforge.training.gan.state import TrainingState
-from sonoforge.training.gan.training import SOURCES, Training
+from sonoforge.training.gan.training import Training
 from sonoforge.training.progress import is_interactive
-from sonoforge.training.tracking.tracker import Tracker
+from sonoforge.training.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Recorder:
             images = training.originals
             spread = evenly_spaced(len(images), GRID)
             if images.sources:
-                write_json(folder / SOURCES, images.sources)
+                write_json(folder / gan_checkpoint.SOURCES, images.sources)
             write_grid(images.pixels[spread, ..., : images.image_channels], folder / "samples" / "real.png")
         settings = training.settings
         compared = training.originals

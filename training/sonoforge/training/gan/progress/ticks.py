@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sonoforge.runtime.distances.fid import frechet_distance
-from sonoforge.runtime.distances.kernel import kernel_distance
+from sonoforge.runtime.distances.fid_kid import frechet_distance, kernel_distance
 from sonoforge.runtime.distances.sliced import sliced_wasserstein
 from sonoforge.runtime.machine import peak_memory
 from sonoforge.training.data.pixels import Pixels, to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.evaluation.spaces import Space
-from sonoforge.training.gan.batches.training_set import TrainingSet
 from sonoforge.training.gan.generator import draw_latents, generate_parts
 from sonoforge.training.gan.state import TrainingState
+from sonoforge.training.gan.training_set import TrainingSet
 
 GRID = 64  # images in a sample grid, and in the batch whose diversity is measured
 REFERENCE = 1024  # real images at most that samples are compared with

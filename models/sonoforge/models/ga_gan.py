@@ -1,0 +1,236 @@
+"""GA-GAN: a generator and a discriminator of cells that a genetic algorithm has found.
+
+Berezsky and Liashchynskyi, "Method of generative-adversarial networks searching architectures for biomedical images
+synthesis", Radio Electronics, Computer Science, Control, 2024.  The paper has 64x64 pixels, three channels and four
+classes; spectral normalisation of every convolution, transposed convolution and linear layer of both networks.
+
+The layers are those of its tables 1 to 4.  An up-sampling block's convolution has twice the channels that its gated
+linear unit hands on: table 2 prints C and C / 2, and the first block of table 1 ends with as many as it begins with.
+
+Generalised: there is one cell for each doubling from 4x4 (224 pixels: 7x7) to the image, and channels halve towards the
+image from at most 16 times the width, as at 64 pixels.  Not in the paper, and decided here: the inside of
+self-attention (its gate that begins at 0, pooled keys and values, widths: Zhang et al. 2019); tanh at the output;
+spectral normalisation of the class embedding (Miyato and Koyama 2018); that the 3x3 convolution of the down-sampling
+block, which section 3 calls separable and table 4 does not, is of all channels; and, without classes, a scale and a
+shift of its own for the generator's batch normalisation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import glu, interpolate, pixel_unshuffle
+
+from sonoforge.models import doublings, smallest_side
+from sonoforge.models.cell_codes import OPERATIONS, Code, attention_cells, resolve
+from sonoforge.models.labels import ScoredLayers, ScoreHead, one_hot
+from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention, make_activation
+from sonoforge.models.spectral import convolution, normalised
+
+WIDTH = 64  # channels of the discriminator's first layer, and half of those of the generator's last maps
+ACTIVATION = "elu"
+_MOST = 16  # times the width, at the smallest maps
+
+
+def _activated_convolution(kernel: int) -> Callable[[int, str], nn.Module]:
+    return lambda width, activation: _activated(convolution(width, width, kernel), width, activation)
+
+
+def _separable(width: int, activation: str) -> nn.Module:
+    depthwise = normalised(nn.Conv2d(width, width, 3, padding=1, groups=width))
+    return _activated(nn.Sequential(depthwise, convolution(width, width, 1)), width, activation)
+
+
+def _activated(layer: nn.Module, width: int, activation: str) -> nn.Module:
+    return nn.Sequential(layer, make_activation(activation), nn.BatchNorm2d(width))
+
+
+# By the names of `codes.OPERATIONS`; zero has no layer, as nothing comes along its edge.
+_LAYERS: dict[str, Callable[[int, str], nn.Module]] = {
+    "convolution 1x1": _activated_convolution(1),
+    "convolution 3x3": _activated_convolution(3),
+    "convolution 5x5": _activated_convolution(5),
+    "separable convolution 3x3": _separable,
+    "skip": lambda *_: nn.Identity(),
+    "max-pool 3x3": lambda *_: nn.MaxPool2d(3, stride=1, padding=1),
+    "average-pool 3x3": lambda *_: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
+}
+
+
+class Cell(nn.Module):
+    """Maps to maps of the same shape: every node sums its incoming edges, and the cell's input is added at the end.
+
+    Where self-attention follows, what it adds to the cell's output is the third summand (table 1, L11 = L8 + L10 + L9).
+    Each convolution is followed by activation and batch normalisation.  Layers are named by their edge and operation,
+    so that networks of other codes have those that they share under the same names.
+
+    Args:
+        code: What the cell is.
+        network: ``generator`` or ``discriminator``, which the code is of.
+        width: Channels.
+        attends: Whether self-attention follows.
+        activation: See `layers.ACTIVATIONS`.
+    """
+
+    def __init__(self, code: Code, network: str, width: int, *, attends: bool, activation: str = ACTIVATION) -> None:
+        super().__init__()
+        self.nodes = code.nodes
+        self.edges = nn.ModuleDict()
+        for node, group in enumerate(code.edges, start=1):
+            for later, digit in enumerate(group, start=node + 1):
+                name = OPERATIONS[network][digit]
+                if name != "zero":
+                    self.edges[f"{node}-{later} {name}".replace(" ", "-")] = _LAYERS[name](width, activation)
+        self.attention = SelfAttention(width) if attends else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, width, H, W) to the same."""
+        values = [maps] + [torch.zeros_like(maps)] * (self.nodes - 1)
+        for name, layer in self.edges.items():  # those from a node come after all those to it
+            node, later = int(name[0]), int(name[2])
+            values[later - 1] = values[later - 1] + layer(values[node - 1])
+        own: Tensor = self.attention(values[-1])
+        return maps + own
+
+
+def generator_widths(image_size: int, width: int) -> list[int]:
+    """Return the channels before each of the generator's cells, and after its last up-sampling."""
+    cells = doublings(image_size, smallest_side(image_size))
+    return [width * min(_MOST, 2 ** (cells - number + 1)) for number in range(cells + 1)]
+
+
+def discriminator_widths(image_size: int, width: int) -> list[int]:
+    """Return the channels before each of the discriminator's cells, and after its last down-sampling."""
+    cells = doublings(image_size, smallest_side(image_size))
+    return [width * min(_MOST, 2**number) for number in range(cells + 1)]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What all cells of a network are, and the activation of all its layers."""
+
+    cell: str = "found"  # code, or the name of one of the paper's
+    activation: str = ACTIVATION  # in place of every ELU; see `layers.ACTIVATIONS`
+
+
+FOUND = Cells()
+
+
+def _build(cells: Cells, network: str, image_size: int, widths: list[int]) -> nn.ModuleList:
+    code = resolve(cells.cell, network, image_size)
+    allowed = attention_cells(network, image_size)
+    if wrong := [number for number in code.attention if number not in allowed]:
+        raise ValueError(
+            f"{network}_cell: found {code} with self-attention after cell {wrong[0]}, expected some of "
+            f"{', '.join(map(str, allowed))}: those there are at {image_size} pixels with maps of at most 64x64"
+        )
+    return nn.ModuleList([
+        Cell(code, network, width, attends=number in code.attention, activation=cells.activation)
+        for number, width in enumerate(widths, start=1)
+    ])  # fmt: skip
+
+
+def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
+    return normalised(nn.Linear(inputs, outputs, bias))
+
+
+class _UpSampling(nn.Module):
+    """Twice the side: nearest neighbour, convolution, batch normalisation by class, gated linear unit."""
+
+    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
+        super().__init__()
+        self.convolution = convolution(inputs, 2 * outputs, 3)
+        self.norm = ConditionalBatchNorm(2 * outputs, classes) if classes else nn.BatchNorm2d(2 * outputs)
+
+    def forward(self, maps: Tensor, condition: Tensor | None) -> Tensor:
+        wide = self.convolution(interpolate(maps, scale_factor=2))
+        return glu(self.norm(wide) if condition is None else self.norm(wide, condition), 1)
+
+
+class Generator(nn.Module):
+    """Latent vector and class to image.
+
+    Args beside those of `sonoforge.models`; the paper's latents are of 128:
+        width: Half the channels of the maps at the image's side.
+        cells: What they are; a code that is none, or of another size, is a ValueError.
+    """
+
+    latent_distribution = "normal"
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        latent_size: int,
+        classes: int = 0,
+        width: int = WIDTH,
+        cells: Cells = FOUND,
+    ) -> None:
+        super().__init__()
+        widths = generator_widths(image_size, width)
+        self.latent_size = latent_size
+        self.classes = classes
+        self.first = normalised(nn.ConvTranspose2d(latent_size, widths[0], smallest_side(image_size)))
+        self.activation = make_activation(cells.activation)
+        self.cells = _build(cells, "generator", image_size, widths[:-1])
+        self.ups = nn.ModuleList([_UpSampling(inputs, outputs, classes) for inputs, outputs in pairwise(widths)])
+        self.last = nn.Sequential(convolution(widths[-1], widths[-1], 3), convolution(widths[-1], channels, 3))
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Normal latents (N, Z) and, for a conditional one, labels (N,) int64 to images (N, C, S, S) in [-1, 1]."""
+        condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
+        maps = self.activation(self.first(latents[:, :, None, None]))
+        for cell, up in zip(self.cells, self.ups, strict=True):
+            maps = up(cell(maps), condition)
+        images: Tensor = self.last(maps).tanh()
+        return images
+
+
+class _DownSampling(nn.Module):
+    """Half the side: convolution, four pixels to four channels, convolution, activation."""
+
+    def __init__(self, inputs: int, outputs: int, activation: str) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList([convolution(inputs, outputs, 3), convolution(4 * outputs, outputs, 1)])
+        self.activation = make_activation(activation)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        rearranged = pixel_unshuffle(self.convolutions[0](maps), 2)
+        halved: Tensor = self.activation(self.convolutions[1](rearranged))
+        return halved
+
+
+class Discriminator(ScoredLayers):
+    """Image to one score: large where the image looks real.  The paper's conditioning is projection.
+
+    Args beside the generator's:
+        width: Channels of the first layer.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        classes: int = 0,
+        conditioning: str = "none",
+        width: int = WIDTH,
+        cells: Cells = FOUND,
+    ) -> None:
+        super().__init__()
+        widths = discriminator_widths(image_size, width)
+        self.first = convolution(channels, widths[0], 3)
+        self.activation = make_activation(cells.activation)
+        self.cells = _build(cells, "discriminator", image_size, widths[:-1])
+        self.downs = nn.ModuleList(
+            [_DownSampling(inputs, outputs, cells.activation) for inputs, outputs in pairwise(widths)]
+        )
+        self.head = ScoreHead(widths[-1], classes, conditioning, _linear)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
+        maps: Tensor = self.activation(self.first(images))
+        for cell, down in zip(self.cells, self.downs, strict=True):
+            maps = down(cell(maps))
+        return maps.sum((2, 3))

@@ -1,1 +1,0 @@
-"""GA-GAN: networks of cells that are written as codes, so that a search can change them."""

@@ -1,1 +1,0 @@
-"""What the networks are trained to: losses, regularisers, the perceptual term."""

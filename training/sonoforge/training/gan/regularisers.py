@@ -1,0 +1,202 @@
+"""The regularisers: what stabilises a network's training, beside its loss.
+
+A new regulariser is a row of `REGULARISERS`.  Each acts in one of three ways: a penalty added to a network's loss, a
+correction of the discriminator's weights after its step, or a change of the discriminator when it is built.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.parametrizations import spectral_norm
+
+from sonoforge.models.stylegan.generator import has_styles, mix_styles
+
+
+class Batch(NamedTuple):
+    """One batch of one update, as penalties see it."""
+
+    real: Tensor  # (N, C, S, S) real images in [-1, 1], augmented
+    fake: Tensor  # (N, C, S, S) generated images, augmented, without a gradient to the generator; `real` before any are
+    latents: Tensor  # (N, Z) that made `fake`
+    labels: Tensor | None  # (N,) int64 classes of both, or None where there is no conditioning
+    mix: Tensor  # (N, 1, 1, 1) in [0, 1), one number for each image, drawn for the batches of all processes together
+    image_channels: int  # channels that are image; those after them are masks
+    chance: torch.Generator  # source of random numbers of this update, on the images' device
+
+
+State = dict[str, Tensor]
+
+
+class Regulariser(NamedTuple):
+    """One regulariser."""
+
+    of: Literal["generator", "discriminator"]  # the network it acts on
+    # (network, batch, state) to a scalar, multiplied by the recipe's weight; it may update `state`.
+    penalty: Callable[[nn.Module, Batch, State], Tensor] | None = None
+    # (network, weight) called after each of the network's steps.
+    after_step: Callable[[nn.Module, float], None] | None = None
+    build: Callable[[nn.Module], None] | None = None  # (network) called once, before the first step
+    start: Mapping[str, float] = {}  # the state's initial values by name
+    weight: float = 1.0  # published default of its weight
+    needs: tuple[str, ...] = ()  # names in `needs.NEEDS`
+
+
+@torch.no_grad()
+def clip_weights(network: nn.Module, limit: float) -> None:
+    """Clip every parameter to [-limit, limit] in place; the paper: 0.01.
+
+    Arjovsky, Chintala, Bottou, "Wasserstein GAN", ICML 2017, algorithm 1.
+    """
+    parameters: list[Tensor] = [*network.parameters()]
+    torch._foreach_clamp_min_(parameters, -limit)
+    torch._foreach_clamp_max_(parameters, limit)
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Divide the weight of each linear and convolution layer by its largest singular value, in place.
+
+    Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018.  The singular value is
+    estimated by one step of power iteration at each forward pass in training mode (section 2.1, algorithm 1).
+    """
+    for module in list(network.modules()):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+            spectral_norm(module)
+
+
+def _slope(discriminator: nn.Module, images: Tensor, labels: Tensor | None) -> Tensor:
+    """Gradient (N, C, S, S) of each image's score."""
+    images.requires_grad_(True)
+    score, _ = discriminator(images, labels)
+    (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
+    return gradient
+
+
+def gradient_penalty(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
+    """Push the critic's slope to 1 between real and generated images.
+
+    Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, algorithm 1, lines 4 to 7.  The critic must
+    have no batch normalisation, as each image needs its own slope (section 4).
+    """
+    gradient = _slope(discriminator, batch.fake.lerp(batch.real, batch.mix), batch.labels)
+    norms: Tensor = gradient.flatten(1).norm(dim=1)
+    return (norms - 1).square().mean()
+
+
+def r1(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
+    """Half the mean squared gradient norm on real images; the weight is the paper's gamma.
+
+    Mescheder, Geiger, Nowozin, "Which Training Methods for GANs do actually Converge?", ICML 2018, equation 9.
+    """
+    return 0.5 * _slope(discriminator, batch.real.detach(), batch.labels).square().sum(dim=(1, 2, 3)).mean()
+
+
+SHIFT = 4  # pixels at most, at 32x32 (Zhang 2020, section 3.1); scaled with the image here
+
+
+def flip_and_shift(images: Tensor, chance: torch.Generator) -> Tensor:
+    """Flip half of the images (N, C, S, S), and move each by whole pixels with a reflected border (section 3.1)."""
+    count, _, side, _ = images.shape
+    reach = max(1, SHIFT * side // 32)
+    draws = torch.rand(3, count, generator=chance, device=images.device)
+    flipped = torch.where(draws[0].lt(0.5)[:, None, None, None], images.flip(3), images)
+    moved = (draws[1:] * (2 * reach + 1)).long()
+    across = torch.arange(side, device=images.device)
+    rows, columns = (moved[axis][:, None] + across for axis in (0, 1))
+    padded = pad(flipped, (reach, reach, reach, reach), mode="reflect")
+    image = torch.arange(count, device=images.device)
+    return padded[image[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def consistency(discriminator: nn.Module, batch: Batch, _: State) -> Tensor:
+    """Mean squared change of the scores of real images when these are flipped and moved.
+
+    Zhang et al., "Consistency Regularization for Generative Adversarial Networks", ICLR 2020, equation 4.
+    """
+    plain, _ = discriminator(batch.real, batch.labels)
+    moved, _ = discriminator(flip_and_shift(batch.real, batch.chance), batch.labels)
+    change: Tensor = plain - moved
+    return change.square().mean()
+
+
+def orthogonal(generator: nn.Module, batch: Batch, _: State) -> Tensor:
+    """Squared cosines, not yet normalised, between the filters of each layer, summed over all layers.
+
+    Brock, Donahue, Simonyan, ICLR 2019, section 3.1, equation 3.  Filters are the rows of each weight as a matrix
+    (outputs, all else).  Their lengths are free: the diagonal of W W^T is left out.  So is a class embedding, as in the
+    authors' code.
+    """
+    del batch
+    embedded = {
+        id(own) for module in generator.modules() if isinstance(module, nn.Embedding) for own in module.parameters()
+    }
+    weights = [own.flatten(1) for own in generator.parameters() if own.ndim > 1 and id(own) not in embedded]
+    products = [weight @ weight.T for weight in weights]
+    return torch.stack([own.square().sum() - own.diagonal().square().sum() for own in products]).sum()
+
+
+def kl_divergence(generator: nn.Module, batch: Batch, _: State) -> Tensor:
+    """Kullback-Leibler divergence of what the encoder says of real images from N(0, 1), the mean over images.
+
+    Kingma and Welling, ICLR 2014, appendix B, as SPADE has it (Park 2019).
+    """
+    own: Any = generator
+    mean, log_variance = own.encoder(batch.real[:, : batch.image_channels])
+    divergence: Tensor = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+    return divergence
+
+
+# Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 3.2: equal steps in the
+# latent space should change the image equally much.
+DECAY = 0.99  # of the moving average: appendix B
+SHRINK = 2  # the penalty takes half a batch: the authors' code, to save memory
+
+
+def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
+    """Length of J^T y at each latent (Karras 2020, equation 4): (N,) root of the mean over L of its square over W.
+
+    Args:
+        images: (N, C, S, S) made from ``latents``, with the graph between them.
+        latents: (N, L, W): L rows of W numbers for each image.
+        noise: (N, C, S, S) standard normal; divided here by S, so that the length does not depend on the resolution.
+    """
+    projected = (images * noise).sum() / math.sqrt(images.shape[2] * images.shape[3])
+    (gradient,) = torch.autograd.grad(projected, latents, create_graph=True)
+    return gradient.square().sum(2).mean(1).sqrt()
+
+
+def path_length(generator: nn.Module, batch: Batch, state: State) -> Tensor:
+    """Mean squared deviation of the lengths from their moving average (equation 4), which is updated first."""
+    count = max(1, len(batch.latents) // SHRINK)
+    latents = batch.latents[:count].detach()
+    labels = None if batch.labels is None else batch.labels[:count]
+    if has_styles(generator):
+        styled: Any = generator
+        # As in any pass of the training: some styles mixed, noise random.
+        rows = mix_styles(styled.mapping, styled.mapping(latents, labels), labels, styled.mixing, batch.chance)
+        images = styled.synthesise(rows, batch.chance)
+    else:  # without styles, the latent is the one row
+        rows = latents[:, None].requires_grad_(True)
+        images = generator(rows[:, 0], labels)
+    noise = torch.randn(images.shape, generator=batch.chance, device=images.device)
+    lengths = path_lengths(images, rows, noise)
+    average = state["path_length"].lerp(lengths.mean(), 1 - DECAY)
+    state["path_length"] = average.detach()
+    return (lengths - average).square().mean()
+
+
+REGULARISERS: dict[str, Regulariser] = {
+    "weight-clipping": Regulariser("discriminator", after_step=clip_weights, weight=0.01),
+    "gradient-penalty": Regulariser("discriminator", penalty=gradient_penalty, weight=10.0),
+    "r1": Regulariser("discriminator", penalty=r1, weight=10.0),
+    "consistency": Regulariser("discriminator", penalty=consistency, weight=10.0),
+    "spectral-norm": Regulariser("discriminator", build=normalise_spectrally),
+    "orthogonal": Regulariser("generator", penalty=orthogonal, weight=1e-4),
+    "kl-divergence": Regulariser("generator", penalty=kl_divergence, weight=0.05, needs=("an encoder",)),
+    "path-length": Regulariser(
+        "generator", penalty=path_length, start={"path_length": 0.0}, weight=2.0, needs=("latents alone",)
+    ),
+}

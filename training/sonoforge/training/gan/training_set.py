@@ -1,0 +1,283 @@
+"""What a GAN is trained on: the images of one class or of all, with labels and masks where they are asked for."""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.images.synthetic import cut_structures
+from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.cache import open_cache
+from sonoforge.training.data.cache_settings import default_folder
+from sonoforge.training.data.data_option import PHANTOM
+from sonoforge.training.data.labelled_images import check_disjoint, read_structures
+from sonoforge.training.data.load import ImageSource, load_images
+from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images, to_pixels, to_tensor, to_unit
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.data.splits import scan_groups
+from sonoforge.training.evaluation.spaces import SAMPLED
+from sonoforge.training.gan.options import ALL, GanSettings
+from sonoforge.training.gan.sampling import AffineRanges, affine_matrices, warp
+from sonoforge.training.gan.settings import compose
+from sonoforge.training.phantom import PHANTOM_IMAGES
+
+HELD_OUT_LEAST = 8  # images; a distance to fewer says next to nothing
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Images at the size and with the channels of a training."""
+
+    pixels: Pixels  # (N, S, S, C) uint8; C is `image_channels`, and one a structure where masks are trained jointly
+    labels: NDArray[np.int64] | None  # (N,) int64 indices into `classes`; None: the training knows no classes
+    classes: tuple[str, ...]  # class names; without labels, what the images show
+    image_channels: int  # 1 (grey) or 3 (RGB)
+    name: str = ""  # of the data set
+    structures: tuple[str, ...] = ()  # names of what the masks are of, where they are trained jointly
+    # (N,) int64, equal for images of one scan; None: unknown, each is taken for a scan of its own.
+    groups: NDArray[np.int64] | None = None
+    # Content hash of each image's file by its path, of those held out, too; empty where the images are of no files.
+    sources: Mapping[str, str] = field(default_factory=dict)
+    # (N,) int64, the class of each image of a training that is told none: splits and expansions go by it.
+    untold: NDArray[np.int64] | None = None
+    originals: Pixels | None = None  # (M, H, W, C) uint8, some of them before they were brought to size, if known
+
+    def __len__(self) -> int:
+        """Return the number N of images."""
+        return len(self.pixels)
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """Return the class of each image, told to the training or not; zeros where there is one."""
+        known = self.untold if self.labels is None else self.labels
+        return np.zeros(len(self), np.int64) if known is None else known
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Sha256 of pixels, labels and class names: two trainings on equal sets see the same."""
+        digest = hashlib.sha256(repr((self.pixels.shape, self.image_channels, self.classes)).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def make_training_set(
+    images: Pixels,
+    labels: NDArray[np.int64] | None,
+    classes: tuple[str, ...],
+    image_size: int,
+    channels: str = "auto",
+    groups: NDArray[np.int64] | None = None,
+) -> TrainingSet:
+    """Bring decoded images (N, H, W, 1 or 3) uint8 to the size and the channels of a training, see `TrainingSet`.
+
+    ``channels`` is ``"1"``, ``"3"`` or ``"auto"``, see `pixels.choose_channels`.
+
+    Raises:
+        SonoforgeError: No images, or arrays of another kind.
+    """
+    image_channels = choose_channels(images, channels)
+    pixels = prepare_images(images, image_size, image_channels)
+    return TrainingSet(pixels, labels, classes, image_channels, groups=groups)
+
+
+def read_training_set(
+    data: tuple[str, ...],
+    settings: GanSettings,
+    *,
+    groups: bool = False,
+    groups_from: str = "",
+    cache_folder: Path | None = None,
+) -> TrainingSet:
+    """Read what a generator with these settings learns, by way of the image cache.
+
+    That is the images of one class, of `ALL` without their labels or, for a class-conditional generator, with them.
+
+    Args:
+        data: See `load.ImageSource`.
+        settings: Class, size, channels, masks and conditioning are used.
+        groups: Whether to find out which images are of one scan, see `splits.scan_groups`: seconds for 1000 images.
+        groups_from: See `load.ImageSource`.
+        cache_folder: See `cache.open_cache`.
+
+    Raises:
+        SonoforgeError: No such data or class; or masks that are missing or do not fit.
+    """
+    recipe = compose(settings)
+    size, name = settings.image_size or recipe.image_size, settings.class_name
+    folder = cache_folder or default_folder()
+    cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, folder, fewest_classes=1, groups_from=groups_from))
+    if size > cache.size:
+        cache = open_cache(cache.dataset, size, cache_folder)
+    classes, labels = cache.dataset.classes, cache.dataset.labels
+    if recipe.conditioning == "none":
+        every = name == ALL and ALL not in classes
+        chosen = np.arange(len(labels)) if every else np.flatnonzero(labels == _find_class(name, classes))
+        images = make_training_set(cache.images[chosen], None, (name,), size, settings.channels)
+        images = replace(images, untold=labels if every else None)
+    else:
+        chosen = np.arange(len(labels))
+        images = make_training_set(cache.images, labels, classes, size, settings.channels)
+    if settings.masks:
+        masks = read_structures(cache, chosen, cache_folder)
+        check_disjoint(cache.dataset, chosen, masks)
+        joint = join_masks(images.pixels, masks)
+        images = replace(images, pixels=joint, structures=cache.dataset.structures)
+    return replace(
+        images,
+        name="phantom" if data == PHANTOM else cache.dataset.name,
+        groups=scan_groups(cache)[chosen] if groups else None,
+        sources={cache.dataset.items[i].path: cache.hashes[i] for i in chosen},
+        originals=cache.images[chosen[evenly_spaced(len(chosen), SAMPLED)]],
+    )
+
+
+def hold_out(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet | None]:
+    """Set some images aside that are never trained on, by whole scans, each class in its share.
+
+    Args:
+        images: All.
+        share: Of the images held out, in (0, 0.5], rounded to one over a whole number; 0: none.
+        seed: Of the choice.
+
+    Returns:
+        The images to train on, without groups, as they are not to be split again, and those held out or None; both
+        in their order.
+
+    Raises:
+        SonoforgeError: See `set_aside`.
+    """
+    if not share:
+        return images, None
+    kept, held = set_aside(images, share, seed)
+    return replace(kept, groups=None), held
+
+
+def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet]:
+    """Divide images in two as `hold_out` does; both parts keep their groups, so that either can be divided again.
+
+    Raises:
+        SonoforgeError: A share out of range, or fewer than `HELD_OUT_LEAST` images held out.
+    """
+    if not 0 < share <= 0.5:
+        raise SonoforgeError(f"held-out images: found a share of {share:g}, expected above 0 and at most 0.5, or 0")
+    count, parts = len(images), round(1 / share)
+    labels = images.strata
+    groups = np.arange(count) if images.groups is None else images.groups
+    fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    held = np.empty(0, np.int64)
+    if fewest >= parts:
+        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=derive_seed(seed, "held-out", bits=32))
+        _, held = next(folds.split(np.zeros(count), labels, groups))
+    if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
+        raise SonoforgeError(
+            f"held-out images: found {len(held)} for one in {parts} of {count} images, expected at least "
+            f"{HELD_OUT_LEAST} and every class among them; give a larger share, or held_out 0 to measure against "
+            "the training images"
+        )
+    chosen = np.isin(np.arange(count), held)
+    return _subset(images, ~chosen), _subset(images, chosen)
+
+
+def check_enough_images(count: int, classes: tuple[str, ...], batch: int) -> None:
+    """Refuse a batch that would show an image twice.
+
+    Raises:
+        SonoforgeError: There are fewer images than the batch takes.
+    """
+    if count >= batch:
+        return
+    of = f"class {classes[0]}" if len(classes) == 1 else f"classes {', '.join(classes)}"
+    remedy = f"give batch {count}" if count > 1 else "add images"
+    raise SonoforgeError(
+        f"training images of {of}: found {count}, expected at least the {batch} of one batch; {remedy}"
+    )
+
+
+def _subset(images: TrainingSet, chosen: NDArray[np.bool_]) -> TrainingSet:
+    return replace(images, pixels=images.pixels[chosen], **_of_each(images, chosen))
+
+
+def _of_each(images: TrainingSet, chosen: NDArray[Any]) -> dict[str, Any]:
+    """Return what is known of each image beside its pixels, of the chosen ones."""
+    known = {name: getattr(images, name) for name in ("labels", "groups", "untold")}
+    return {name: None if values is None else values[chosen] for name, values in known.items()}
+
+
+def _find_class(name: str, classes: tuple[str, ...]) -> int:
+    if name in classes:
+        return classes.index(name)
+    found = f"found {name!r}" if name else "missing"
+    raise SonoforgeError(
+        f"class_name: {found}, expected one of {', '.join(classes)}, or {ALL}{did_you_mean(name, classes)}"
+    )
+
+
+def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
+    """Append masks as the last channels, one for each structure: how a GAN makes pairs for segmentation.
+
+    A mask is averaged over the area of each new pixel by the filter that resized its image, then each pixel is given
+    to what covers most of it, a structure or none.  The nearest old pixel alone would keep or break thin parts by
+    chance.
+
+    Args:
+        images: (N, S, S, C) uint8.
+        masks: (N, K, H, W) uint8, of the images' geometry before they were resized.
+
+    Returns:
+        (N, S, S, C + K) uint8, the last channels 0 or 255.
+    """
+    side = images.shape[1]
+    shares = [prepare_images(masks[:, k, ..., None], side, 1) for k in range(masks.shape[1])]
+    return np.concatenate([images, cut_structures(np.concatenate(shares, axis=3))], axis=3)
+
+
+CHUNK = 64  # images distorted at a time, which bounds the memory for float copies
+
+
+def expand(images: TrainingSet, copies: int, ranges: AffineRanges, seed: int) -> TrainingSet:
+    """Add distorted copies of each image, drawn from (seed, image, copy) alone, once, before the training.
+
+    Returns:
+        ``copies`` * N images: the N unchanged, then every further copy of all N in the same order.
+    """
+    return _with_copies(images, np.full(len(images), copies), ranges, seed)
+
+
+def expand_classes(images: TrainingSet, count: int, ranges: AffineRanges, seed: int) -> TrainingSet:
+    """Add distorted copies, drawn as in `expand`, until each class has ``count`` images; a larger one stays as it is.
+
+    Berezsky and Liashchynskyi 2024, section 4: about 100 images of each class become 700, for whatever comes after.
+
+    Returns:
+        The N images unchanged, then their copies.  A copy is of the same scan as its original.
+    """
+    labels = images.strata
+    copies = np.ones(len(images), np.int64)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        copies[own] += np.bincount(np.arange(max(0, count - len(own))) % len(own), minlength=len(own))
+    groups = np.arange(len(images)) if images.groups is None else images.groups
+    return _with_copies(replace(images, groups=groups), copies, ranges, seed)
+
+
+def _with_copies(images: TrainingSet, copies: NDArray[np.int64], ranges: AffineRanges, seed: int) -> TrainingSet:
+    """Return ``copies[i]`` of each image, the first of them undistorted; first copies first, then second ones."""
+    made = [(copy, index) for copy in range(1, copies.max()) for index in np.flatnonzero(copies > copy)]
+    origins = np.array([*range(len(images)), *(index for _, index in made)])
+    parts = [images.pixels]
+    for start in range(0, len(made), CHUNK):
+        chunk = made[start : start + CHUNK]
+        seeds = [derive_seed(seed, f"expansion copy {copy}", int(index)) for copy, index in chunk]
+        draws = np.stack([np.random.default_rng(own).uniform(-1, 1, 5) for own in seeds])
+        moved = to_unit(to_tensor(images.pixels[[index for _, index in chunk]]))
+        parts.append(to_pixels(warp(moved, affine_matrices(draws, ranges), images.image_channels)))
+    return replace(images, pixels=np.concatenate(parts), **_of_each(images, origins))
