@@ -15,11 +15,12 @@ from sonoforge.runtime.distances.neighbours import precision_recall
 from sonoforge.runtime.distances.sliced import laplacian_swd, sliced_wasserstein
 from sonoforge.training.evaluation.linear_probe import linear_probe
 from sonoforge.training.evaluation.measure import FEWEST_REPEATS, SLOW, matched_size, measure, rounds
-from sonoforge.training.evaluation.tasks import (
+from sonoforge.training.evaluation.metrics import (
     KID_SUBSETS,
     Figure,
     Part,
     Task,
+    Value,
     embedding_tasks,
     lpips_task,
     pixel_tasks,
@@ -129,10 +130,10 @@ def test_all_tasks_see_the_same_halves() -> None:
     for slow in (False, True):
         seen: list[tuple[list[int], list[int]]] = []
 
-        def look(f: Part, r: Part, seen: list[tuple[list[int], list[int]]] = seen) -> tuple[float, ...]:
+        def look(f: Part, r: Part, _: bool, seen: list[tuple[list[int], list[int]]] = seen) -> list[Value]:
             seen.append((f.rows.tolist(), r.rows.tolist()))
             assert np.array_equal(f.groups, np.where(f.rows >= 100, 99 - f.rows, f.rows // 2))
-            return (0.0,)
+            return [Value(0.0)]
 
         _take(Task((Figure("x", "X", "realistic", LOW),), "s", fake, real, look, slow=slow), 60)
         (all_fakes, all_reals), *halves = seen

@@ -23,7 +23,7 @@ def test_nothing_found_against_a_generator_gives_good_answers_with_their_limits(
     assert "for a specialist to judge" in verdicts["realistic"]["text"]
     assert "up to 3.9" in verdicts["copied"]["text"]
     # No sign of copies, of the kinds alone that are found.
-    assert "cannot say for 1 of 3 kinds" in verdicts["copied"]["headline"]
+    assert "unknown for 1 of 3 kinds" in verdicts["copied"]["headline"]
     assert "holds for exact and crop 10 %" in verdicts["copied"]["text"]
     assert "other copies: half (11 of 20) were found" in verdicts["copied"]["text"]
     assert "prove" not in " ".join(part for verdict in verdicts.values() for part in verdict.values())
