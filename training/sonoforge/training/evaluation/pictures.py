@@ -89,7 +89,7 @@ def decode_all(source: str, entries: Sequence[Entry], class_name: str, manifest:
     check_unreadable(source, len(entries), unreadable)
     if unreadable:
         first = unreadable[min(unreadable, key=natural_order)]
-        log.warning("%s: %d of %d unreadable files are left out: %s", source, len(unreadable), len(entries), first)
+        log.warning("%s: %d of %d files cannot be read and are left out: %s", source, len(unreadable), len(entries), first)
     for remark, count in remarks.items():
         log.warning("%s: %d of %d images: %s", source, count, len(found), remark)
     return StoredSet(
