@@ -41,7 +41,12 @@ def filled(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
     missing = set(tables).symmetric_difference(match[2] for match in _BLOCK.finditer(text))
     if missing:
         raise SystemExit(f"tables and blocks of a page differ: {', '.join(sorted(missing))}")
-    return _BLOCK.sub(lambda match: f"{match[1]}\n{tables[match[2]]().rstrip()}\n\n{match[3]}", text)
+
+    def made(match: re.Match[str]) -> str:
+        under = re.sub(r"^## ", "### ", tables[match[2]](), flags=re.MULTILINE)  # the page has a heading of its own
+        return f"{match[1]}\n{under.rstrip()}\n\n{match[3]}"
+
+    return _BLOCK.sub(made, text)
 
 
 def main(check: bool) -> int:

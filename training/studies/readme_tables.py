@@ -6,15 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kept import (
-    ANSWERS,
     CLASSES,
     COLLECTIONS,
     interval,
-    malignant_auc,
-    of_collection,
     one_arm,
-    over_seeds,
-    read,
     table,
 )
 
@@ -81,23 +76,6 @@ def honest_table() -> str:
     return table(heading, [*rows, *CLAIMED])
 
 
-def scanners_table() -> str:
-    alone = read(ANSWERS["busi-alone-elsewhere.csv.gz"])
-    left_out = [row for row in read(ANSWERS["left-out.csv.gz"]) if row["arm"] == "real"]
-    aucs = (f"{malignant_auc(of_collection(left_out, name)):.2f}" for name in COLLECTIONS)
-    folds = (over_seeds("sealed-collections.csv.gz", name)[2] for name in COLLECTIONS)
-    rows = [
-        ["the shipped bundle's recipe", *aucs],
-        ["the same, sealed folds of all three", *(f"{float(of.split()[0]):.2f}" for of in folds)],
-        [
-            "trained on BUSI alone",
-            "-",
-            *(f"{malignant_auc(of_collection(alone, name)):.2f}" for name in COLLECTIONS[1:]),
-        ],
-    ]
-    return table(["networks", *COLLECTIONS], rows)
-
-
 def shipped_decisions() -> str:
     """What the shipped bundle decides where it does not know the scanner, as its manifest records it."""
     measured = open_bundle().manifest.raw["evaluation"]["decision"]
@@ -123,4 +101,4 @@ def shipped_decisions() -> str:
     return table(["the shipped bundle's recipe decides", *COLLECTIONS], rows)
 
 
-TABLES = {"honest": honest_table, "scanners": scanners_table, "shipped": shipped_decisions}
+TABLES = {"honest": honest_table, "shipped": shipped_decisions}

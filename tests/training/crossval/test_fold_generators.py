@@ -13,13 +13,13 @@ import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.crossval.fold_generators import (
+from sonoforge.training.crossval.fold_task import FoldTask
+from sonoforge.training.crossval.folds import (
     check_generators,
     generator_job,
     needed_generators,
     seen_by_generators,
 )
-from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.split_plan import SplitPlan
@@ -34,7 +34,7 @@ def tasks(arms: tuple[str, ...], protocol: str = "sealed", seeds: int = 2) -> li
     nothing = cast(Any, None)
     count = len(LABELS)
     settings = ComparisonSettings(
-        arms, protocol, 4, tuple(range(seeds)), "quick", "none", ClassifierSettings(), GanSettings(), "cpu", 1
+        nothing, arms, protocol, 4, tuple(range(seeds)), "quick", "none", ClassifierSettings(), GanSettings(), "cpu", 1
     )
     groups = tuple(i // 2 for i in range(count))
     names = tuple(map(str, range(count)))
@@ -42,9 +42,7 @@ def tasks(arms: tuple[str, ...], protocol: str = "sealed", seeds: int = 2) -> li
     for seed in range(seeds):
         plan = SplitPlan(protocol, seed, 4, "", names, names, LABELS, groups, tuple((g + seed) % 4 for g in groups))
         found += [
-            FoldTask(Path("run"), nothing, plan, fold, arm, settings, nothing, nothing)
-            for arm in arms
-            for fold in range(4)
+            FoldTask(Path("run"), plan, fold, arm, settings, nothing, nothing) for arm in arms for fold in range(4)
         ]
     return found
 

@@ -22,8 +22,8 @@ from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions
+from sonoforge.training.crossval.balancing import ALL_CLASSES
 from sonoforge.training.crossval.fold_task import fold_path, read_fold
-from sonoforge.training.crossval.generators import ALL_CLASSES
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan import checkpoint as gan_checkpoint
@@ -206,7 +206,7 @@ def resolved(generator: GanSettings | None = None, **classifier: Any) -> Compari
     config = crossval.CrossvalConfig(
         data=("BUSI",), classifier=ClassifierOptions(**classifier), generator=generator or GanSettings()
     )
-    return resolve(config)[1]
+    return resolve(config)
 
 
 def test_flags_win_over_the_budget() -> None:
@@ -235,11 +235,11 @@ def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCap
     caplog.set_level(logging.INFO, "sonoforge")
     assert resolved().budget == "quick" and "for the scanners of these images" in caplog.text
     config = crossval.CrossvalConfig(data=("BUSI", "BrEaST"), protocol="leave-one-collection-out")
-    kept, settings = resolve(config)
-    assert kept.classifier.budget == settings.budget == "collections" and settings.classifier.teachers == 2
+    settings = resolve(config)
+    assert settings.asked["budget"] == settings.budget == "collections" and settings.classifier.teachers == 2
     assert (settings.generator.image_size, settings.generator.steps) == (64, 120)  # not its published length, by itself
     given = dataclasses.replace(config, classifier=ClassifierOptions(budget="quick"))
-    assert resolve(given)[1].budget == "quick"
+    assert resolve(given).budget == "quick"
 
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
 from sonoforge.training.gan.training_set import make_training_set
 from sonoforge.training.reports.gan_comparison import markdown_tables
-from sonoforge.training.statistics.published_gans import (
+from sonoforge.training.statistics.published import (
     BY_RECIPES,
     IMAGES,
     NONE,
@@ -386,13 +386,13 @@ def test_tables_that_were_kept_are_shown_as_one(for_as_long: tuple[Path, list[ob
     assert "other settings" in refused("gan", "compare", "--from", kept, "--minutes", "1")
     for torn in ("cut,off\n", "x," * 200 + "\n"):
         longer.write_text(kept.read_text() + torn)
-        assert "cells, expected 39, one for each heading" in refused("gan", "compare", "--from", longer)
+        assert "cells for 39 headings" in refused("gan", "compare", "--from", longer)
     longer.write_text(kept.read_text().replace(trained[0]["protocol_id"], "0" * 16, 1))
     assert "not comparable" in refused("gan", "compare", "--from", longer)
     longer.write_text(kept.read_text().replace("False", "perhaps", 1).replace("True", "perhaps", 1))
     assert re.search(r"longer.csv: line \d: collapsed: found 'perhaps'", refused("gan", "compare", "--from", longer))
     longer.write_text("data,recipe\n")
-    assert "found headings 'data', 'recipe'" in refused("gan", "compare", "--from", longer)
+    assert "first row holds 'data', 'recipe'" in refused("gan", "compare", "--from", longer)
 
 
 def _double_hours(path: Path) -> None:

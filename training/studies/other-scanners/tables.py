@@ -245,4 +245,21 @@ def disturbed() -> str:
     return table(["disturbance: three strengths", *COLLECTIONS], rows)
 
 
-TABLES = {"other-scanners": other_scanners, "decisions": decisions}
+def scanners_table() -> str:
+    alone = read(ANSWERS["busi-alone-elsewhere.csv.gz"])
+    left_out = [row for row in read(ANSWERS["left-out.csv.gz"]) if row["arm"] == "real"]
+    aucs = (f"{malignant_auc(of_collection(left_out, name)):.2f}" for name in COLLECTIONS)
+    folds = (over_seeds("sealed-collections.csv.gz", name)[2] for name in COLLECTIONS)
+    rows = [
+        ["the shipped bundle's recipe", *aucs],
+        ["the same, sealed folds of all three", *(f"{float(of.split()[0]):.2f}" for of in folds)],
+        [
+            "trained on BUSI alone",
+            "-",
+            *(f"{malignant_auc(of_collection(alone, name)):.2f}" for name in COLLECTIONS[1:]),
+        ],
+    ]
+    return table(["networks", *COLLECTIONS], rows)
+
+
+TABLES = {"scanners": scanners_table, "other-scanners": other_scanners, "decisions": decisions}

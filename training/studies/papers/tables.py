@@ -19,7 +19,7 @@ from kept import (
     with_ratio,
 )
 
-from sonoforge.training.statistics.published_gans import PAPERS
+from sonoforge.training.statistics.published import PAPERS
 
 
 def papers() -> str:

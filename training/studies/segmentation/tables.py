@@ -15,7 +15,7 @@ from kept import (
 )
 
 from sonoforge.training.segmentation.figures import correlate
-from sonoforge.training.statistics.published_gans import published_for
+from sonoforge.training.statistics.published import published_for
 
 
 def segmentation() -> str:

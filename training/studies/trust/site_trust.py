@@ -42,7 +42,7 @@ from sonoforge.training.classifier.trust import FOREIGN, fit_neighbours, fit_ref
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.pooled import read_collections
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 
 COLLECTIONS = ("BUSI", "BUS-BRA", "BrEaST")
 TRAINING, KEPT_OUT = 900, 200

@@ -63,7 +63,7 @@ from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.segmentation.distortion import distort_maps
 from sonoforge.training.segmentation.generating import draw_into
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 
 Pixels = NDArray[np.uint8]
 NUMBER, SIDE, DRAWN_SIDE, LEAST_STEPS = 800, 256, 64, 60

@@ -13,7 +13,7 @@ from sonoforge.training.data.split_plan import FILE as SPLITS
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.run_folder import RESULTS, read_results
 from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 from sonoforge.training.statistics.tables import evaluate
 
 _SHOWN = ("kid", "fid", "precision", "recall", "density", "coverage", "spectrum", "spectrum_fine")
@@ -83,9 +83,8 @@ def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[s
         SonoforgeError: No answers, or others than the folds', or folds that were trained in another way than said.
     """
     # The packages of a cross-validation are not needed where nothing of one is read.
-    from sonoforge.training.crossval.evidence import read_folds  # noqa: PLC0415
+    from sonoforge.training.crossval.evidence import check_kept, read_folds  # noqa: PLC0415
     from sonoforge.training.crossval.fold_task import fold_path  # noqa: PLC0415
-    from sonoforge.training.crossval.kept_answers import check_kept  # noqa: PLC0415
 
     parts, classes = read_predictions(folder / ANSWERS)
     if not (folder / SPLITS).is_file():

@@ -14,8 +14,7 @@ from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.reports.run.statements import RunFacts, describe_lessons, name_groups
 from sonoforge.training.statistics.decision import DecisionFigures
 from sonoforge.training.statistics.flagged import ENOUGH
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
-from sonoforge.training.statistics.results import SourceFigures, interval_text, share_text
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, SourceFigures, interval_text, share_text
 from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing, judge_weights
 from sonoforge.training.validation.figures import DisturbedFigures, Robustness
 from sonoforge.training.validation.robustness import DISTURBANCES

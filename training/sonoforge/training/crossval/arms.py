@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.statistics.predictions import SHARE_MARK
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Arm:
     all_classes: bool = False  # whether images are added to the largest class, too
     real: bool = True  # whether the real images are trained on
     real_share: float = 1.0  # share of the real training images that everything is made from
-    comparator: str = ""  # row of `comparators.table.COMPARATORS` that is fitted instead of a network
+    comparator: str = ""  # row of `comparators.fitting.COMPARATORS` that is fitted instead of a network
     added_weight: float = 1.0  # of each added image in the loss; a real one has 1
     class_weights: bool = False  # weight the loss by inverse class frequency
     augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's

@@ -15,7 +15,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images import scan_metrics
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
 from sonoforge.training.classifier.fine_tuning import EpochRow
@@ -40,11 +40,9 @@ from sonoforge.training.classifier.trust import (
     record_trust,
 )
 from sonoforge.training.crossval.arms import Arm, find_arm
-from sonoforge.training.crossval.balancing import balance, train_scorer
-from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
-from sonoforge.training.crossval.choice_grid import Choosing
+from sonoforge.training.crossval.balancing import GeneratorJob, balance, train_scorer
+from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice
 from sonoforge.training.crossval.fold_task import NOTE, REMEDY, MadeFrom, open_training
-from sonoforge.training.crossval.generators import GeneratorJob
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import find_simulated

@@ -21,7 +21,7 @@ from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.crossval.arms import at_dose, find_arm
-from sonoforge.training.crossval.choice_grid import DOSE, Choosing, Values, name_values
+from sonoforge.training.crossval.choices import DOSE, Choosing, Values, name_values
 from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, Inside, made_from, read_fold
 from sonoforge.training.crossval.folds import files_read, run_fold
 from sonoforge.training.crossval.settings import ComparisonSettings
@@ -81,7 +81,7 @@ class NestedFolds:
         return next((self.with_choice(task) for task in self.outer.values() if _is_final(task)), None)
 
 
-def nested_folds(tasks: Sequence[FoldTask], final_arm: str | None) -> NestedFolds:
+def nested_folds(tasks: Sequence[FoldTask]) -> NestedFolds:
     """Divide the training part of every outer fold, and all images for the final model, and list what is to be trained.
 
     Outer folds that are done are checked, but nothing is chosen for them any more.
@@ -89,7 +89,7 @@ def nested_folds(tasks: Sequence[FoldTask], final_arm: str | None) -> NestedFold
     Raises:
         SonoforgeError: A class has fewer groups than there are inner folds.
     """
-    choosing = tasks[0].settings.choosing
+    choosing, final_arm = tasks[0].settings.choosing, tasks[0].settings.final_arm
     outer: dict[_Key, FoldTask] = {}
     inner: dict[_Key, list[list[FoldTask]]] = {}
     if choosing:

@@ -1,15 +1,19 @@
-"""What a comparison was asked: its settings, resolved once from its options, the budgets and the data."""
+"""The settings of a comparison, resolved once from its options, the budgets and the data."""
+
+from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from sonoforge.runtime.cli.options import flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
-from sonoforge.training.crossval.arms import find_arm, with_shares
-from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
+from sonoforge.training.crossval.arms import find_arm, for_classes, with_shares
+from sonoforge.training.crossval.choices import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.crossval.options import ComparisonConfig
+from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.splits import FOLDS, default_folds
@@ -17,8 +21,11 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
 from sonoforge.training.gan.training import open_pretrained
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT
 from sonoforge.training.workers.ray_cluster import check_cluster
+
+if TYPE_CHECKING:  # of Python 3.11
+    from typing_extensions import Self
 
 # On purpose: what a CPU can train ten times over in minutes.  Every table says so.
 _SMALL: dict[str, Any] = {"image_size": 64, "steps": 120, "batch": 32}
@@ -40,14 +47,14 @@ PHANTOM_CLASSIFIER = {"epochs": 5, "ensemble_size": 1, "image_size": 160}
 HELD_OUT = 0.1
 """Share of a training fold that the best checkpoint of its generators is chosen on."""
 
-Config = TypeVar("Config", bound=ComparisonConfig)
 _Filled = TypeVar("_Filled", GanSettings, ClassifierOptions)
 
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """Everything that determines a comparison, together with its images."""
+    """A comparison as it will be run: resolved once from its options, and passed on to every fold."""
 
+    source: ImageSource  # the images, as the classifier sees them
     arms: tuple[str, ...]  # names, see `arms`; the first is the baseline
     protocol: str  # see `splits.make_plan`
     folds: int | None  # None: as many as the protocol has
@@ -57,27 +64,34 @@ class ComparisonSettings:
     classifier: ClassifierSettings  # settings shared by the arms
     generator: GanSettings  # settings shared by the generators
     device: str
-    jobs: int | None  # folds run at a time; None: see `workers.workers.WorkerSettings`
+    jobs: int | None  # parallel folds; None: see `workers.workers.WorkerSettings`
     comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
     cluster: str = ""  # where folds are run, see `workers.workers.WorkerSettings`
-    choosing: Choosing | None = None  # settings that are chosen inside each training fold instead, see `nested_choice`
+    choosing: Choosing | None = None  # settings chosen inside each training fold, see `nested_choice`
     generator_record: Mapping[str, Any] = field(default_factory=dict)  # `Pretrained.record` of the generators
+    final_arm: str | None = None  # the arm that a final model is trained with; None: there is no final model
+    asked: Mapping[str, Any] = field(default_factory=dict)  # the options with their defaults, for `config.yaml`
 
     @property
     def fine_tuned(self) -> bool:
         """Whether any arm starts from the initial weights; comparators bring their own."""
         return not all(find_arm(arm).comparator for arm in self.arms)
 
+    def for_images(self, cache: ImageCache) -> Self:
+        """Return the settings with the arms that suit the class sizes, see `arms.for_classes`."""
+        arms = for_classes("--arms", self.arms, cache.dataset.classes, cache.class_counts)
+        if self.final_arm is None:
+            return dataclasses.replace(self, arms=arms)
+        final = arms[self.arms.index(self.final_arm)]
+        return dataclasses.replace(self, arms=arms, final_arm=final, asked={**self.asked, "final_arm": final})
 
-def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
-    """Fill in what the user left open, and turn it into settings; all that can be refused without images, is.
 
-    Returns:
-        The config with what depends on the data filled in, as a run folder keeps it, and the settings.
+def resolve(config: ComparisonConfig) -> ComparisonSettings:
+    """Resolve the options of a comparison; everything that can be refused without images is refused here.
 
     Raises:
-        SonoforgeError: An unknown arm, no arm, a setting that is to be chosen and given, too, a device that does not
-            exist, or settings that do not go together.
+        SonoforgeError: An unknown arm, no arm, a setting both given and to be chosen, a missing device, or settings
+            that contradict each other.
     """
     choosing = _resolve_choosing(config)
     arms = with_shares(config.arms, config.real_shares)
@@ -91,7 +105,15 @@ def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
     find_device(config.device)
     classifier = config.classifier.settings()
     generator = _resolve_generator(config)
-    return config, ComparisonSettings(
+    return ComparisonSettings(
+        source=ImageSource(
+            config.data,
+            config.images,
+            config.seed,
+            config.storage.open(),
+            classifier.preprocessing,
+            groups_from=config.groups_from,
+        ),
         arms=arms,
         protocol=config.protocol,
         folds=config.folds,
@@ -106,18 +128,7 @@ def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
         comparator_weights=config.comparator_weights,
         choosing=choosing,
         generator_record=open_pretrained(generator, config.device).record(generator),
-    )
-
-
-def image_source(config: ComparisonConfig, settings: ComparisonSettings) -> ImageSource:
-    """Return where the images of a comparison come from, as its classifier sees them."""
-    return ImageSource(
-        config.data,
-        config.images,
-        config.seed,
-        config.storage.open(),
-        settings.classifier.preprocessing,
-        groups_from=config.groups_from,
+        asked=flatten(config),
     )
 
 
@@ -136,7 +147,7 @@ def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
     return choosing
 
 
-def _fill_defaults(config: Config) -> Config:
+def _fill_defaults(config: ComparisonConfig) -> ComparisonConfig:
     """Fill in what depends on the data; the budget fills in the rest."""
     phantom, quick = config.data == PHANTOM, config.classifier.budget == "quick"
     own = ({"weights": "shipped"} if phantom else {}) | (PHANTOM_CLASSIFIER if phantom and quick else {})

@@ -19,8 +19,8 @@ from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.augmentation import VARIANTS
 from sonoforge.training.classifier.network import build_network, frozen_features
+from sonoforge.training.comparators.fitting import COMPARATORS, Comparator
 from sonoforge.training.comparators.networks import extract_features, load_networks
-from sonoforge.training.comparators.table import COMPARATORS, Comparator
 from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import ImageSource, load_images
@@ -66,13 +66,13 @@ def write_features(tasks: Sequence[FoldTask], workers: Workers) -> None:
 
 def _write(work: tuple[FoldTask, int]) -> None:
     task, place = work
-    cache, device = open_images(task.source), find_device(task.settings.device)
+    cache, device = open_images(task.settings.source), find_device(task.settings.device)
     with deterministic_kernels(device):
         if task.own_arm.comparator:
             comparator = COMPARATORS[task.own_arm.comparator]
             network = comparator.networks[place]
             weights = load_networks((network,), task.settings.comparator_weights)[network]
-            features = extract_features(network, weights, _seen_pixels(comparator, cache, task.source), device)
+            features = extract_features(network, weights, _seen_pixels(comparator, cache, task.settings.source), device)
         else:
             net = build_network(len(cache.dataset.classes), task.backbone, 0, device)
             maps = frozen_features(net, cache.images, task.classifier, place, task.plan.seed, device)

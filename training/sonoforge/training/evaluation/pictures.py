@@ -19,9 +19,9 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 from sonoforge.runtime.images import decoding, limits
+from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS
 from sonoforge.runtime.images.folders import is_outline
 from sonoforge.runtime.images.plain_image import remarks_on
-from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.cache_settings import default_folder
@@ -89,7 +89,9 @@ def decode_all(source: str, entries: Sequence[Entry], class_name: str, manifest:
     check_unreadable(source, len(entries), unreadable)
     if unreadable:
         first = unreadable[min(unreadable, key=natural_order)]
-        log.warning("%s: %d of %d files cannot be read and are left out: %s", source, len(unreadable), len(entries), first)
+        log.warning(
+            "%s: %d of %d files cannot be read and are left out: %s", source, len(unreadable), len(entries), first
+        )
     for remark, count in remarks.items():
         log.warning("%s: %d of %d images: %s", source, count, len(found), remark)
     return StoredSet(

@@ -36,7 +36,7 @@ from sonoforge.training.gan.updates import (
     update_discriminator,
     update_generator,
 )
-from sonoforge.training.tracking.tracker import NONE, Tracker
+from sonoforge.training.tracking import NONE, Tracker
 
 log = logging.getLogger(__name__)
 

@@ -19,15 +19,13 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.budget_choice import describe_choice
-from sonoforge.training.crossval.choice_grid import choosing_of, name_grid
+from sonoforge.training.crossval.choices import choosing_of, describe_choice, name_grid
 from sonoforge.training.data.audit import Audit
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
 from sonoforge.training.reports.texts import WORDING, Said, fill_in, read_said
-from sonoforge.training.statistics.protocols import SEALED
-from sonoforge.training.statistics.results import ArmResult, Interval, RunResults, interval_text
+from sonoforge.training.statistics.results import SEALED, ArmResult, Interval, RunResults, interval_text
 from sonoforge.training.statistics.wording import counted, listed, spread
 
 PAGE, TEXT = "checklists.html", "checklists.md"

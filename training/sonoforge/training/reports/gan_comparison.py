@@ -22,7 +22,7 @@ from sonoforge.training.gan.milestones import Milestone
 from sonoforge.training.reports.charts import MARKERS, SERIES
 from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.reports.texts import fill_in, read_said
-from sonoforge.training.statistics.published_gans import GPU_GB, Paper, PublishedGan
+from sonoforge.training.statistics.published import GPU_GB, Paper, PublishedGan
 from sonoforge.training.statistics.wording import figure, share, times
 
 TABLE = "compare.csv"

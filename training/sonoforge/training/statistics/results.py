@@ -9,6 +9,16 @@ if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import NotRequired
 
 
+LEAVE_ONE_OUT = "leave-one-collection-out"
+OFFICIAL = "official"
+"""One fold: the test images that a set's authors chose."""
+PROTOCOLS = ("sealed", "plain", "thesis", "single", LEAVE_ONE_OUT, OFFICIAL)
+ONE_SPLIT = ("single", OFFICIAL)
+"""Those with one fold, whose other images are trained on and never tested."""
+SEALED = ("sealed", LEAVE_ONE_OUT, OFFICIAL)
+"""Those under which no training sees anything of its test images."""
+
+
 class Interval(TypedDict):
     """An estimate and its 95 % confidence interval."""
 
@@ -332,7 +342,7 @@ class SplitResult(TypedDict):
     fold_sizes: list[int]
     test_images_with_near_duplicate_in_training: list[int]
     second_opinion: SecondOpinion
-    chosen_on: int  # images that the budget was chosen on, see `crossval.budget_choice`
+    chosen_on: int  # images that the budget was chosen on, see `crossval.choices`
     fingerprint: str
 
 

@@ -38,7 +38,7 @@ from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
 from sonoforge.training.reports import gan_comparison as page
 from sonoforge.training.run_folder import write_table
-from sonoforge.training.statistics.published_gans import Paper, find_paper
+from sonoforge.training.statistics.published import Paper, find_paper
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
 

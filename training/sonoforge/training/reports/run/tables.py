@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
-from sonoforge.training.crossval.choice_grid import name_values
+from sonoforge.training.crossval.choices import name_values
 from sonoforge.training.reports.blocks import (
     Group,
     Table,

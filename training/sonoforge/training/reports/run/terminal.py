@@ -4,10 +4,9 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
-from sonoforge.training.crossval.budget_choice import CHOSEN_ON, describe_seeds
-from sonoforge.training.crossval.choice_grid import name_values
+from sonoforge.training.crossval.choices import CHOSEN_ON, describe_seeds, name_values
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.folder_layout import BUSI_CLASSES
 from sonoforge.training.reports.blocks import Table, area, interval
@@ -76,7 +75,7 @@ def log_figures(
         classes: Their names.
         results: The figures.
         trained: The same arms where their accuracy on training images is known.
-        doubt: What stands beside each arm, such as `kept_answers.AS_GIVEN`.
+        doubt: What stands beside each arm, such as `evidence.AS_GIVEN`.
     """
     arms, comparisons = results["arms"], results["comparisons"]
     titles = {arm: _doubted(title_of(arm), doubt) for arm in arms}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoforge.training.crossval.choice_grid import name_grid
+from sonoforge.training.crossval.choices import name_grid
 from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan.progress.curves import OVER_TIME
