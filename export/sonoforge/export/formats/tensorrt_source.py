@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from sonoforge.export.formats.tensorrt.engine import PRECISIONS
+from sonoforge.export.formats.tensorrt import PRECISIONS
 from sonoforge.runtime.errors import SonoforgeError
 
 
@@ -22,9 +22,9 @@ class Network(NamedTuple):
 
 
 def prepare(data: bytes, name: str, precision: str, profile: tuple[int, int, int]) -> Network:
-    """Read an ONNX file, check it against what the engine's record will claim, and fold its indices.
+    """Read an ONNX file, check its precision and shapes, and fold its indices.
 
-    ``profile`` gives smallest, typical and largest batch, for inputs whose batch is free.
+    ``profile`` is the smallest, typical and largest batch, for inputs whose batch is free.
 
     Raises:
         SonoforgeError: Not an ONNX file, of another precision, or with free sizes other than the batch.
@@ -34,9 +34,12 @@ def prepare(data: bytes, name: str, precision: str, profile: tuple[int, int, int
     except DecodeError as error:
         raise SonoforgeError(f"{name}: not an ONNX file ({error})") from error
     graph = model.graph
-    found = _precision(graph)
+    operators = {node.op_type for node in graph.node}
+    found = "fp16" if any(item.data_type == TensorProto.FLOAT16 for item in graph.initializer) else "fp32"
+    if operators & {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}:
+        found = "int8"
     if precision not in PRECISIONS or found != precision:
-        raise SonoforgeError(f"{name}: found {found} weights, expected precision {precision!r}: the file decides it")
+        raise SonoforgeError(f"{name}: has {found} weights, so precision cannot be {precision!r}")
     stored = {item.name for item in graph.initializer}
     inputs = {}
     for item in graph.input:
@@ -44,25 +47,19 @@ def prepare(data: bytes, name: str, precision: str, profile: tuple[int, int, int
             continue
         sizes = [size.dim_value if size.HasField("dim_value") else 0 for size in item.type.tensor_type.shape.dim]
         if any(size < 1 for size in sizes[1:]):
-            raise SonoforgeError(f"{name}: {item.name}: found shape {sizes} (0: free), expected only the batch free")
+            raise SonoforgeError(f"{name}: {item.name}: shape {sizes} (0: free) must be free in the batch alone")
         inputs[item.name] = [[batch if size < 1 else size for size in sizes] for batch in profile]
     if not inputs:
-        raise SonoforgeError(f"{name}: found no input, expected an ONNX file with at least one")
+        raise SonoforgeError(f"{name}: the ONNX file has no input")
     folded = fold_indices(model)
     return Network(model.SerializeToString() if folded else data, inputs, [item.name for item in graph.output])
-
-
-def _precision(graph: onnx.GraphProto) -> str:
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear") for node in graph.node):
-        return "int8"
-    return "fp16" if any(item.data_type == TensorProto.FLOAT16 for item in graph.initializer) else "fp32"
 
 
 def fold_indices(model: onnx.ModelProto) -> int:
     """Replace integer arithmetic on constants by its result, in place; return the number of nodes removed.
 
     The exporter writes the axes of a mean as a Reshape of a constant, which TensorRT cannot evaluate.  Floating-point
-    arithmetic is not folded, so that answers stay the same to the bit.
+    arithmetic is not folded, so answers stay the same to the bit.
     """
     graph = model.graph
     known = {

@@ -1,11 +1,11 @@
 """Build TensorRT and TensorRT-RTX engines from ONNX files, each in a process of its own.
 
 TensorRT-RTX builds on any machine, without a GPU; its engines are compiled further where they run.  Plain TensorRT
-times its kernels on the GPU that it builds for.  The ONNX file decides the precision, never a flag of the builder:
-networks are strongly typed.  TF32 is off, so that float32 is float32.
+times its kernels on the GPU that it builds for.  Networks are strongly typed: the ONNX file decides the precision,
+never a flag of the builder.  TF32 is off, so that float32 is float32.
 
-Each build has a process of its own because TensorRT uses only the first logger of a process, and because a build after
-a failed one may come out larger.
+Each build has its own process because TensorRT uses only the first logger of a process, and because a build after a
+failed one may come out larger.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import platform
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from sonoforge.export.formats.tensorrt.engine import (
+from sonoforge.export.formats.tensorrt import (
     FORMAT_VERSION,
     PORTABLE,
     SUFFIXES,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 _RUN_ONNX = "run the ONNX file with onnxruntime"
 _SYMMETRIC = "quantise with int8 activations and weights, zero points of 0 and float32 biases, as format tensorrt-int8"
-# Part of an operator's name or of the parser's message -> the remedy.
+# Part of an operator's name or of the parser's message -> remedy.
 _REMEDIES = {
     "Antialiasing": "export the network without its preprocessing, and resize before it",
     "DynamicQuantizeLinear": _SYMMETRIC,
@@ -53,7 +54,7 @@ _REMEDIES = {
     "FP32 GEMM": "build it from an fp16 ONNX file, or for SM80 and later",
     "capabilities": "other GPUs need plain TensorRT",
 }
-# The cause within an error message, from the most to the least specific form of versions 10 to 11 and RTX 1.7.
+# The cause within an error message, most specific form first, of versions 10 to 11 and RTX 1.7.
 _CAUSES = (
     r'"([^"]{8,})"',  # (antialias == 0) && "Antialiasing is not supported currently."
     r"API Usage Error \((.*?)\. In ",  # ITensor::getDimensions: Error Code 4: API Usage Error (... In checkType at ...)
@@ -64,23 +65,14 @@ _CAUSES = (
 
 @dataclass(frozen=True)
 class Target:
-    """What an engine is built by and for."""
+    """The package that builds an engine, and the GPUs and batches to build for."""
 
     module: str = "tensorrt_rtx"  # or ``tensorrt``
-    # GPUs to build for, such as ``("SM86", "SM89")``; none: all that TensorRT-RTX's portable engines run on, or
-    # the GPU of this machine for plain TensorRT.
+    # GPUs such as ``("SM86", "SM89")``; none: all GPUs of TensorRT-RTX's portable engines, or for plain TensorRT the
+    # GPU of this machine.
     capabilities: tuple[str, ...] = ()
     profile: tuple[int, int, int] = (1, 1, 8)  # smallest, typical and largest batch, for inputs whose batch is free
     timing_cache: Path | None = None  # where plain TensorRT keeps its measurements, for a quicker next build
-
-
-class _Task(TypedDict):
-    """What the building process reads from ``task.json``; in ``result.json`` it leaves version and error."""
-
-    module: str
-    inputs: dict[str, list[list[int]]]
-    capabilities: tuple[str, ...]
-    timing: bool
 
 
 def build_engine(
@@ -90,27 +82,45 @@ def build_engine(
 
     Args:
         onnx: The file to build from, in the precision of the engine.
-        name: Name of the float32 ONNX file that stays beside the engine, such as ``model.onnx``.
-        precision: ``fp32``, ``fp16`` or ``int8``: what ``onnx`` holds; it is checked.
-        target: What builds it, for which GPUs and batches.
-        source: The float32 ONNX file itself, where ``onnx`` was derived from it.
+        name: Name of the float32 ONNX file beside the engine, such as ``model.onnx``.
+        precision: ``fp32``, ``fp16`` or ``int8``, of ``onnx``; it is checked.
+        target: The package that builds it, and its GPUs and batches.
+        source: The float32 ONNX file itself, if ``onnx`` was derived from it.
 
     Raises:
         SonoforgeError: TensorRT cannot build it; the message names the cause.
-        GateError: The process that builds ended without an engine and without a cause.
+        GateError: The building process ended without an engine or a cause.
     """
     capabilities = _check_target(name, target)
-    # Imported here, because the process that builds imports this module too and does not need onnx.
-    from sonoforge.export.formats.tensorrt.source import prepare  # noqa: PLC0415
+    # Imported here, because the building process imports this module too and does not need onnx.
+    from sonoforge.export.formats.tensorrt_source import prepare  # noqa: PLC0415
 
     network = prepare(onnx, name, precision, target.profile)
-    task = _Task(
-        module=target.module,
-        inputs=network.inputs,
-        capabilities=target.capabilities,
-        timing=target.timing_cache is not None,
-    )
-    engine, built_by = _build_in_process(network.onnx, task, f"{name} ({precision})", target.timing_cache)
+    cache = target.timing_cache
+    with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
+        folder = Path(temporary)
+        (folder / "network.onnx").write_bytes(network.onnx)
+        if cache is not None and cache.is_file():
+            (folder / "timing.cache").write_bytes(cache.read_bytes())
+        task = {
+            "module": target.module,
+            "inputs": network.inputs,
+            "capabilities": target.capabilities,
+            "timing": cache is not None,
+        }
+        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
+        done = run_module("sonoforge.export.formats.tensorrt_build", folder, folder)
+        title = f"{name} ({precision}): {target.module}"
+        if not (folder / "result.json").is_file():
+            ended = (how_it_ended(done) or "no result")[:220]
+            raise GateError(f"{title}, while it built an engine, ended with {ended}")
+        result: dict[str, str] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if result["error"]:
+            remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
+            raise SonoforgeError(f"{title} {result['version']}: {result['error']}; {remedy}")
+        if cache is not None:
+            write_bytes(cache, (folder / "timing.cache").read_bytes())
+        engine = (folder / "engine").read_bytes()
     from importlib.metadata import version  # noqa: PLC0415 - slow to import
 
     record: Record = {
@@ -121,7 +131,7 @@ def build_engine(
         "source_sha256": hashlib.sha256(onnx if source is None else source).hexdigest(),
         "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
         "module": target.module,
-        "version": built_by,
+        "version": result["version"],
         "capabilities": capabilities,
         "precision": precision,
         "tf32": False,
@@ -133,39 +143,17 @@ def build_engine(
     return engine, parse_record(to_json(record))  # the reader must accept what the writer wrote
 
 
-def _build_in_process(onnx: bytes, task: _Task, title: str, timing_cache: Path | None) -> tuple[bytes, str]:
-    """Run this module as a process; return the engine and the exact version of the package that built it."""
-    with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
-        folder = Path(temporary)
-        (folder / "network.onnx").write_bytes(onnx)
-        if timing_cache is not None and timing_cache.is_file():
-            (folder / "timing.cache").write_bytes(timing_cache.read_bytes())
-        (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
-        done = run_module("sonoforge.export.formats.tensorrt.build", folder, folder)
-        if not (folder / "result.json").is_file():
-            ended = (how_it_ended(done) or "no result")[:220]
-            raise GateError(f"{title}: {task['module']}, while it built an engine, ended with {ended}")
-        result: dict[str, str] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if result["error"]:
-            remedy = next((text for sign, text in _REMEDIES.items() if sign in result["error"]), _RUN_ONNX)
-            raise SonoforgeError(f"{title}: {task['module']} {result['version']}: {result['error']}; {remedy}")
-        if timing_cache is not None:
-            write_bytes(timing_cache, (folder / "timing.cache").read_bytes())
-        return (folder / "engine").read_bytes(), result["version"]
-
-
 def write_engine(
     source: Source | GeneratorSource, precision: str = "fp32", module: str = "tensorrt_rtx"
 ) -> dict[str, bytes]:
     """Return an engine with float32 inputs and outputs, and its record, by file name.
 
-    fp16 is built from the content of ``model.fp16.onnx``, where layers that lose too much on the calibration images
-    stay in float32; int8 from symmetric int8.  TensorRT-RTX has int8 only for the weights of matrix products, and its
-    file is larger than that of float16, which is the better choice on RTX GPUs.  ``tensorrt`` builds on the GPU that
-    will run it.
+    fp16 is built from ``write_half``'s file, in which layers that lose too much stay in float32; int8 from symmetric
+    int8.  TensorRT-RTX has int8 only for the weights of matrix products, in a larger file than fp16, which is the
+    better choice on RTX GPUs.  ``tensorrt`` builds on the GPU that will run it.
     """
-    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - not for the process that builds
-    from sonoforge.export.formats.quantisation import to_symmetric_int8  # noqa: PLC0415 - likewise
+    from sonoforge.export.formats.half_precision import write_half  # noqa: PLC0415 - the building process needs neither
+    from sonoforge.export.formats.quantisation import to_symmetric_int8  # noqa: PLC0415
 
     onnx = source.onnx
     if precision == "fp16":
@@ -182,35 +170,33 @@ def write_engine(
 
 
 def _check_target(name: str, target: Target) -> list[str]:
-    """Refuse what cannot be built before a process is started; return the capabilities for the record."""
+    """Refuse impossible targets before a process is started; return the capabilities for the record."""
     module, profile = target.module, target.profile
     if module not in SUFFIXES:
-        raise SonoforgeError(f"{name}: module: found {module!r}, expected {' or '.join(SUFFIXES)}")
+        raise SonoforgeError(f"{name}: module: {module!r} is not {' or '.join(SUFFIXES)}")
     if not importlib.util.find_spec(module):
         extra = "'sonoforge[tensorrt]'" if module == "tensorrt_rtx" else module
         raise SonoforgeError(f"{name}: {module} is not installed; pip install {extra}")
     if not 0 < profile[0] <= profile[1] <= profile[2]:
-        raise SonoforgeError(f"{name}: profile: found batches {profile}, expected growing numbers above 0")
+        raise SonoforgeError(f"{name}: profile: batches {profile} must be above 0 and not decrease")
     if module == "tensorrt_rtx":
         if target.timing_cache is not None:
-            raise SonoforgeError(f"{name}: timing_cache: found one, expected none: TensorRT-RTX measures no kernels")
+            raise SonoforgeError(f"{name}: timing_cache: TensorRT-RTX measures no kernels; leave it out")
         return list(target.capabilities) or [PORTABLE]
     if target.capabilities:
-        raise SonoforgeError(
-            f"{name}: capabilities: found {target.capabilities[0]}, expected none: TensorRT builds for its own GPU"
-        )
+        raise SonoforgeError(f"{name}: capabilities: TensorRT builds for this machine's GPU alone; leave them out")
     capability = gpu_capability()
     if capability is None:
         raise SonoforgeError(
-            f"{name}: tensorrt measures kernels on the GPU that it builds for, and this machine has none; build there, "
+            f"{name}: tensorrt measures kernels on the GPU that it builds for, but this machine has none; build there, "
             "or with tensorrt_rtx"
         )
     return ["SM{}{}".format(*capability)]
 
 
 def _build_task(folder: Path) -> None:
-    """Build what `build_engine` wrote to a folder: the only part that loads TensorRT."""
-    task: _Task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    """Build from the files that `build_engine` wrote: the only part that loads TensorRT."""
+    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     trt = importlib.import_module(task["module"])
     result = {"version": trt.__version__, "error": ""}
     try:
@@ -220,8 +206,8 @@ def _build_task(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
-def _build(trt: Any, task: _Task, folder: Path) -> bytes:
-    """Return the serialised engine; the steps are those of the vendor's Python API, the same in versions 10 and 11."""
+def _build(trt: Any, task: Mapping[str, Any], folder: Path) -> bytes:
+    """Return the serialised engine, by the vendor's Python API, which is the same in versions 10 and 11."""
     messages: list[str] = []
 
     class Log(trt.ILogger):  # type: ignore[misc]
@@ -239,17 +225,26 @@ def _build(trt: Any, task: _Task, folder: Path) -> bytes:
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse((folder / "network.onnx").read_bytes()):
-        raise SonoforgeError(_refusal(parser))
+        first = parser.get_error(0)
+        cause = "is not supported" if first.desc() == "false" else _cause(first.desc())  # the text of a bare check
+        more = f" (and {parser.num_errors - 1} more)" if parser.num_errors > 1 else ""
+        raise SonoforgeError(f"{first.node_operator() or 'the file'}: {cause}{more}")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     shapes = builder.create_optimization_profile()
-    for name, (low, usual, high) in task["inputs"].items():
-        shapes.set_shape(name, low, usual, high)
+    for name, (low, typical, high) in task["inputs"].items():
+        shapes.set_shape(name, low, typical, high)
     config.add_optimization_profile(shapes)
+    names = [item for item in dir(trt.ComputeCapability) if item.startswith("SM")]  # CURRENT would need a GPU
+    for capability in task["capabilities"]:
+        if capability not in names:
+            known = ", ".join(sorted(names, key=lambda item: int(item[2:])))
+            hint = did_you_mean(capability, names)
+            raise SonoforgeError(f"capabilities: {capability!r} is not one of {known}{hint}")
     if task["capabilities"]:
         config.num_compute_capabilities = len(task["capabilities"])
         for index, capability in enumerate(task["capabilities"]):
-            config.set_compute_capability(_capability(trt, capability), index)
+            config.set_compute_capability(getattr(trt.ComputeCapability, capability), index)
     cache = folder / "timing.cache"
     if task["timing"]:
         config.set_timing_cache(config.create_timing_cache(cache.read_bytes() if cache.is_file() else b""), False)
@@ -261,23 +256,8 @@ def _build(trt: Any, task: _Task, folder: Path) -> bytes:
     return bytes(engine)
 
 
-def _capability(trt: Any, name: str) -> Any:
-    names = [item for item in dir(trt.ComputeCapability) if item.startswith("SM")]  # CURRENT would need a GPU
-    if name not in names:
-        known = ", ".join(sorted(names, key=lambda item: int(item[2:])))
-        raise SonoforgeError(f"capabilities: found {name!r}, expected any of {known}{did_you_mean(name, names)}")
-    return getattr(trt.ComputeCapability, name)
-
-
-def _refusal(parser: Any) -> str:
-    """Return in one line which operator the parser does not support, and why."""
-    first = parser.get_error(0)
-    cause = "is not supported" if first.desc() == "false" else _cause(first.desc())  # the text of a bare check
-    more = f" (and {parser.num_errors - 1} more)" if parser.num_errors > 1 else ""
-    return f"{first.node_operator() or 'the file'}: {cause}{more}"
-
-
 def _cause(text: str) -> str:
+    """Return the cause within one of TensorRT's error messages."""
     line = " ".join(text.split())
     found = next((match[1] for pattern in _CAUSES if (match := re.search(pattern, line))), line)
     return found.rstrip(".")[:240]

@@ -1,12 +1,9 @@
-"""TensorRT engines and their records; run after the record has been checked, see `runtime.inference.runners`.
+"""TensorRT engines and their records: checked before an engine is loaded, and run.
 
-The record beside an engine, ``NAME.engine.json``, says what it is, what it was built from and where it may run.  An
-engine is native code for a GPU, and its own header says too little.  So that a foreign, stale or damaged one is refused
-before any of it is loaded, the record is read strictly: a key that is missing, unknown or of another type is an error.
-
-The checks need no GPU and no TensorRT, and come before a byte of the engine is handed to it: its hash, the package
-and the exact version that built it, the GPU's compute capability, the ONNX file that it was built from.  Host code
-inside engines is never allowed.
+The record beside an engine, ``NAME.engine.json``, says what it was built from and where it may run.  An engine is
+native code for a GPU whose own header says too little, so a foreign, stale or damaged one must be refused before any
+of it is loaded.  The record is read strictly, without TensorRT or a GPU; then hash, package and exact version, compute
+capability and ONNX file are compared.  Host code inside engines is never allowed.
 """
 
 from __future__ import annotations
@@ -49,10 +46,12 @@ PORTABLE = "portable"
 
 DEVICE = "cuda"
 
-# The vendor's page on engines built without a GPU: "8.0, 8.6, 8.9, 12.0, and later"; 9.0 and 10.0 are no RTX GPUs.
+# The vendor's page on engines built without a GPU: "8.0, 8.6, 8.9, 12.0, and later"; 9.0 and 10.0 are not RTX GPUs.
 _PORTABLE_SINGLE = ((8, 0), (8, 6), (8, 9))
 _PORTABLE_FROM = (12, 0)
 _TURING = (7, 5)
+
+_LARGEST_RECORD = 64_000
 
 
 class Record(TypedDict):
@@ -61,7 +60,7 @@ class Record(TypedDict):
     format_version: int
     engine_sha256: str
     engine_bytes: int
-    source: str  # file name of the float32 ONNX file that is kept beside the engine
+    source: str  # file name of the float32 ONNX file beside the engine
     source_sha256: str
     onnx_sha256: str  # of the ONNX file that was built: the source itself, or the source in a lower precision
     module: str
@@ -75,10 +74,6 @@ class Record(TypedDict):
     produced_by: str
 
 
-_LARGEST_RECORD = 64_000
-_CAPABILITY = re.compile(r"SM[0-9]{2,3}")
-
-
 def record_path(engine: Path) -> Path:
     """Return the path of an engine's record: ``model.rtx.engine.json`` for ``model.rtx.engine``."""
     return engine.with_name(engine.name + ".json")
@@ -89,7 +84,7 @@ def module_of(engine: Path) -> str:
     for module, suffix in SUFFIXES.items():
         if engine.name.endswith(suffix):
             return module
-    raise SonoforgeError(f"{engine}: found another name, expected one that ends with {' or '.join(SUFFIXES.values())}")
+    raise SonoforgeError(f"{engine}: an engine's name ends with {' or '.join(SUFFIXES.values())}")
 
 
 def to_json(record: Record) -> bytes:
@@ -106,13 +101,11 @@ def read_record(engine: Path) -> Record:
     path = record_path(engine)
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST_RECORD + 1)
+            return parse_record(file.read(_LARGEST_RECORD + 1))
     except OSError as error:
         raise SonoforgeError(
-            f"{path}: cannot be read ({error.strerror}); an engine without its record is not loaded, build it again"
+            f"{path}: cannot be read ({error.strerror}), and an engine without its record is not loaded; build it again"
         ) from error
-    try:
-        return parse_record(data)
     except SonoforgeError as error:
         raise SonoforgeError(f"{path}: {error}; build the engine again") from error
 
@@ -124,63 +117,59 @@ def parse_record(data: bytes) -> Record:
         SonoforgeError: One line: which key, what was found, what was expected.
     """
     if len(data) > _LARGEST_RECORD:
-        raise SonoforgeError(f"found more than {_LARGEST_RECORD} bytes, expected the record of an engine")
-    return cast(Record, fields("record", load_json(data, "record"), _RECORD))
+        raise SonoforgeError(f"more than {_LARGEST_RECORD} bytes are not the record of an engine")
 
+    def must(fit: Callable[[Any], bool], expected: str) -> Callable[[str, Any], Any]:
+        def read(name: str, value: Any) -> Any:
+            if not fit(value):
+                raise ManifestError(f"{name}: found {value!r:.80}, expected {expected}")
+            return value
 
-def _must(fit: Callable[[Any], bool], expected: str) -> Callable[[str, Any], Any]:
-    """Return a reader that refuses what does not fit."""
+        return read
 
-    def read(name: str, value: Any) -> Any:
-        if not fit(value):
-            raise ManifestError(f"{name}: found {value!r:.80}, expected {expected}")
-        return value
+    def are_texts(value: Any) -> bool:
+        return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
 
-    return read
+    def is_profile(value: Any) -> bool:
+        """Whether three shapes of one rank grow from the smallest to the largest."""
+        if not isinstance(value, list) or len(value) != 3 or not all(isinstance(shape, list) for shape in value):
+            return False
+        if len({len(shape) for shape in value}) != 1 or not all(type(size) is int for shape in value for size in shape):
+            return False
+        return all(0 < low <= typical <= high for low, typical, high in zip(*value, strict=True))
 
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
-
-
-def _is_profile(value: Any) -> bool:
-    """Whether three shapes of one rank grow from the smallest to the largest."""
-    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(shape, list) for shape in value):
-        return False
-    if len({len(shape) for shape in value}) != 1 or not all(type(size) is int for shape in value for size in shape):
-        return False
-    return all(0 < low <= usual <= high for low, usual, high in zip(*value, strict=True))
-
-
-_RECORD: Readers = {
-    "format_version": partial(whole, low=FORMAT_VERSION, high=FORMAT_VERSION),
-    "engine_sha256": digest,
-    "engine_bytes": partial(whole, low=1, high=10**12),
-    "source": file_name,
-    "source_sha256": digest,
-    "onnx_sha256": digest,
-    "module": partial(one_of, expected=tuple(SUFFIXES)),
-    "version": text,
-    "capabilities": _must(
-        lambda value: value == [PORTABLE] or (_are_texts(value) and all(map(_CAPABILITY.fullmatch, value))),
-        f"{PORTABLE!r} alone, or names such as 'SM89'",
-    ),
-    "precision": partial(one_of, expected=PRECISIONS),
-    "tf32": boolean,
-    "inputs": _must(
-        lambda value: isinstance(value, dict) and bool(value) and all(map(_is_profile, value.values())),
-        "for each name its smallest, typical and largest shape",
-    ),
-    "outputs": _must(lambda value: _are_texts(value) and len(set(value)) == len(value), "different names"),
-    "system": text,
-    "produced_by": text,
-}
+    readers: Readers = {
+        "format_version": partial(whole, low=FORMAT_VERSION, high=FORMAT_VERSION),
+        "engine_sha256": digest,
+        "engine_bytes": partial(whole, low=1, high=10**12),
+        "source": file_name,
+        "source_sha256": digest,
+        "onnx_sha256": digest,
+        "module": partial(one_of, expected=tuple(SUFFIXES)),
+        "version": text,
+        "capabilities": must(
+            lambda value: (
+                value == [PORTABLE] or (are_texts(value) and all(re.fullmatch("SM[0-9]{2,3}", name) for name in value))
+            ),
+            f"{PORTABLE!r} alone, or names such as 'SM89'",
+        ),
+        "precision": partial(one_of, expected=PRECISIONS),
+        "tf32": boolean,
+        "inputs": must(
+            lambda value: isinstance(value, dict) and bool(value) and all(map(is_profile, value.values())),
+            "for each name its smallest, typical and largest shape",
+        ),
+        "outputs": must(lambda value: are_texts(value) and len(set(value)) == len(value), "different names"),
+        "system": text,
+        "produced_by": text,
+    }
+    return cast(Record, fields("record", load_json(data, "record"), readers))
 
 
 def gpu_capability() -> tuple[int, int] | None:
     """Return the compute capability of this machine's GPU, such as (8, 9); None without one that torch can use."""
     try:
-        import torch  # noqa: PLC0415 - most callers only query what is missing
+        import torch  # noqa: PLC0415 - most callers only ask what is missing
     except ModuleNotFoundError:
         return None
     return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
@@ -195,8 +184,9 @@ def missing() -> str:
     if not installed:
         return "needs pip install 'sonoforge[tensorrt]' (RTX GPUs) or pip install tensorrt (any other NVIDIA GPU)"
     if installed == ["tensorrt_rtx"] and capability != _TURING and not covers([PORTABLE], capability):
-        found = ".".join(map(str, capability))
-        return f"needs a GPU that TensorRT-RTX knows, found compute capability {found}; pip install tensorrt"
+        return "needs a GPU that TensorRT-RTX supports, not compute capability {}.{}; pip install tensorrt".format(
+            *capability
+        )
     return ""
 
 
@@ -210,56 +200,50 @@ def covers(capabilities: Sequence[str], capability: tuple[int, int]) -> bool:
 def check_engine(
     path: Path, module_name: str, version: str, capability: tuple[int, int] | None = None
 ) -> tuple[bytes, Record]:
-    """Check an engine against its record and what would run it, without loading it; return its bytes and its record.
+    """Check an engine against its record and the machine, without loading it; return its bytes and its record.
 
     Args:
         path: The engine, with its record beside it.
         module_name: The package that would run it: ``tensorrt`` or ``tensorrt_rtx``.
         version: That package's exact ``__version__``.
-        capability: Compute capability of the GPU that would run it; None where there is no GPU: it is not checked.
+        capability: Compute capability of the GPU that would run it; None: not checked.
 
     Raises:
         SonoforgeError: It must not be loaded; the message says why and what to do.
     """
     record = read_record(path)
     again = f"build it again from {record['source']}, which onnxruntime runs meanwhile"
+
+    def refuse(found: str, needed: str, remedy: str = again) -> SonoforgeError:
+        return SonoforgeError(f"{path}: is {found}, not {needed}; {remedy}")
+
     if record["module"] != module_name:
-        raise SonoforgeError(f"{path}: found an engine of {record['module']}, expected one of {module_name}; {again}")
-    if record["version"] != version:
-        raise SonoforgeError(
-            f"{path}: found an engine of {module_name} {record['version']}, expected {version}, the one that would run "
-            f"it; engines load only where exactly their version is installed: {again}"
-        )
+        raise refuse(f"an engine of {record['module']}", f"of {module_name}")
+    if record["version"] != version:  # engines load only where exactly their version is installed
+        raise refuse(f"an engine of {module_name} {record['version']}", f"of the installed {version}")
     # TensorRT-RTX's engines run on Linux and on Windows; plain TensorRT's only where they were built.
     if module_name == "tensorrt" and record["system"] != platform.system():
-        raise SonoforgeError(f"{path}: found an engine of {record['system']}, expected {platform.system()}; {again}")
+        raise refuse(f"an engine for {record['system']}", f"for {platform.system()}")
     if capability is not None and not covers(record["capabilities"], capability):
-        raise SonoforgeError(
-            f"{path}: found an engine for {', '.join(record['capabilities'])}, expected one for this GPU's compute "
-            f"capability {capability[0]}.{capability[1]}; {again}"
-        )
+        own = f"{capability[0]}.{capability[1]}"
+        raise refuse(f"an engine for {', '.join(record['capabilities'])}", f"for this GPU's compute capability {own}")
     source = path.with_name(record["source"])
-    if source.is_file():
-        _same_hash(source, source.read_bytes(), record["source_sha256"], f"{path.name} was built from another; {again}")
+    if source.is_file() and hashlib.sha256(source.read_bytes()).hexdigest() != record["source_sha256"]:
+        raise SonoforgeError(f"{source}: is not the file that {path.name} was built from; {again}")
     try:
         size = path.stat().st_size
         data = path.read_bytes() if size == record["engine_bytes"] else b""
     except OSError as error:
         raise SonoforgeError(f"{path}: cannot be read ({error.strerror}); {again}") from error
     if not data:
-        raise SonoforgeError(f"{path}: found {size} bytes, expected {record['engine_bytes']}; copy it again or {again}")
-    _same_hash(path, data, record["engine_sha256"], f"copy it again or {again}")
+        raise refuse(f"{size} bytes long", str(record["engine_bytes"]), f"copy it again or {again}")
+    if hashlib.sha256(data).hexdigest() != record["engine_sha256"]:
+        raise SonoforgeError(f"{path}: its SHA-256 is not the one in its record; copy it again or {again}")
     return data, record
 
 
-def _same_hash(path: Path, data: bytes, expected: str, remedy: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise SonoforgeError(f"{path}: found SHA-256 {found[:12]}..., expected {expected[:12]}...; {remedy}")
-
-
 def open_file(path: Path, threads: int = 1) -> Answer:
-    """Check an engine by the record beside it, load it onto the GPU and return the function that runs it.
+    """Check an engine, load it onto the GPU and return the function that runs it.
 
     Our tests run it against a stand-in for the package, not on a GPU.
 
@@ -288,36 +272,33 @@ def open_file(path: Path, threads: int = 1) -> Answer:
     names = (*record["inputs"], *record["outputs"])
     dtypes = {name: np.dtype(trt.nptype(engine.get_tensor_dtype(name))) for name in names}
 
+    def check_input(name: str, values: NDArray[Any], profile: list[list[int]]) -> None:
+        """Refuse an array that the engine would misread: it gets addresses, not shapes."""
+        low, _, high = profile
+        fits = values.ndim == len(low) and all(
+            smallest <= size <= largest for smallest, size, largest in zip(low, values.shape, high, strict=True)
+        )
+        if values.dtype != dtypes[name] or not fits:
+            expected = f"{dtypes[name]} {tuple(low)} to {tuple(high)}"
+            raise SonoforgeError(f"{path}: {name}: found {values.dtype} {values.shape}, expected {expected}")
+
+    def done(worked: bool, what: str) -> None:
+        if not worked:
+            raise GateError(f"{path}: TensorRT refused: {what}; see its messages above")
+
     def answer(inputs: Sequence[NDArray[Any]], _keep: object = (runtime, engine)) -> list[NDArray[Any]]:
         with torch.cuda.stream(stream):  # copies and network on one stream, so that they wait for each other
             tensors = {}
             for (name, profile), values in zip(record["inputs"].items(), inputs, strict=True):
-                _check_input(path, name, values, dtypes[name], profile)
+                check_input(name, values, profile)
                 tensors[name] = torch.from_numpy(np.ascontiguousarray(values)).to(DEVICE)
-                _done(path, context.set_input_shape(name, values.shape), f"shape {values.shape} of {name}")
+                done(context.set_input_shape(name, values.shape), f"shape {values.shape} of {name}")
             for name in record["outputs"]:
                 shape = tuple(context.get_tensor_shape(name))
                 tensors[name] = torch.empty(shape, dtype=getattr(torch, dtypes[name].name), device=DEVICE)
             for name, tensor in tensors.items():
-                _done(path, context.set_tensor_address(name, tensor.data_ptr()), f"address of {name}")
-            _done(path, context.execute_async_v3(stream.cuda_stream), "run")
+                done(context.set_tensor_address(name, tensor.data_ptr()), f"address of {name}")
+            done(context.execute_async_v3(stream.cuda_stream), "run")
             return [tensors[name].cpu().numpy() for name in record["outputs"]]
 
     return answer
-
-
-def _check_input(path: Path, name: str, values: NDArray[Any], dtype: np.dtype[Any], profile: list[list[int]]) -> None:
-    """Refuse an array that the engine would misread: it knows addresses, not shapes."""
-    low, _, high = profile
-    fits = values.ndim == len(low) and all(
-        smallest <= size <= largest for smallest, size, largest in zip(low, values.shape, high, strict=True)
-    )
-    if values.dtype != dtype or not fits:
-        raise SonoforgeError(
-            f"{path}: {name}: found {values.dtype} {values.shape}, expected {dtype} {tuple(low)} to {tuple(high)}"
-        )
-
-
-def _done(path: Path, worked: bool, what: str) -> None:
-    if not worked:
-        raise GateError(f"{path}: TensorRT refused: {what}; see its messages above")
