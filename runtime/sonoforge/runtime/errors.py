@@ -5,7 +5,7 @@ Each message is one line: which file, what is wrong, what to do about it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class SonoforgeError(Exception):
@@ -32,3 +32,10 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
     match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {match[0]}?)" if match else ""
+
+
+def name_some(names: Iterable[str], mark: str = ", ") -> str:
+    """Name the first three, separated by a mark, and count the others."""
+    listed = list(names)
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return mark.join(listed[:3]) + more
