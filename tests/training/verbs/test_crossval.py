@@ -269,7 +269,7 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
 
 def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balanced: Path, tmp_path: Path) -> None:
     arguments = ["--data", balanced, "--arms", "real,gan-all", "--gan-masks", "--weights", "none", "--folds", "2"]
-    assert "found no masks, expected NAME_mask.png" in refused("crossval", *arguments, "--out", tmp_path)
+    assert "has no masks, such as NAME_mask.png" in refused("crossval", *arguments, "--out", tmp_path)
     assert not list(tmp_path.rglob("fold*.json"))
 
 

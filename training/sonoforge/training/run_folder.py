@@ -24,9 +24,8 @@ import yaml
 
 from sonoforge.runtime import leftovers
 from sonoforge.runtime.atomic import plain, write_json, write_text
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training import remote_runs
-from sonoforge.training.data.changed_images import name_some
 
 log = logging.getLogger(__name__)
 

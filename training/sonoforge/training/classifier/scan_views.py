@@ -22,8 +22,7 @@ from sonoforge.training.classifier.fine_tuning import Batch, Indices, TrainingIn
 from sonoforge.training.classifier.losses import HEALTHY, Outlines
 from sonoforge.training.classifier.network import bfloat16, to_tensor
 from sonoforge.training.classifier.settings import LARGE, ClassifierSettings
-from sonoforge.training.data.labelled_images import LabelledImages
-from sonoforge.training.data.masks import HALF
+from sonoforge.training.data.labelled_images import HALF, LabelledImages
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.bundle.reader import SHIPPED, Bundle
-from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.errors import GateError, name_some
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
 from sonoforge.training.copies.matches import Match
-from sonoforge.training.copies.signatures import BITS, Signatures, make_signatures, recognise_once
-from sonoforge.training.copies.sketches import SIGNS
+from sonoforge.training.copies.signatures import BITS, SIGNS, Signatures, make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.load import find_simulated
 

@@ -42,10 +42,9 @@ from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.guard import leaked_images
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
-from sonoforge.training.data.splits import count_folds, make_plan
+from sonoforge.training.data.splits import count_folds, leaked_images, make_plan
 from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
