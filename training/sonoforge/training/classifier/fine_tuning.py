@@ -237,38 +237,27 @@ class _Training:
         place = torch.from_numpy(chosen).to(self.device)
         view = self.inputs.batch(chosen, rng)
         truth = self.target[place] if view.labels is None else torch.from_numpy(view.labels).to(self.device)
-        logits, outlines = self._answer(view)
+        split = max(self.start_block, OUTLINE_BLOCK)
+        with bfloat16(self.net, self.device, enabled=self.settings.precision == "bf16"):
+            maps = self.net.features[self.start_block : split](view.inputs)
+            logits = forward_from(self.net, split, maps).float()
         loss = self._loss(logits, view, truth, None if self.image_weights is None else self.image_weights[place])
-        if outlines is not None and view.outlines is not None:
-            loss = loss + self.settings.outlines * outline_loss(outlines, view.outlines)
+        if self.settings.outlines and view.outlines is not None:
+            loss = loss + self.settings.outlines * outline_loss(self.net.outline(maps.float()), view.outlines)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
         return float(loss.detach()), int((logits.detach().argmax(1) == truth).sum())
 
-    def _answer(self, view: Batch) -> tuple[Tensor, Tensor | None]:
-        """Return the logits (B, classes), and those of the outlines if they are learned."""
-        learnt = bool(self.settings.outlines)
-        split = max(self.start_block, OUTLINE_BLOCK)
-        with bfloat16(self.net, self.device, enabled=self.settings.precision == "bf16"):
-            maps = self.net.features[self.start_block : split](view.inputs)
-            logits = forward_from(self.net, split, maps)
-        return logits.float(), self.net.outline(maps.float()) if learnt else None
-
     def _loss(self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None) -> Tensor:
-        smoothing = self.settings.label_smoothing
         if view.answers is not None:
             # The teachers' answers are smooth already, and their training was weighted by class.
             return _class_loss(logits, view.answers.to(self.device), each, None, 0)
-        if self.inputs.healthy is not None:
-            return self._hierarchical_loss(logits, view, truth, each, self.inputs.healthy)
-        return _class_loss(logits, truth, each, self.class_weights, smoothing)
-
-    def _hierarchical_loss(
-        self, logits: Tensor, view: Batch, truth: Tensor, each: Tensor | None, healthy: int
-    ) -> Tensor:
-        """Return the sum of the losses of both steps, each over the views that teach it."""
+        healthy, smoothing = self.inputs.healthy, self.settings.label_smoothing
+        if healthy is None:
+            return _class_loss(logits, truth, each, self.class_weights, smoothing)
+        # The sum of the losses of both steps, each over the views that teach it.
         nothing = np.zeros(len(truth), np.bool_)
         crops = torch.from_numpy(nothing if view.crops is None else view.crops).to(self.device)
         teaches = torch.from_numpy(~nothing if view.teaches_lesion is None else view.teaches_lesion).to(logits)
@@ -276,7 +265,7 @@ class _Training:
         weights = torch.ones_like(teaches) if each is None else each
         self.shown.add(crops, ill, teaches * weights)
         prior = self.shown.log_odds(crops)
-        first, second = hierarchical_losses(logits, truth, healthy, self.settings.label_smoothing, prior)
+        first, second = hierarchical_losses(logits, truth, healthy, smoothing, prior)
         return hierarchical_loss(first, second, teaches, ill.to(first), weights)
 
     def result(self) -> dict[str, Tensor]:

@@ -130,7 +130,11 @@ def scan_inputs(
         large = images.larger(LARGE)
     masks = _read_masks(images, settings, large.shape[1])
     boxes = [None] * len(images) if masks is None else [lesion_box(mask) for mask in masks]
-    whole_teach = _whole_scans_teach(images, healthy)
+    collections = collections_of(images)
+    counts = np.bincount(collections[images.labels == healthy], minlength=int(collections.max()) + 1)
+    whole_teach = counts[collections] >= ENOUGH  # (N,) whether the image's collection has enough healthy scans
+    known = images.labels[whole_teach] == healthy
+    share = float(known.mean()) if 0 < known.sum() < len(known) else 0.5
 
     def view(i: int, rng: np.random.Generator) -> _View:
         label, lesion, box = int(images.labels[i]), boxes[i], None
@@ -156,17 +160,20 @@ def scan_inputs(
         views = [view(int(i), rng) for i in indices]
         with torch.no_grad(), bfloat16(frozen, device, enabled=settings.precision == "bf16"):
             inputs = frozen(to_tensor(np.stack([view.pixels for view in views]), device))
+        outlines = None
+        if settings.outlines:
+            masks = torch.from_numpy(np.stack([view.mask for view in views if view.mask is not None]))
+            known = torch.tensor([float(view.mask_known) for view in views])
+            outlines = Outlines(masks.to(device).float() / 255, known.to(device))
         return Batch(
             inputs,
             np.array([view.label for view in views], np.int64),
             np.array([view.teaches_lesion for view in views]),
             np.array([view.is_crop for view in views]),
-            outlines=_outlines(views, device) if settings.outlines else None,
+            outlines=outlines,
         )
 
-    return TrainingInputs(
-        batch, images.labels, healthy=healthy, healthy_share=_share_of_healthy(images, healthy, whole_teach)
-    )
+    return TrainingInputs(batch, images.labels, healthy=healthy, healthy_share=share)
 
 
 def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
@@ -203,12 +210,6 @@ def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int)
     return images.masks(side)
 
 
-def _outlines(views: Sequence[_View], device: torch.device) -> Outlines:
-    masks = np.stack([view.mask for view in views if view.mask is not None])
-    known = np.array([view.mask_known for view in views], np.float32)
-    return Outlines(torch.from_numpy(masks).to(device).float() / 255, torch.from_numpy(known).to(device))
-
-
 def cut(pixels: Pixels, box: Box | None, side: int) -> Pixels:
     """Return a crop of an image (S, S, 3) or a mask (S, S), or the whole, resized to ``side``."""
     if box is None and side == len(pixels):
@@ -220,16 +221,3 @@ def collections_of(images: LabelledImages, added: LabelledImages | None = None) 
     """Return the number of each image's collection, real ones first; the added ones have their own."""
     own = np.zeros(len(images), np.int64) if images.collections is None else images.collections
     return own if added is None else np.concatenate([own, np.full(len(added), own.max() + 1)])
-
-
-def _share_of_healthy(images: LabelledImages, healthy: int, whole_teach: NDArray[np.bool_]) -> float:
-    """Return the share of healthy scans in collections that have some; a half if none has."""
-    known = images.labels[whole_teach] == healthy
-    return float(known.mean()) if 0 < known.sum() < len(known) else 0.5
-
-
-def _whole_scans_teach(images: LabelledImages, healthy: int) -> NDArray[np.bool_]:
-    """Whether each image (N,) is of a collection with `ENOUGH` healthy scans."""
-    collections = collections_of(images)
-    counts = np.bincount(collections[images.labels == healthy], minlength=int(collections.max()) + 1)
-    return counts[collections] >= ENOUGH

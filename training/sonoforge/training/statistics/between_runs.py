@@ -5,6 +5,7 @@ near-duplicates of test images into training; and ``thesis``, where generators a
 effect is a paired difference, by group.  Images alone in their group are a control: near-duplicates cannot help them.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
@@ -122,22 +123,18 @@ def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:
     """Yield accuracy and macro-AUC of all images, then the AUC of two classes in each collection."""
     everywhere = np.ones(len(part.labels), bool)
     for name, figure in (("accuracy", classification.accuracies), ("macro-AUC", classification.macro_aucs)):
-        yield _Figure(name, "", everywhere, _of_classes(figure, part.labels))
+        yield _Figure(name, "", everywhere, functools.partial(figure, part.labels))
     collections = np.array(part.collections) if part.collections else np.array([""] * len(part.labels))
     for name in dict.fromkeys(collections.tolist()):
         inside = collections == name
         for kinds in told_apart(part.labels[inside], classes):
             chosen = inside.copy()
             chosen[inside] = kinds.chosen
-            yield _Figure(f"AUC {kinds.name}", name, chosen, _of_kinds(kinds))
+            yield _Figure(f"AUC {kinds.name}", name, chosen, functools.partial(_area, kinds))
 
 
-def _of_classes(figure: Callable[..., Floats], labels: NDArray[np.int64]) -> Callable[[Floats, Floats], Floats]:
-    return lambda probabilities, weights: figure(labels, probabilities, weights)
-
-
-def _of_kinds(kinds: ToldApart) -> Callable[[Floats, Floats], Floats]:
-    return lambda probabilities, weights: weighted_auc(kinds.positive, kinds.scores(probabilities), weights)
+def _area(kinds: ToldApart, probabilities: Floats, weights: Floats) -> Floats:
+    return weighted_auc(kinds.positive, kinds.scores(probabilities), weights)
 
 
 STEPS = (("sealed", "plain"), ("plain", "thesis"), ("sealed", "thesis"))

@@ -138,6 +138,8 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
     counts = np.bincount(labels, minlength=len(meanings))
     covered = (given.sets @ columns)[np.arange(len(labels)), labels] > 0
     shown = [i for i in range(len(meanings)) if counts[i]]
+    flags = {"any cause": np.array([bool(causes) for causes in given.causes])}
+    flags |= {cause.value: np.array([cause in causes for causes in given.causes]) for cause in Cause}
     return ExternalFigures(
         name=given.name,
         labels={label: list(meaning) for label, meaning in meanings.items()},
@@ -158,7 +160,7 @@ def describe(given: Answers, meanings: Meanings, classes: Sequence[str]) -> Exte
         brier=brier_score(labels, own),
         coverage={names[i]: wilson_by_group(covered[labels == i], groups[labels == i]) for i in shown},
         mean_set_size=float(given.sets.sum(axis=1).mean()),
-        flags=_flags(given, ~right),
+        flags=compare_flagged(~right, flags, groups),
         devices=[
             describe_source(("device", name), part, np.array(given.devices) == name, names, (own, covered))
             for name in sorted(set(given.devices) - {""})
@@ -172,10 +174,3 @@ def collapse(meanings: Meanings, classes: Sequence[str]) -> tuple[Floats, list[s
     answers = [*meanings.items(), *((name, (name,)) for name in classes if name not in covered)]
     columns = np.array([[float(name in meaning) for _, meaning in answers] for name in classes])
     return columns, [name for name, _ in answers]
-
-
-def _flags(given: Answers, wrong: NDArray[np.bool_]) -> list[FlagResult]:
-    """Count errors by cause of distrust, and by any of them."""
-    flags = {"any cause": np.array([bool(causes) for causes in given.causes])}
-    flags |= {cause.value: np.array([cause in causes for causes in given.causes]) for cause in Cause}
-    return compare_flagged(wrong, flags, given.groups)
