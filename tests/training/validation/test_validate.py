@@ -103,10 +103,7 @@ def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path)
         (("--external", "a:SCANS", "--external", "a:SCANS"), "found two collections named 'a'"),
         (("--external", "a:SCANS", "--classes", "x"), "'x' is not LABEL=CLASS"),
         (("--external", "a:SCANS", "--classes", "x=cyst"), "'cyst' is none of normal, benign, malignant"),
-        (
-            ("--external", "a:SCANS", "--classes", "Benign=malignant"),
-            "'Malignant' and 'Benign' both mean malignant",
-        ),
+        (("--external", "a:SCANS", "--classes", "Benign=malignant"), "'Malignant' and 'Benign' both mean malignant"),
         (("--external", "a:TABLE"), "the label 'healthy'"),
         (("--external", "a:EMPTY"), "has no heading 'file', 'label'"),
         (("--external", "a:LOST"), "line 2 names 'x.png', not found beside the table"),

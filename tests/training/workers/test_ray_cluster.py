@@ -80,10 +80,7 @@ def trainings(run: Path) -> Counter[str]:
 
 
 def test_tasks_errors_and_deaths_are_those_of_processes(
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # where its workers find these tasks
     with open_workers(WorkerSettings("cpu", 2, "local"), tmp_path, 5) as workers:
