@@ -159,7 +159,7 @@ def test_a_runs_figures_are_its_answers_whatever_its_summary_says(
     first, _, rest = (run / "predictions.csv").read_text(encoding="utf-8").partition("\n")
     row, _, rest = rest.partition("\n")
     swapped = ",".join([*row.split(",")[:-3], *row.split(",")[:-4:-1]])
-    assert "found other probabilities than" in refused("predictions.csv", "\n".join([first, swapped, rest]))
+    assert "the probabilities are not those of" in refused("predictions.csv", "\n".join([first, swapped, rest]))
     alone = write(tmp_path / "alone", {**results, "arms": {"real": {**results["arms"]["real"], "accuracy": ONE}}})
     with pytest.raises(SonoforgeError, match=r"predictions\.csv: .*predictions\.csv of crossval"):
         with_evidence(record, [alone])

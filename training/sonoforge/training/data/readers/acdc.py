@@ -2,29 +2,23 @@
 
 Bernard et al., "Deep Learning Techniques for Automatic MRI Cardiac Multi-Structures Segmentation and Diagnosis", IEEE
 TMI 37(11), 2018.  As published: ``training/patient001/patient001_frame01.nii.gz``, ``patient001_frame01_gt.nii.gz``
-and ``Info.cfg``, whose lines ``ED: 1`` and ``ES: 12`` name the frames at the end of diastole and of systole; the same
-below ``testing``.  Without ``Info.cfg``, the first frame is the end of diastole.
+and ``Info.cfg``, whose lines ``ED: 1`` and ``ES: 12`` name the frames at end diastole and end systole; likewise below
+``testing``.  Without ``Info.cfg``, the first frame is end diastole.
 """
 
 import re
 from pathlib import Path
 
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Collection, PlannedPicture
+from sonoforge.training.data.collections.importing import PlannedPicture, Reader
 from sonoforge.training.data.collections.volumes import LabelledVolume, plan_slices
 
-CLASS = "heart"
 STRUCTURES = ("right-ventricle", "myocardium", "left-ventricle")
 _VOLUME = re.compile(r"(?P<patient>patient\d{3})_frame(?P<frame>\d{2,})\.nii(\.gz)?")
 
 
-def find_tables(folder: Path) -> list[Path]:
-    """Return the tables of the set, one for each patient: none have to be there."""
-    return sorted(folder.glob("**/patient[0-9][0-9][0-9]/Info.cfg"))
-
-
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
-    """List the slices in the order of the volumes' names; see `importing.Collection`."""
+    """List the slices in the order of the volumes' names."""
     volumes = []
     for path in sorted(folder.glob("**/patient[0-9][0-9][0-9]/patient[0-9][0-9][0-9]_frame*.nii*")):
         match = _VOLUME.fullmatch(path.name)
@@ -35,11 +29,11 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
         labels = path.with_name(path.name.replace(name, f"{name}_gt"))
         facts = {"phase": _phase(path.parent, int(match["frame"])), "split": split}
         volumes.append(LabelledVolume(name, path, labels, STRUCTURES, match["patient"], facts))
-    return plan_slices(CLASS, volumes, settings)
+    return plan_slices("heart", volumes, settings)
 
 
 def _phase(folder: Path, frame: int) -> str:
-    """``ED``, ``ES``, or nothing where the frame is neither."""
+    """Return ``ED``, ``ES``, or nothing for any other frame."""
     try:
         text = (folder / "Info.cfg").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -48,4 +42,9 @@ def _phase(folder: Path, frame: int) -> str:
     return next((name for name, number in frames.items() if number == frame), "")
 
 
-COLLECTION = Collection("acdc", "patientNNN/patientNNN_frameNN.nii.gz", ("outlined", "splits"), find_tables, plan)
+READER = Reader(
+    holds="patientNNN/patientNNN_frameNN.nii.gz",
+    takes=("outlined", "splits"),
+    plan=plan,
+    find_tables=lambda folder: sorted(folder.glob("**/patient[0-9][0-9][0-9]/Info.cfg")),
+)

@@ -7,14 +7,14 @@ Suckling et al., "The Mammographic Image Analysis Society digital mammogram data
     mdb003 D NORM                      nothing found
 
 x, y and the radius are pixels of a film of 1024 pixels a side, counted from the *bottom* left corner (note 3 there);
-four films have widespread calcifications or no position given.  Films 2k - 1 and 2k are the two breasts of one woman.
+four films have widespread calcifications or no position.  Films 2k - 1 and 2k are the two breasts of one woman.
 """
 
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture, Reader
 from sonoforge.training.data.collections.mammogram import (
     find_breast,
     frame_breast,
@@ -32,8 +32,8 @@ from sonoforge.training.data.collections.mammogram import (
     square_picture,
 )
 
-TABLES = ("Info.txt", "info.txt", "labels.txt")
-_FILM_SIDE = 1024  # pixels; what the coordinates count in
+_TABLES = ("Info.txt", "info.txt", "labels.txt")
+_FILM_SIDE = 1024  # pixels; the unit of the coordinates
 _SUFFIXES = (".pgm", ".png")
 _LINE = re.compile(
     r"(?P<film>mdb\d{3}) (?P<tissue>[FGD]) (?:NORM|(?P<kind>CALC|CIRC|SPIC|MISC|ARCH|ASYM) (?P<severity>[BM])"
@@ -41,22 +41,15 @@ _LINE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Abnormality:
+class Abnormality(NamedTuple):
     """One abnormality marked on a film."""
 
     kind: str  # `CALC`, `CIRC`, `SPIC`, `MISC`, `ARCH` or `ASYM`
-    malignant: bool
-    circle: tuple[int, int, int] | None  # x, y, radius as published, or None where they are not given
-
-    @property
-    def severity(self) -> str:
-        """The name of its class."""
-        return "malignant" if self.malignant else "benign"
+    severity: str  # `malignant` or `benign`
+    circle: tuple[int, int, int] | None  # x, y, radius as published, or None where not given
 
 
-@dataclass(frozen=True)
-class MiasFilm:
+class MiasFilm(NamedTuple):
     """One film."""
 
     name: str  # `mdb001`
@@ -64,8 +57,8 @@ class MiasFilm:
     abnormalities: tuple[Abnormality, ...]  # in the order of the table; none for a normal film
 
     @property
-    def group(self) -> str:
-        """The woman: two films in a row are hers."""
+    def patient(self) -> str:
+        """Name of the woman: each consecutive pair of films is of one."""
         return f"mias-{(int(self.name[3:]) + 1) // 2:03d}"
 
 
@@ -75,17 +68,19 @@ def find_tables(folder: Path) -> list[Path]:
     Raises:
         SonoforgeError: The folder has none.
     """
-    for name in TABLES:
+    for name in _TABLES:
         if (folder / name).is_file():
             return [folder / name]
-    raise SonoforgeError(f"{folder}: found no {TABLES[0]}, expected the unpacked mini-MIAS archive; see data list")
+    raise SonoforgeError(
+        f"{folder}: {_TABLES[0]} of the unpacked mini-MIAS archive is missing; see sonoforge data list"
+    )
 
 
 def read_films(table: Path) -> list[MiasFilm]:
     """Read what each film shows, in the order of their names.
 
     Raises:
-        SonoforgeError: The file cannot be read, or a line about a film has another form.
+        SonoforgeError: The file cannot be read, or a line about a film is malformed.
     """
     try:
         lines = table.read_text(encoding="latin-1").splitlines()
@@ -100,16 +95,17 @@ def read_films(table: Path) -> list[MiasFilm]:
         match = _LINE.fullmatch(text)
         if match is None:
             raise SonoforgeError(
-                f"{table}: line {number}: found {text!r}, expected FILM TISSUE ABNORMALITY SEVERITY X Y RADIUS; "
-                "obtain the file again"
+                f"{table}: line {number}: {text!r} is not FILM TISSUE ABNORMALITY SEVERITY X Y RADIUS; obtain the file "
+                "again"
             )
         tissue[match["film"]] = match["tissue"]
         abnormalities = found.setdefault(match["film"], [])
         if match["kind"]:
             circle = (int(match["x"]), int(match["y"]), int(match["radius"])) if match["x"] else None
-            abnormalities.append(Abnormality(match["kind"], match["severity"] == "M", circle))
+            severity = "malignant" if match["severity"] == "M" else "benign"
+            abnormalities.append(Abnormality(match["kind"], severity, circle))
     if not found:
-        raise SonoforgeError(f"{table}: found no line about a film, expected lines like `mdb003 D NORM`")
+        raise SonoforgeError(f"{table}: has no line about a film, such as `mdb003 D NORM`")
     return [MiasFilm(name, tissue[name], tuple(found[name])) for name in sorted(found)]
 
 
@@ -117,21 +113,21 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the pictures of the unpacked archive.
 
     ``full``: each film, square around its breast, of the class of its worst abnormality.  ``roi``: a square around
-    each abnormality with a known position; there are no normal ones.  Masks are the published circles.  The grey
-    levels are the published ones, in 8 bits.
+    each abnormality with a known position; there are no normal ones.  Masks are the published circles, and grey levels
+    the published 8 bits.
 
     Raises:
-        SonoforgeError: No table, one that cannot be read, or a setting that it does not take.
+        SonoforgeError: The table is missing or cannot be read.
     """
     planned: list[PlannedPicture] = []
     for film in read_films(find_tables(folder)[0]):
         files = [folder / f"{film.name}{suffix}" for suffix in _SUFFIXES]
         source = next((file for file in files if file.is_file()), files[0])
         if settings.mode == "full":
-            read = functools.partial(_read_full, source, film.abnormalities, settings)
             severities = {"normal", *(own.severity for own in film.abnormalities)}
             worst = next(name for name in ("malignant", "benign", "normal") if name in severities)
             kinds = "+".join(sorted({own.kind for own in film.abnormalities})) or "NORM"
+            read = functools.partial(_read_film, source, film.abnormalities, settings)
             pictures = [(f"{worst}/{film.name}.png", kinds, read)]
         else:
             pictures = [
@@ -142,16 +138,16 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
                 )
                 for index, own in enumerate(film.abnormalities, start=1)
             ]
-        for name, kinds, cut in pictures:
-            planned.append(PlannedPicture(name, film.group, {"abnormality": kinds, "tissue": film.tissue}, cut))
+        for name, kinds, read in pictures:
+            planned.append(PlannedPicture(name, film.patient, {"abnormality": kinds, "tissue": film.tissue}, read))
     return planned
 
 
-def _read_full(path: Path, abnormalities: Sequence[Abnormality], settings: ImportSettings) -> Picture:
+def _read_film(path: Path, abnormalities: Sequence[Abnormality], settings: ImportSettings) -> Picture:
     film = grey_levels(read_image(path))
     breast = find_breast(film)
     if not breast.any():
-        raise SonoforgeError(f"{path}: found no breast, expected a mammogram; leave it out")
+        raise SonoforgeError(f"{path}: shows no breast, so it is not a mammogram; leave it out")
     box, square = frame_breast(breast, film.shape)
     marked = abnormalities if settings.masks else ()
     circles = [square.cut(draw_circle(path, abnormality, film.shape)) for abnormality in marked]
@@ -183,10 +179,8 @@ def draw_circle(path: Path, abnormality: Abnormality, shape: tuple[int, ...]) ->
     distance = ((rows / down - (_FILM_SIDE - y)) ** 2)[:, None] + (columns / across - x) ** 2
     circle: NDArray[np.bool_] = distance <= radius**2
     if not circle.any():
-        raise SonoforgeError(f"{path}: found a circle at {x},{y} of radius {radius} outside the film; see the table")
+        raise SonoforgeError(f"{path}: the circle at {x},{y} of radius {radius} lies outside the film; see the table")
     return circle
 
 
-COLLECTION = Collection(
-    "mini-mias", "abnormality with a position", ("mode", "masks", "margin", "longest"), find_tables, plan
-)
+READER = Reader("abnormality with a position", ("mode", "masks", "margin", "longest"), plan, find_tables)

@@ -1,9 +1,9 @@
 """COCO: a JSON file of pictures, categories and annotations, as labelling programs and Roboflow export it.
 
 Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; the format: https://cocodataset.org/#format-data.
-An object is outlined by polygons, by runs (RLE, plain or packed), or has a box alone.  Read are
+An object is outlined by polygons or by runs (RLE, plain or packed), or has only a box.  Supported are
 ``annotations/instances_PART.json`` with pictures in ``PART/``, ``PART/_annotations.coco.json`` beside its pictures
-(Roboflow), and any other ``.json`` of that form whose ``file_name`` names one picture of the folder.
+(Roboflow), and any other ``.json`` of that form whose ``file_name`` identifies one picture of the folder.
 """
 
 import json
@@ -16,25 +16,25 @@ from typing import Any
 from sonoforge.runtime.csv_tables import MOST_BYTES, Names
 from sonoforge.runtime.errors import SonoforgeError, reason
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Collection, PlannedPicture
+from sonoforge.training.data.collections.importing import PlannedPicture, Reader
 from sonoforge.training.data.collections.objects import Annotated, Outline, box, plan_objects, polygon
 from sonoforge.training.data.datasets import find_files
 from sonoforge.training.data.folder_layout import split_of
 
-_PARTS = ("images", "annotations", "categories")
+_KEYS = ("images", "annotations", "categories")
 _MOST_PIXELS = 50_000_000
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """Return the JSON files of annotations, by name."""
-    return [path for path in sorted(folder.rglob("*.json")) if path.is_file() and _is_coco(path)]
-
-
-def _is_coco(path: Path) -> bool:
-    """Whether the file is of this form: the keys are there, and told from others before the file is parsed."""
-    with path.open("rb") as stream:
-        data = stream.read(MOST_BYTES + 1)
-    return len(data) <= MOST_BYTES and all(f'"{part}"'.encode() in data for part in _PARTS)
+    """Return the JSON files of annotations, by name; only files with the right keys are parsed later."""
+    found = []
+    for path in sorted(folder.rglob("*.json")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                data = stream.read(MOST_BYTES + 1)
+            if len(data) <= MOST_BYTES and all(f'"{key}"'.encode() in data for key in _KEYS):
+                found.append(path)
+    return found
 
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
@@ -45,7 +45,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """
     tables = find_tables(folder)
     if not tables:
-        raise SonoforgeError(f"{folder}: found no JSON file with {', '.join(_PARTS)}, expected COCO annotations")
+        raise SonoforgeError(f"{folder}: no JSON file has {', '.join(_KEYS)}, as COCO annotations do")
     found = [path.as_posix() for path in find_files(folder)[0]]
     pictures: dict[str, Annotated] = {}
     for table in tables:
@@ -65,33 +65,29 @@ def _read(table: Path, folder: Path, found: list[str]) -> list[Annotated]:
         for number, annotation in enumerate(values["annotations"], start=1):
             where = f"{table}: annotation {number}"
             if annotation["image_id"] not in images or annotation["category_id"] not in categories:
-                raise SonoforgeError(f"{where}: is of an image or a category that is not listed; export it again")
+                raise SonoforgeError(f"{where}: its image or category is not listed; export it again")
             objects[annotation["image_id"]].append((categories[annotation["category_id"]], _outline(annotation, where)))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SonoforgeError(f"{table}: found no COCO annotations ({reason(error)}); export them again") from error
-    part = _part(table, folder)
+        raise SonoforgeError(f"{table}: is not valid COCO ({reason(error)}); export it again") from error
+    # The part of a split that the annotations belong to is in their file's name, or in its folder's.
+    words = re.split(r"[^A-Za-z]+", table.stem)
+    parents = table.parent.relative_to(folder).parts
+    part = next((word for word in (*reversed(words), *reversed(parents)) if split_of(word)), "")
     names = Names(found, folder.resolve().name)
     beside = table.parent.relative_to(folder).as_posix()
     pictures = []
     for key, image in images.items():
-        path = _picture(str(image.get("file_name", "")), (beside, part), found, names)
+        path = _find_picture(str(image.get("file_name", "")), (beside, part), found, names)
         if path is None:
             raise SonoforgeError(
                 f"{table}: names {image.get('file_name')!r}, which is not below {folder}; add it or export again"
             )
         size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
-        pictures.append(Annotated(path, tuple(objects[key]), part if split_of(part) else "", size))
+        pictures.append(Annotated(path, tuple(objects[key]), part, size))
     return pictures
 
 
-def _part(table: Path, folder: Path) -> str:
-    """Return the name of the part of a split that a file of annotations is of: in its name, or its folder's."""
-    words = re.split(r"[^A-Za-z]+", table.stem)
-    parents = table.parent.relative_to(folder).parts
-    return next((word for word in (*reversed(words), *reversed(parents)) if split_of(word)), "")
-
-
-def _picture(name: str, folders: tuple[str, str], found: list[str], names: Names) -> str | None:
+def _find_picture(name: str, folders: tuple[str, str], found: list[str], names: Names) -> str | None:
     known = set(found)
     tried = [*(f"{inner}/{name}" for inner in folders), names.find(name)]
     tried += [path for path in found if PurePosixPath(path).name == name and folders[1] and folders[1] in path]
@@ -103,11 +99,11 @@ def _outline(annotation: Mapping[str, Any], where: str) -> Outline:
     if isinstance(given, dict):
         height, width = (int(side) for side in given["size"])
         if not 0 < height * width <= _MOST_PIXELS:
-            raise SonoforgeError(f"{where}: found runs of {width}x{height} pixels, expected {_MOST_PIXELS} at most")
+            raise SonoforgeError(f"{where}: runs of {width}x{height} pixels exceed the limit of {_MOST_PIXELS}")
         counts = given["counts"]
         runs = unpack_runs(counts) if isinstance(counts, str) else [int(count) for count in counts]
         if any(run < 0 for run in runs) or sum(runs) != height * width:
-            raise SonoforgeError(f"{where}: found runs that do not fill {width}x{height} pixels; export it again")
+            raise SonoforgeError(f"{where}: its runs do not fill {width}x{height} pixels; export it again")
         return Outline(runs=tuple(runs), size=(height, width))
     if given:
         return Outline(tuple(polygon(numbers, where) for numbers in given))
@@ -116,7 +112,7 @@ def _outline(annotation: Mapping[str, Any], where: str) -> Outline:
 
 
 def unpack_runs(text: str) -> list[int]:
-    """Return the runs of COCO's packed RLE: base 32 with a bit for more digits, from the third on as differences.
+    """Decode the runs of COCO's packed RLE: base 32 with a continuation bit, from the third on as differences.
 
     Source: ``rleFrString`` of ``maskApi.c``, https://github.com/cocodataset/cocoapi.
     """
@@ -137,5 +133,10 @@ def unpack_runs(text: str) -> list[int]:
     return runs
 
 
-COLLECTION = Collection("coco", "COCO annotations", ("mode", "multilabel", "masks", "margin"), find_tables, plan)
-"""``data import coco``."""
+READER = Reader(
+    holds="COCO annotations",
+    takes=("mode", "multilabel", "masks", "margin"),
+    plan=plan,
+    find_tables=find_tables,
+    signs=("_annotations.coco.json", "*/_annotations.coco.json", "instances*.json", "annotations/instances*.json"),
+)

@@ -1,4 +1,4 @@
-"""CBIS-DDSM: digitised films of the DDSM with proven pathology, as The Cancer Imaging Archive hands them out.
+"""CBIS-DDSM: digitised films of the DDSM with proven pathology, as distributed by The Cancer Imaging Archive.
 
 Lee et al., "A curated mammography data set for use in computer-aided detection and diagnosis research", Scientific
 Data 4 (2017) 170177.  Four tables, ``{mass,calc}_case_description_{train,test}_set.csv``, have one line for each
@@ -7,10 +7,9 @@ abnormality on each film.  The pictures lie in folders of their own::
     Mass-Training_P_00001_LEFT_CC/.../*.dcm       the film, 16 bits
     Mass-Training_P_00001_LEFT_CC_1/.../*.dcm     its abnormality 1: a cut from the film, and the mask
 
-The folders between depend on the setting of the NBIA Data Retriever (dates and descriptions, or UIDs), and neither
-agrees with the tables' paths in all cases; only their first part, the folder's name, is used.  The tables also swap
-the paths of cut and mask for some abnormalities, so the mask is recognised by its content: two levels, as large as the
-film.
+The folders in between depend on the settings of the NBIA Data Retriever (dates and descriptions, or UIDs), and do not
+always agree with the tables' paths; only their first part, the folder's name, is used.  The tables also swap the paths
+of cut and mask for some abnormalities, so the mask is recognised by its content: two levels, as large as the film.
 The tables' patient_id is the woman; the PatientID inside the DICOM files is the folder's name, one for each view.
 """
 
@@ -19,9 +18,8 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +28,7 @@ from sonoforge.runtime.csv_tables import read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture, Reader
 from sonoforge.training.data.collections.mammogram import (
     Film,
     apply_window,
@@ -58,14 +56,13 @@ _COLUMNS = (
 # Regions that needed no call-back are benign, as in the paper's counts of benign and malignant cases (table 1).
 _CLASS = {"MALIGNANT": "malignant", "BENIGN": "benign", "BENIGN_WITHOUT_CALLBACK": "benign"}
 
-# What `ImportSettings.pathologies` may name: the tables' words.
-PATHOLOGIES = {"malignant": "MALIGNANT", "benign": "BENIGN", "benign-without-callback": "BENIGN_WITHOUT_CALLBACK"}
+# The tables' words for the values of `ImportSettings.pathologies`.
+_PATHOLOGIES = {"malignant": "MALIGNANT", "benign": "BENIGN", "benign-without-callback": "BENIGN_WITHOUT_CALLBACK"}
 
 Folders = Mapping[str, Sequence[Path]]  # name of a case folder -> the DICOM files below it
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """One line of the tables: an abnormality on a film."""
 
     patient: str  # `P_00001`
@@ -96,8 +93,8 @@ def find_tables(folder: Path) -> list[Path]:
         tables.update({name: Path(parent, name) for name in files if _TABLE.fullmatch(name)})
     if not tables:
         raise SonoforgeError(
-            f"{folder}: found no mass_case_description_train_set.csv or its like, expected them beside the pictures; "
-            "download the four tables from the collection's page"
+            f"{folder}: mass_case_description_train_set.csv and the like are missing; download the four tables from "
+            "the collection's page into this folder"
         )
     return [tables[name] for name in sorted(tables, key=lambda name: ("calc" in name.lower(), "test" in name.lower()))]
 
@@ -106,34 +103,33 @@ def read_regions(table: Path) -> list[Region]:
     """Read one table.
 
     Raises:
-        SonoforgeError: It cannot be read, lacks a column, or names a pathology or a folder of another form.
+        SonoforgeError: It cannot be read, lacks a column, or has an unknown pathology or a malformed folder name.
     """
     named = _TABLE.fullmatch(table.name)
-    if named is None:
-        raise SonoforgeError(f"{table}: expected a name such as mass_case_description_train_set.csv")
-    rows = read_table(table, _COLUMNS, "download it again").rows
-    kind, split = _KINDS[named["kind"].lower()], named["split"].lower()
-    return [_region(row, kind, split, f"{table}: line {row.line}") for row in rows]
-
-
-def _region(cell: Mapping[str, str], kind: str, split: str, where: str) -> Region:
-    if cell["pathology"] not in _CLASS:
-        raise SonoforgeError(f"{where}: found pathology {cell['pathology']!r}, expected one of {', '.join(_CLASS)}")
-    folders = [re.split(r"[/\\]", cell[column])[0] for column in ("image file path", "roi mask file path")]
-    for name in folders:
-        if not _CASE_FOLDER.fullmatch(name):
-            raise SonoforgeError(f"{where}: found the folder {name!r}, expected such as Mass-Training_P_00001_LEFT_CC")
-    return Region(
-        patient=cell["patient_id"],
-        side=cell["left or right breast"],
-        view=cell["image view"],
-        kind=kind,
-        split=split,
-        pathology=cell["pathology"],
-        density=cell.get("breast_density") or cell.get("breast density") or "",  # the two kinds of table differ
-        film_folder=folders[0],
-        folder=folders[1],
-    )
+    assert named is not None  # noqa: S101 - as `find_tables` found it
+    regions = []
+    for row in read_table(table, _COLUMNS, "download it again").rows:
+        where, pathology = f"{table}: line {row.line}", row["pathology"]
+        if pathology not in _CLASS:
+            raise SonoforgeError(f"{where}: the pathology {pathology!r} is none of {', '.join(_CLASS)}")
+        folders = [re.split(r"[/\\]", row[column])[0] for column in ("image file path", "roi mask file path")]
+        for name in folders:
+            if not _CASE_FOLDER.fullmatch(name):
+                raise SonoforgeError(f"{where}: {name!r} is not a folder such as Mass-Training_P_00001_LEFT_CC")
+        regions.append(
+            Region(
+                patient=row["patient_id"],
+                side=row["left or right breast"],
+                view=row["image view"],
+                kind=_KINDS[named["kind"].lower()],
+                split=named["split"].lower(),
+                pathology=pathology,
+                density=row.get("breast_density") or row.get("breast density") or "",  # the kinds of table differ
+                film_folder=folders[0],
+                folder=folders[1],
+            )
+        )
+    return regions
 
 
 def find_pictures(folder: Path) -> Folders:
@@ -149,13 +145,13 @@ def find_pictures(folder: Path) -> Folders:
 
 
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
-    """List the pictures of a download with its tables; missing ones are left out, with a message, when they are read.
+    """List the pictures of a download with its tables; missing ones are left out with a message when they are read.
 
-    Kinds, pathologies and splits choose abnormalities; with several of them, all must fit.
+    Abnormalities are chosen by kinds, pathologies and splits, which must all fit.
 
-    ``full``: each film with a chosen abnormality, square around its breast or squeezed to a square; a film with a mass
-    and calcifications is listed in two tables but comes once, of the class of its worst abnormality.  Masks and the
-    columns of groups.csv are of the chosen ones.  A film whose chosen abnormalities are benign and another one
+    ``full``: each film with a chosen abnormality, square around its breast or squeezed to a square.  A film with a mass
+    and calcifications is listed in two tables but written once, in the class of its worst abnormality; masks and the
+    columns of groups.csv describe the chosen ones.  A film whose chosen abnormalities are benign while another is
     malignant belongs to neither class, and is left out.  ``roi``: a square around each chosen abnormality's mask, cut
     from the film rather than taken from the published cuts, whose surroundings vary.
 
@@ -163,13 +159,13 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
         SonoforgeError: A table is missing or cannot be read, no abnormality is chosen, or regions are to be squeezed.
     """
     if settings.mode == "roi" and settings.framing == "film":
-        raise SonoforgeError("--framing: found film with --mode roi, expected --mode full; leave it out")
+        raise SonoforgeError("--framing film cannot be combined with --mode roi")
     listed = [region for table in find_tables(folder) for region in read_regions(table)]
     regions = [region for region in listed if _is_chosen(region, settings)]
     if not regions:
         raise SonoforgeError(
-            f"{folder}: found none of the {len(listed)} abnormalities in the tables to fit --kinds, --pathologies and "
-            "--splits; leave one out"
+            f"{folder}: none of the {len(listed)} abnormalities in the tables fits --kinds, --pathologies and --splits "
+            "together; leave one out"
         )
     pictures = find_pictures(folder)
     if settings.mode == "roi":
@@ -204,13 +200,13 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
 def _is_chosen(region: Region, settings: ImportSettings) -> bool:
     return (
         (not settings.kinds or region.kind in settings.kinds)
-        and (not settings.pathologies or region.pathology in [PATHOLOGIES[name] for name in settings.pathologies])
+        and (not settings.pathologies or region.pathology in [_PATHOLOGIES[name] for name in settings.pathologies])
         and (not settings.splits or region.split in settings.splits)
     )
 
 
 def _facts(regions: Sequence[Region]) -> dict[str, str]:
-    """Columns of groups.csv; the values of several abnormalities are joined by ``+``."""
+    """Return the columns of groups.csv; values of several abnormalities are joined by ``+``."""
     columns = ("split", "kind", "pathology", "side", "view", "density")
     return {column: "+".join(sorted({getattr(region, column) for region in regions})) for column in columns}
 
@@ -229,14 +225,14 @@ def _read_full(pictures: Folders, regions: Sequence[Region], settings: ImportSet
 
 
 def _read_whole(pictures: Folders, name: str, marked: Sequence[Region], side: int) -> Picture:
-    """Resize the whole film; its grey levels, from the lowest to the highest, become 0 to 255.
+    """Resize the whole film with the labels at its side; its lowest to highest grey level become 0 to 255.
 
-    The labels at its side stay in.  Of which levels became black and white, papers that resized films say nothing.
+    Papers that resized films do not say which levels they mapped to black and white.
     """
     film = _read_levels(pictures, name)
     low, high = float(film.min()), float(film.max())
     if not low < high:
-        raise SonoforgeError(f"{name}: found {low:g} as the only grey level, expected a mammogram; leave it out")
+        raise SonoforgeError(f"{name}: has the single grey level {low:g}, so it is not a mammogram; leave it out")
     masks = [_read_mask(pictures, region.folder, film.shape) for region in marked]
     return squeezed_picture(apply_window(film, (low, high)), masks, side)
 
@@ -253,22 +249,23 @@ def _read_film(pictures: Folders, name: str) -> tuple[Film, NDArray[np.bool_]]:
     film = _read_levels(pictures, name)
     breast = find_breast(film)
     if not breast.any():
-        raise SonoforgeError(f"{name}: found no breast, expected a mammogram; leave it out")
+        raise SonoforgeError(f"{name}: shows no breast, so it is not a mammogram; leave it out")
     return film, breast
 
 
 def _read_levels(pictures: Folders, name: str) -> Film:
     files = pictures.get(name, ())
     if len(files) != 1:
-        raise SonoforgeError(f"{name}: found {len(files)} DICOM files in folders of this name, expected the film alone")
+        raise SonoforgeError(f"{name}: folders of this name hold {len(files)} DICOM files instead of one film")
     return read_dicom(files[0])
 
 
 def _read_mask(pictures: Folders, name: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Find the mask among the files of an abnormality by its content."""
+    """Find the mask among the files of an abnormality by its content: it has two levels."""
     files = pictures.get(name, ())
     decoded = [read_dicom(file) for file in files]
-    masks = [pixels for pixels in decoded if _has_two_levels(pixels)]
+    extremes = [(pixels, pixels.min(), pixels.max()) for pixels in decoded]
+    masks = [own for own, low, high in extremes if low < high and ((own == low) | (own == high)).all()]
     fitting = [mask for mask in masks if mask.shape == shape]
     if len(fitting) == 1:
         inside: NDArray[np.bool_] = fitting[0] > fitting[0].min()
@@ -276,9 +273,9 @@ def _read_mask(pictures: Folders, name: str, shape: tuple[int, ...]) -> NDArray[
     if len(masks) == 1:
         size = "x".join(map(str, masks[0].shape[::-1]))
         expected = "x".join(map(str, shape[::-1]))
-        raise SonoforgeError(f"{name}: found a mask of {size} pixels, expected {expected} as its film; leave it out")
+        raise SonoforgeError(f"{name}: its mask has {size} pixels, but its film {expected}; leave it out")
     raise SonoforgeError(
-        f"{name}: found {len(masks)} masks among {len(files)} DICOM files, expected one; download its folder again"
+        f"{name}: {len(masks)} of its {len(files)} DICOM files are masks instead of one; download its folder again"
     )
 
 
@@ -286,37 +283,31 @@ def read_dicom(path: Path) -> NDArray[Any]:
     """Decode the stored levels of a single grey frame.
 
     ``MONOCHROME1`` (the lowest level is white) is inverted within the range of the stored bits, so that every picture
-    is bright on dark (DICOM PS3.3, C.7.6.3.1.2).  Windows that the file suggests are not applied.
+    is bright on dark (DICOM PS3.3, C.7.6.3.1.2).  Windows suggested in the file are not applied.
 
     Returns:
         (H, W) of the file's own integer type.
 
     Raises:
-        SonoforgeError: pydicom is not installed, or the file is no grey picture, is damaged, or is compressed in a
-            way that needs a further decoder.
+        SonoforgeError: pydicom is not installed, or the file is not a grey picture, is damaged, or is compressed in
+            a way that needs another decoder.
     """
     image = open_dicom(path)
     if image.photometric not in ("MONOCHROME1", "MONOCHROME2") or image.frame_count != 1:
         raise SonoforgeError(
-            f"{path}: found {image.frame_count} {image.photometric} frames, expected one grey frame; leave it out"
+            f"{path}: has {image.frame_count} {image.photometric} frames instead of one grey frame; leave it out"
         )
     (pixels,) = image.stored_frames()
     if image.photometric == "MONOCHROME1":
-        # The stored levels run from lowest to highest; their sum minus a level swaps the ends, in its own type.
+        # Lowest plus highest minus a level swaps the two ends of the range.
         lowest, highest = image.stored_range
         pixels = (lowest + highest - pixels.astype(np.int64)).astype(pixels.dtype)
     return pixels
 
 
-def _has_two_levels(pixels: NDArray[Any]) -> bool:
-    low, high = pixels.min(), pixels.max()
-    return bool(low < high and ((pixels == low) | (pixels == high)).all())
-
-
-COLLECTION = Collection(
-    "cbis-ddsm",
-    "abnormality on a film",
-    ("mode", "masks", "margin", "longest", "framing", "kinds", "pathologies", "splits"),
-    find_tables,
-    plan,
+READER = Reader(
+    holds="abnormality on a film",
+    takes=("mode", "masks", "margin", "longest", "framing", "kinds", "pathologies", "splits"),
+    plan=plan,
+    find_tables=find_tables,
 )

@@ -1,13 +1,13 @@
-"""Herlev: single cells of Pap smears, cut out of slide images, in 7 grades, or in the 4 classes that these make up.
+"""Herlev: single cells of Pap smears, cut out of slide images, in 7 grades or the 4 classes made of them.
 
 Jantzen, Norup, Dounias, Bjerregaard, "Pap-smear Benchmark Data For Pattern Classification", NiSIS 2005.  As published:
 a folder for each grade with ``149143370-149143378-001.BMP`` and the segmentation ``149143370-149143378-001-d.bmp``.
 The first two numbers name the slide image.  Cells are grouped by the first alone, which several slide images share:
-some of these overlap, and show one cell twice.  Copies that circulate as squares, in folders of grades or of classes
-and with the grade before the number, are read, too.
+some of these overlap, and show one cell twice.  Square copies in circulation, in folders of grades or of classes and
+with the grade before the number, are read as well.
 
-Those squares were padded with a constant colour, and a cut-out follows its cell's shape: the width of the padding
-tells something of the class.  So the padding is cropped away, and what is left is cut to the square in its middle.
+Those squares were padded with a constant colour, and a cut-out follows its cell's shape, so the width of the padding
+gives away something about the class.  The padding is therefore cropped, and the rest cut to its central square.
 """
 
 import functools
@@ -20,32 +20,27 @@ from PIL import Image
 
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.training.data.collections.import_settings import ImportSettings
-from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture
+from sonoforge.training.data.collections.importing import Picture, PlannedPicture, Reader
 
 CLASS_OF = {
     **dict.fromkeys(("normal_superficiel", "normal_intermediate", "normal_columnar"), "normal"),
     **dict.fromkeys(("light_dysplastic", "moderate_dysplastic"), "light_moderate_dysplastic"),
-    **dict.fromkeys(("severe_dysplastic",), "severe_dysplastic"),
-    **dict.fromkeys(("carcinoma_in_situ",), "carcinoma_in_situ"),
+    "severe_dysplastic": "severe_dysplastic",
+    "carcinoma_in_situ": "carcinoma_in_situ",
 }
-"""The class of each grade; as Berezsky and Liashchynskyi have four classes of another cytology."""
+"""The class of each grade; Berezsky and Liashchynskyi use four classes of another cytology."""
 
-FLAT = 20  # grey levels that a pixel of padding is away from its colour: JPEG changes some next to the cell
-MOST = 0.9  # share of a line's pixels that are no farther away
 EDGE = 2  # pixels beside the padding that were mixed with it when the square was resized
+_FLAT = 20  # grey levels by which a pixel of padding may differ from its colour: JPEG changes some next to the cell
+_MOST = 0.9  # share of a line's pixels that may not differ more
 
 _NAME = re.compile(
     r"(?:(?P<grade>[a-z_]+)_)?(?P<slide_image>(?P<slide>\d+)-\d+)-\d+\.(?:bmp|jpg|jpeg|png)", re.IGNORECASE
 )
 
 
-def find_tables(folder: Path) -> list[Path]:
-    """Return the cells: their folders and names are the table."""
-    return [path for path, _ in _cells(folder)]
-
-
 def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
-    """List the cells; see `importing.Collection`."""
+    """List the cells in the order of their files."""
     planned = []
     for path, parts in _cells(folder):
         grade = _grade(path, parts)
@@ -79,7 +74,7 @@ def _read(path: Path, longest: int) -> Picture:
 
 
 def without_padding(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut flat bands of one colour off two opposite sides, those where they are wider.
+    """Crop flat bands of one colour from the two opposite sides where they are wider.
 
     Args:
         pixels: (H, W, 3) uint8.
@@ -87,37 +82,33 @@ def without_padding(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         (H', W', 3) uint8; at least a quarter of the lines stay.
     """
-    rows = _bands(pixels)
-    columns = _bands(pixels.transpose(1, 0, 2))
+    rows, columns = _bands(pixels), _bands(pixels.transpose(1, 0, 2))
     if sum(rows) >= sum(columns):
         return pixels[rows[0] : len(pixels) - rows[1]]
     return pixels[:, columns[0] : pixels.shape[1] - columns[1]]
 
 
 def _bands(pixels: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return the lines of padding before and after; none, unless both sides have some."""
-    before, after = (_band(own) for own in (pixels, pixels[::-1]))
-    if not before or not after:
-        return 0, 0
+    """Count the lines of padding before and after; none, unless both sides have some."""
+    counts = []
+    for lines in (pixels, pixels[::-1]):
+        away = np.abs(lines - np.median(lines[0], axis=0)).max(2)
+        padding = np.percentile(away, 100 * _MOST, axis=1) <= _FLAT
+        counts.append(len(padding) if padding.all() else int(np.argmin(padding)))
     most = len(pixels) * 3 // 8
-    return min(before + EDGE, most), min(after + EDGE, most)
-
-
-def _band(pixels: NDArray[np.uint8]) -> int:
-    """Count the lines from the first on whose pixels, but for some that JPEG changed, have the colour of the first."""
-    colour = np.median(pixels[0], axis=0)
-    away = np.abs(pixels - colour).max(2)
-    padding = np.percentile(away, 100 * MOST, axis=1) <= FLAT
-    return len(padding) if padding.all() else int(np.argmin(padding))
+    return (min(counts[0] + EDGE, most), min(counts[1] + EDGE, most)) if all(counts) else (0, 0)
 
 
 def middle_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut the largest square out of the middle, which keeps no trace of the shape of what it was cut from."""
+    """Cut out the largest central square, which keeps no trace of the original shape."""
     side = min(pixels.shape[:2])
     top, left = ((length - side) // 2 for length in pixels.shape[:2])
     return pixels[top : top + side, left : left + side]
 
 
-COLLECTION = Collection(
-    "herlev", "cells such as carcinoma_in_situ/149143370-149143378-001.BMP", ("longest", "classes"), find_tables, plan
+READER = Reader(
+    holds="cells such as carcinoma_in_situ/149143370-149143378-001.BMP",
+    takes=("longest", "classes"),
+    plan=plan,
+    find_tables=lambda folder: [path for path, _ in _cells(folder)],
 )
