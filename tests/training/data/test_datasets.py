@@ -116,7 +116,7 @@ def test_groups_csv_groups_images(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("file,group\na/scan (1).png,p1\n", r"has no line for a/scan \(2\).png, b/"),
-        ("file,group\na/scan (9).png,p1\n", r"names a/scan \(9\).png not found"),
+        ("file,group\na/scan (9).png,p1\n", r"a/scan \(9\).png not found"),
         ("name,patient\na/scan (1).png,p1\n", "no heading 'file', 'group'.*'name', 'patient'"),
         ("", "no heading .*nothing"),
         ("file,group\na/scan (1).png,p1\na/scan (1).png,p2\n", "line 3 puts .* in group 'p2', an earlier line in 'p1'"),
@@ -146,7 +146,7 @@ def test_wrong_paths_are_one_line_with_a_remedy(tmp_path: Path, busi: Path) -> N
     assert "neither images nor class folders" in one_line_error(empty)
     assert "1 images but no class folders" in one_line_error(loose)
     assert "single class folder 'a'" in one_line_error(single)
-    assert f"{hollow / 'b'}: found no images" in one_line_error(hollow)
+    assert f"{hollow / 'b'}: has no images" in one_line_error(hollow)
     renamed = busi.rename(busi.parent / "mine")
     assert f"did you mean {renamed}?" in one_line_error(renamed.parent)
 

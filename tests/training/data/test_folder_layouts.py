@@ -128,7 +128,7 @@ def test_masks_without_their_images_are_counted_and_left_out(tmp_path: Path, cap
 def test_a_mask_of_two_images_is_refused(tmp_path: Path) -> None:
     scans(tmp_path, mask="{name}/{number}_mask.png")
     save(tmp_path / "benign" / "1.jpg", draw_scan(5, 60))
-    with pytest.raises(SonoforgeError, match=r"1_mask.png: found a mask of both benign/1.jpg and 1.png"):
+    with pytest.raises(SonoforgeError, match=r"1_mask.png: is the mask of both benign/1.jpg and 1.png"):
         read_dataset(tmp_path)
 
 
@@ -182,7 +182,7 @@ def test_a_split_inside_some_classes_or_beside_images_is_refused(tmp_path: Path)
     for part in ("train", "test"):
         scans(tmp_path / "set", f"{{name}}/{part}/{{number}}.png")
     save(tmp_path / "set" / "benign" / "9.png", draw_scan(9, 60))
-    with pytest.raises(SonoforgeError, match=r"benign/9.png: lies in no part of the split.*folders test, train"):
+    with pytest.raises(SonoforgeError, match=r"benign/9.png: .*folders test, train"):
         read_dataset(tmp_path / "set")
     for part in ("train", "test"):
         for site in ("Cairo", "Rio"):
@@ -194,7 +194,7 @@ def test_a_split_inside_some_classes_or_beside_images_is_refused(tmp_path: Path)
 def test_a_part_of_a_split_without_classes_is_refused_with_the_command_that_reads_the_rest(tmp_path: Path) -> None:
     scans(tmp_path / "train")
     save(tmp_path / "test" / "1.png", draw_scan(9, 60))
-    with pytest.raises(SonoforgeError, match=r"test: found no class folders.*--data \S*train alone"):
+    with pytest.raises(SonoforgeError, match=r"test: has no class folders.*--data \S*train alone"):
         read_dataset(tmp_path)
 
 
