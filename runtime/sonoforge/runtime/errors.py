@@ -1,6 +1,6 @@
-"""The one family of errors that a user meets.
+"""The errors shown to users.
 
-Each message is one line: which file, what was found, what was expected, what to do about it.
+Each message is one line: which file, what is wrong, what to do about it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ class SonoforgeError(Exception):
 
 
 class GateError(SonoforgeError):
-    """The work ran, but failed its own gate (parity, leakage); the command line exits with code 1."""
+    """The work ran but failed its own gate (parity, leakage); the command line exits with code 1."""
 
     exit_code = 1
 
 
 def reason(error: object) -> str:
-    """Return what another program's error says as one short line; some quote the bytes of a hostile file."""
+    """Return another program's error as one short printable line; some quote the bytes of a hostile file."""
     text = " ".join(str(error).split()) or (type(error).__name__ if isinstance(error, Exception) else "")
     return "".join(character if character.isprintable() else "?" for character in text[:160])
 
