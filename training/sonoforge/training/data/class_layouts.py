@@ -115,7 +115,13 @@ def _in_order(folder: Path) -> list[Path]:
 
 
 def _unlike_masks(root: Path, folders: Sequence[Path], found: Sequence[PurePath]) -> list[Path]:
-    return [f for f in folders if not (is_mask_folder(f.name) and _holds_outlines(root, f, found))]
+    """Return the folders without those that are named like masks and hold outlines, by a sample of five."""
+    kept = []
+    for folder in folders:
+        own = [root / file for file in found if file.is_relative_to(folder.relative_to(root))]
+        if not (is_mask_folder(folder.name) and own and all(map(is_outline, own[:: max(1, len(own) // 5)]))):
+            kept.append(folder)
+    return kept
 
 
 def _class_folders(root: Path, parts: Sequence[Path], found: Sequence[PurePath]) -> list[list[Path]]:
@@ -139,7 +145,8 @@ def _by_folders(
 ) -> Laid:
     """Assign classes by the folders of the images."""
     every = [folder for own in by_part for folder in own]
-    busi = parts == [root] and _is_busi(root, every)
+    busi = parts == [root] and all(folder.name in BUSI_CLASSES for folder in every)
+    busi = busi and any(_BUSI_IMAGE.fullmatch(file.name) for folder in every for file in folder.iterdir())
     if busi:
         every.sort(key=lambda folder: BUSI_CLASSES.index(folder.name))
     classes = spell_classes(every)
@@ -263,17 +270,6 @@ def _check_agreement(tables: Mapping[Path, Labelled | None], laid: Laid) -> None
                 f"{path}: says that {differs} is {labels[differs]!r}, but it is in another folder; give --data "
                 f"{shlex.quote(str(path))} to use the table, or move it away to use the folders"
             )
-
-
-def _is_busi(root: Path, folders: Sequence[Path]) -> bool:
-    named = all(folder.name in BUSI_CLASSES for folder in folders)
-    return named and any(_BUSI_IMAGE.fullmatch(f.name) for folder in folders for f in folder.iterdir())
-
-
-def _holds_outlines(root: Path, folder: Path, files: Sequence[PurePath]) -> bool:
-    below = folder.relative_to(root)
-    own = [root / file for file in files if file.is_relative_to(below)]
-    return bool(own) and all(map(is_outline, own[:: max(1, len(own) // 5)]))
 
 
 def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:

@@ -89,7 +89,7 @@ def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: 
             table = open_label_table(path, root, images)
         except SonoforgeError:
             continue
-        if table.rows and (_key(asked) in table.questions if asked else table.questions):
+        if table.rows and (" ".join(asked.split()).lower() in table.questions if asked else table.questions):
             found.append(table)
     return found
 
@@ -195,10 +195,6 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
     return Labelled(question, labels, facts, unlabelled)
 
 
-def _key(asked: str) -> str:
-    return " ".join(asked.split()).lower()
-
-
 def _known(table: LabelTable) -> list[str]:
     """Return the columns with a heading for classes."""
     return [question for question in table.questions if re.sub(r"[ -]", "_", question) in _LABELS]
@@ -222,7 +218,7 @@ def _one_hot(table: LabelTable) -> tuple[str, ...]:
 
 def _question(table: LabelTable, asked: str) -> str:
     if asked:
-        key = _key(asked)
+        key = " ".join(asked.split()).lower()
         if key not in table.questions:
             raise SonoforgeError(
                 f"{table.path}: has no column {asked!r}, only {_shown(table.questions)}"

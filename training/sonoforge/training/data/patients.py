@@ -68,7 +68,12 @@ def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
     else:
         if pattern.count(PATIENT) != 1:
             raise SonoforgeError(f"--groups-from: {pattern!r} is not a pattern such as '{PATIENT}_*', or {DICOM}")
-        fits, depth = _compiled(pattern), pattern.count("/") + 1
+        kinds, depth = {PATIENT: r"(?P<patient>[^/]+)", "*": _PIECE}, pattern.count("/") + 1
+        folders = [
+            "[^/]+" if folder == "*" else "".join(kinds.get(part, re.escape(part)) for part in _PARTS.split(folder))
+            for folder in pattern.split("/")
+        ]
+        fits = re.compile("/".join(folders))
         names = ["/".join(PurePosixPath(item.path).with_suffix("").parts[-depth:]) for item in dataset.items]
         found = [match["patient"] if (match := fits.fullmatch(name)) else None for name in names]
     if not any(found):
@@ -77,15 +82,6 @@ def patients_by(pattern: str, dataset: Dataset) -> list[str | None]:
             "sonoforge data audit"
         )
     return found
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    kinds = {PATIENT: r"(?P<patient>[^/]+)", "*": _PIECE}
-    folders = [
-        "[^/]+" if folder == "*" else "".join(kinds.get(part, re.escape(part)) for part in _PARTS.split(folder))
-        for folder in pattern.split("/")
-    ]
-    return re.compile("/".join(folders))
 
 
 def grouped(dataset: Dataset, pattern: str) -> Dataset:

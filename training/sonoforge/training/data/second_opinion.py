@@ -125,7 +125,9 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
     """
     distinct = read_distinct(cache.dataset)
     found = search_again(cache.pictures, cache.hashes, cache.store, np.array(plans[0].groups))
-    findings = [finding for match in found.matches if (finding := _across(match, plans)) is not None]
+    # Each match counts once, with its folds under the first plan that separates its images.
+    found_in = [[_find(match, plan) for plan in plans] for match in found.matches]
+    findings = [apart[0] for own in found_in if (apart := [one for one in own if one.folds[0] != one.folds[1]])]
     declared = [finding for finding in findings if frozenset(finding.files) in distinct]
     leaks = [finding for finding in findings if frozenset(finding.files) not in distinct]
     seen_twice = [_find(match, plans[0]) for match in views]
@@ -154,34 +156,22 @@ def check_plans(run: Path, cache: ImageCache, plans: Sequence[SplitPlan], views:
         log.info("second opinion: no scan on two sides (%d pairs, r below %.2f)", found.compared, found.threshold)
         return record
     atomic.write_text(run / PROPOSED_GROUPS, proposed_groups(cache, leaks))
-    message = _message(run, cache, leaks)
+    root, others = cache.dataset.root, len(leaks) - 1
+    more = f"; and {others} more {'pair' if others == 1 else 'pairs'}" if others else ""
+    message = (
+        f"{leaks[0].sentence} ({leaks[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
+        f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; list other pairs in {root / DISTINCT}, copying lines "
+        f"from {run / PROPOSED_DISTINCT}"
+    )
     if plans[0].protocol in SEALED:
         raise GateError(f"{plans[0].protocol}: {message}")
     log.warning("%s: %s", plans[0].protocol, message)
     return record
 
 
-def _across(match: Match, plans: Sequence[SplitPlan]) -> Finding | None:
-    """Return the match with its folds under the first plan that separates its images."""
-    findings = (_find(match, plan) for plan in plans)
-    return next((finding for finding in findings if finding.folds[0] != finding.folds[1]), None)
-
-
 def _find(match: Match, plan: SplitPlan) -> Finding:
     files = plan.files[match.second], plan.files[match.first]
     return Finding(match, files, (plan.fold_of[match.second], plan.fold_of[match.first]), plan.seed)
-
-
-def _message(run: Path, cache: ImageCache, pairs: Sequence[Finding]) -> str:
-    """Name the first of the pairs, count the rest, and say what to do."""
-    others = len(pairs) - 1
-    more = f"; and {others} more {'pair' if others == 1 else 'pairs'}" if others else ""
-    root = cache.dataset.root
-    return (
-        f"{pairs[0].sentence} ({pairs[0].facts}){more}; look at {run / SHEET}: what is one scan belongs in one group, "
-        f"copy {run / PROPOSED_GROUPS} to {root / 'groups.csv'}; what is not, list in {root / DISTINCT}, copy lines "
-        f"from {run / PROPOSED_DISTINCT}"
-    )
 
 
 def read_distinct(dataset: Dataset) -> frozenset[frozenset[str]]:

@@ -172,13 +172,16 @@ def compute_set(name: str, scores: Sequence[CaseScore], figures: Sequence[Genera
 
 
 def _average(figures: Sequence[GeneratorFigures]) -> GeneratorResult:
+    def mean(values: Iterable[float]) -> float:
+        return float(np.mean(list(values)))
+
     first = figures[0]
     memories = [row["memory_gib"] for row in figures if row["memory_gib"] is not None]
     metrics = {}
     for metric in dict.fromkeys(row["name"] for own in figures for row in own["metrics"] if row["name"] in METRICS):
         own_rows = [row for own in figures for row in own["metrics"] if row["name"] == metric]
         metrics[metric] = MetricMean(
-            value=float(np.mean([row["value"] for row in own_rows])),
+            value=mean(row["value"] for row in own_rows),
             floor=_mean_if_all([row["floor"] for row in own_rows]),
             ratio=_mean_if_all([row["ratio"] for row in own_rows]),
             n=own_rows[0]["n"],
@@ -186,26 +189,22 @@ def _average(figures: Sequence[GeneratorFigures]) -> GeneratorResult:
     return GeneratorResult(
         recipe=first["recipe"],
         trainings=len(figures),
-        images=float(np.mean([row["images"] for row in figures])),
-        steps=float(np.mean([row["steps"] for row in figures])),
-        kimg=float(np.mean([row["kimg"] for row in figures])),
-        seconds_per_epoch=float(np.mean([row["seconds_per_epoch"] for row in figures])),
+        images=mean(row["images"] for row in figures),
+        steps=mean(row["steps"] for row in figures),
+        kimg=mean(row["kimg"] for row in figures),
+        seconds_per_epoch=mean(row["seconds_per_epoch"] for row in figures),
         memory_gib=max(memories, default=None),
         weights=first["weights"],
         metrics=metrics,
         space=first["metrics"][0]["space"] if first["metrics"] else "",
-        structures=_mean_shares([row["structures"] for row in figures]),
-        real_structures=_mean_shares([row["real_structures"] for row in figures]),
+        structures={name: mean(row["structures"][name] for row in figures) for name in first["structures"]},
+        real_structures={name: mean(row["real_structures"][name] for row in figures) for name in first["structures"]},
     )
 
 
 def _mean_if_all(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _mean_shares(shares: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([own[name] for own in shares])) for name in shares[0]}
 
 
 # ---- the verdict
@@ -217,16 +216,12 @@ def conclude(rows: Sequence[ArmResult], correlations: Sequence[RankCorrelation])
     return [sentence for sentence in sentences if sentence]
 
 
-def _find(rows: Sequence[ArmResult], arm: str) -> list[ArmResult]:
-    return [row for row in rows if row["arm"] == arm]
-
-
 def _best(rows: Sequence[ArmResult]) -> ArmResult:
     return max(rows, key=lambda row: row["dice"]["value"])
 
 
 def _alone(rows: Sequence[ArmResult]) -> str:
-    real, generated = _find(rows, REAL_ARM), _find(rows, GENERATED_ARM)
+    real, generated = ([row for row in rows if row["arm"] == arm] for arm in (REAL_ARM, GENERATED_ARM))
     if not generated:
         return ""
     best = _best(generated)
@@ -243,7 +238,7 @@ def _added(rows: Sequence[ArmResult]) -> str:
     """Judge the best arm of real and generated pairs against what costs no generator."""
     both = [row for row in rows if row["recipe"] and row["arm"] != GENERATED_ARM]
     key, placebo = "against_augmented", "augmentation alone"
-    if not _find(rows, AUGMENTED_ARM):
+    if not any(row["arm"] == AUGMENTED_ARM for row in rows):
         key, placebo = "against_real", "the real pairs alone"
     judged = [row for row in both if row[key] is not None]  # type: ignore[literal-required]
     if not judged:

@@ -215,6 +215,7 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
     rows, _, _ = measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
     checkpoint = gan_checkpoint.find_checkpoint(folder)
     about = gan_checkpoint.describe(checkpoint)
+    states = [gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator")]
     cost = training_cost(folder, about.step)
     memory = json.loads((folder / MEMORY).read_text(encoding="utf-8"))["gib"] if (folder / MEMORY).is_file() else None
     return GeneratorFigures(
@@ -226,7 +227,7 @@ def _measure(task: FoldTask, images: LabelledSet, train: NDArray[np.int64], draw
         kimg=read_results(folder)["last_tick"]["kimg"],
         seconds_per_epoch=(cost["seconds_per_kimg"] or 0) * len(train) / 1000,
         memory_gib=memory,
-        weights=_count_weights(checkpoint),
+        weights=sum(tensor.numel() for own in states for tensor in own.values() if tensor.is_floating_point()),
         metrics=rows,
         protocol_id=protocol_id(evaluation.describe(real, len(chosen))),
         structures=_shares(drawn.maps, images.structures),
@@ -273,9 +274,3 @@ def check_measurable(task: FoldTask) -> None:
 
 def _shares(maps: NDArray[np.uint8], structures: tuple[str, ...]) -> dict[str, float]:
     return {name: float((maps == k).any((1, 2)).mean()) for k, name in enumerate(structures, start=1)}
-
-
-def _count_weights(checkpoint: Path) -> int:
-    """Count the numbers of generator and discriminator."""
-    states = (gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator"))
-    return sum(tensor.numel() for state in states for tensor in state.values() if tensor.is_floating_point())
