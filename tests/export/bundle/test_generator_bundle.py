@@ -453,7 +453,7 @@ def test_golden_images_of_another_shape_are_refused(bundle: Path) -> None:
         ({"seeds": golden["seeds"][:2]}, "seeds: "),
         ({"seeds": golden["seeds"] - 5}, "a seed is below 0"),
         ({"labels": golden["labels"] + 1}, "label belongs to no class"),
-        ({"images": golden["images"] * np.float32("nan")}, "found NaN"),
+        ({"images": golden["images"] * np.float32("nan")}, "NaN"),
     ):
         replace_file(bundle, "golden.npz", npz(**{**golden, **changed}))
         with pytest.raises(BundleError, match=message):
