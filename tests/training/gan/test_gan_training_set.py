@@ -102,7 +102,7 @@ def test_masks_are_decoded_once(busi: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_image_without_a_mask_is_refused_where_others_of_its_class_have_one(busi: Path) -> None:
     (busi / "benign" / "benign (2)_mask.png").unlink()
-    with pytest.raises(SonoforgeError, match=r"benign \(2\).png: found no mask"):
+    with pytest.raises(SonoforgeError, match=r"benign \(2\).png: .*_mask.png"):
         _read(busi)
     assert not _read(busi, "normal").pixels[..., 1].any()
 
@@ -110,20 +110,20 @@ def test_an_image_without_a_mask_is_refused_where_others_of_its_class_have_one(b
 def test_a_data_set_without_masks_is_refused(busi: Path) -> None:
     for path in (busi / "benign").glob("*_mask*.png"):
         path.unlink()
-    with pytest.raises(SonoforgeError, match=r"found no masks.*or train without"):
+    with pytest.raises(SonoforgeError, match=r"no masks.*or train without"):
         _read(busi, "normal")
 
 
 def test_a_mask_of_another_size_is_refused_naming_both(busi: Path) -> None:
     save(busi / "benign" / "benign (3)_mask.png", draw_disc(96, 20, 25, 12))
-    with pytest.raises(SonoforgeError, match=r"benign \(3\)_mask.png: found 96x96 pixels, .*96x64.*benign \(3\).png"):
+    with pytest.raises(SonoforgeError, match=r"benign \(3\)_mask.png: .*96x96 .*benign \(3\).png.*96x64"):
         _read(busi)
     assert len(_read(busi, "normal")) == 2  # other classes do not matter
 
 
 def test_a_mask_of_zeros_and_ones_is_refused(busi: Path) -> None:
     save(busi / "benign" / "benign (3)_mask.png", draw_disc(96, 20, 25, 12)[:64] // 255)
-    with pytest.raises(SonoforgeError, match=r"\(3\)_mask.png: found 1 as the brightest.*black and white"):
+    with pytest.raises(SonoforgeError, match=r"\(3\)_mask.png: its brightest level is 1"):
         _read(busi)
 
 

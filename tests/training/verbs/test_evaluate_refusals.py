@@ -127,7 +127,7 @@ def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
         "one image": (save_images(folder / "one", [picture]), "found 1 image, expected at least 2"),
         "two images": (
             save_images(folder / "two", draw_phantoms(2, 5)),
-            "2 generated images, expected two halves of at least 2",
+            "2 generated ones do not make two halves of at least 2",
         ),
         "a folder in a folder": (folder / "outer", f"name that one: {folder / 'outer' / 'inner'}"),
         "NaN": (folder / "nan.npz", "with NaN or infinity"),
