@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.dcgan import DenseGenerator
 from sonoforge.models.labels import check_conditioning, one_hot
 from sonoforge.models.spectral import draw_weights
@@ -111,3 +112,8 @@ class Discriminator(nn.Module):
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights: Glorot's uniform distribution, biases 0."""
     draw_weights(network, generator, lambda weight: nn.init.xavier_uniform_(weight, generator=generator))
+
+
+ARCHITECTURES = {
+    "began": Architecture(Generator, Discriminator, initialise, reconstruction=True, needs=("reconstruction loss",))
+}

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.labels import ScoredLayers, ScoreHead
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention
 from sonoforge.models.spectral import convolution as spectral_convolution
@@ -183,3 +184,6 @@ class Discriminator(ScoredLayers):
     def features(self, images: Tensor) -> Tensor:
         """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
         return relu(self.layers(images)).sum((2, 3))
+
+
+ARCHITECTURES = {"biggan": Architecture(Generator, Discriminator)}

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.labels import ScoredLayers, ScoreHead, append_labels
 from sonoforge.models.layers import make_activation, make_norm
 
@@ -240,3 +241,16 @@ class ThesisDiscriminator(ScoredLayers):
         super().__init__()
         self.layers = nn.Sequential(*falling([channels, 32, 64, 128], Hidden(norm, activation)), nn.Flatten())
         self.head = ScoreHead(_base_size(image_size) ** 2 * 128, classes, conditioning)
+
+
+ARCHITECTURES = {
+    "dcgan-thesis": Architecture(ThesisGenerator, ThesisDiscriminator, initialise, free_hidden=("activation", "norm")),
+    "dcgan": Architecture(
+        lambda norm="batch", activation="relu", **options: Generator(**options, hidden=Hidden(norm, activation)),
+        lambda norm="batch", activation="leaky-relu", **options: Discriminator(
+            **options, hidden=Hidden(norm, activation)
+        ),
+        initialise,
+        free_hidden=("activation", "norm"),
+    ),
+}

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import glu, interpolate, pixel_unshuffle
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.cell_codes import OPERATIONS, Code, attention_cells, resolve
 from sonoforge.models.labels import ScoredLayers, ScoreHead, one_hot
 from sonoforge.models.layers import ConditionalBatchNorm, SelfAttention, make_activation
@@ -234,3 +235,13 @@ class Discriminator(ScoredLayers):
         for cell, down in zip(self.cells, self.downs, strict=True):
             maps = down(cell(maps))
         return maps.sum((2, 3))
+
+
+ARCHITECTURES = {
+    "ga-gan": Architecture(
+        lambda cell="found", activation=ACTIVATION, **options: Generator(**options, cells=Cells(cell, activation)),
+        lambda cell="found", activation=ACTIVATION, **options: Discriminator(**options, cells=Cells(cell, activation)),
+        cells=True,
+        free_hidden=("activation",),
+    )
+}

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sonoforge.models import smallest_side
+from sonoforge.models import light, smallest_side
+from sonoforge.models.architecture import Architecture, from_settings
 from sonoforge.models.labels import check_conditioning, one_hot
+from sonoforge.models.spade import MapSettings
 from sonoforge.models.spectral import convolution, draw_weights, normalised
 
 WIDTH = 32  # half the channels of each mixed map: 64, as in the paper
@@ -129,7 +131,21 @@ def _rearranged(masks: Tensor, side: int) -> Tensor:
     return nn.functional.pixel_unshuffle(sized, MASK_SIDE)
 
 
-def initialise(network: Discriminator, generator: torch.Generator) -> None:
-    """Draw the weights of the fixed mixing and of the scales: He's normal ones, biases 0."""
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights: in the discriminator's fixed mixing and scales He's normal ones, elsewhere orthogonal ones."""
+    if not isinstance(network, Discriminator):
+        draw_weights(network, generator)
+        return
     for part in (network.across_channels, network.across_scales, network.scales):
         draw_weights(part, generator, lambda weight: nn.init.kaiming_normal_(weight, SLOPE, generator=generator))
+
+
+ARCHITECTURES = {
+    "projected": Architecture(
+        from_settings(light.Generator, MapSettings),
+        lambda frozen, **options: Discriminator(DiscriminatorSettings(**options), frozen),
+        initialise,
+        projected=True,
+        needs=("feature network",),
+    )
+}

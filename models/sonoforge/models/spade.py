@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, relu
 
 from sonoforge.models import doublings, smallest_side
+from sonoforge.models.architecture import Architecture, from_settings
 from sonoforge.models.labels import check_conditioning
 from sonoforge.models.spectral import convolution, draw_weights
 
@@ -293,3 +294,6 @@ class Discriminator(nn.Module):
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights: Xavier's normal ones with a gain of 0.02 as in the authors' code, biases 0."""
     draw_weights(network, generator, lambda weight: nn.init.xavier_normal_(weight, INITIAL_GAIN, generator=generator))
+
+
+ARCHITECTURES = {"spade": Architecture(from_settings(Generator, GeneratorSettings), Discriminator, initialise)}

@@ -145,7 +145,7 @@ def test_the_real_images_are_those_that_the_training_saw(runs: dict[str, Path]) 
 
 
 def test_counts_are_for_runs(real: Path, tmp_path: Path) -> None:
-    assert "count: expected with a run" in _refused(real, _generated(tmp_path / "fakes", _noise(3)), count=2)
+    assert "count: requires a run" in _refused(real, _generated(tmp_path / "fakes", _noise(3)), count=2)
 
 
 # Real images, wherever they are.
@@ -232,7 +232,7 @@ def test_the_class_that_the_generated_images_show_is_taken_and_said(
     caplog.clear()
     other, _ = read(str(real), str(fakes), class_name="benign")
     assert {name.split("/")[0] for name in other.names} == {"benign"}
-    assert "FAKE says that it shows malignant, and is compared with real images of benign" in caplog.text
+    assert "FAKE shows malignant, but is compared with real images of benign" in caplog.text
 
 
 def test_images_that_name_no_class_are_compared_with_all(real: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_class_that_is_not_there_is_refused_with_the_closest(real: Path, tmp_p
     fakes = _generated(tmp_path / "fakes", _noise(3))
     assert "expected one of benign, malignant of " in _refused(real, fakes, class_name="benin")
     cells = _generated(tmp_path / "cells", _noise(3), "carcinoma")
-    assert "FAKE says that it shows 'carcinoma'; give the class" in _refused(real, cells)
+    assert "FAKE shows 'carcinoma', which is none of the classes" in _refused(real, cells)
 
 
 # What cannot be compared.
@@ -266,7 +266,7 @@ def test_generated_images_are_refused_as_real_ones(real: Path, tmp_path: Path, r
     for source in (fakes, _generated(tmp_path / "f.zip", _noise(3)), _generated(tmp_path / "f.npz", _noise(3))):
         message = _refused(source, fakes)
         assert message.startswith(f"{source}: ")
-        assert "that they were generated, expected real images as REAL" in message
+        assert "as generated, but REAL must be real images" in message
     one = next(fakes.glob("*.png"))
     (real / "malignant" / "slipped in.png").write_bytes(one.read_bytes())
     assert "1 of 5 images (first malignant/slipped in.png) say" in _refused(real, fakes)
@@ -294,7 +294,7 @@ def test_mixed_sizes_name_two_images_and_the_remedy(real: Path, tmp_path: Path) 
     assert "to 40x40" in found.resize
     save(tmp_path / "wide" / "a.png", draw_scan(1, 64)[:32])
     save(tmp_path / "wide" / "b.png", draw_scan(2, 64)[:32])
-    assert "found images of 64x32 pixels" in _refused(real, tmp_path / "wide")
+    assert "images have 64x32 pixels" in _refused(real, tmp_path / "wide")
 
 
 def test_grey_against_colour_and_mixtures_are_refused_with_a_remedy(real: Path, tmp_path: Path) -> None:

@@ -276,3 +276,8 @@ def layer_widths(levels: int, channel_base: int, channel_max: int) -> list[int]:
     Levels count from 4x4; where the smallest side is 7, it has the channels of 4x4.
     """
     return [max(1, min(channel_base // (4 << level), channel_max)) for level in range(levels)]
+
+
+def channel_options(width: int) -> dict[str, int]:
+    """Return the options of a widest layer of ``width`` channels, in the published proportion of 512 to 512 x 64."""
+    return {"channel_max": width, "channel_base": 64 * width}

@@ -23,8 +23,18 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu
 
 from sonoforge.models import smallest_side
+from sonoforge.models.architecture import Architecture
 from sonoforge.models.labels import ScoredLayers, ScoreHead, append_labels
-from sonoforge.models.stylegan.layers import EPSILON, GAIN, SLOPE, Drawn, EqualisedLinear, at_least_single, normalise
+from sonoforge.models.stylegan.layers import (
+    EPSILON,
+    GAIN,
+    SLOPE,
+    Drawn,
+    EqualisedLinear,
+    at_least_single,
+    initialise,
+    normalise,
+)
 
 WIDTH = 512  # widest layer in table 2
 GROUP = 4  # images in a group of the minibatch standard deviation: the authors' code
@@ -275,3 +285,6 @@ class Discriminator(GrowingDiscriminator):
         """Images (N, C, S, S) in [-1, 1] to features (N, F)."""
         features: Tensor = self.last(append_minibatch_std(self.descend(images), self.group))
         return features
+
+
+ARCHITECTURES = {"progan": Architecture(Generator, Discriminator, initialise)}

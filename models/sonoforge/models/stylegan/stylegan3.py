@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import conv2d
 
+from sonoforge.models.architecture import Architecture, from_settings
+from sonoforge.models.stylegan.discriminator import Discriminator, ResidualSettings
 from sonoforge.models.stylegan.filtered_lrelu import filtered_leaky_relu, lowpass, radial_lowpass
 from sonoforge.models.stylegan.generator import StyledGenerator, StyledSettings
 from sonoforge.models.stylegan.layers import (
@@ -28,8 +30,10 @@ from sonoforge.models.stylegan.layers import (
     Drawn,
     EqualisedLinear,
     at_least_single,
+    channel_options,
     eager_on_cpu,
     full_precision,
+    initialise,
     normalise,
 )
 
@@ -419,3 +423,16 @@ class Generator(StyledGenerator):
         del chance
         images: Tensor = self.synthesis(styles, update_average=update_average)
         return images
+
+
+MAGNITUDE_HALF_LIFE = 20_000  # images (the authors' code)
+
+ARCHITECTURES = {
+    "stylegan3": Architecture(
+        from_settings(Generator, GeneratorSettings),
+        from_settings(Discriminator, ResidualSettings),
+        initialise,
+        channel_options,
+        lambda images: {"magnitude_decay": 0.5 ** (images / MAGNITUDE_HALF_LIFE)},
+    )
+}
