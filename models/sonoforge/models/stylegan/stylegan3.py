@@ -239,7 +239,7 @@ class SynthesisLayer(Drawn):
 
     @torch.no_grad()
     def gain(self, moved_by: Tensor | None) -> Tensor:
-        """Return what the input is multiplied by; a batch of it (N, C, H, H), if given, first moves ``magnitude``."""
+        """Return the factor of the input; a batch of it (N, C, H, H), if given, first moves ``magnitude``."""
         if moved_by is not None:
             self.magnitude.lerp_(at_least_single(moved_by).square().mean(), 1 - self.magnitude_decay)
         return self.magnitude.rsqrt()
@@ -303,7 +303,7 @@ class Synthesis(nn.Module):
     def compute(
         self, styles: Tensor, *, update_average: bool = False, gains: Sequence[Tensor] = ()
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the images of `forward`, and the layers' gains; ``gains``: those of an earlier pass, to use again."""
+        """Return the images of `forward`, and the layers' gains; ``gains``: those of an earlier pass, to reuse."""
         first, *others = styles.unbind(1)
         maps: Tensor = self.input(first)
         used: list[Tensor] = []
@@ -340,8 +340,8 @@ def _joined(parts: Iterable[Tensor], count: int) -> Tensor:
 class _ComputedAgain(torch.autograd.Function):
     """A synthesis on a CPU that computes images again for their gradient, a few at a time.
 
-    What all layers keep of a whole batch would take gigabytes.  The first pass is of the whole batch, which may move
-    the layers' magnitudes.
+    Keeping all layers of a whole batch would take gigabytes.  The first pass is of the whole batch, and may move the
+    layers' magnitudes.
     """
 
     @staticmethod
