@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-IN_NAV = ("README.md", "CHANGELOG.md", "*/docs/**/*.*", ".pictures/*.png")
+IN_NAV = ("README.md", "CHANGELOG.md", "*/docs/**/*.*", "training/studies/**/*.md", ".pictures/*.png")
 CARDS = "runtime/**/MODEL_CARD.md"
 PACKAGES = ("runtime", "training", "export", "mobile", "models")
 COMMAND_LINE = {"verbs", "cli"}
@@ -122,11 +122,12 @@ def _expanded(entry: dict[str, Any], files: Files, placed: set[str]) -> dict[str
 def _pages(folder: str, files: Files, placed: set[str]) -> list[Any]:
     """Return a folder's pages by title, its contents first and its folders last."""
     uris = [file.src_uri for file in files.documentation_pages() if file.src_uri not in placed]
-    own = [uri for uri in uris if posixpath.dirname(uri) == folder and not uri.endswith("/index.md")]
+    own = [uri for uri in uris if posixpath.dirname(uri) == folder and not uri.endswith(("/index.md", "/README.md"))]
+    first = f"{folder}/README.md"
     deeper = sorted({uri.removeprefix(f"{folder}/").split("/")[0] for uri in uris if uri.startswith(f"{folder}/")})
     sections = [name for name in deeper if not name.endswith(".md")]
     return [
-        f"{folder}/index.md",
+        first if first in uris else f"{folder}/index.md",
         *own,
         *({name.capitalize(): _pages(f"{folder}/{name}", files, placed)} for name in sections),
     ]

@@ -12,7 +12,7 @@ import pytest
 from axe import faults_at_any_width
 from program import succeed
 from readings import write_answers
-from sonoforge.training.reader_study.key import KEY, KINDS, read_key
+from sonoforge.training.reader_study.sheet import KEY, KINDS, read_key
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

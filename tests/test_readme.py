@@ -20,7 +20,8 @@ from program import sonoforge, succeed
 from small_run import CLASSIFIER, GENERATOR
 from sonoforge.runtime.bundle.reader import open_bundle
 
-PAGES = [CHECKOUT / "README.md", *sorted(CHECKOUT.glob("*/docs/**/*.md"))]
+FOLDERS = ("*/docs/**/*.md", "training/studies/**/*.md")
+PAGES = [CHECKOUT / "README.md", *sorted(page for folder in FOLDERS for page in CHECKOUT.glob(folder))]
 
 
 def blocks(page: Path, kind: str) -> list[str]:
@@ -125,7 +126,7 @@ MEASURED_ON_IT = {
     *(f"export/docs/{name}.md" for name in ("executorch", "formats", "onnx", "torchscript")),
     *(f"mobile/docs/{name}.md" for name in ("android", "web-app")),
     *(f"runtime/docs/{name}.md" for name in ("burned-in-marks", "explanations", "quality")),
-    *("README.md", "training/docs/metrics.md", "training/docs/notebook/benchmarks.md"),
+    *("README.md", "training/docs/metrics.md", "training/studies/README.md"),
 }
 
 

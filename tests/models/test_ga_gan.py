@@ -147,7 +147,5 @@ def test_spectral_normalisation_is_everywhere() -> None:
 def test_attention_after_a_cell_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"found \{3, 12-6, \[4\]\} with self-attention after cell 4"):
         Generator(32, 1, 8, cells=Cells("{3, 12-6, [4]}"))
-    with pytest.raises(
-        ValueError, match=r"^discriminator_cell: found 'fixd', .* or the name fixed or found$"
-    ):
+    with pytest.raises(ValueError, match=r"^discriminator_cell: found 'fixd', .* or the name fixed or found$"):
         Discriminator(32, 1, cells=Cells("fixd"))

@@ -251,7 +251,7 @@ def test_initial_weights_keep_the_variance_from_layer_to_layer() -> None:
 
 @pytest.mark.slow
 def test_a_training_step_takes_at_most_four_fifths_of_the_plain_one_s_time_and_no_more_memory() -> None:
-    benchmark = CHECKOUT / "tests" / "benchmarks" / "bench_stylegan.py"
+    benchmark = CHECKOUT / "training" / "studies" / "speed" / "stylegan.py"
     found = {}
     for path in ("fast", "slow"):
         command = [sys.executable, str(benchmark), f"--path={path}", "--base=2048", "--most=64", "--batch=16"]

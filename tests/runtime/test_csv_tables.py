@@ -61,7 +61,7 @@ def refusal(path: Path, *needed: str, whole: bool = False) -> str:
         (b"file:group\na:b\n", "'file:group'"),
         (b"name,group\na,b\n", "'name', 'group'"),
         (b"", "nothing"),
-        (b"file,group\na,b,c\n", "line 2: found 3 cells"),
+        (b"file,group\na,b,c\n", "line 2: 3 cells"),
         (b'file,group\n"a,b\nc,d\n', "line 3"),  # an open quote would swallow every row after it
         (b"file,group,Group\na,b,c\n", "two columns called 'group'"),
         (b"PK\x03\x04" + bytes(50), "workbook"),
@@ -86,7 +86,7 @@ def test_a_row_that_was_cut_off_counts_only_where_it_may(tmp_path: Path) -> None
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,2\n3\n")
     assert read_table(path).rows == [{"a": "1", "b": "2"}, {"a": "3", "b": ""}]
-    assert "line 3: found 1 cells, expected 2" in refusal(path, whole=True)
+    assert "line 3: 1 cells for 2" in refusal(path, whole=True)
 
 
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
@@ -165,5 +165,5 @@ def test_a_table_is_found_whatever_the_case_of_its_name(tmp_path: Path, caplog: 
     (tmp_path / "Groups.CSV").touch()
     assert column_file(tmp_path, "groups") == tmp_path / "Groups.CSV"
     (tmp_path / "groups.csv").touch()
-    with pytest.raises(SonoforgeError, match="remove the other"):
+    with pytest.raises(SonoforgeError, match="remove one"):
         column_file(tmp_path, "groups")

@@ -36,8 +36,8 @@ from sonoforge.runtime.bundle.onnx_graph import OPERATORS, check_graph
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.csv_tables import Names, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.clip_files import sequence_frames
 from sonoforge.runtime.images.decoding import decode_image
-from sonoforge.runtime.images.sequences import sequence_frames
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.onnx_session import load_session, run_session
 from worker import LONGEST_SECONDS, Worker

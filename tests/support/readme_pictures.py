@@ -21,7 +21,7 @@ from browser import chromium
 from places import CHECKOUT
 from program import sonoforge
 from sonoforge.runtime.pages import STYLE, answer_page, cards
-from sonoforge.training import pages
+from sonoforge.training import reports
 from sonoforge.training.phantom.dataset import CLASSES, generate_phantom
 from sonoforge.training.reports.run import page as report
 
@@ -31,8 +31,8 @@ _NOTED = "pages"
 
 
 def digest() -> str:
-    """Hash of the style sheet, the templates, and the modules that say what stands on both pages."""
-    templates = sorted(Path(pages.__path__[0]).glob("templates/*.j2"))
+    """Hash of the style sheet, the templates, and the modules that say what stands on both reports."""
+    templates = sorted(Path(reports.__path__[0]).glob("templates/*.j2"))
     sources = [STYLE, *(Path(str(module.__file__)) for module in (answer_page, cards, report)), *templates]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 

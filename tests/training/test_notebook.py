@@ -10,7 +10,7 @@ import nbformat
 
 from places import CHECKOUT
 
-NOTEBOOK = CHECKOUT / "training" / "docs" / "notebook" / "first-look.ipynb"
+NOTEBOOK = CHECKOUT / "training" / "docs" / "first-look.ipynb"
 
 
 def test_it_runs_and_finds_the_readmes_figures(tmp_path: Path) -> None:

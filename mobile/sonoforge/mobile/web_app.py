@@ -16,7 +16,7 @@ from sonoforge.runtime.bundle.generation import REFERENCE, GeneratorManifest
 from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.cli.answer_files import csv_format, settings_in_words
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.explanations.overlay import heat
+from sonoforge.runtime.explanations import heat
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, PROBABILITY_TOLERANCES, golden_difference
@@ -35,9 +35,9 @@ _OF_THE_BUNDLE = ("reference.npz", "MODEL_CARD.md")
 _DRAWING_PAGE = "draw"  # what the names of its files begin with
 # The runtime's modules by whose constants the page measures.
 _MEASURING = {
-    "images": "bit_depth burned_in_marks calipers coloured_ink file_checks frame_motion lesion_contrast lettering "
-    "limits quality_metrics repeats scan_area scan_checks scan_kind synthetic",
-    "images.dicom": "data_set header levels reader",
+    "images": "burned_in_marks calipers coloured_ink file_checks frame_motion lettering limits plain_image "
+    "quality_metrics repeats scan_area scan_checks scan_metrics synthetic",
+    "images.dicom": "data_set header reader",
     "inference": "activation_map clips golden training_distance trust verdict",
 }
 _KINDS = (int, float, str, tuple, dict, np.ndarray)  # of constants

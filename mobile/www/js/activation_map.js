@@ -8,7 +8,7 @@ import constants from "./constants.js";
 import { boundsOf, greyLevels } from "./grey.js";
 
 const { GRID, BRIGHTEST_POINTS } = constants.activation_map;
-const { BINS, FEWEST } = constants.lesion_contrast;
+const { BINS, FEWEST } = constants.scan_metrics;
 const MOST_OPAQUE = 0.55; // of the drawn map
 
 /** @typedef {{values: Float32Array, rows: number, columns: number}} ActivationMap */
@@ -79,7 +79,7 @@ export function brightestTenth(map) {
 
 /**
  * gCNR of the map's brightest tenth against the tissue round it (Rodriguez-Molares et al. 2020, equation 5), as
- * `sonoforge.runtime.images.lesion_contrast` measures a mask.  A figure of the map's area, not of a lesion.
+ * `sonoforge.runtime.images.scan_metrics` measures a mask.  A figure of the map's area, not of a lesion.
  *
  * @param {ActivationMap} map
  * @param {number} limit - From which a place belongs to the brightest tenth.

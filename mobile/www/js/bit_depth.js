@@ -1,8 +1,8 @@
-/** How many bits the values of a picture fill, where its file has room for 16; `sonoforge.runtime.images.bit_depth`. */
+/** How many bits the values of a picture fill, where its file has room for 16; `sonoforge.runtime.images.plain_image`. */
 
 import constants from "./constants.js";
 
-const { DEPTHS } = constants.bit_depth;
+const { DEPTHS } = constants.plain_image;
 
 /**
  * @param {number} least

@@ -5,7 +5,7 @@ import { boxOf, isDotted, join } from "./ink.js";
 import { sum } from "./numbers.js";
 
 const {
-  LEAST_SPREAD, LIT, TINT, TINTED, BINS, USUAL, SOLID, FILLED, FRAME, ON_SIDES, SIDE, LONGEST_CROSS,
+  LEAST_SPREAD, LIT, TINT, TINTED, BINS, FULL, SOLID, FILLED, FRAME, ON_SIDES, SIDE, LONGEST_CROSS,
 } = constants.coloured_ink;
 const { LOWEST, HIGHEST, WIDER } = constants.lettering;
 
@@ -68,7 +68,7 @@ function tints(data) {
       return own.findIndex((count) => 2 * (below += count) >= totals[step]);
     }),
   );
-  const full = totals.flatMap((total, step) => (total >= (USUAL * data.length) / 3 ? [step] : []));
+  const full = totals.flatMap((total, step) => (total >= (FULL * data.length) / 3 ? [step] : []));
   return counts.map((_, step) => {
     const away = full.map((one) => Math.abs(one - step));
     const nearest = full[away.indexOf(Math.min(...away))];

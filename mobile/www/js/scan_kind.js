@@ -1,11 +1,11 @@
-/** What kind of picture a scan is, as `sonoforge.runtime.images.scan_kind` tells it. */
+/** What kind of picture a scan is, as `sonoforge.runtime.images.scan_checks` tells it. */
 
 import constants from "./constants.js";
 import { mean, sum } from "./numbers.js";
 
 const {
-  MIDDLE, CLIPPED, ACROSS, WINDOW, STRONGEST, WEIGHTS, DARK, BOTH_LIT, NARROWEST_GAP,
-} = constants.scan_kind;
+  MIDDLE, CLIPPED, ACROSS, WINDOW, STRONGEST, WEIGHTS, GAP_DARK, BOTH_LIT, NARROWEST_GAP,
+} = constants.scan_checks;
 
 /**
  * @param {Uint8Array} levels - (S, S), the grey levels of the network's view.
@@ -23,7 +23,7 @@ function hasGap(levels, side) {
   const columns = Array.from({ length: side }, (_, x) => mean(columnOf(levels, side, x)));
   const usual = median(columns);
   const [first, last] = MIDDLE.map((share) => Math.trunc(share * side));
-  const isDark = (level, x) => x >= first && x < last && level < Math.max(4, DARK * usual);
+  const isDark = (level, x) => x >= first && x < last && level < Math.max(4, GAP_DARK * usual);
   if (columns.filter(isDark).length < NARROWEST_GAP) return false;
   const sides = [columns.slice(0, columns.findIndex(isDark)), columns.slice(columns.findLastIndex(isDark) + 1)];
   return Math.min(...sides.map(mean)) > BOTH_LIT * usual;

@@ -15,7 +15,7 @@ switch_off_telemetry()
 if TYPE_CHECKING:
     from sonoforge.runtime import distances, quality
     from sonoforge.runtime.bundle.reader import Bundle, open_bundle
-    from sonoforge.runtime.explanations.overlay import draw as draw_overlay
+    from sonoforge.runtime.explanations import draw as draw_overlay
     from sonoforge.runtime.images.limits import ImageError
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.inference.decision import AtClinic
@@ -44,7 +44,7 @@ _MODULES = {
     "ImageError": ("images.limits", "ImageError"),
     "Result": ("inference.result", "Result"),
     "distances": ("distances", ""),
-    "draw_overlay": ("explanations.overlay", "draw"),
+    "draw_overlay": ("explanations", "draw"),
     "open_bundle": ("bundle.reader", "open_bundle"),
     "quality": ("quality", ""),
 }

@@ -11,7 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 from bundle_factory import model_bytes
 from sonoforge.export.formats.half_precision import to_half
-from sonoforge.export.gate.tolerance import HALF
+from sonoforge.export.formats.table import HALF
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.inference.onnx_session import open_file

@@ -49,5 +49,5 @@ def test_a_reduced_build_learns_which_operators_it_needs(ort: bytes, capfd: pyte
 
 
 def test_what_is_no_model_is_refused() -> None:
-    with pytest.raises(GateError, match=r"model\.ort: onnxruntime could not write it"):
+    with pytest.raises(GateError, match=r"^model\.ort: "):
         to_ort(b"not a model")

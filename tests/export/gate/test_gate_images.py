@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoforge.export.gate.images import FEWEST, GAIN, PHANTOMS, SHIFT, GateImages, JudgedModel, list_variants, vary
-from sonoforge.export.gate.images import find_images as choose_images
+from sonoforge.export.bundle.gate import FEWEST, GAIN, PHANTOMS, SHIFT, GateImages, JudgedModel, list_variants, vary
+from sonoforge.export.bundle.gate import find_images as choose_images
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import IMAGENET
@@ -162,7 +162,7 @@ def test_a_bundle_alone_asks_for_images_unless_simulated_scans_are_of_its_kind(c
         assert images.source == f"{PHANTOMS} simulated breast scans (phantom)"
         assert len(images.pixels) == PHANTOMS >= FEWEST
     for training in ({"data": "cells", "images": ["0" * 16]}, {"data": "BUSI", "images": ["0" * 16]}, {}):
-        with pytest.raises(SonoforgeError, match="give --data FOLDER"):
+        with pytest.raises(SonoforgeError, match="--data FOLDER"):
             choose_images("", None, settings(cache), JudgedModel(CLASSES, training, None))
 
 

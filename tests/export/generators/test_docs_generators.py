@@ -13,8 +13,8 @@ from bundle_factory import zip_bundle
 from generator_checkpoints import small_checkpoint
 from places import CHECKOUT
 from sonoforge.export.formats.executorch import missing
+from sonoforge.export.formats.source import unsuitable
 from sonoforge.export.formats.table import FORMATS
-from sonoforge.export.generators.graph import unsuitable
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.gan.generator import load_generator
 

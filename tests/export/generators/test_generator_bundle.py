@@ -23,10 +23,10 @@ from program import sonoforge
 from sonoforge.export.bundle.add_formats import describe
 from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.executorch import missing as executorch_missing
+from sonoforge.export.formats.source import generator_inputs, load_contiguous, trace_generator
 from sonoforge.export.formats.table import FORMATS
-from sonoforge.export.formats.tensorrt.engine import check_engine
+from sonoforge.export.formats.tensorrt import check_engine
 from sonoforge.export.formats.torchscript import trace_file, write_torchscript
-from sonoforge.export.generators.graph import generator_inputs, load_contiguous, trace_generator
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import SHIPPED, BundleError, DamagedBundleError, open_bundle
 from sonoforge.runtime.cli import main as cli
@@ -221,7 +221,7 @@ def test_verify_finds_what_another_program_answers_otherwise(tmp_path: Path, gen
         ("stylegan3-t", "torchscript", "torchscript: StyleGAN3's filtered activation"),
         ("stylegan3-r", "executorch", "executorch: XNNPACK leaves StyleGAN3"),
         ("dcgan", "tensorrt", r"tensorrt: tensorrt_rtx is not installed; pip install 'sonoforge\[tensorrt\]'"),
-        ("dcgan", "tensorrt-int8", "found 'tensorrt-int8', expected all or any of onnx, .*mean tensor"),
+        ("dcgan", "tensorrt-int8", "'tensorrt-int8' .*did you mean tensor"),
     ],
 )
 def test_a_format_asked_for_by_name_that_cannot_be_had_is_an_error(
@@ -330,15 +330,15 @@ def test_a_bundle_replaces_only_one_of_its_own_task(bundle: Path, tmp_path: Path
     (tmp_path / "notes").mkdir()
     before = {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()}
     for source, folder, message in (
-        (run, classifier, "found a classifier's bundle, expected a generator's or none; choose another folder"),
-        ("shipped", bundle, "found a generator's bundle, expected a classifier's or none; choose another folder"),
+        (run, classifier, "holds a classifier's bundle, not a generator's"),
+        ("shipped", bundle, "holds a generator's bundle, not a classifier's"),
         (run, tmp_path / "notes", "exists but is not a bundle"),
     ):
         done = sonoforge("export", source, "--out", folder)
         assert done.code == 2 and message in done.err
     assert {file: file.read_bytes() for folder in (bundle, classifier) for file in folder.iterdir()} == before
     done = sonoforge("export", run, "--formats", "gif", "--out", tmp_path / "new")
-    assert done.code == 2 and "--formats: found 'gif'" in done.err
+    assert done.code == 2 and "--formats: 'gif'" in done.err
     assert not (tmp_path / "new").exists()
 
 

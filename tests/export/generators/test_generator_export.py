@@ -18,7 +18,7 @@ from exported_generators import CASES, SLOW_CASES, ExportedGenerator
 from generator_checkpoints import PLAIN, STYLED, image_side, small_checkpoint
 from sonoforge.export.formats.executorch import fold, missing
 from sonoforge.export.formats.onnx_graph import OPSET
-from sonoforge.export.generators.graph import (
+from sonoforge.export.formats.source import (
     generator_inputs,
     largest_difference,
     load_contiguous,

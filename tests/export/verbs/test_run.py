@@ -82,20 +82,20 @@ def test_a_finished_run_is_not_repeated(small_run: SmallRun) -> None:
 
 
 def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol() -> None:
-    demonstration = resolve(run.RunConfig())[0]
-    assert (demonstration.folds, demonstration.classifier.weights, demonstration.generator.steps) == (5, "shipped", 60)
-    real = resolve(run.RunConfig(data=("BUSI",)))[0]
-    assert (real.folds, real.classifier.weights) == (10, None)
-    assert (real.classifier.epochs, real.generator.steps) == (None, None)
+    demonstration = resolve(run.RunConfig())
+    assert (demonstration.folds, demonstration.weights, demonstration.generator.steps) == (5, "shipped", 60)
+    real = resolve(run.RunConfig(data=("BUSI",)))
+    assert (real.folds, real.weights) == (10, None)
+    assert (real.asked["epochs"], real.asked["gan_steps"]) == (None, None)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "--data", "no/such/folder"], "no/such/folder"),
-        (["run", "--arms", "real", "--final-arm", "gan"], "--final-arm: found 'gan'"),
+        (["run", "--arms", "real", "--final-arm", "gan"], "--final-arm: 'gan'"),
         (["run", "--fold", "3"], "did you mean --folds"),
-        (["run", "--folds", "1"], "--folds: found 1 under --protocol sealed"),
+        (["run", "--folds", "1"], "--folds: 1 does not suit --protocol sealed"),
         (["run", "--budget", "ful"], "did you mean full"),
         (["train", "--arm", "gans"], "did you mean gan"),
         (["export", "nowhere"], "no such run folder"),

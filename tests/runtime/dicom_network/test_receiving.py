@@ -128,14 +128,14 @@ def test_an_object_that_no_archive_could_file_or_without_a_picture_is_refused(pl
     dicom_peers.needs("storescu")
     code, out = said(storescu(place.port, write_scan(tmp_path / "a.dcm", 1, StudyInstanceUID=None)))
     assert code == 0xC0, out  # the upper byte of the status
-    assert "the object: found no StudyInstanceUID" in place.refusal()
+    assert "the object: has no StudyInstanceUID" in place.refusal()
     code, _ = said(storescu(place.port, write_scan(tmp_path / "b.dcm", 2, SOPClassUID=ComprehensiveSRStorage)))
     assert code
     for uids in (("1.2.3", f"{dicom_peers.STUDY}.1.3"), ("1.2.840.10008.5.1.4.1.1.6.1", "1.2.3")):
         with pytest.raises(ImageError, match="its UIDs are not those that were announced"):
             place.inbox.store(write_scan(tmp_path / "c.dcm", 3).read_bytes(), uids)
     for hostile in ("../../1", "1.2/3", "1" * 65):
-        with pytest.raises(ImageError, match=r"^the object: found no valid SeriesInstanceUID, "):
+        with pytest.raises(ImageError, match=r"^the object: has no valid SeriesInstanceUID, "):
             place.inbox.store(write_scan(tmp_path / "d.dcm", 4, SeriesInstanceUID=hostile).read_bytes())
     assert place.inbox.waiting() == []
 

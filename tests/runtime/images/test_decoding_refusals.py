@@ -127,11 +127,7 @@ def test_size_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if wanted:
             assert read_image(tmp_path / "thin.png").size == (width, height)
         else:
-            assert refused(tmp_path / "thin.png") == (
-                "unsupported",
-                f"{tmp_path}/thin.png: found {width}x{height} pixels, expected one side at most 20 times the other; "
-                "crop it",
-            )
+            assert refused(tmp_path / "thin.png")[0] == "unsupported"
     with (tmp_path / "sparse.png").open("wb") as file:
         file.truncate(limits.MAX_FILE_BYTES + 1)
     assert refused(tmp_path / "sparse.png")[0] == "too_large"

@@ -218,7 +218,7 @@ def test_a_tile_far_larger_than_its_picture_is_refused_before_it_takes_memory() 
         return bomb(8, data, side=20, **tiles)
 
     assert decode_image(tiled(256), "image").size == (20, 20)
-    with pytest.raises(ImageError, match=r"tiles of 20000x20000 pixels, for a picture of 20x20"):
+    with pytest.raises(ImageError, match=r"tiles of 20000x20000 pixels"):
         decode_image(tiled(20_000), "image")
 
 

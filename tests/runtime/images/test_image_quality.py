@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 import bundle_factory as factory
 from sonoforge.runtime.images import quality_metrics as image_quality
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.runtime.images.quality_table import Band
+from sonoforge.runtime.images.quality_metrics import Band
 
 CLEAN = [Image.fromarray(factory.scan(seed, 400, 300)).filter(ImageFilter.GaussianBlur(1.2)) for seed in range(5)]
 

@@ -8,8 +8,7 @@ from PIL import Image, ImageDraw
 
 import planted_marks as plant
 from scans import draw_scan
-from sonoforge.runtime.images.neighbouring_frames import Sweeps
-from sonoforge.runtime.images.repeats import Fingerprint, take_fingerprint
+from sonoforge.runtime.images.repeats import Fingerprint, Sweeps, take_fingerprint
 
 
 def print_of(levels: np.ndarray) -> Fingerprint:

@@ -86,7 +86,7 @@ def test_wrong_input_is_refused() -> None:
         IMAGENET.resize(Image.new("RGBA", (30, 30)))
     with pytest.raises(ValueError, match="float64"):
         IMAGENET.normalise(np.zeros((4, 4, 3)))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="expected uint8"):
+    with pytest.raises(ValueError, match="not uint8"):
         IMAGENET.normalise(np.zeros((3, 4, 4), np.uint8))
 
 

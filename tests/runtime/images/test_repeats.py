@@ -10,7 +10,7 @@ from PIL import Image
 
 from scans import draw_scan
 from sonoforge.runtime.images import repeats
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.repeats import Fingerprint, Repeats, take_fingerprint
 
 NOTHING = {"copy_of": None, "seems_copy_of": None}

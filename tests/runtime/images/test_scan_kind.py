@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 import planted_marks as plant
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.images.coloured_ink import find_coloured_ink
-from sonoforge.runtime.images.scan_kind import meets_in_a_seam
+from sonoforge.runtime.images.scan_checks import meets_in_a_seam
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
 

@@ -148,13 +148,13 @@ def test_a_picture_is_turned_upright_as_its_file_is(classifier: Classifier, tmp_
 @pytest.mark.parametrize(
     ("given", "code", "message"),
     [
-        (np.zeros((90, 120), np.float32), "unsupported", "array: found float32 (90, 120), expected uint8"),
-        (np.zeros((90, 120), np.uint16), "unsupported", "array: found uint16 (90, 120), expected uint8"),
-        (np.zeros((90, 120, 4), np.uint8), "unsupported", "array: found uint8 (90, 120, 4), expected uint8"),
-        (np.zeros((1, 90, 120), np.uint8), "unsupported", "array: found uint8 (1, 90, 120), expected uint8"),
-        (np.zeros((0, 120), np.uint8), "too_small", "array: found 120x0 pixels"),
-        (Image.new("F", (90, 120)), "unsupported", "image: found F pixels"),
-        (Image.new("L", (9, 120)), "too_small", "image: found 9x120 pixels"),
+        (np.zeros((90, 120), np.float32), "unsupported", "array: float32 (90, 120) is not uint8"),
+        (np.zeros((90, 120), np.uint16), "unsupported", "array: uint16 (90, 120) is not uint8"),
+        (np.zeros((90, 120, 4), np.uint8), "unsupported", "array: uint8 (90, 120, 4) is not uint8"),
+        (np.zeros((1, 90, 120), np.uint8), "unsupported", "array: uint8 (1, 90, 120) is not uint8"),
+        (np.zeros((0, 120), np.uint8), "too_small", "array: 120x0 pixels"),
+        (Image.new("F", (90, 120)), "unsupported", "image: F pixels"),
+        (Image.new("L", (9, 120)), "too_small", "image: 9x120 pixels"),
     ],
 )
 def test_other_arrays_and_pictures_are_refused(
@@ -167,7 +167,7 @@ def test_other_arrays_and_pictures_are_refused(
 
 
 def test_what_is_no_picture_at_all_is_a_type_error(classifier: Classifier) -> None:
-    with pytest.raises(TypeError, match="found bytes, expected a path, a Pillow image or a numpy array"):
+    with pytest.raises(TypeError, match="not bytes"):
         classifier.classify(b"scan.png")  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ import bundle_factory as factory
 import planted_marks as plant
 from program import sonoforge
 from sonoforge.runtime import Classifier
-from sonoforge.runtime.explanations.overlay import caption
+from sonoforge.runtime.explanations import caption
 from sonoforge.runtime.images.burned_in_marks import SENTENCE
 
 

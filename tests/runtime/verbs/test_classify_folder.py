@@ -125,10 +125,10 @@ def test_standard_input_that_cannot_be_used(bundle: Path, tmp_path: Path, monkey
     done = sonoforge("classify", "-", "--bundle", bundle)
     assert done.code == 2 and "-     error (not_an_image): -: not an image" in done.err
     pipe(monkeypatch, b"")
-    assert "found nothing on standard input" in refused("classify", "-", "--bundle", bundle)
+    assert "standard input is empty" in refused("classify", "-", "--bundle", bundle)
     monkeypatch.setattr("sonoforge.runtime.images.inputs.MAX_FILE_BYTES", 1000)
     pipe(monkeypatch, bytes(1001))
-    assert "found more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
+    assert "more than 0 MB on standard input" in refused("classify", "-", "--bundle", bundle)
     for flag in (("--resume", "--csv", tmp_path / "a.csv"), ("--beside",), ("--sr", tmp_path)):
         assert f"{flag[0]}: needs a file's name" in refused("classify", "-", *flag, "--bundle", bundle)
 

@@ -19,7 +19,7 @@ from sonoforge.runtime.errors import GateError
 from sonoforge.training.classifier import initial_weights
 from sonoforge.training.classifier.initial_weights import choose_weights
 from sonoforge.training.classifier.trained_on import collection_names, find_seen, refuse_seen, write_signatures
-from sonoforge.training.crossval.budget_choice import count_chosen_on
+from sonoforge.training.crossval.choices import count_chosen_on
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.pooled import read_collections

@@ -1,4 +1,4 @@
-"""Small classes filled up to the size of the largest."""
+"""The images that an arm adds: drawn, curated, or a placebo's."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.crossval import generators
+from sonoforge.training.copies.generated import least_groups
+from sonoforge.training.crossval import balancing
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.balancing import Scorer, balance, shuffle_labels
-from sonoforge.training.crossval.generators import ALL_CLASSES, GeneratorJob, draw_trained, train_generators
+from sonoforge.training.crossval.balancing import (
+    ALL_CLASSES,
+    GeneratorJob,
+    Scorer,
+    at_size_drawn,
+    balance,
+    curate,
+    draw_trained,
+    shuffle_labels,
+    train_generators,
+)
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine
@@ -111,13 +122,13 @@ def test_a_generator_larger_than_the_classifier_s_images_learns_from_files_not_f
     labels = np.array([0] * 4 + [1] * 8)
     images = LabelledImages(files[:, ::2, ::2], labels, ("few", "many"), None, lambda side: files[:, :side, :side])
     seen: list[np.ndarray] = []
-    make = generators.make_training_set
+    make = balancing.make_training_set
 
     def note(pixels: np.ndarray, *rest: Any, **named: Any) -> TrainingSet:
         seen.append(pixels)
         return make(pixels, *rest, **named)
 
-    monkeypatch.setattr(generators, "make_training_set", note)
+    monkeypatch.setattr(balancing, "make_training_set", note)
     gan = (
         GanSettings(recipe="lsgan", image_size=size, steps=1, batch=4, width=4)
         if size > 16
@@ -173,7 +184,7 @@ def test_masks_are_learned_with_the_images_and_the_classifier_gets_the_images_al
         assert extra.masks(side).shape == (4, side, side)
         assert np.array_equal(turned.masks(32), extra.masks(32)[[3, 0]])
         assert not set(np.unique(turned.masks(32))) - {0, 255}
-    with pytest.raises(SonoforgeError, match=r"generator of .*: found images without files"):
+    with pytest.raises(SonoforgeError, match=r"generator of .*NAME_mask.png"):
         balance(find_arm("gan"), noise({"few": 6, "many": 10}), replace(job, folder=tmp_path / "other"), no_scorer)
 
 
@@ -225,3 +236,50 @@ def test_the_best_checkpoint_is_chosen_on_groups_that_its_generator_did_not_see(
     read = [own[image[..., 0].tobytes()] for image in seen[0]]
     assert len(read) == 30
     assert len(set(read)) == 15  # both of a pair, or none
+
+
+def scans(first: int, count: int) -> np.ndarray:
+    return np.stack([np.repeat(draw_scan(seed, 64)[..., None], 3, axis=2) for seed in range(first, first + count)])
+
+
+def test_copies_poor_images_and_those_of_another_class_are_left_out() -> None:
+    count = least_groups()
+    real = LabelledImages(scans(0, count), np.arange(count) % 2, ("a", "b"), np.arange(count))
+    fresh, copies = scans(1000, 6), real.pixels[:3, :, ::-1]
+    noise = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
+    pixels = np.concatenate([copies, noise, fresh, fresh[:1] // 2 + 60])
+    drawn = LabelledImages(pixels, np.zeros(len(pixels), np.int64), ("a", "b"))
+
+    def score(images: np.ndarray) -> np.ndarray:
+        """All but the last are called a."""
+        return np.stack([np.arange(len(images)) < len(images) - 1, np.arange(len(images)) == len(images) - 1], 1) * 1.0
+
+    kept, found = curate(drawn, {0: 2}, real, real.pixels, score)
+    assert (found.drawn, found.not_recognised, found.kept) == (12, 1, 2)
+    # A copy whose original is itself unusual, as one in ten is by one of six measures, is left out before.
+    assert found.copies >= 2 and found.unusual >= 2 and found.copies + found.unusual >= 5
+    assert set(kept.hashes) <= set(LabelledImages(fresh, np.zeros(6, np.int64), ("a", "b")).hashes)
+    nobody, none = curate(drawn, {0: 2}, real, real.pixels, lambda images: np.tile([0.0, 1.0], (len(images), 1)))
+    assert len(nobody) == none.kept == 0 and none.not_recognised == 12
+    few = real.subset(np.arange(count - 1))
+    with pytest.raises(SonoforgeError, match=r"found .* 38 near-duplicate groups"):
+        curate(drawn, {0: 2}, few, few.pixels, score)
+
+
+@pytest.mark.slow
+def test_images_drawn_smaller_are_not_rejected_for_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At half the resolution, scans are as usual among scans of half the resolution as sharp ones among sharp ones."""
+    monkeypatch.setattr(
+        balancing, "_copy_finder", lambda _: lambda pixels: np.zeros(len(pixels), np.bool_)
+    )  # tested above
+    real = LabelledImages(scans(0, 80), np.zeros(80, np.int64), ("a", "b"), np.arange(80))
+    fresh, half = scans(1000, 20), GanSettings(recipe="dcgan", image_size=32)
+    small = at_size_drawn(fresh, half)
+    assert small.shape == fresh.shape and (small != fresh).any()
+
+    def unusual(pixels: np.ndarray, as_drawn: np.ndarray) -> int:
+        drawn = LabelledImages(pixels, np.zeros(len(pixels), np.int64), ("a", "b"))
+        return curate(drawn, {0: 0}, real, as_drawn, lambda images: np.tile([1.0, 0.0], (len(images), 1)))[1].unusual
+
+    assert unusual(small, real.pixels) == 20
+    assert unusual(small, at_size_drawn(real.pixels, half)) <= unusual(fresh, real.pixels) + 3 <= 9

@@ -182,7 +182,7 @@ def test_a_table_is_read_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     scans(tmp_path / "images")
     (tmp_path / "labels.csv").write_text("file,label,patient\na.png,x,1\nb.png,y,1.0\nc.png,x,2\n")
     assert read_dataset(tmp_path, fewest_classes=1).classes == ("x", "y")
-    assert caplog.text.count("differ in their spelling alone") == 1
+    assert caplog.text.count("whose spelling alone differs") == 1
 
 
 def test_class_folders_beside_a_table_that_says_something_else_are_refused(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_import_says_what_it_misses(cbis: Path, tmp_path: Path) -> None:
         run_import(cbis, tmp_path / "full", resume=True)
     table = tmp_path / "mass_case_description_train_set.csv"
     table.write_text("patient_id,pathology\n")
-    with pytest.raises(SonoforgeError, match=r"found headings .patient_id., .pathology."):
+    with pytest.raises(SonoforgeError, match=r"row holds .patient_id., .pathology."):
         cbis_ddsm.read_regions(table)
     text = (cbis / table.name).read_text()
     table.write_text(text.replace("MALIGNANT", "MALIGN", 1))

@@ -23,7 +23,7 @@ from sonoforge.training.copies import near_duplicates, second_search
 from sonoforge.training.copies.near_duplicates import NearDuplicates, find_near_duplicates
 from sonoforge.training.copies.pictures import Picture
 from sonoforge.training.copies.second_search import SecondSearch
-from sonoforge.training.crossval import comparison, fold_generators
+from sonoforge.training.crossval import comparison, folds
 from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.data import second_opinion
 from sonoforge.training.data.cache import ImageCache, open_cache
@@ -132,7 +132,7 @@ def test_a_generator_that_would_read_the_test_fold_is_stopped(data: Path, monkey
     def leaking(task: FoldTask) -> NDArray[np.int64]:
         return np.arange(len(task.plan.files))
 
-    monkeypatch.setattr(fold_generators, "seen_by_generators", leaking)
+    monkeypatch.setattr(folds, "seen_by_generators", leaking)
     stopped = crossval(data, "--arms", "gan")
     assert stopped.code == 1
     assert "stage generator of b would train on its test fold" in stopped.err

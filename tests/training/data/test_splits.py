@@ -17,7 +17,7 @@ from sonoforge.training.data.guard import check_sealed, leaked_images
 from sonoforge.training.data.pooled import read_collections
 from sonoforge.training.data.split_plan import SplitPlan, read_plan, save_plan
 from sonoforge.training.data.splits import make_plan
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL
 
 FOLDS = 4
 

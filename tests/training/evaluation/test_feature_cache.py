@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.evaluation import feature_cache
-from sonoforge.training.evaluation.feature_cache import FOLDER, embed_cached
-from sonoforge.training.evaluation.spaces import Embedded, Space, open_space
+from sonoforge.training.evaluation import spaces as feature_cache
+from sonoforge.training.evaluation.spaces import FOLDER, Embedded, Space, embed_cached, open_space
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

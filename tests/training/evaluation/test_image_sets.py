@@ -269,7 +269,7 @@ def test_generated_images_are_refused_as_real_ones(real: Path, tmp_path: Path, r
         assert "as generated, but REAL must be real images" in message
     one = next(fakes.glob("*.png"))
     (real / "malignant" / "slipped in.png").write_bytes(one.read_bytes())
-    assert "1 of 5 images (first malignant/slipped in.png) say" in _refused(real, fakes)
+    assert "1 of 5 images (first malignant/slipped in.png) are marked as generated" in _refused(real, fakes)
     assert "found a run of sonoforge gan train as REAL" in _refused(runs["one"], fakes)
 
 
@@ -308,7 +308,7 @@ def test_grey_against_colour_and_mixtures_are_refused_with_a_remedy(real: Path, 
     mixed = _noise(4, channels=3)
     mixed[:2] = mixed[:2, ..., :1]
     path = _generated(tmp_path / "mixed.npz", mixed)
-    assert "found 2 grey images and 2 in colour" in _refused(real, path)
+    assert "mixes 2 grey images with 2 in colour" in _refused(real, path)
 
 
 def test_a_few_coloured_images_do_not_make_a_grey_set_coloured(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from scipy import ndimage
 
 from sonoforge.runtime.distances.spectrum import ring_levels, spectrum_distance
 from sonoforge.training.data.pixels import Pixels
-from sonoforge.training.evaluation.matched_sharpness import match_sharpness
 from sonoforge.training.phantom.dataset import generate_phantom_set
+from sonoforge.training.reader_study.automatic import match_sharpness
 
 
 def phantoms(count: int, seed: int) -> Pixels:

@@ -32,11 +32,10 @@ from sonoforge.training.copies.generated import (
 )
 from sonoforge.training.copies.nearest_training import data_copying, nearest_other_group, nearest_training
 from sonoforge.training.copies.search import prepare
-from sonoforge.training.evaluation.feature_cache import embed_cached
 from sonoforge.training.evaluation.linear_probe import linear_probe
 from sonoforge.training.evaluation.lpips import distance_matrix, open_lpips
 from sonoforge.training.evaluation.ms_ssim import mean_ms_ssim
-from sonoforge.training.evaluation.spaces import Space, open_space
+from sonoforge.training.evaluation.spaces import Space, embed_cached, open_space
 from sonoforge.training.phantom.dataset import generate_phantom_set
 
 Pixels = NDArray[np.uint8]

@@ -15,8 +15,7 @@ from sonoforge.training.evaluation.spaces import Space, open_space
 from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.reader_study.answers import read_readers, write_reader
 from sonoforge.training.reader_study.automatic import read_automatically
-from sonoforge.training.reader_study.results import ReaderResult
-from sonoforge.training.reader_study.scores import score_reader
+from sonoforge.training.reader_study.scores import ReaderResult, score_reader
 from sonoforge.training.reader_study.sheet import Pair, make_sheet
 
 

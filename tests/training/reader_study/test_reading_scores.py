@@ -10,10 +10,15 @@ from sklearn import metrics
 
 from readings import key_of
 from sonoforge.training.reader_study.answers import Answer, Reader
-from sonoforge.training.reader_study.key import Key
-from sonoforge.training.reader_study.results import ReadingResults
-from sonoforge.training.reader_study.scores import score_agreement, score_images, score_reader, score_together
-from sonoforge.training.reader_study.verdict import judge
+from sonoforge.training.reader_study.scores import (
+    ReadingResults,
+    judge,
+    score_agreement,
+    score_images,
+    score_reader,
+    score_together,
+)
+from sonoforge.training.reader_study.sheet import Key
 
 KEY = key_of(["real", "generated"] * 20)
 

@@ -14,22 +14,23 @@ from pages import Page, check_page, plain
 from program import refused, succeed
 from sonoforge.runtime.atomic import write_json
 from sonoforge.training import run_folder
-from sonoforge.training.reports.checklists.answers import answer
-from sonoforge.training.reports.checklists.items import (
+from sonoforge.training.reports.checklists import (
     ANSWERED,
     AUTHORS,
     CHECKLISTS,
     CLAIM,
     DATASHEET,
     OPEN,
+    PAGE,
     PARTLY,
+    TEXT,
     TRIPOD_AI,
     Answer,
     Item,
+    answer,
     fill,
+    read_run,
 )
-from sonoforge.training.reports.checklists.page import PAGE, TEXT
-from sonoforge.training.reports.checklists.run import read_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -11,7 +11,7 @@ from PIL import Image
 
 from evaluation_results import answered, change, good
 from pages import Page, check_page, plain
-from sonoforge.training.reports.evaluation.page import ABOUT, PICTURES, write_evaluation
+from sonoforge.training.reports.evaluation import ABOUT, PICTURES, write_evaluation
 from sonoforge.training.statistics.wording import figure, times
 
 HOSTILE = "<script>alert(1)</script>&\"'$\\frac{{ 7 * 1111111 }}"

@@ -11,7 +11,7 @@ from evaluation_results import good, row
 from sonoforge.training.copies.nearest_training import Nearest
 from sonoforge.training.evaluation.projections import Projection, hull_overlap
 from sonoforge.training.reports.charts import PAPER, png_bytes, svg
-from sonoforge.training.reports.evaluation.pictures import (
+from sonoforge.training.reports.evaluation_pictures import (
     copy_histogram,
     draw_projection,
     draw_ratios,

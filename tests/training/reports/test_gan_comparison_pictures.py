@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sonoforge.training.gan.milestones import Milestone
-from sonoforge.training.reports.gan_comparison import pictures
+from sonoforge.training.reports import gan_comparison as pictures
 
 
 def test_the_row_of_real_images_is_spread_over_the_set_whose_neighbours_are_alike(

@@ -10,8 +10,7 @@ import pytest
 
 from scans import write_set
 from sonoforge.training.classifier.settings import BUDGETS
-from sonoforge.training.crossval.budget_choice import CHOSEN, describe_choice, describe_seeds
-from sonoforge.training.crossval.choice_grid import Choosing
+from sonoforge.training.crossval.choices import CHOSEN, Choosing, describe_choice, describe_seeds
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.load import find_simulated
 from sonoforge.training.gan.options import GanSettings

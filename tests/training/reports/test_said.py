@@ -11,12 +11,12 @@ import pytest
 import report_factory
 from sonoforge.runtime.atomic import write_json
 from sonoforge.training import run_folder
-from sonoforge.training.reports.checklists import answers
-from sonoforge.training.reports.checklists.run import read_run
+from sonoforge.training.reports import checklists as answers
+from sonoforge.training.reports.checklists import read_run
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.statements import RunFacts
-from sonoforge.training.reports.said import Said, fill_in
-from sonoforge.training.statistics.protocols import PROTOCOLS
+from sonoforge.training.reports.texts import Said, fill_in
+from sonoforge.training.statistics.results import PROTOCOLS
 
 
 def test_the_last_text_whose_conditions_are_met_is_said_with_those_before_it() -> None:

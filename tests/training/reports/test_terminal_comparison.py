@@ -12,7 +12,7 @@ import pytest
 from papers import printed
 from report_factory import make_run
 from sonoforge.training.data import datasets
-from sonoforge.training.reports.terminal.comparison import log_table
+from sonoforge.training.reports.run.terminal import log_table
 
 CLASSES = ("normal", "benign", "malignant")
 SYSTEMS = {"thesis": ("System 1", "System 2"), "single": ("Existing app", "Hybrid mRMR + SVM"), "sealed": ()}

@@ -10,7 +10,7 @@ from rich.table import Table
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training.reports.blocks import Group
 from sonoforge.training.reports.blocks import Table as PageTable
-from sonoforge.training.reports.terminal.tables import as_text, plain_table, table_text
+from sonoforge.training.reports.terminal import as_text, plain_table, table_text
 from sonoforge.training.statistics.results import Interval, interval_text, share_text
 
 NAMES = ("birads [a]", "[bold]", "[/red]", ":smiley: x", "[link=http://x]y", "a|b", "\\[c]")

@@ -16,7 +16,7 @@ from sonoforge.training.statistics.predictions import Predictions, read_predicti
 from sonoforge.training.statistics.tables import ALPHA, describe_arm
 from sonoforge.training.statistics.verdict import judge_coverage, judge_guessing
 
-ANSWERS = Path(__file__).parents[3] / "training" / "docs" / "predictions" / "left-out.csv.gz"
+ANSWERS = Path(__file__).parents[3] / "training" / "studies" / "other-scanners" / "answers" / "left-out.csv.gz"
 
 
 def answers(labels: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> Predictions:

@@ -108,7 +108,7 @@ def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path)
             "found 'Malignant' and 'Benign' both to mean malignant",
         ),
         (("--external", "a:TABLE"), "found no class for the label 'healthy', expected one"),
-        (("--external", "a:EMPTY"), "found headings nothing in its first row, expected 'file', 'label'"),
+        (("--external", "a:EMPTY"), "has no heading 'file', 'label'"),
         (("--external", "a:LOST"), "line 2 names 'x.png', not found beside the table"),
         (("--external", "a:UNLABELLED"), "line 2 has no label"),
     ],

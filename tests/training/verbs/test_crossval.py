@@ -22,14 +22,14 @@ from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.models.torchvision_import import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions
+from sonoforge.training.crossval.balancing import ALL_CLASSES
 from sonoforge.training.crossval.fold_task import fold_path, read_fold
-from sonoforge.training.crossval.generators import ALL_CLASSES
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import make_plan
-from sonoforge.training.reports.terminal.comparison import log_table
+from sonoforge.training.reports.run.terminal import log_table
 from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.tables import evaluate
@@ -160,7 +160,7 @@ def test_an_arm_that_changes_nothing_is_refused_before_any_work(
     arguments: list[str], balanced: Path, tmp_path: Path
 ) -> None:
     said = refused(*arguments, "--data", balanced, "--out", tmp_path / "runs", "--cache", balanced.parent / "cache")
-    assert "weighted would weight the classes" in said and "classes of equal size (one 6, two 6)" in said
+    assert "weighted would weight the classes" in said and "(one 6, two 6)" in said
     assert not (tmp_path / "runs").exists()
 
 
@@ -206,7 +206,7 @@ def resolved(generator: GanSettings | None = None, **classifier: Any) -> Compari
     config = crossval.CrossvalConfig(
         data=("BUSI",), classifier=ClassifierOptions(**classifier), generator=generator or GanSettings()
     )
-    return resolve(config)[1]
+    return resolve(config)
 
 
 def test_flags_win_over_the_budget() -> None:
@@ -235,11 +235,11 @@ def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCap
     caplog.set_level(logging.INFO, "sonoforge")
     assert resolved().budget == "quick" and "for the scanners of these images" in caplog.text
     config = crossval.CrossvalConfig(data=("BUSI", "BrEaST"), protocol="leave-one-collection-out")
-    kept, settings = resolve(config)
-    assert kept.classifier.budget == settings.budget == "collections" and settings.classifier.teachers == 2
+    settings = resolve(config)
+    assert settings.asked["budget"] == settings.budget == "collections" and settings.classifier.teachers == 2
     assert (settings.generator.image_size, settings.generator.steps) == (64, 120)  # not its published length, by itself
     given = dataclasses.replace(config, classifier=ClassifierOptions(budget="quick"))
-    assert resolve(given)[1].budget == "quick"
+    assert resolve(given).budget == "quick"
 
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balance
         (["--gan-checkpoint", "best"], "--gan-features"),
         (["--gan-checkpoint", "best", "--gan-metric-features", "bundle"], "has seen no test image"),
         (["--gan-checkpoint", "best", "--gan-metric-features", "bundle:mine.zip"], "has seen no test image"),
-        (["--gan-held-out", "0.2"], "add --gan-checkpoint best"),
+        (["--gan-held-out", "0.2"], "requires --gan-checkpoint best"),
         (["--gan-recipe", "stylegan2", "--gan-start-from", "."], "no checkpoint"),
         (["--gan-loss", "began"], "--gan-loss: found 'began'"),
         (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
@@ -319,9 +319,9 @@ def test_a_single_split_is_pooled_tabulated_and_repeated_by_seeds(tmp_path: Path
 
 
 def test_a_single_split_has_one_fold() -> None:
-    with pytest.raises(SonoforgeError, match="--folds: found 3 under --protocol single"):
+    with pytest.raises(SonoforgeError, match=r"--folds: 3 .* single"):
         resolve(crossval.CrossvalConfig(protocol="single", folds=3))
-    assert resolve(crossval.CrossvalConfig(protocol="single"))[0].folds == 1
+    assert resolve(crossval.CrossvalConfig(protocol="single")).folds == 1
 
 
 def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_path: Path) -> None:
@@ -404,17 +404,17 @@ def test_a_runs_table_is_what_its_folds_answered_and_another_is_called_unverifie
         return refused("crossval", "--from", table)
 
     better = np.eye(len(classes))[parts[0].labels]
-    assert "found other probabilities than" in forged(probabilities=better)
-    assert "found other groups than the split plan's" in forged(groups=np.arange(len(parts[0].labels)))
-    assert "found protocol plain, expected sealed" in forged(protocol="plain")
+    assert "the probabilities are not those of" in forged(probabilities=better)
+    assert "the groups are not the split plan" in forged(groups=np.arange(len(parts[0].labels)))
+    assert "the protocol is plain, but sealed" in forged(protocol="plain")
     some = [part.reordered(np.flatnonzero(parts[0].predicted == part.labels)) for part in parts]  # the wrong ones gone
     write_predictions(table, some, classes)
-    assert "in the plan alone, expected the images that the plan tests" in refused("crossval", "--from", table)
+    assert "in the plan alone" in refused("crossval", "--from", table)
 
 
 def test_comparators_are_refused_where_they_do_not_apply(tmp_path: Path) -> None:
     arms = ["--arms", "real,edlcds", "--final-arm", "edlcds"]
-    assert "a comparator: it answers in the tables" in refused("run", *arms, "--out", tmp_path)
+    assert "comparator" in refused("run", *arms, "--out", tmp_path)
     assert "did you mean mrmr-svm" in refused("crossval", "--arms", "mrmr-svn", "--out", tmp_path)
 
 

@@ -23,7 +23,7 @@ from program import refused, succeed
 from sonoforge.runtime.cli.answer import SCREEN
 from sonoforge.training.evaluation import pictures
 from sonoforge.training.phantom.dataset import write_phantom_set
-from sonoforge.training.reports.evaluation.page import PICTURES
+from sonoforge.training.reports.evaluation import PICTURES
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
             save_images(folder / "sizes", [picture, picture.resize((32, 32))]),
             "images of different sizes",
         ),
-        "mixed colours": (save_images(folder / "mixed", [picture, colours] * 3), "found 3 grey images and 3 in colour"),
+        "mixed colours": (save_images(folder / "mixed", [picture, colours] * 3), "mixes 3 grey images with 3 in colour"),
         "colour": (save_images(folder / "colour", [colours] * 5), "its images are in colour, those of"),
         "damaged": (damaged, "1 of 5 files cannot be read, expected at most 10%"),
     }

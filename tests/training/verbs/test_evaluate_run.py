@@ -18,7 +18,7 @@ from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.data.cache import content_hash
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training_set import hold_out, read_training_set
-from sonoforge.training.reader_study.key import KEY, read_key
+from sonoforge.training.reader_study.sheet import KEY, read_key
 
 FAST = ["--features", "pixels", "--plots", "pca", "--repeats", "5", "--device", "cpu"]
 PICTURES, HELD_OUT = 40, 14  # a third, as 0.3 is rounded to one over a whole number
@@ -77,7 +77,7 @@ def test_changed_images_are_noticed(run: Path, pictures: Path, tmp_path: Path) -
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
     config = (moved / "config.yaml").read_text()
     (moved / "config.yaml").write_text(config.replace(str(pictures), str(changed)))
-    assert "other images in" in refused("evaluate", moved, *FAST, "--out", tmp_path)
+    assert "no longer holds its training images" in refused("evaluate", moved, *FAST, "--out", tmp_path)
     (moved / "config.yaml").unlink()
     assert "config.yaml" in refused("evaluate", moved, *FAST, "--out", tmp_path)
 

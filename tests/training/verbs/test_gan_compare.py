@@ -24,8 +24,8 @@ from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import prepare
 from sonoforge.training.gan.training_set import make_training_set
-from sonoforge.training.reports.gan_comparison.tables import markdown_tables
-from sonoforge.training.statistics.published_gans import (
+from sonoforge.training.reports.gan_comparison import markdown_tables
+from sonoforge.training.statistics.published import (
     BY_RECIPES,
     IMAGES,
     NONE,
@@ -182,11 +182,11 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
     [
         (["--milestones", "0.5,0.1,1"], "--milestones: found 0.5,0.1,1, expected ascending shares"),
         (["--milestones", "0.5"], "that end with 1"),
-        (["--milestones", "0.01,0.02,1"], "found 3 shares of a training of 10 steps"),
+        (["--milestones", "0.01,0.02,1"], "10 steps are too few for 3 shares"),
         (["--recipes", "dcgan,dcgan"], "expected different recipes"),
         (["--recipes", "stylegan"], "did you mean"),
         (["--recipes", "dcgan,dcgan:many-cores"], "found preset 'many-cores', expected one of paper, few-cores"),
-        (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "networks of cells"),
+        (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "which have no cells"),
         (["--minutes", "1"], "--minutes: found with --steps, expected one of them"),
         (["--grid", "perceptual-wait=0,1"], "did you mean perceptual-weight?"),
         (["--grid", "perceptual-weight=0,a"], "--grid: perceptual-weight: found 'a'"),
@@ -386,13 +386,13 @@ def test_tables_that_were_kept_are_shown_as_one(for_as_long: tuple[Path, list[ob
     assert "other settings" in refused("gan", "compare", "--from", kept, "--minutes", "1")
     for torn in ("cut,off\n", "x," * 200 + "\n"):
         longer.write_text(kept.read_text() + torn)
-        assert "cells, expected 39, one for each heading" in refused("gan", "compare", "--from", longer)
+        assert "cells for 39 headings" in refused("gan", "compare", "--from", longer)
     longer.write_text(kept.read_text().replace(trained[0]["protocol_id"], "0" * 16, 1))
     assert "not comparable" in refused("gan", "compare", "--from", longer)
     longer.write_text(kept.read_text().replace("False", "perhaps", 1).replace("True", "perhaps", 1))
     assert re.search(r"longer.csv: line \d: collapsed: found 'perhaps'", refused("gan", "compare", "--from", longer))
     longer.write_text("data,recipe\n")
-    assert "found headings 'data', 'recipe'" in refused("gan", "compare", "--from", longer)
+    assert "first row holds 'data', 'recipe'" in refused("gan", "compare", "--from", longer)
 
 
 def _double_hours(path: Path) -> None:

@@ -21,7 +21,6 @@ from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset, Item
-from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.verbs import leakage
@@ -49,7 +48,7 @@ def noise(*, near_duplicates: bool) -> ImageCache:
     return cache
 
 
-def nearest(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, **_: object) -> Any:
+def nearest(folder: Path, cache: ImageCache, settings: ComparisonSettings, *_: object) -> Any:
     """Stand in for `compare`: answer by the nearest image; a generator remembers what it read."""
     pixels = cache.images[..., 0].reshape(len(cache.images), -1).astype(np.float64)
     labels, parts = cache.dataset.labels, []

@@ -14,7 +14,7 @@ from evaluations import FAKES, Sets
 from pages import Page, check_page
 from program import refused, sonoforge, succeed
 from readings import small_sheet, write_answers, write_folder
-from sonoforge.training.reader_study.key import KEY, Entry, read_key
+from sonoforge.training.reader_study.sheet import KEY, Entry, read_key
 from sonoforge.training.reports.reading_sheet import PAGE
 
 

@@ -1,5 +1,5 @@
 /**
- * From stored values to 8-bit grey or colour, as `sonoforge.runtime.images.dicom.levels` does: modality, values of
+ * From stored values to 8-bit grey or colour, as `sonoforge.runtime.images.dicom.reader` does: modality, values of
  * interest (PS3.4, annex N.2).
  */
 
@@ -7,7 +7,7 @@ import constants from "../constants.js";
 import { bytesOf, has, itemsOf, valuesOf } from "./elements.js";
 import { expanded } from "./segmented_palette.js";
 
-const { GREY, COLOUR, PALETTE } = constants.levels;
+const { GREY, COLOUR, PALETTE } = constants.data_set;
 
 /** @typedef {Int8Array | Uint8Array | Int16Array | Uint16Array} Values */
 

@@ -1,4 +1,4 @@
-/** Recognise a DICOM file by its first bytes, as `sonoforge.runtime.images.dicom.opening` does. */
+/** Recognise a DICOM file by its first bytes, as `sonoforge.runtime.images.file_kinds` does. */
 
 import { ascii } from "../bytes.js";
 

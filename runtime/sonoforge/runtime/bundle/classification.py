@@ -34,7 +34,7 @@ from sonoforge.runtime.bundle.manifest import (
     whole,
 )
 from sonoforge.runtime.images.preprocessing import CROPS, FILTERS, Preprocessing
-from sonoforge.runtime.images.quality_table import METRICS, SCAN, Band
+from sonoforge.runtime.images.quality_metrics import METRICS, SCAN, Band
 from sonoforge.runtime.images.scan_checks import ROWS
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam")
@@ -151,7 +151,7 @@ class Site(NamedTuple):
 
 
 class ScanBands(NamedTuple):
-    """5th and 95th percentile of the metrics of `quality_table.SCAN` over so many training ``images``.
+    """5th and 95th percentile of the metrics of `quality_metrics.SCAN` over so many training ``images``.
 
     A metric that none of them has a value for is left out.
     """

@@ -23,7 +23,7 @@ from typing import Any
 from sonoforge.runtime import atomic, leftovers
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.derived_objects import Identity, identify
-from sonoforge.runtime.images.dicom.opening import is_non_image_class
+from sonoforge.runtime.images.file_kinds import is_non_image_class
 from sonoforge.runtime.images.inputs import Entry
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.notice import NOTICE

@@ -27,7 +27,7 @@ from sonoforge.runtime.dicom_network.incoming import Budget, Remarks
 from sonoforge.runtime.dicom_network.peers import Caller
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.data_set import DECODERS
-from sonoforge.runtime.images.dicom.opening import is_non_image_class
+from sonoforge.runtime.images.file_kinds import is_non_image_class
 from sonoforge.runtime.images.limits import ImageError
 
 SECONDS = 30.0

@@ -1,7 +1,7 @@
 """What a bundle decides by, fitted to one clinic on a few labelled scans of it: prevalence, sets, operating points.
 
 The network and its probabilities stay as they are.  Of what was tried on collections that a network had not seen
-(``training/docs/measured/adapt.md``), this is the simplest that was never worse than the default: class shares by
+(``training/studies/few-labels/README.md``), this is the simplest that was never worse than the default: class shares by
 counting, and thresholds that move from the bundle's to the clinic's as scans are added.  Scans of a clinic lie farther
 from the training images than its limits of trust allow for; how far, is measured on its own, and needs no labels.
 """

@@ -18,10 +18,9 @@ from sonoforge.runtime.bundle.reader import Bundle, BundleError
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images import quality_metrics, scan_checks
 from sonoforge.runtime.images.decoding import as_image
-from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.plain_image import remarks_on
+from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.repeats import take_fingerprint
-from sonoforge.runtime.images.scan_kind import ScanKind, name_kind
+from sonoforge.runtime.images.scan_checks import ScanKind, name_kind
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.adaptation import rules_of
 from sonoforge.runtime.inference.decision import AtClinic, decide, read_clinic

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.decoding import decode_image
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom, is_dicom
+from sonoforge.runtime.images.file_kinds import begins_as_dicom, is_dicom
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import decide_equal, reweighted

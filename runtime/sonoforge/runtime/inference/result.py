@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.quality_metrics import Quality
 from sonoforge.runtime.inference import activation_map
 from sonoforge.runtime.inference.trust import Trust
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sonoforge.runtime.images.burned_in_marks import Marks
     from sonoforge.runtime.images.repeats import Fingerprint
     from sonoforge.runtime.images.scan_area import ScanArea
-    from sonoforge.runtime.images.scan_kind import ScanKind
+    from sonoforge.runtime.images.scan_checks import ScanKind
     from sonoforge.runtime.inference.decision import Finding
 
 
@@ -110,11 +110,11 @@ class Result:
 
         A figure of the map's area, not of a lesion: ``runtime/docs/quality.md`` says how little it tells of one.
         """
-        from sonoforge.runtime.images import lesion_contrast  # noqa: PLC0415
+        from sonoforge.runtime.images import scan_metrics  # noqa: PLC0415
 
         levels = grey_levels(self.view)
         area = activation_map.brightest_area(self.map, levels.shape[1], levels.shape[0])
-        found = lesion_contrast.gcnr(levels, area)
+        found = scan_metrics.gcnr(levels, area)
         return None if np.isnan(found) else found
 
     @property

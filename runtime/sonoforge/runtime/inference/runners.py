@@ -40,7 +40,7 @@ RUNNERS = {
     "executorch": "sonoforge.export.formats.executorch",
     "litert": "sonoforge.export.formats.litert",
     "openvino": "sonoforge.export.formats.openvino",
-    "tensorrt": "sonoforge.export.formats.tensorrt.engine",
+    "tensorrt": "sonoforge.export.formats.tensorrt",
 }
 
 CHECKED = ("onnx", "ort")

@@ -13,8 +13,8 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest, TailLimits
-from sonoforge.runtime.images.quality_table import flag_in_words
-from sonoforge.runtime.images.scan_kind import ScanKind
+from sonoforge.runtime.images.quality_metrics import flag_in_words
+from sonoforge.runtime.images.scan_checks import ScanKind
 
 POOR_FLAGS = ("sharpness_low", "contrast_low")
 """Quality flags that make a poor scan: scans with the others were not answered worse, sealed folds of BUSI."""

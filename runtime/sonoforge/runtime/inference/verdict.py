@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sonoforge.runtime.images.quality_table import flag_in_words
+from sonoforge.runtime.images.quality_metrics import flag_in_words
 from sonoforge.runtime.inference.trust import Cause
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sonoforge.runtime.explanations.overlay import painted
+from sonoforge.runtime.explanations import painted
 from sonoforge.runtime.images.decoding import as_image
 from sonoforge.runtime.images.inputs import printable
 from sonoforge.runtime.inference.result import Result

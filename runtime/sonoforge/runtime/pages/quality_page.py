@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sonoforge.runtime.images.quality_table import LESION, SCAN, flag_in_words
+from sonoforge.runtime.images.quality_metrics import LESION, SCAN, flag_in_words
 from sonoforge.runtime.images.repeats import in_words
 from sonoforge.runtime.pages.cards import MOST_PICTURES, page, text
 

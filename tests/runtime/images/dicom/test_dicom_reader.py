@@ -23,10 +23,10 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 
 from dicom_files import PLANTED, colour_scan, data_set, plant, region, save, scan, with_jpeg
 from program import sonoforge
-from sonoforge.runtime.images import limits
+from sonoforge.runtime.images import file_kinds, limits
 from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.dicom import data_set as data_set_reader
-from sonoforge.runtime.images.dicom import opening, reader
+from sonoforge.runtime.images.dicom import reader
 from sonoforge.runtime.images.dicom.reader import open_dicom
 from sonoforge.runtime.images.limits import ImageError
 
@@ -334,9 +334,9 @@ def test_the_classes_without_a_picture_are_those_that_the_standard_names_so() ->
     storage = {uid: entry[0] for uid, entry in UID_dictionary.items() if entry[0].endswith("Storage")}
     pictures = [uid for uid, name in storage.items() if "Image Storage" in name]
     reports = [uid for uid, name in storage.items() if any(word in name.split(" - ")[0] for word in without)]
-    assert len(pictures) > 50 and not any(opening.is_non_image_class(uid) for uid in pictures)
+    assert len(pictures) > 50 and not any(file_kinds.is_non_image_class(uid) for uid in pictures)
     # Reports on glasses, maculas and luggage do not lie in a study of scans.
-    missed = {storage[uid].split(" ")[0] for uid in reports if not opening.is_non_image_class(uid)}
+    missed = {storage[uid].split(" ")[0] for uid in reports if not file_kinds.is_non_image_class(uid)}
     assert len(reports) > 40 and missed == {"DICOS", "Macular", "Spectacle"}
 
 

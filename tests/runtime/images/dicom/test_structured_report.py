@@ -19,7 +19,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import ComprehensiveSRStorage
 
 from program import sonoforge
-from sonoforge.runtime.images.dicom.structured_report import SCHEME, write_report
+from sonoforge.runtime.images.dicom.derived_objects import SCHEME, write_report
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.notice import NOTICE
 
@@ -117,7 +117,7 @@ def test_a_scan_without_a_study_is_refused_in_one_line(tmp_path: Path) -> None:
     scan = dcmread(SCAN)
     del scan.StudyInstanceUID
     scan.save_as(tmp_path / "scan.dcm")
-    with pytest.raises(ImageError, match=r"^\S+scan\.dcm: found no StudyInstanceUID, .*$"):
+    with pytest.raises(ImageError, match=r"^\S+scan\.dcm: has no StudyInstanceUID, .*$"):
         write_report(tmp_path, str(tmp_path / "scan.dcm"), ENTRY)
     assert [path.name for path in tmp_path.iterdir()] == ["scan.dcm"]
 
@@ -151,5 +151,5 @@ def test_an_answer_stands_where_its_report_cannot_be_written(tmp_path: Path) -> 
     scan.save_as(tmp_path / "scan.dcm")
     done = sonoforge("classify", tmp_path / "scan.dcm", "--sr", tmp_path / "reports", "--json")
     (entry,) = done.json["results"]
-    assert done.code == 2 and entry["ok"] and "found no SOPInstanceUID" in entry["unwritten"][0]
+    assert done.code == 2 and entry["ok"] and "has no SOPInstanceUID" in entry["unwritten"][0]
     assert sonoforge("classify", tmp_path / "scan.dcm", "--sr", tmp_path, "--anonymous").code == 2

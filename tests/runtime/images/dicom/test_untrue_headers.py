@@ -85,14 +85,14 @@ def test_another_order_of_bytes_than_claimed_is_refused(tmp_path: Path, written:
 @pytest.mark.parametrize("claimed", [uid.JPEGBaseline8Bit, uid.RLELossless, uid.JPEG2000Lossless])
 def test_uncompressed_pixels_that_claim_to_be_compressed_are_refused(tmp_path: Path, claimed: uid.UID) -> None:
     path = claiming(save(data_set(scan()), tmp_path / "x.dcm", EXPLICIT), EXPLICIT, claimed)
-    assert "found uncompressed pixels" in str(refusal(path))
+    assert "its pixels are uncompressed" in str(refusal(path))
 
 
 def test_compressed_pixels_that_claim_to_be_none_are_refused(tmp_path: Path) -> None:
     file = data_set(scan())
     file.compress(uid.RLELossless, generate_instance_uid=False)
     path = claiming(save(file, tmp_path / "x.dcm"), uid.RLELossless, EXPLICIT)
-    assert "found compressed pixels" in str(refusal(path))
+    assert "its pixels are compressed" in str(refusal(path))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_pixels_of_another_length_than_the_header_makes_of_them_are_refused(
     file = data_set(scan(3))
     for name, value in untrue.items():
         setattr(file, name, value)
-    assert "bytes of pixels, expected" in str(refusal(save(file, tmp_path / "x.dcm")))
+    assert "bytes of pixels, not" in str(refusal(save(file, tmp_path / "x.dcm")))
 
 
 def test_padding_behind_the_pixels_is_no_contradiction(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_padding_behind_the_pixels_is_no_contradiction(tmp_path: Path) -> None:
 def test_bits_that_lie_higher_than_they_may_are_refused(tmp_path: Path) -> None:
     file = data_set(grey16(), BitsStored=12)
     file.HighBit = 15
-    assert "found HighBit 15, expected 11" in str(refusal(save(file, tmp_path / "x.dcm")))
+    assert "HighBit is 15, not 11" in str(refusal(save(file, tmp_path / "x.dcm")))
 
 
 # ---- what the pixels can do without

@@ -6,7 +6,7 @@ same, refused where it has seen an image (`trained_on`); ``none``: random; else 
 torchvision's key names.
 
 Where the user names none, it is the network that knows this kind of image and has seen none of them, if there is one:
-what that is worth is in ``docs/measured/other-scanners.md``.
+what that is worth is in ``training/studies/other-scanners``.
 """
 
 import hashlib

@@ -67,7 +67,7 @@ class TrainingRecord(TypedDict):
     those that came with the whole data set.
     ``added`` has the images that the arm added to each class, ``generator`` the settings (`GanSettings`) of the
     generators that drew them, empty where none did.  ``choice`` says where the settings were chosen, see
-    `budget_choice.describe_choice`.  ``teachers`` is how many networks were distilled into each that answers,
+    `choices.describe_choice`.  ``teachers`` is how many networks were distilled into each that answers,
     ``settings`` those of the classifier (`ClassifierSettings`) but for what an arm stands for; ``collections`` are
     those of the training images.
     """

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.training.classifier.augmentation import Pixels, draw_change
 from sonoforge.training.classifier.fine_tuning import Batch, Indices, TrainingInputs
 from sonoforge.training.classifier.losses import HEALTHY, Outlines

@@ -12,7 +12,7 @@ from sonoforge.runtime.cli.options import flag, option
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import CROPS, IMAGENET, Preprocessing
 from sonoforge.training.classifier.augmentation import VARIANTS
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class ClassifierSettings:
 
 
 BUDGETS: dict[str, ClassifierSettings] = {
-    # Chosen on BUSI's sealed folds of seed 0, which reports say (`budget_choice`).  One network: accuracy .845 to .851
+    # Chosen on BUSI's sealed folds of seed 0, which reports say (`choices`).  One network: accuracy .845 to .851
     # (three seeds), macro-AUC .943 to .949; three together: .867 and .954.  Averaging their weights instead (.851),
     # batch norm in eval mode (.742), 8 or 12 epochs, mixing of images, stronger augmentation, half or double the rate
     # did not help; the mirror image did.
@@ -101,7 +101,7 @@ BUDGETS: dict[str, ClassifierSettings] = {
         augmentation="none",
         test_curves=True,  # its figure 13 shows training and test by epoch
     ),
-    # For scanners that no training image comes from: their gains: `docs/notebook/other-scanners.md`.
+    # For scanners that no training image comes from: their gains: `training/studies/other-scanners`.
     "collections": ClassifierSettings(
         frozen_blocks=4,
         epochs=12,

@@ -26,7 +26,7 @@ BUSI's 210 malignant images at 64 x 64, all 460 planted copies of the first 23 k
 core-seconds.
 
 *False alarms*, on thirds (training, calibration, fresh) at 64 x 64, split by near-duplicate group, measured with
-`tests/benchmarks/copy_test_false_alarms.py`:
+`training/studies/generated-quality/copy_test_false_alarms.py`:
 
 | mean (worst of 10 splits)     | BUSI          | 600 phantoms  |
 |-------------------------------|---------------|---------------|

@@ -14,11 +14,8 @@ from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, load_backbone
 from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
-from sonoforge.training.copies.matches import Match
 from sonoforge.training.crossval.arms import find_arm
-from sonoforge.training.crossval.budget_choice import count_chosen_on
-from sonoforge.training.crossval.choice_grid import Values
-from sonoforge.training.crossval.fold_generators import check_generators, train_needed_generators
+from sonoforge.training.crossval.choices import Values, count_chosen_on
 from sonoforge.training.crossval.fold_task import (
     FoldResult,
     FoldTask,
@@ -32,29 +29,35 @@ from sonoforge.training.crossval.fold_task import (
     origins,
     read_fold,
 )
-from sonoforge.training.crossval.folds import files_read, predictions_of, prepare_worker, run_fold
+from sonoforge.training.crossval.folds import (
+    check_generators,
+    files_read,
+    predictions_of,
+    prepare_worker,
+    run_fold,
+    train_needed_generators,
+)
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, nested_folds, run_inner_folds
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.crossval.shared_features import read_all_maps, remove_features, write_features
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import leaked_images
-from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.second_opinion import check_plans, find_second_views
 from sonoforge.training.data.split_plan import SplitPlan, plan_path
 from sonoforge.training.data.splits import count_folds, make_plan
 from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.statistics import tables
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, write_predictions
-from sonoforge.training.statistics.protocols import SEALED
 from sonoforge.training.statistics.results import (
+    SEALED,
     ArmResult,
     ComparisonResults,
     EvaluatedArm,
     SecondOpinion,
     SplitResult,
 )
-from sonoforge.training.tracking.tracker import NONE, Tracker, figures_of
+from sonoforge.training.tracking import NONE, Tracker, figures_of
 from sonoforge.training.workers.opening import open_workers
 from sonoforge.training.workers.workers import Workers, WorkerSettings
 
@@ -66,74 +69,82 @@ class Comparison:
     """A finished comparison."""
 
     results: ComparisonResults  # for `results.json`
-    backbone: Backbone  # the initial weights that it used
+    backbone: Backbone  # its initial weights
     made_from: dict[str, MadeFrom]  # what each arm's classifiers of the first seed were made from
     maps: Tensor | None  # (V, N, C, H, W) of the frozen blocks for the final arm's images, if they are still known
     chosen: Values  # settings of the final model that were chosen on all images
 
 
 def compare_once(
-    folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, tracker: Tracker = NONE
+    folder: Path, cache: ImageCache, settings: ComparisonSettings, tracker: Tracker = NONE
 ) -> ComparisonResults:
     """Run a comparison in its run folder, or read what an earlier call finished there."""
     check_images(folder, cache)
     if run_folder.is_finished(folder):
         check_finished(folder, settings, cache)
         return cast(ComparisonResults, run_folder.read_results(folder))
-    results = compare(folder, source, cache, settings, tracker=tracker).results
+    results = compare(folder, cache, settings, tracker).results
     run_folder.write_results(folder, results)
     return results
 
 
-@dataclass(frozen=True, eq=False)
-class _Planned:
-    """All that a comparison will train, before any of it is."""
-
-    folder: Path
-    cache: ImageCache
-    settings: ComparisonSettings  # with the workers' device
-    final_arm: str | None
-    backbone: Backbone  # initial weights
-    views: list[Match]  # second views of one scan, which the plans keep together
-    plans: list[SplitPlan]  # one a seed
-    tasks: list[FoldTask]  # every fold of every seed and arm
-    nested: NestedFolds  # the inner folds on which settings are chosen
-
-
-def compare(
-    folder: Path,
-    source: ImageSource,
-    cache: ImageCache,
-    settings: ComparisonSettings,
-    final_arm: str | None = None,
-    tracker: Tracker = NONE,
-) -> Comparison:
+def compare(folder: Path, cache: ImageCache, settings: ComparisonSettings, tracker: Tracker = NONE) -> Comparison:
     """Run every arm over every fold and seed in a run folder, and compute the results.
 
     Writes ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/``
     (the generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `second_opinion.gate`
-    writes.  A fold that was finished before an interruption is not computed again.  The tracker is sent the accuracy
-    of each fold, and at the end each arm's figures.
+    writes.  Folds finished before an interruption are kept.  The tracker receives the accuracy of each fold, and at
+    the end each arm's figures.
 
     Raises:
-        SonoforgeError: What an earlier call left there was made from other images, settings or weights.
+        SonoforgeError: The folder holds results made from other images, settings or weights.
     """
     if settings.protocol in SEALED:
-        refuse_seen_by_start(settings.generator.start_from, cache, source.cache)
+        refuse_seen_by_start(settings.generator.start_from, cache, settings.source.cache)
     trainings = _count_missing(folder, cache, settings)
     with open_workers(WorkerSettings(settings.device, settings.jobs, settings.cluster), folder, trainings) as workers:
-        workers.prepare(prepare_worker, source)  # while this process loads the weights and deals the folds
-        on_workers = dataclasses.replace(settings, device=workers.device)
-        planned = _plan(folder, source, cache, on_workers, final_arm)
-        _refuse(planned)
-        environment = run_folder.describe_environment(workers.device, settings.seeds[0], planned.plans[0].fingerprint)
+        workers.prepare(prepare_worker, settings.source)  # while this process loads the weights and deals the folds
+        settings = dataclasses.replace(settings, device=workers.device)
+        nothing = Backbone({}, "none: nothing is fine-tuned", "")
+        backbone = load_backbone(choose_weights(settings.weights, cache), cache) if settings.fine_tuned else nothing
+        log.info("initial weights: %s", backbone.source)
+        digests = digests_of_arms(settings, backbone.digest)
+        views = find_second_views(cache)
+        together = [(view.first, view.second) for view in views]
+        plans = [make_plan(cache, settings.protocol, settings.folds, seed, together) for seed in settings.seeds]
+        for plan in plans:
+            keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
+        made = origins(plans, settings, digests)
+        tasks = [
+            FoldTask(folder, plan, fold, arm, settings, backbone, made[plan.seed, arm])
+            for plan in plans
+            for arm in settings.arms
+            for fold in range(plan.folds)
+        ]
+        nested = nested_folds(tasks)
+        check_generators([*tasks, *nested.tasks], cache)
+        for task in [*tasks, *nested.tasks]:
+            if task.path.is_file():
+                check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
+        environment = run_folder.describe_environment(workers.device, settings.seeds[0], plans[0].fingerprint)
         run_folder.write_environment(folder, environment)
-        second_opinion = check_plans(folder, cache, planned.plans, planned.views)
-        _run_missing(planned, workers, tracker)
-    comparison = _summarise(planned, second_opinion)
-    for arm, figures in comparison.results["arms"].items():
-        tracker.figures(len(planned.tasks), figures_of(figures, arm))
-    return comparison
+        second_opinion = check_plans(folder, cache, plans, views)
+        _run_missing(tasks, nested, workers, tracker)
+    final = nested.final() or next((task for task in tasks if task.arm == settings.final_arm), None)
+    maps = read_all_maps(final) if final else None
+    remove_features(folder)
+    folds = [read_fold(task.path) for task in tasks]
+    predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
+    write_predictions(folder / ANSWERS, predictions, cache.dataset.classes)
+    split = _describe_split(settings.budget, plans[0], cache, second_opinion)
+    results = _results(cache, settings, predictions, folds, backbone.source, split)
+    choice = final.choice if final else None
+    if settings.choosing:
+        results["choice"] = collect_choices(settings.choosing, settings, folds, choice)
+    for arm, figures in results["arms"].items():
+        tracker.figures(len(tasks), figures_of(figures, arm))
+    first = {arm: made[settings.seeds[0], arm] for arm in settings.arms}
+    return Comparison(results, backbone, first, maps, choice["settings"] if choice else {})
 
 
 def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings) -> int:
@@ -143,59 +154,16 @@ def _count_missing(folder: Path, cache: ImageCache, settings: ComparisonSettings
     return sum(not path.is_file() for path in paths) * (settings.choosing.trainings if settings.choosing else 1)
 
 
-def _plan(
-    folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings, final_arm: str | None
-) -> _Planned:
-    """Load the initial weights, deal the folds and list what is to be trained."""
-    nothing = Backbone({}, "none: nothing is fine-tuned", "")
-    backbone = load_backbone(choose_weights(settings.weights, cache), cache) if settings.fine_tuned else nothing
-    log.info("initial weights: %s", backbone.source)
-    digests = digests_of_arms(settings, backbone.digest)
-    views = find_second_views(cache)
-    together = [(view.first, view.second) for view in views]
-    plans = [make_plan(cache, settings.protocol, settings.folds, seed, together) for seed in settings.seeds]
-    for plan in plans:
-        keep_plan(plan_path(folder, plan.seed, settings.seeds[0]), plan)
-    made = origins(plans, settings, digests)
-    tasks = [
-        FoldTask(folder, source, plan, fold, arm, settings, backbone, made[plan.seed, arm])
-        for plan in plans
-        for arm in settings.arms
-        for fold in range(plan.folds)
-    ]
-    return _Planned(folder, cache, settings, final_arm, backbone, views, plans, tasks, nested_folds(tasks, final_arm))
-
-
-def _refuse(planned: _Planned) -> None:
-    """Refuse what could not be trained to the end, and what an earlier call left that was made from something else."""
-    every = [*planned.tasks, *planned.nested.tasks]
-    check_generators(every, planned.cache)
-    for task in every:
-        if task.path.is_file():
-            check_made_from(task.path, read_fold(task.path).made_from, task.made_from)
-
-
-def _summarise(planned: _Planned, second_opinion: SecondOpinion) -> Comparison:
-    """Read all folds back and compute the results."""
-    settings = planned.settings
-    final = planned.nested.final() or next((task for task in planned.tasks if task.arm == planned.final_arm), None)
-    maps = read_all_maps(final) if final else None
-    remove_features(planned.folder)
-    folds = [read_fold(task.path) for task in planned.tasks]
-    results = _results(planned, folds, second_opinion)
-    choice = final.choice if final else None
-    if settings.choosing:
-        results["choice"] = collect_choices(settings.choosing, settings, folds, choice)
-    made = {task.arm: task.made_from for task in planned.tasks if task.plan.seed == settings.seeds[0]}
-    return Comparison(results, planned.backbone, made, maps, choice["settings"] if choice else {})
-
-
-def _results(planned: _Planned, folds: Sequence[FoldResult], second_opinion: SecondOpinion) -> ComparisonResults:
-    """Write ``predictions.csv``, and compute what follows from it and from the folds."""
-    settings, cache, plans = planned.settings, planned.cache, planned.plans
+def _results(
+    cache: ImageCache,
+    settings: ComparisonSettings,
+    predictions: Sequence[Predictions],
+    folds: Sequence[FoldResult],
+    weights: str,
+    split: SplitResult,
+) -> ComparisonResults:
+    """Compute everything that follows from the predictions and the folds."""
     classes = cache.dataset.classes
-    predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
-    write_predictions(planned.folder / ANSWERS, predictions, classes)
     evaluation = tables.evaluate(predictions, classes)
     by_seed = {
         arm: [[fold for fold in folds if (fold.arm, fold.seed) == (arm, seed)] for seed in settings.seeds]
@@ -209,24 +177,23 @@ def _results(planned: _Planned, folds: Sequence[FoldResult], second_opinion: Sec
         budget=settings.budget,
         classifier=dataclasses.asdict(settings.classifier),
         gan=dict(settings.generator_record),
-        weights=planned.backbone.source,
+        weights=weights,
         arms={
             own.arm: _arm_result(evaluation["arms"][own.arm], own, by_seed[own.arm])
             for own in predictions
-            if own.seed == plans[0].seed
+            if own.seed == settings.seeds[0]
         },
         comparisons=evaluation["comparisons"],
         never_right=evaluation["never_right"],
-        split=_describe_split(settings.budget, plans[0], cache, second_opinion),
+        split=split,
     )
     if "learning_curves" in evaluation:
         results["learning_curves"] = evaluation["learning_curves"]
     return results
 
 
-def _run_missing(planned: _Planned, workers: Workers, tracker: Tracker) -> None:
+def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers, tracker: Tracker) -> None:
     """Run the folds that have no result yet, after the generators that they share; those with most images first."""
-    tasks, nested = planned.tasks, planned.nested
     missing = sorted((task for task in tasks if not task.path.is_file()), key=lambda task: not task.own_arm.fill)
     inner = nested.missing
     if not missing and not inner:

@@ -1,7 +1,7 @@
-"""One fold of a comparison: the task, for this process or another, and its result, which says what it was made from.
+"""One fold of a comparison: its task, which other processes can run, and its result.
 
-``folds/*.json`` hold what one fold of one arm answered, and all that its trainings read.  What an earlier call left in
-a run folder is used again only where this call would start from the very same, and so make the same.
+``folds/*.json`` hold the answers of one fold of one arm, and everything that its trainings read.  Results of an earlier
+call are reused only if this call would make the same ones from the same inputs.
 """
 
 import dataclasses
@@ -21,31 +21,28 @@ from sonoforge.training import run_folder
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, weights_digest
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust import HeldOutTrust
+from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.comparators.networks import load_networks
-from sonoforge.training.comparators.table import COMPARATORS
 from sonoforge.training.crossval.arms import Arm, changes_of, file_stem, find_arm, settings_of_arm
-from sonoforge.training.crossval.choice_grid import Choosing, Values, of_classifier, with_dose
+from sonoforge.training.crossval.choices import Choosing, Values, of_classifier, with_dose
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import check_unchanged, name_some
-from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.selection import draw_share
 from sonoforge.training.data.split_plan import FILE, SplitPlan, plan_difference, plan_path, read_plan, save_plan
 from sonoforge.training.statistics.results import FoldChoiceResult
 
-_UNKNOWN = "unknown"  # a setting that one of the two does not have
 NOTE = "made_from.json"
 REMEDY = "restore what changed, or leave out --resume to start again"
 
 
 @dataclass(frozen=True)
 class MadeFrom:
-    """All that determines a classifier of an arm, beside the fold."""
+    """Everything that determines an arm's classifier, apart from the fold."""
 
     plan: str  # `SplitPlan.digest`: the images, their classes, groups and folds, and the seed
     weights: str  # `initial_weights.Backbone.digest` of the initial weights
-    # `classifier` or `comparator`, `generator` where the arm has one, `arm` where it has a dose or a share, and
-    # `choosing` where settings are chosen by inner folds; as JSON has them.
+    # In JSON: `classifier` or `comparator`; `generator`, `arm` (dose and share) and `choosing` where they apply.
     settings: Mapping[str, Any]
 
 
@@ -57,10 +54,7 @@ def made_from(
     generator: Mapping[str, Any],
     choosing: Choosing | None = None,
 ) -> MadeFrom:
-    """Collect what the classifier of an arm is made from; ``generator`` is `Pretrained.record` of the generators.
-
-    An arm without generators ignores these, a comparator what is chosen and the settings of the classifier.
-    """
+    """Collect what an arm's classifier is made from; ``generator`` is `Pretrained.record` of the generators."""
     own = find_arm(arm)
     settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
     if own.comparator:
@@ -81,21 +75,24 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
     if before.plan != now.plan:
         found = "with another split plan than this run's"
     elif before.weights != now.weights:
-        found = f"from initial weights {before.weights or 'none'}, expected {now.weights or 'none'}"
+        found = f"from initial weights {before.weights or 'none'}, not {now.weights or 'none'}"
     else:
-        was, is_now = _flat(before.settings), _flat(now.settings)
-        pairs = [(name, was.get(name, _UNKNOWN), is_now.get(name, _UNKNOWN)) for name in sorted({*was, *is_now})]
-        found = "with " + name_some(f"{name} {old}, expected {new}" for name, old, new in pairs if old != new)
+        was, is_now = (
+            {f"{part}.{name}": value for part, values in made.settings.items() for name, value in values.items()}
+            for made in (before, now)
+        )
+        pairs = [(name, was.get(name, "unknown"), is_now.get(name, "unknown")) for name in sorted({*was, *is_now})]
+        found = "with " + name_some(f"{name} {old}, not {new}" for name, old, new in pairs if old != new)
     raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
 
 
 def open_training(folder: Path, made: MadeFrom, *, any_length: bool = False) -> Path:
-    """Return a folder for the checkpoints of a training, after a note of what it is made from.
+    """Return a folder for the checkpoints of a training, after noting there what it is made from.
 
-    With ``any_length``, the training that it holds may be one of other epochs.
+    With ``any_length``, a training that it already holds may have another number of epochs.
 
     Raises:
-        SonoforgeError: It holds a training of something else, or of nobody knows what.
+        SonoforgeError: It holds a training made from something else or from something unknown.
     """
     note = folder / NOTE
     if note.is_file():
@@ -103,22 +100,15 @@ def open_training(folder: Path, made: MadeFrom, *, any_length: bool = False) -> 
             before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise SonoforgeError(f"{note}: cannot be read ({error}); {REMEDY}") from error
-        check_made_from(folder, _with_epochs_of(before, made) if any_length else before, made)
+        if any_length:
+            length = {name: made.settings["classifier"][name] for name in ("epochs", "least_steps")}
+            classifier = {**before.settings.get("classifier", {}), **length}
+            before = dataclasses.replace(before, settings={**before.settings, "classifier": classifier})
+        check_made_from(folder, before, made)
     elif folder.is_dir() and any(folder.iterdir()):
-        raise SonoforgeError(f"{note}: missing, so nothing says what the kept model was made from; {REMEDY}")
+        raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
     write_json(note, made)
     return folder
-
-
-def _with_epochs_of(before: MadeFrom, now: MadeFrom) -> MadeFrom:
-    """Return what a classifier was made from, with the epochs of another."""
-    length = {name: now.settings["classifier"][name] for name in ("epochs", "least_steps")}
-    classifier = {**before.settings.get("classifier", {}), **length}
-    return dataclasses.replace(before, settings={**before.settings, "classifier": classifier})
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{part}.{name}": value for part, values in settings.items() for name, value in values.items()}
 
 
 CLASSIFIER, GENERATOR, GENERATED = "classifier", "generator", "generated"
@@ -133,16 +123,14 @@ class FoldResult:
     seed: int
     fold: int
     files: list[str]  # N test images
-    probabilities: list[list[float]]  # their answers, (N, C)
-    accuracy: float  # share of them that is right
-    train_accuracy: float  # share of the training images that is right
+    probabilities: list[list[float]]  # (N, C)
+    accuracy: float
+    train_accuracy: float
     seconds: float  # of the whole fold
-    # Content hashes of the images of every stage: `classifier` and `generator CLASS`, which learned from them, so that
-    # none may be a test image; `generated`, images that a generator made.
+    # Content hashes by stage: of `classifier` and `generator CLASS`, none may be a test image; of `generated` images.
     reads: dict[str, Sequence[str]]
-    made_from: MadeFrom  # what a resumed run must start from to keep this result
-    # A comparator has no embedding of its own, so nothing that trust judges by, and no learning curve.
-    trust: HeldOutTrust | None = None  # what the test images are judged by
+    made_from: MadeFrom  # a resumed run that starts from the same keeps this result
+    trust: HeldOutTrust | None = None  # of the test images; None for comparators, which have no embedding
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)  # learning curve, see `fine_tuning.fit`
     added: int = 0  # number of images that the arm added
     inner_of: int | None = None  # of an inner fold: the outer one, see `Inside`
@@ -150,11 +138,7 @@ class FoldResult:
 
 
 def read_fold(path: Path) -> FoldResult:
-    """Read the result of a fold from its file.
-
-    Raises:
-        SonoforgeError: It cannot be read, or does not say what it was made from.
-    """
+    """Read the result of a fold; SonoforgeError if it is unreadable or does not say what it was made from."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["made_from"] = MadeFrom(**values["made_from"])
@@ -167,40 +151,39 @@ def read_fold(path: Path) -> FoldResult:
 
 Indices = NDArray[np.int64]
 INNER = "inner"
-"""Folder of a run that holds what settings were chosen by."""
+"""Folder of a run with the inner folds, on which settings were chosen."""
 
 
 def fold_path(folder: Path, arm: str, seed: int, fold: int) -> Path:
-    """Where a run folder keeps the result of a fold."""
+    """Return where a run folder keeps the result of a fold."""
     return folder / "folds" / f"{file_stem(arm)}-seed{seed}-fold{fold:02d}.json"
 
 
 class Inside(NamedTuple):
-    """What makes a fold an inner one, on which settings are chosen, see `nested_choice`."""
+    """Marks an inner fold, on which settings are chosen, see `nested_choice`."""
 
-    fold: int | None  # the outer fold whose training part is divided; None: of the final model, which has all images
-    candidate: int  # place of `tried` among the `Choosing.candidates` of the arm
+    fold: int | None  # the outer fold whose training part is divided; None: all images, for the final model
+    candidate: int  # index of `tried` among the arm's `Choosing.candidates`
     tried: Values
 
 
 @dataclass(frozen=True)
 class FoldTask:
-    """All that one fold needs, to be run in this process or another."""
+    """Everything that one fold needs, to run in this process or another."""
 
     folder: Path
-    source: ImageSource  # where the images come from
-    plan: SplitPlan  # the split plan of the task's seed
+    plan: SplitPlan  # of the task's seed
     fold: int
     arm: str  # name, see `arms`
     settings: ComparisonSettings  # of the whole comparison
     backbone: Backbone  # initial weights
-    made_from: MadeFrom  # what its result is kept for
-    inside: Inside | None = None  # of an inner fold
-    choice: FoldChoiceResult | None = None  # of an outer fold whose settings were chosen
+    made_from: MadeFrom
+    inside: Inside | None = None  # inner folds only
+    choice: FoldChoiceResult | None = None  # outer folds whose settings were chosen
 
     @property
     def path(self) -> Path:
-        """The fold's result, which exists once the fold is done."""
+        """File of the result, which exists once the fold is done."""
         if self.inside is None:
             return fold_path(self.folder, self.arm, self.plan.seed, self.fold)
         name = f"{file_stem(self.arm)}-seed{self.plan.seed}-{self.inside_name}-candidate{self.inside.candidate}.json"
@@ -208,12 +191,12 @@ class FoldTask:
 
     @property
     def training_folder(self) -> Path:
-        """Where the fold's training keeps its checkpoints until it is done."""
+        """Folder of the checkpoints until the fold is done."""
         return self.path.with_suffix("")
 
     @property
     def inside_name(self) -> str:
-        """Name of the inner split and fold, empty for an outer fold."""
+        """Name of the inner split and fold; empty for an outer fold."""
         if self.inside is None:
             return ""
         outer = "all" if self.inside.fold is None else f"fold{self.inside.fold:02d}"
@@ -221,14 +204,14 @@ class FoldTask:
 
     @property
     def chosen(self) -> Values:
-        """What was chosen for the fold, or is tried in it; empty where nothing is chosen."""
+        """The settings chosen for the fold, or tried in it; empty without a choice."""
         if self.inside:
             return self.inside.tried
         return self.choice["settings"] if self.choice else {}
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The fold's name in messages."""
         inner = f"inner fold {self.fold + 1} of {self.plan.folds}"
         if self.inside is None:
             where = f"fold {self.fold + 1} of {self.plan.folds}"
@@ -240,12 +223,12 @@ class FoldTask:
 
     @property
     def own_arm(self) -> Arm:
-        """What the arm's name stands for, at the dose that was chosen or is tried."""
+        """The arm, at the chosen or tried dose."""
         return with_dose(find_arm(self.arm), self.chosen)
 
     @property
     def training(self) -> Indices:
-        """The images that the fold may train on: of an arm with a share of the real images, that share."""
+        """Indices of the images that the fold may train on: the arm's share of the real ones."""
         train, share = self.plan.train(self.fold), self.own_arm.real_share
         if share == 1 or self.inside:  # an inner split is one of the share
             return train
@@ -254,12 +237,12 @@ class FoldTask:
 
     @property
     def test(self) -> Indices:
-        """The images that the fold predicts."""
+        """Indices of the images that the fold predicts."""
         return self.plan.test(self.fold)
 
     @property
     def classifier(self) -> ClassifierSettings:
-        """The settings of the arm's classifier, with what was chosen or is tried."""
+        """The settings of the arm's classifier, with those chosen or tried."""
         settings = settings_of_arm(self.own_arm, self.settings.classifier)
         watched = settings.test_curves and not self.inside
         return dataclasses.replace(settings, test_curves=watched, **of_classifier(self.chosen))
@@ -276,17 +259,17 @@ _RESULTS = ("folds", "final", "model", run_folder.RESULTS)
 
 
 def check_images(folder: Path, cache: ImageCache) -> None:
-    """Refuse to go on in a run folder, finished or not, that was begun with other images.
+    """Refuse a run folder, finished or not, that was begun with other images or another split plan.
 
     Raises:
-        SonoforgeError: It was, or it does not say with which; or its split plan is not that of its folds.
+        SonoforgeError: It was, or does not record its images.
     """
     if not (folder / FILE).is_file():
         kept = [name for name in _RESULTS if (folder / name).exists()]
         if kept:
             raise SonoforgeError(
-                f"{folder}: holds {', '.join(kept)} without {FILE}, so nothing says which images they are of; leave "
-                "out --resume to start again"
+                f"{folder}: holds {', '.join(kept)} without {FILE}, so their images are unknown; leave out --resume to "
+                "start again"
             )
         return
     found = [(path, read_plan(path)) for path in sorted(folder.glob("splits*.json"))]
@@ -296,30 +279,30 @@ def check_images(folder: Path, cache: ImageCache) -> None:
         named, digest = plans.get(fold.seed, (folder / FILE, ""))
         if fold.made_from.plan != digest:
             raise SonoforgeError(
-                f"{named}: is not the plan that {path.name} was made with; restore it, or leave out --resume to begin "
-                "anew"
+                f"{named}: is not the plan that {path.name} was made with; restore it, or leave out --resume to start "
+                "again"
             )
     for _, plan in found:
         check_unchanged(str(folder), plan.images, cache.contents)
 
 
 def keep_plan(path: Path, plan: SplitPlan) -> None:
-    """Write a split plan, or find it written by an earlier call."""
+    """Write a split plan; an earlier call's must be the same."""
     if path.is_file():
         difference = plan_difference(read_plan(path), plan)
         if difference:
             raise SonoforgeError(
-                f"{path}: found {difference}: it was edited, or groups.csv or the version changed; restore it, or "
+                f"{path}: {difference}: it was edited, or groups.csv or the version changed; restore it, or "
                 "leave out --resume to start again"
             )
     save_plan(path, plan)
 
 
 def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, str]:
-    """Return `initial_weights.Backbone.digest` of what each arm starts from: of a comparator, those of its networks.
+    """Return the digest of each arm's initial weights; of a comparator, those of its networks.
 
     Raises:
-        SonoforgeError: Weights that are not to be had, or not of these networks.
+        SonoforgeError: A comparator's weights are missing or of other networks.
     """
     found = {}
     for arm in settings.arms:
@@ -332,7 +315,7 @@ def digests_of_arms(settings: ComparisonSettings, backbone: str) -> dict[str, st
 def origins(
     plans: Sequence[SplitPlan], settings: ComparisonSettings, digests: Mapping[str, str]
 ) -> dict[tuple[int, str], MadeFrom]:
-    """Return what the classifiers of each seed and arm are made from, with the `digests_of_arms`."""
+    """Return what the classifiers of each seed and arm are made from; ``digests`` are `digests_of_arms`."""
     return {
         (plan.seed, arm): made_from(
             plan,
@@ -348,11 +331,7 @@ def origins(
 
 
 def check_finished(folder: Path, settings: ComparisonSettings, cache: ImageCache) -> None:
-    """Refuse to return a finished comparison that this call would make from something else.
-
-    Raises:
-        SonoforgeError: Its folds were made with other settings, weights or plans, or do not say with which.
-    """
+    """Refuse a finished comparison whose folds were made with other settings, weights or plans than asked for now."""
     digests = digests_of_arms(
         settings, weights_digest(choose_weights(settings.weights, cache)) if settings.fine_tuned else ""
     )

@@ -1,6 +1,8 @@
-"""One fold of one arm: train without the fold, predict it, and write down all that was read."""
+"""One fold of one arm: train its generators, train without the fold, predict it, and record everything read."""
 
 import dataclasses
+import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,36 +13,152 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.training.classifier.network import Watched, answer, pixel_views
 from sonoforge.training.classifier.training import train_classifier
 from sonoforge.training.classifier.trust import assess_held_out
-from sonoforge.training.comparators.fitting import TrainingFold, fit_comparator
-from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.comparators.fitting import COMPARATORS, TrainingFold, fit_comparator
 from sonoforge.training.crossval.arms import added_counts, classes_with_generators, find_arm
-from sonoforge.training.crossval.balancing import Scorer, balance, duplicate_images, job_of_arm, train_scorer
-from sonoforge.training.crossval.fold_generators import generator_job, seen_by_generators
+from sonoforge.training.crossval.balancing import (
+    ALL_CLASSES,
+    GeneratorJob,
+    Scorer,
+    balance,
+    check_enough_groups,
+    duplicate_images,
+    generator_name,
+    job_of_arm,
+    train_generators,
+    train_scorer,
+)
 from sonoforge.training.crossval.fold_task import (
     CLASSIFIER,
     GENERATED,
     GENERATOR,
+    INNER,
     FoldResult,
     FoldTask,
     Indices,
     open_training,
 )
-from sonoforge.training.crossval.generators import ALL_CLASSES, generator_name
 from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.labelled_images import LabelledImages
 from sonoforge.training.data.load import ImageSource
+from sonoforge.training.data.masks import read_masks
 from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.devices import deterministic_kernels, find_device
-from sonoforge.training.run_folder import log_to
+from sonoforge.training.progress import following
+from sonoforge.training.run_folder import is_finished, log_to
 from sonoforge.training.statistics.predictions import Predictions, pick
+from sonoforge.training.workers.workers import Workers
+
+log = logging.getLogger(__name__)
+
+
+LEAST_IMAGES = 2
+"""Fewest images for a generator: batch normalisation cannot take a single one."""
+GeneratorTask = tuple[FoldTask, int]
+"""One generator, to train in this process or another: a fold that draws from it, and its class."""
+
+
+def seen_by_generators(task: FoldTask) -> Indices:
+    """Return the images that the generators may read: the fold's training images; under ``thesis``, all."""
+    return np.arange(len(task.plan.files)) if task.plan.protocol == "thesis" else task.training
+
+
+def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
+    """Refuse folds with too few groups or images for curation or generators, or without the masks they need."""
+    for task in tasks:
+        if task.own_arm.fill == "curated":
+            groups = np.array(task.plan.groups)[seen_by_generators(task)]
+            check_enough_groups(f"the training part of {task.name}", groups)
+    for task, label in needed_generators(tasks):
+        labels = np.array(task.plan.labels)[seen_by_generators(task)]
+        of_all = generator_name("", task.settings.generator) == ALL_CLASSES
+        found = len(labels) if of_all else int((labels == label).sum())
+        if found < LEAST_IMAGES:
+            raise SonoforgeError(
+                f"{task.name}: its generator of {cache.dataset.classes[label]} has {found} training images and needs "
+                f"{LEAST_IMAGES}; add images, or give more --folds or fewer --inner-folds"
+            )
+    for task in tasks:
+        if task.settings.generator.masks and (task.own_arm.reads_generators or task.own_arm.fill == "untrained"):
+            read_masks(cache, np.arange(len(cache.images)), task.settings.source.cache)
+            return
+
+
+def generator_job(task: FoldTask) -> GeneratorJob:
+    """Return the job of the generators that the task's arm draws from.
+
+    Folder and seed depend on the seed, fold and share of the real images, but not on the arm: arms with the same
+    training images share their generators.  Seeds never do, not even under ``thesis``: a seed repeats everything.
+    """
+    plan, share = task.plan, task.own_arm.real_share
+    seed, name = task.seed, f"fold{task.fold:02d}" + (f"-share{share:g}" if share != 1 else "")
+    if plan.protocol == "thesis":
+        seed, name = plan.seed, "all"
+    root = task.folder
+    if task.inside:  # they read no image that the candidates are judged on
+        root, name = task.folder / INNER, task.inside_name + (f"-share{share:g}" if share != 1 else "")
+    folder = root / "gan" / f"seed{plan.seed}-{name}"
+    return GeneratorJob(task.settings.generator, seed, task.settings.device, folder)
+
+
+def needed_generators(tasks: Sequence[FoldTask]) -> list[GeneratorTask]:
+    """List the generators that the tasks draw from, each once."""
+    found: dict[tuple[Path, str], GeneratorTask] = {}
+    for task in tasks:
+        if task.own_arm.reads_generators:
+            labels = np.array(task.plan.labels)
+            counts = np.bincount(labels[seen_by_generators(task)], minlength=labels.max() + 1)
+            for label in classes_with_generators(task.own_arm, counts.tolist()):
+                name = generator_name(str(label), task.settings.generator)
+                found.setdefault((generator_job(task).folder, name), (task, label))
+    return list(found.values())
+
+
+def train_needed_generators(tasks: Sequence[FoldTask], workers: Workers) -> None:
+    """Train the missing generators of the tasks, before these run side by side."""
+    needed = needed_generators(tasks)
+    if not needed:
+        return
+    log.info("%d generators for %d folds", len(needed), sum(task.own_arm.reads_generators for task in tasks))
+    folders = {generator_job(task).folder for task, _ in needed}
+
+    def how_far() -> float:
+        return sum(_share_done(path) for folder in folders for path in folder.glob("*/stats.jsonl"))
+
+    with progress_bar("generators", len(needed), how_far()) as advance, following(how_far, advance):
+        for name in workers.run(_train, needed, lambda work: (generator_job(work[0]).folder,)):
+            advance(how_far(), name)
+
+
+def _share_done(stats: Path) -> float:
+    """Return the share of a generator's training that is done, as of its last tick."""
+    if is_finished(stats.parent):
+        return 1.0
+    try:
+        return float(json.loads(stats.read_text(encoding="utf-8").splitlines()[-1])["share"])
+    except (OSError, ValueError, IndexError, KeyError):  # being written, or cut short
+        return 0.0
+
+
+def _train(work: GeneratorTask) -> str:
+    task, label = work
+    cache, seen = open_images(task.settings.source), seen_by_generators(task)
+    images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
+    name = generator_name(images.classes[label], task.settings.generator)
+    read = seen if name == ALL_CLASSES else seen[images.labels == label]
+    check_sealed(task.plan, task.fold, f"generator of {name}", read, cache)
+    with log_to(task.folder):
+        train_generators(images, [label], generator_job(task))
+    return name
 
 
 def prepare_worker(source: ImageSource) -> None:
@@ -49,7 +167,7 @@ def prepare_worker(source: ImageSource) -> None:
 
 
 def files_read(task: FoldTask) -> list[Path]:
-    """Return what a fold reads from the run folder: maps or features of its images, and its generators."""
+    """Return the files that a fold reads from the run folder: feature maps of its images, and its generators."""
     return [*feature_files(task), *([generator_job(task).folder] if task.own_arm.reads_generators else [])]
 
 
@@ -60,7 +178,7 @@ def run_fold(task: FoldTask) -> FoldResult:
         GateError: Under ``sealed``, a stage would read an image that gives away a test image.
     """
     started = time.perf_counter()
-    cache = open_images(task.source)
+    cache = open_images(task.settings.source)
     check_sealed(task.plan, task.fold, CLASSIFIER, task.training, cache)
     with log_to(task.folder):
         result = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
@@ -71,7 +189,7 @@ def run_fold(task: FoldTask) -> FoldResult:
 
 
 def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64], train_accuracy: float) -> FoldResult:
-    """Return what was answered (N, C) to the images of a fold."""
+    """Return the result of a fold with these answers (N, C)."""
     plan, test = task.plan, task.test
     return FoldResult(
         arm=task.arm,
@@ -93,7 +211,7 @@ def _judge(task: FoldTask, cache: ImageCache, probabilities: NDArray[np.float64]
 def predictions_of(
     arm: str, plan: SplitPlan, tested: Indices, probabilities: NDArray[np.float64], dataset: Dataset
 ) -> Predictions:
-    """Return what an arm answered (N, C) to the images (N,) of a plan that were tested."""
+    """Return an arm's answers (N, C) to the tested images (N,) of a plan."""
     return Predictions(
         arm=arm,
         protocol=plan.protocol,
@@ -109,7 +227,7 @@ def predictions_of(
 
 
 def _fit_comparator(task: FoldTask, cache: ImageCache) -> FoldResult:
-    """Fit what a comparator fits to the features of its frozen networks."""
+    """Fit a comparator to the features of its frozen networks."""
     train, labels = task.training, cache.dataset.labels
     features = np.concatenate([np.load(path, allow_pickle=False) for path in feature_files(task)], axis=1)
     fold = TrainingFold(features[train], labels[train], np.array(task.plan.groups)[train])
@@ -119,7 +237,7 @@ def _fit_comparator(task: FoldTask, cache: ImageCache) -> FoldResult:
 
 
 def _fine_tune(task: FoldTask, cache: ImageCache) -> FoldResult:
-    """Fine-tune the arm's networks, on real images and on what the arm adds to them."""
+    """Fine-tune the arm's networks on real images and those that the arm adds."""
     settings, device, train, test = task.classifier, find_device(task.settings.device), task.training, task.test
     images = LabelledImages.of_set(cache, train)
     with deterministic_kernels(device):
@@ -157,12 +275,12 @@ def _hashes(cache: ImageCache, indices: Indices) -> tuple[str, ...]:
 def _added_images(
     task: FoldTask, cache: ImageCache, make_scorer: Callable[[], Scorer]
 ) -> tuple[LabelledImages | None, dict[str, Sequence[str]]]:
-    """Make the images that the arm adds to the training fold, and note what their generators read."""
+    """Make the images that the arm adds to the training fold, and list what their generators read."""
     arm, job = task.own_arm, generator_job(task)
     if not arm.fill:
         return None, {}
     seen = seen_by_generators(task)
-    if arm.fill == "duplicates":  # as many as the generators' images, for which these are the placebo
+    if arm.fill == "duplicates":  # a placebo for generated images, so as many as these
         counts = np.bincount(cache.dataset.labels[seen], minlength=len(cache.dataset.classes))
         real = LabelledImages.of_set(cache, task.training)
         return duplicate_images(added_counts(arm, counts.tolist()), real, task.seed), {}

@@ -9,7 +9,7 @@ from sonoforge.training.classifier.settings import CHOOSABLE, ClassifierOptions
 from sonoforge.training.crossval.arms import FORMS
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import LogOptions, ParallelOptions
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
-"""What a comparison was asked: its settings, resolved once from its options, the budgets and the data."""
+"""The settings of a comparison, resolved once from its options, the budgets and the data."""
+
+from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from sonoforge.runtime.cli.options import flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierOptions, ClassifierSettings
-from sonoforge.training.crossval.arms import find_arm, with_shares
-from sonoforge.training.crossval.choice_grid import Choosing, check_arms_choose, check_not_given, read_choosing
+from sonoforge.training.crossval.arms import find_arm, for_classes, with_shares
+from sonoforge.training.crossval.choices import Choosing, check_arms_choose, check_not_given, read_choosing
 from sonoforge.training.crossval.options import ComparisonConfig
+from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.splits import FOLDS, default_folds
@@ -17,17 +21,20 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.settings import compose, fill_budget, given_lengths, measures_in_features
 from sonoforge.training.gan.training import open_pretrained
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT
 from sonoforge.training.workers.ray_cluster import check_cluster
 
-# On purpose: what a CPU can train ten times over in minutes.  Every table says so.
+if TYPE_CHECKING:  # of Python 3.11
+    from typing_extensions import Self
+
+# Small on purpose: a CPU can train it ten times in minutes.  Every table says so.
 _SMALL: dict[str, Any] = {"image_size": 64, "steps": 120, "batch": 32}
 GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {
     "quick": _SMALL,
     "collections": _SMALL,
     "full": {},  # the recipe's own
-    # As published: the recipe's own size, epochs and batches; and in RGB, as the classifier reads images (section 3.3
-    # of the thesis); the recipe alone leaves grey images grey.
+    # As published: the recipe's own size, epochs and batches, in RGB as the classifier reads images (section 3.3 of the
+    # thesis).
     "thesis": {"recipe": "dcgan-thesis", "channels": "3"},
 }
 
@@ -38,16 +45,16 @@ PHANTOM_GAN = {"steps": 60, "batch": 16}
 # At 224 pixels it took twice as long, and answered 95.8 % rightly instead of 95.4, as six epochs do.
 PHANTOM_CLASSIFIER = {"epochs": 5, "ensemble_size": 1, "image_size": 160}
 HELD_OUT = 0.1
-"""Share of a training fold that the best checkpoint of its generators is chosen on."""
+"""Share of a training fold on which the best checkpoint of its generators is chosen."""
 
-Config = TypeVar("Config", bound=ComparisonConfig)
 _Filled = TypeVar("_Filled", GanSettings, ClassifierOptions)
 
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """Everything that determines a comparison, together with its images."""
+    """A comparison as it will be run: resolved once from its options, and passed on to every fold."""
 
+    source: ImageSource  # the images, as the classifier sees them
     arms: tuple[str, ...]  # names, see `arms`; the first is the baseline
     protocol: str  # see `splits.make_plan`
     folds: int | None  # None: as many as the protocol has
@@ -57,32 +64,39 @@ class ComparisonSettings:
     classifier: ClassifierSettings  # settings shared by the arms
     generator: GanSettings  # settings shared by the generators
     device: str
-    jobs: int | None  # folds run at a time; None: see `workers.workers.WorkerSettings`
+    jobs: int | None  # parallel folds; None: see `workers.workers.WorkerSettings`
     comparator_weights: tuple[str, ...] = ()  # see `comparators.networks.load_networks`
     cluster: str = ""  # where folds are run, see `workers.workers.WorkerSettings`
-    choosing: Choosing | None = None  # settings that are chosen inside each training fold instead, see `nested_choice`
+    choosing: Choosing | None = None  # settings chosen inside each training fold, see `nested_choice`
     generator_record: Mapping[str, Any] = field(default_factory=dict)  # `Pretrained.record` of the generators
+    final_arm: str | None = None  # the arm that a final model is trained with; None: there is no final model
+    asked: Mapping[str, Any] = field(default_factory=dict)  # the options with their defaults, for `config.yaml`
 
     @property
     def fine_tuned(self) -> bool:
         """Whether any arm starts from the initial weights; comparators bring their own."""
         return not all(find_arm(arm).comparator for arm in self.arms)
 
+    def for_images(self, cache: ImageCache) -> Self:
+        """Return the settings with the arms that suit the class sizes, see `arms.for_classes`."""
+        arms = for_classes("--arms", self.arms, cache.dataset.classes, cache.class_counts)
+        if self.final_arm is None:
+            return dataclasses.replace(self, arms=arms)
+        final = arms[self.arms.index(self.final_arm)]
+        return dataclasses.replace(self, arms=arms, final_arm=final, asked={**self.asked, "final_arm": final})
 
-def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
-    """Fill in what the user left open, and turn it into settings; all that can be refused without images, is.
 
-    Returns:
-        The config with what depends on the data filled in, as a run folder keeps it, and the settings.
+def resolve(config: ComparisonConfig) -> ComparisonSettings:
+    """Resolve the options of a comparison; everything that can be refused without images is refused here.
 
     Raises:
-        SonoforgeError: An unknown arm, no arm, a setting that is to be chosen and given, too, a device that does not
-            exist, or settings that do not go together.
+        SonoforgeError: An unknown arm, no arm, a setting both given and to be chosen, a missing device, or settings
+            that contradict each other.
     """
     choosing = _resolve_choosing(config)
     arms = with_shares(config.arms, config.real_shares)
     if not arms or len(set(arms)) != len(arms):
-        raise SonoforgeError(f"--arms: found {','.join(arms) or 'nothing'}, expected each arm once")
+        raise SonoforgeError(f"--arms: {','.join(arms) or 'nothing'}: give each arm once")
     if choosing:
         check_arms_choose(choosing, arms)
     config = _fill_defaults(dataclasses.replace(config, classifier=config.classifier.with_budget(config.protocol)))
@@ -91,7 +105,15 @@ def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
     find_device(config.device)
     classifier = config.classifier.settings()
     generator = _resolve_generator(config)
-    return config, ComparisonSettings(
+    return ComparisonSettings(
+        source=ImageSource(
+            config.data,
+            config.images,
+            config.seed,
+            config.storage.open(),
+            classifier.preprocessing,
+            groups_from=config.groups_from,
+        ),
         arms=arms,
         protocol=config.protocol,
         folds=config.folds,
@@ -106,18 +128,7 @@ def resolve(config: Config) -> tuple[Config, ComparisonSettings]:
         comparator_weights=config.comparator_weights,
         choosing=choosing,
         generator_record=open_pretrained(generator, config.device).record(generator),
-    )
-
-
-def image_source(config: ComparisonConfig, settings: ComparisonSettings) -> ImageSource:
-    """Return where the images of a comparison come from, as its classifier sees them."""
-    return ImageSource(
-        config.data,
-        config.images,
-        config.seed,
-        config.storage.open(),
-        settings.classifier.preprocessing,
-        groups_from=config.groups_from,
+        asked=flatten(config),
     )
 
 
@@ -125,19 +136,18 @@ def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
     choosing = read_choosing(config.choose, config.inner_folds)
     if choosing is None:
         if config.inner_folds != ComparisonConfig().inner_folds:
-            raise SonoforgeError(f"--inner-folds: found {config.inner_folds}, but nothing to choose; add --choose")
+            raise SonoforgeError(f"--inner-folds {config.inner_folds} requires --choose")
         return None
     check_not_given(choosing, config.classifier)
     if config.protocol != "sealed":
         raise SonoforgeError(
-            f"--choose: found it under --protocol {config.protocol}, expected sealed, whose training folds are divided "
-            "again by group"
+            f"--choose requires --protocol sealed, not {config.protocol}: training folds are divided again by group"
         )
     return choosing
 
 
-def _fill_defaults(config: Config) -> Config:
-    """Fill in what depends on the data; the budget fills in the rest."""
+def _fill_defaults(config: ComparisonConfig) -> ComparisonConfig:
+    """Fill in defaults that depend on the data; the budget fills in the rest."""
     phantom, quick = config.data == PHANTOM, config.classifier.budget == "quick"
     own = ({"weights": "shipped"} if phantom else {}) | (PHANTOM_CLASSIFIER if phantom and quick else {})
     classifier = _filled(config.classifier, own)
@@ -149,29 +159,27 @@ def _fill_defaults(config: Config) -> Config:
 
 
 def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
-    """Refuse shares of the real images and numbers of folds that the protocol does not have."""
+    """Refuse shares of the real images, and numbers of folds, that the protocol does not allow."""
     if config.protocol != "sealed" and any(find_arm(name).real_share != 1 for name in arms):
         raise SonoforgeError(
-            f"--protocol {config.protocol}: found arms with a share of the real images, which need sealed; leave "
-            "--real-shares out"
+            f"--protocol {config.protocol}: shares of the real images require sealed; leave --real-shares out"
         )
     if config.folds and config.protocol == LEAVE_ONE_OUT:
         raise SonoforgeError(
-            f"--folds: found {config.folds} under --protocol {LEAVE_ONE_OUT}, which has one per collection"
+            f"--folds: --protocol {LEAVE_ONE_OUT} has one fold per collection, not {config.folds}; leave it out"
         )
     if config.folds and (config.folds == 1) != (config.protocol in ONE_SPLIT):
         raise SonoforgeError(
-            f"--folds: found {config.folds} under --protocol {config.protocol}, expected 1 under "
-            f"{' and '.join(ONE_SPLIT)} (one split), at least 2 under sealed and thesis; leave it out, or repeat the "
-            "split with --seeds"
+            f"--folds: {config.folds} does not suit --protocol {config.protocol}: {' and '.join(ONE_SPLIT)} have 1, "
+            "sealed and thesis at least 2; leave it out, or repeat a split with --seeds"
         )
 
 
 def _resolve_generator(config: ComparisonConfig) -> GanSettings:
-    """Fill in the budget; a duration that was given replaces the budget's."""
+    """Fill in the budget; a given duration replaces the budget's."""
     budget = GENERATOR_BUDGETS[config.classifier.budget]
     generator = fill_budget(config.generator, _suiting(config.generator, budget))
-    # The budget's own recipe has the channels that it was published with, unless a number of them was given.
+    # The budget's own recipe has its published channels, unless others were given.
     if generator.recipe == budget.get("recipe") and generator.channels == GanSettings().channels:
         generator = dataclasses.replace(generator, channels=budget["channels"])
     generator = _measured(generator) if config.gan_checkpoint == "best" else _unmeasured(generator)
@@ -179,7 +187,7 @@ def _resolve_generator(config: ComparisonConfig) -> GanSettings:
 
 
 def _suiting(generator: GanSettings, budget: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the budget's batch under a preset, whose learning rates are for its own."""
+    """Leave out the budget's batch under a preset, whose learning rates suit its own batch."""
     kept = generator.preset == PUBLISHED
     return {name: value for name, value in budget.items() if kept or name != "batch"}
 
@@ -197,13 +205,13 @@ def _measured(generator: GanSettings) -> GanSettings:
 
 
 def _unmeasured(generator: GanSettings) -> GanSettings:
-    """Refuse what only a measured training has."""
+    """Refuse settings that only a measured training has."""
     unmeasured = GanSettings()
     for name in ("every", "metric_features", "metric_weights", "held_out", "stop_after"):
         if getattr(generator, name) != getattr(unmeasured, name):
             raise SonoforgeError(
-                f"--gan-{name.replace('_', '-')}: found {getattr(generator, name)}, but nothing is measured; add "
-                "--gan-checkpoint best"
+                f"--gan-{name.replace('_', '-')} {getattr(generator, name)} requires --gan-checkpoint best, as nothing "
+                "is measured otherwise"
             )
     return generator
 

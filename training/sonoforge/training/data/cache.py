@@ -42,8 +42,7 @@ from PIL import Image
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
-from sonoforge.runtime.images.grey_levels import grey_levels
-from sonoforge.runtime.images.plain_image import remarks_on
+from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.checked_file import read_checked, sha256_of, write_checked
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size

@@ -14,9 +14,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS, is_image_file
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline
 from sonoforge.runtime.images.inputs import FILM
-from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS, is_image_file
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.folder_layout import (
     BUSI_CLASSES,

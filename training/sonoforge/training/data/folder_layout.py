@@ -12,8 +12,8 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.file_kinds import is_image_file
 from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline, is_system_folder, mask_of
-from sonoforge.runtime.images.suffixes import is_image_file
 from sonoforge.training.data.changed_images import name_some
 
 TRAINED, VALIDATED, TESTED = "train", "val", "test"

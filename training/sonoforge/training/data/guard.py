@@ -12,7 +12,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.split_plan import SplitPlan
-from sonoforge.training.statistics.protocols import SEALED
+from sonoforge.training.statistics.results import SEALED
 
 
 def check_sealed(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.dicom.opening import begins_as_dicom
+from sonoforge.runtime.images.file_kinds import begins_as_dicom
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 

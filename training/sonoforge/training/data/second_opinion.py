@@ -22,8 +22,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.statistics.protocols import SEALED
-from sonoforge.training.statistics.results import SecondOpinion, SecondOpinionPair
+from sonoforge.training.statistics.results import SEALED, SecondOpinion, SecondOpinionPair
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.changed_images import name_some
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT
 
 UNTESTED = -1
-"""The fold of an image that is trained on and never tested, under `protocols.ONE_SPLIT`."""
+"""The fold of an image that is trained on and never tested, under `results.ONE_SPLIT`."""
 LEFT_OUT = -2
 """The fold of an image that nothing of the plan may read: of an inner split, the test images of its outer fold."""
 FILE = "splits.json"
@@ -29,7 +29,7 @@ FILE = "splits.json"
 class SplitPlan:
     """The fold of every image."""
 
-    protocol: str  # one of `protocols.PROTOCOLS`
+    protocol: str  # one of `results.PROTOCOLS`
     seed: int
     folds: int  # number of folds K
     fingerprint: str  # that of the image cache that the plan was made for

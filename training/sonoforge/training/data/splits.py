@@ -18,7 +18,7 @@ from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.folder_layout import TESTED, TRAINED
 from sonoforge.training.data.split_plan import UNTESTED, SplitPlan
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, OFFICIAL, ONE_SPLIT, PROTOCOLS
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, OFFICIAL, ONE_SPLIT, PROTOCOLS
 
 log = logging.getLogger(__name__)
 

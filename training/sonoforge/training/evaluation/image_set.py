@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.images.grey_levels import grey_levels
+from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.synthetic import as_picture
 from sonoforge.training.copies.near_duplicates import find_near_duplicates, join_scans
 from sonoforge.training.copies.pictures import Picture, fit

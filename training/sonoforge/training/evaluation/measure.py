@@ -19,12 +19,11 @@ from sonoforge.runtime.distances.halves import Indices, draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import one_thread
-from sonoforge.training.evaluation.feature_cache import embed_cached
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.lpips import Lpips
 from sonoforge.training.evaluation.protocol import Protocol, make_protocol
 from sonoforge.training.evaluation.results import MetricRow, Unmeasured
-from sonoforge.training.evaluation.spaces import Embedded, Space, open_space
+from sonoforge.training.evaluation.spaces import Embedded, Space, embed_cached, open_space
 from sonoforge.training.evaluation.tasks import EmbeddedSets, Figure, Task, list_tasks, metric_settings
 from sonoforge.training.progress import as_done
 
@@ -132,7 +131,7 @@ class EvaluationProtocol:
     lpips: Lpips | None
     repeats: int  # halves for floors and intervals
     seed: int  # of all draws
-    cache_folder: Path | None  # of embeddings; see `feature_cache.embed_cached`
+    cache_folder: Path | None  # of embeddings; see `spaces.embed_cached`
 
     def describe(self, real: ImageSet, fakes: int) -> Protocol:
         """Return what figures of this many generated images against these real ones depend on.

@@ -19,9 +19,9 @@ from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason
 from sonoforge.runtime.images import decoding, limits
+from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS
 from sonoforge.runtime.images.folders import is_outline
 from sonoforge.runtime.images.plain_image import remarks_on
-from sonoforge.runtime.images.suffixes import KINDS_IN_WORDS
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.cache_settings import default_folder

@@ -2,7 +2,8 @@
 
 Each step's images, latents and augmentation are drawn from (seed, purpose, step) alone, so a run continued from a
 checkpoint repeats the uninterrupted run; on a CPU with one thread (``OMP_NUM_THREADS=1``) and the same versions bit for
-bit.  With more threads torch's matrix library does not promise the same last bits.
+bit.  With more threads torch's matrix library does not promise the same last bits:
+``training/studies/repeatability`` counts how often they differ.
 """
 
 import json
@@ -35,7 +36,7 @@ from sonoforge.training.gan.updates import (
     update_discriminator,
     update_generator,
 )
-from sonoforge.training.tracking.tracker import NONE, Tracker
+from sonoforge.training.tracking import NONE, Tracker
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sonoforge.runtime.atomic import write_json
 from sonoforge.runtime.errors import GateError, SonoforgeError
-from sonoforge.training.reader_study.key import KINDS, Key
+from sonoforge.training.reader_study.sheet import KINDS, Key
 
 FORMAT = "sonoforge reading answers 1"
 CONFIDENCES = (1, 2, 3, 4, 5)

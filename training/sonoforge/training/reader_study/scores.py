@@ -1,6 +1,7 @@
-"""How well readers told generated images from real ones, each alone, together, and image by image."""
+"""What ``results.json`` of an expert reading holds, key by key."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,19 +9,11 @@ from scipy import stats
 
 from sonoforge.training.evaluation.linear_probe import auc_interval
 from sonoforge.training.reader_study.answers import Answer, Reader
-from sonoforge.training.reader_study.key import KINDS, Entry, Key
-from sonoforge.training.reader_study.results import (
-    AgreementResult,
-    ClassResult,
-    ImageResult,
-    ReaderResult,
-    SecondsResult,
-    ShareResult,
-    TogetherResult,
-)
+from sonoforge.training.reader_study.sheet import KINDS, Entry, Key
 from sonoforge.training.statistics.agreement import agreement
 from sonoforge.training.statistics.classification import weighted_auc
 from sonoforge.training.statistics.intervals import (
+    LEVEL,
     Floats,
     against_chance,
     exact_interval,
@@ -29,6 +22,130 @@ from sonoforge.training.statistics.intervals import (
     percentile_interval,
 )
 from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.verdict import Verdict
+from sonoforge.training.statistics.wording import counted, listed, share
+
+
+class ShareResult(TypedDict):
+    """A share with its exact 95 % interval; ``value`` is None where ``of`` is 0."""
+
+    right: int
+    of: int
+    value: float | None
+    low: float
+    high: float
+
+
+class SecondsResult(TypedDict):
+    """Reading times of one kind of image, seconds."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+
+
+class ClassResult(TypedDict):
+    """The second question: how often the class that the reader gave is that of the scan, or of the generator.
+
+    ``p_value`` is Fisher's exact test between real and generated images.
+    """
+
+    real: ShareResult
+    generated: ShareResult
+    p_value: float
+
+
+class ReaderResult(TypedDict):
+    """One reader.
+
+    ``p_value``: exact test of ``accuracy`` against ``chance``; ``noticeable``: the accuracy that it would notice in
+    80 % of cases with that many answers.  ``sensitivity`` is the share of generated images called generated,
+    ``specificity`` that of real ones called real.  ``auc`` and ``roc`` (false and true alarms, from none to all) use
+    the confidences, and are None unless every answer has one.
+    """
+
+    name: str
+    experience: str
+    file: str
+    answered: int
+    unanswered: int
+    chance: float
+    accuracy: ShareResult
+    p_value: float
+    noticeable: float | None
+    sensitivity: ShareResult
+    specificity: ShareResult
+    auc: Interval | None
+    roc: list[tuple[float, float]] | None
+    seconds: dict[str, SecondsResult]
+    marks: int
+    classes: ClassResult | None
+
+
+class TogetherResult(TypedDict):
+    """Means over all readers, with intervals by resampling images: they hold for these readers."""
+
+    accuracy: Interval
+    sensitivity: Interval
+    specificity: Interval
+
+
+class AgreementResult(TypedDict):
+    """``kappa`` is Cohen's of two readers and Fleiss's of more, on the images that all of them answered."""
+
+    name: str
+    images: int
+    kappa: Interval | None
+
+
+class MarkResult(TypedDict):
+    """The place that gave an image away, by a reader: shares of the side, x to the right and y downwards."""
+
+    reader: str
+    x: float
+    y: float
+
+
+ImageResult = TypedDict(
+    "ImageResult",
+    {
+        "number": int,
+        "kind": str,
+        "class": str,
+        "source": str,
+        "file": str,
+        "called_generated": int,
+        "answers": int,
+        "marks": list[MarkResult],
+    },
+)
+"""One image of the sheet, and how many of its readers called it generated."""
+
+
+class SheetResult(TypedDict):
+    """The sheet that was read."""
+
+    run: str
+    commitment: str
+    side: int
+    real: int
+    generated: int
+    classes: list[str]
+    sources: dict[str, list[str]]
+
+
+class ReadingResults(TypedDict):
+    """The whole file; ``automatic`` readers (`sonoforge.training.reader_study.automatic`) count nowhere else in it."""
+
+    sheet: SheetResult
+    readers: list[ReaderResult]
+    together: TogetherResult | None
+    agreement: AgreementResult | None
+    class_agreement: AgreementResult | None
+    automatic: list[ReaderResult]
+    images: list[ImageResult]
+    notice: str
+
 
 CHANCE = 0.5
 """As many real as generated images in a secret order: half of the answers of a reader who sees nothing are right."""
@@ -193,3 +310,36 @@ def _classes(both: Sequence[tuple[Entry, Answer]]) -> ClassResult | None:
     table = [[int(part.sum()), int((~part).sum())] for part in (real, generated)]
     p_value = float(stats.fisher_exact(table)[1]) if len(real) and len(generated) else 1.0
     return {"real": _share(real), "generated": _share(generated), "p_value": p_value}
+
+
+def judge(results: ReadingResults) -> Verdict:
+    """Say whether readers told the images apart, and what a negative answer leaves open."""
+    readers = results["readers"]
+    apart = [reader for reader in readers if reader["p_value"] <= LEVEL]
+    better = [reader["name"] for reader in apart if (reader["accuracy"]["value"] or 0) > reader["chance"]]
+    worse = [reader["name"] for reader in apart if reader["name"] not in better]
+    sentences = []
+    if better:
+        sentences.append(
+            f"{len(better)} of {counted(len(readers), 'reader')} did better than chance (exact binomial test at 5 %, "
+            f"not corrected for the number of readers): {listed(better)}."
+        )
+    if worse:
+        sentences.append(f"Worse than chance, calling generated images real and real ones generated: {listed(worse)}.")
+    others = [reader for reader in readers if reader not in apart]
+    noticed = [reader["noticeable"] for reader in others if reader["noticeable"] is not None]
+    if noticed:
+        start = "The others were not" if apart else "No reader was"
+        sentences.append(
+            f"{start} shown to differ from chance. That is no proof of likeness: with so few answers, an accuracy "
+            f"below {share(max(noticed), 0)} is often missed."
+        )
+    seen = [f"{share(one['accuracy']['value'], 0)} ({one['name'].partition(', ')[2]})" for one in results["automatic"]]
+    if seen:
+        sentences.append(
+            f"The automatic reader, a network that takes no part in this verdict, was right on {listed(seen)} of the "
+            "images."
+        )
+    level = "no" if better or worse else "open"
+    headline = "Yes" if better else "Yes, but the wrong way round" if worse else "Not shown"
+    return Verdict(level, headline, tuple(sentences))

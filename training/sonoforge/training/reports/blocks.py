@@ -12,14 +12,14 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
-import yaml
 from markupsafe import Markup
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.pages import STYLE
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.wording import bracket, counted, number, points, share, size
 
@@ -52,16 +52,6 @@ def write_page(path: Path, template: str, context: Mapping[str, object]) -> Path
     atomic.write_text(path, _environment().get_template(template).render(context))
     log.info("report: %s in one self-contained page", size(path.stat().st_size))
     return path
-
-
-def read_yaml(name: str) -> Any:
-    """Return what a YAML file beside the modules holds, such as ``checklists/answers.yaml``."""
-    return yaml.safe_load((Path(__file__).parent / name).read_text(encoding="utf-8"))
-
-
-def read_texts(name: str) -> dict[str, Markup]:
-    """Return texts by name, such as those of ``run/texts.yaml``: what a page explains, whatever its figures."""
-    return {own: Markup(text) for own, text in read_yaml(name).items()}  # noqa: S704 - our own texts
 
 
 def glossary(title: str, name: str) -> Section:

@@ -10,23 +10,26 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from sonoforge.training.reader_study.results import (
+from sonoforge.runtime.cli.answer import say, tell
+from sonoforge.training.reader_study.scores import (
     AgreementResult,
     ImageResult,
     ReaderResult,
     ReadingResults,
     SecondsResult,
     ShareResult,
+    judge,
 )
-from sonoforge.training.reader_study.verdict import judge
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import colour, marker, new_roc_chart, styled, svg
-from sonoforge.training.reports.embedding import data_url
+from sonoforge.training.reports.pictures import data_url
+from sonoforge.training.reports.terminal import table_text
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.wording import bracket, counted, listed, number, p_value, share
 
 REPORT = "report.html"
-TEXTS = blocks.read_texts("reading.yaml")
+TEXTS = read_texts("reading")
 ANSWERED = 1
 """Column of `reader_table` that a narrow screen has no room for."""
 _SIDE = 320  # pixels of a picture in a gallery
@@ -271,3 +274,16 @@ def _protocol(results: ReadingResults) -> blocks.Section:
         f"{counted(marks, 'place was', 'places were')} marked by readers.",
     ]
     return blocks.Section("protocol", "Protocol", [blocks.Bullets(items)])
+
+
+def log_reading(results: ReadingResults) -> None:
+    """Print the figures of each reader and of all together."""
+    say("%s", table_text(reader_table(results), without={ANSWERED}))
+    left = [f"{own['name']} {own['unanswered']}" for own in results["readers"] if own["unanswered"]]
+    if left:
+        tell(f"images left open, which do not count: {', '.join(left)}")
+    for title, found in (("real or generated", results["agreement"]), ("class", results["class_agreement"])):
+        if found and found["kappa"]:
+            tell(f"agreement on {title}: {agreement_text(found)}")
+    verdict = judge(results)
+    tell(f"told apart: {verdict.headline.lower()}. {' '.join(verdict.sentences)}")

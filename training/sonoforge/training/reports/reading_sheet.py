@@ -13,8 +13,7 @@ from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.reader_study.answers import FORMAT
-from sonoforge.training.reader_study.key import Key
-from sonoforge.training.reader_study.sheet import Sheet
+from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports.blocks import write_page
 
 PAGE = "reading-sheet.html"

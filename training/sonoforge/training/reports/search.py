@@ -11,16 +11,19 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import format_value
 from sonoforge.training.architecture_search.results import COSTS, Searched, pareto_front
 from sonoforge.training.architecture_search.study import DIVERGED, Trial, ranked
 from sonoforge.training.architecture_search.trial import METRICS, trial_folder
 from sonoforge.training.reports import blocks, charts
-from sonoforge.training.reports.embedding import embed
+from sonoforge.training.reports.pictures import embed
+from sonoforge.training.reports.terminal import plain_table
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.wording import counted, duration, figure
 
 REPORT = "report.html"
-TEXTS = blocks.read_texts("search.yaml")
+TEXTS = read_texts("search")
 TABLE = "trials.csv"
 SHOWN = 4  # trials whose samples are shown
 REFRESH = 20  # seconds after which a browser loads the page of a search that is under way again
@@ -357,3 +360,29 @@ def _top(values: Sequence[float]) -> tuple[float, int]:
     low, high = np.percentile(values, [25, 75])
     limit = float(high + _FAR * (high - low))
     return limit, sum(value > limit for value in values)
+
+
+def log_search(searched: Sequence[Searched]) -> None:
+    """Print the best of each study as a table, then what it tried."""
+    metric = searched[0].metric.upper()
+    head = ("study", "trials", f"lowest {metric}", f"{metric}, other images", "parameters", "ms")
+    say("%s", plain_table(head, [_row(own) for own in searched], range(2, len(head))))
+    for own in searched:
+        tell(f"best of {own.name}: {described(own, own.best) if own.best else 'no trial was measured'}")
+
+
+def _row(own: Searched) -> list[str]:
+    states = ", ".join(f"{count} {name}" for name, count in own.states.items())
+    if own.best is None:
+        return [own.name, states, "-", "-", "-", "-"]
+    apart = figure(own.apart[own.metric]) if own.apart else "-"
+    costs = [figure(own.best.details.get(cost)) for cost in COSTS]
+    return [own.name, states, figure(own.best.metric), apart, *costs]
+
+
+def trial_line(own: Searched, trial: Trial) -> str:
+    """Return how a trial ended, and the best so far, in a line."""
+    value = "" if trial.metric is None else f", {own.metric.upper()} {trial.metric:.4f}"
+    best = own.best
+    lowest = "" if best is None else f"; best so far {best.metric:.4f} (trial {best.number})"
+    return f"{own.name} trial {trial.number} {trial.state}{value}{lowest}"

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.data.pixels import STRUCTURE_COLOURS
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import INK, SERIES, colour, marker, new_chart, new_row_chart, styled, svg
-from sonoforge.training.reports.embedding import embed
+from sonoforge.training.reports.pictures import embed
+from sonoforge.training.reports.terminal import table_text
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.segmentation.experiment import PERTURBED, REAL, PlannedSet, durations
 from sonoforge.training.segmentation.generating import METRICS, MOST_MEASURED
 from sonoforge.training.segmentation.pairs import PICTURES, SMALLEST_PIECE, sheet_name
@@ -27,7 +30,7 @@ _STYLE = """
 .sheet img { width: 100%; image-rendering: pixelated; }
 .key span { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin: 0 .3em 0 .9em; vertical-align: -.1em; }
 """  # noqa: E501 - a style sheet
-TEXTS = blocks.read_texts("segmentation.yaml")
+TEXTS = read_texts("segmentation")
 _DRAWN_INTO = {REAL: TEXTS["real_maps"], PERTURBED: TEXTS["perturbed_maps"]}
 
 
@@ -272,3 +275,20 @@ def _sheet(folder: Path, title: str, name: str, alt: str, text: str = "") -> Ite
     path = folder / sheet_name(name)
     if path.is_file():
         yield blocks.Figure(title, text, embed(path, _SIDE, f"{title} {alt}"), "sheet")
+
+
+def tell_sets(results: Sequence[SetResults]) -> None:
+    """Print tables and verdicts."""
+    for own in results:
+        tell(f"{own['name']}: {own['cases']} test cases of {own['patients']} patients, 95 % intervals by patient")
+        for table in (arm_table(own), structure_table(own)):
+            say("%s", table_text(table))
+        if own["generators"]:
+            space = own["generators"][0]["space"]
+            tell(
+                f"Cost and quality of the generators. FID and KID in {space} features; in parentheses, how many "
+                "times what real images score against each other: at up to 1 they cannot be told from real ones."
+            )
+            say("%s", table_text(generator_table(own)))
+        for sentence in own["verdict"]:
+            tell(sentence)

@@ -25,7 +25,7 @@ from sonoforge.training.segmentation.results import (
 from sonoforge.training.segmentation.tables import SCORES, CaseScore
 from sonoforge.training.segmentation.verdict import conclude
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
-from sonoforge.training.statistics.published_gans import published_for
+from sonoforge.training.statistics.published import published_for
 from sonoforge.training.statistics.results import Interval
 
 FEWEST_RANKED = 4  # generators whose order is compared; fewer say nothing

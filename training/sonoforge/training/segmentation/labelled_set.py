@@ -16,7 +16,7 @@ from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import has_published_split, make_plan
 from sonoforge.training.segmentation.pairs import to_label_maps
-from sonoforge.training.statistics.protocols import OFFICIAL
+from sonoforge.training.statistics.results import OFFICIAL
 
 VOLUME, SPACING = "volume", ("mm_y", "mm_x")
 """Columns of ``groups.csv`` or ``metadata.csv``, see `collections.volumes.COLUMNS`."""

@@ -10,7 +10,7 @@ from sonoforge.runtime.csv_tables import csv_text, defused, number, read_table
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.run_folder import write_table
 from sonoforge.training.segmentation.results import SetResults
-from sonoforge.training.statistics.published_gans import SEGMENTATION_SOURCE
+from sonoforge.training.statistics.published import SEGMENTATION_SOURCE
 
 CASES, TABLE = "cases.csv", "table.csv"
 SCORES = ("dice", "iou", "hd95")

@@ -25,7 +25,7 @@ LEVEL, POWER = 0.05, 0.8
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
 PRIOR_GROUPS = 2
-"""Two errors more, as in Agresti & Coull's interval (Am. Stat. 52, 1998); chosen by `tests/benchmarks/by_group.py`."""
+"""Two errors more, as in Agresti & Coull's interval (Am. Stat. 52, 1998); chosen by `training/studies/intervals`."""
 
 
 def wilson_interval(successes: float, trials: float) -> Interval:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sonoforge.runtime import atomic
 from sonoforge.runtime.csv_tables import Row, csv_text, defused, number, read_table
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT, ONE_SPLIT, PROTOCOLS
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT, PROTOCOLS
 
 if TYPE_CHECKING:  # of Python 3.11
     from typing_extensions import Self

@@ -9,8 +9,7 @@ from pathlib import Path
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.notice import NOTICE
-from sonoforge.training.reports.checklists.page import fill_checklists, write_checklists
-from sonoforge.training.reports.checklists.run import read_run
+from sonoforge.training.reports.checklists import fill_checklists, read_run, write_checklists
 from sonoforge.training.verbs.settings.crossval import ChecklistsConfig
 
 

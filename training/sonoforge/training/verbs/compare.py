@@ -14,8 +14,8 @@ from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.kept_answers import read_answers
-from sonoforge.training.reports.terminal.tables import plain_table
+from sonoforge.training.crossval.evidence import read_answers
+from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.statistics.between_runs import (
     ComparedFigure,
     OthersChoice,
@@ -24,8 +24,7 @@ from sonoforge.training.statistics.between_runs import (
     in_order_of,
 )
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions
-from sonoforge.training.statistics.protocols import LEAVE_ONE_OUT
-from sonoforge.training.statistics.results import change_text, interval_text
+from sonoforge.training.statistics.results import LEAVE_ONE_OUT, change_text, interval_text
 from sonoforge.training.verbs.settings.crossval import CompareConfig
 
 _UNKNOWN = "-"  # a setting that only one of the two verbs has

@@ -5,19 +5,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from sonoforge.runtime.cli.answer import say
-from sonoforge.runtime.cli.options import Outcome, flatten
+from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.arms import for_classes
 from sonoforge.training.crossval.comparison import compare_once
-from sonoforge.training.crossval.kept_answers import read_answers
-from sonoforge.training.crossval.settings import image_source, resolve
+from sonoforge.training.crossval.evidence import read_answers
+from sonoforge.training.crossval.settings import resolve
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import load_images
-from sonoforge.training.reports.terminal.comparison import log_figures, log_systems, log_table
+from sonoforge.training.reports.run.terminal import log_figures, log_systems, log_table
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.tables import evaluate
-from sonoforge.training.tracking.sending import connect, sending
+from sonoforge.training.tracking import connect, sending
 from sonoforge.training.verbs.settings.crossval import CrossvalConfig, LeakageConfig
 
 ConfigType = TypeVar("ConfigType", CrossvalConfig, LeakageConfig)
@@ -28,15 +27,13 @@ def main(config: CrossvalConfig) -> Outcome:
     if config.from_predictions:
         return _print_again(config)
     tracker = connect(config.log)
-    config, settings = resolve(config)
-    source = image_source(config, settings)
-    cache = load_images(source)
-    arms = for_classes("--arms", settings.arms, cache.dataset.classes, cache.class_counts)
-    settings = dataclasses.replace(settings, arms=arms)
-    chosen = {key: value for key, value in flatten(config).items() if key != "from_predictions"}
-    folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", chosen, resume=config.resume)
-    with run_folder.working_in(folder), sending(tracker, folder, "crossval", cache.dataset.name, chosen):
-        results = compare_once(folder, source, cache, settings, tracker)
+    settings = resolve(config)
+    cache = load_images(settings.source)
+    settings = settings.for_images(cache)
+    asked = {key: value for key, value in settings.asked.items() if key != "from_predictions"}
+    folder = run_folder.open_run(Path(config.out), f"crossval-{cache.dataset.name}", asked, resume=config.resume)
+    with run_folder.working_in(folder), sending(tracker, folder, "crossval", cache.dataset.name, asked):
+        results = compare_once(folder, cache, settings, tracker)
         log_table(results)
     protocol = "" if config.protocol == CrossvalConfig().protocol else f" --protocol {config.protocol}"
     return Outcome({"run": str(folder), **results}, f"sonoforge run {data_flags(config.data)}{protocol}")
@@ -59,7 +56,7 @@ def say_doubt(config: ConfigType, doubt: str) -> None:
 
 
 def read_again(config: ConfigType) -> tuple[list[Predictions], tuple[str, ...], str]:
-    """Read the predictions that ``from_predictions`` of a verb's settings names, as `kept_answers.read_answers` does.
+    """Read the predictions that ``from_predictions`` of a verb's settings names, as `evidence.read_answers` does.
 
     Raises:
         SonoforgeError: Another setting is given, too, or the file is no such table.

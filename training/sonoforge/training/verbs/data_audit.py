@@ -9,8 +9,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.reports.audit import write_audit
-from sonoforge.training.reports.terminal.audit import log_audit
+from sonoforge.training.reports.audit import log_audit, write_audit
 from sonoforge.training.verbs.settings.data import DataAuditConfig
 
 

@@ -6,7 +6,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.data.collections.known_sets import KNOWN_SETS
-from sonoforge.training.reports.terminal.tables import as_text
+from sonoforge.training.reports.terminal import as_text
 from sonoforge.training.verbs.settings.data import DataListConfig
 
 

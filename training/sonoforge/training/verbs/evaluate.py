@@ -37,9 +37,8 @@ from sonoforge.training.evaluation.spaces import Space, choose_space
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets
 from sonoforge.training.gan.milestones import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator
-from sonoforge.training.reports.evaluation import pictures
-from sonoforge.training.reports.evaluation.page import write_evaluation
-from sonoforge.training.reports.terminal.evaluation import log_evaluation, log_side_by_side
+from sonoforge.training.reports import evaluation_pictures as pictures
+from sonoforge.training.reports.evaluation import log_evaluation, log_side_by_side, write_evaluation
 from sonoforge.training.verbs.settings.evaluation import METRICS, EvaluateConfig
 
 log = logging.getLogger(__name__)

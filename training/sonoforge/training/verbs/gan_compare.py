@@ -35,10 +35,9 @@ from sonoforge.training.gan.recipes import find_recipe
 from sonoforge.training.gan.settings import compose, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
-from sonoforge.training.reports.gan_comparison import pictures, tables
-from sonoforge.training.reports.gan_comparison.tables import read_comparison
+from sonoforge.training.reports import gan_comparison as page
 from sonoforge.training.run_folder import write_table
-from sonoforge.training.statistics.published_gans import Paper, find_paper
+from sonoforge.training.statistics.published import Paper, find_paper
 from sonoforge.training.verbs.gan_train import UNFINISHED, device_name, finishing_on_interrupt
 from sonoforge.training.verbs.settings.gan import CYTOLOGY, GRID_WITHOUT, GanCompareConfig
 
@@ -82,7 +81,7 @@ def main(config: GanCompareConfig) -> Outcome:
     name = f"gan-compare-{trainings[0].setup.originals.name}-{config.gan.class_name or 'all'}".lower()
     paper = find_paper(config.published, [name.partition(":")[0] for name in config.recipes])
     folder = run_folder.open_run(Path(config.out), name, flatten(config), resume=config.resume, compared=LENGTH)
-    shown: list[pictures.Shown] = []
+    shown: list[page.Shown] = []
     figures: list[dict[str, Any]] = []
     device = find_device(config.device)
     about = run_folder.describe_environment(
@@ -111,31 +110,31 @@ def main(config: GanCompareConfig) -> Outcome:
                     return _stopped(folder, shown)
                 measured = measure_milestone(checkpoint, training.real, protocol, count, config.device)
                 row = _row(training, checkpoint, share, measured) | {"device": device_name(device)}
-                shown.append(pictures.Shown(row, checkpoint, measured))
+                shown.append(page.Shown(row, checkpoint, measured))
                 figures += [{"recipe": training.name, "step": step, **metric} for metric in measured["metrics"]]
                 _write_tables(folder, [item.row for item in shown], figures, paper)
-            pictures.write_curves(folder / pictures.CURVES, [item.row for item in shown])
-            pictures.write_epochs(folder / pictures.EPOCHS, [item.row for item in shown])
-            pictures.write_samples(folder / pictures.SAMPLES, shown, trainings[0].real.pixels)
-            pictures.write_pca(folder / pictures.PCA, shown)
+            page.write_curves(folder / page.CURVES, [item.row for item in shown])
+            page.write_epochs(folder / page.EPOCHS, [item.row for item in shown])
+            page.write_samples(folder / page.SAMPLES, shown, trainings[0].real.pixels)
+            page.write_pca(folder / page.PCA, shown)
         rows = [item.row for item in shown]
-        tables.log_rows(rows)
+        page.log_rows(rows)
         best = min(rows, key=lambda row: row["kid"])
         chosen = f"; the best of {len(rows)} on the images it is shown for, so optimistic" if len(rows) > 1 else ""
-        tell(f"lowest KID {best['kid']:.4f}: {best['recipe']}, {tables.when(best)}{chosen}")
+        tell(f"lowest KID {best['kid']:.4f}: {best['recipe']}, {page.when(best)}{chosen}")
         _name_files(folder, " and published rows beside" if paper else "")
-        tell(f"samples: {pictures.SAMPLES}; principal components: {pictures.PCA}")
-    result = {"rows": rows, "claims": tables.claimed_rows(paper), "figures": figures}
+        tell(f"samples: {page.SAMPLES}; principal components: {page.PCA}")
+    result = {"rows": rows, "claims": page.claimed_rows(paper), "figures": figures}
     run_folder.write_results(folder, result)
     following = f"sonoforge gan sample {folder / best['run']} --checkpoint {best['step']}"
-    return Outcome({"run": str(folder), "finished": True, "tables": str(folder / tables.TABLES), **result}, following)
+    return Outcome({"run": str(folder), "finished": True, "tables": str(folder / page.TABLES), **result}, following)
 
 
 def _name_files(folder: Path, beside: str = "") -> None:
     """Say what is in the folder."""
     tell(f"in {folder}:")
-    tell(f"tables, with seconds an epoch{beside}: {tables.TABLES}; every figure: {tables.TABLE}")
-    tell(f"quality over time: {pictures.CURVES}; over epochs: {pictures.EPOCHS}")
+    tell(f"tables, with seconds an epoch{beside}: {page.TABLES}; every figure: {page.TABLE}")
+    tell(f"quality over time: {page.CURVES}; over epochs: {page.EPOCHS}")
 
 
 def _show_again(config: GanCompareConfig) -> Outcome:
@@ -144,18 +143,18 @@ def _show_again(config: GanCompareConfig) -> Outcome:
         raise SonoforgeError(
             "--from: found it with other settings, expected only --out with it: the tables are made from the files"
         )
-    rows = read_comparison([Path(name) for name in config.from_tables])
+    rows = page.read_comparison([Path(name) for name in config.from_tables])
     folder = run_folder.open_run(Path(config.out), f"gan-compare-{rows[0]['data']}-again".lower(), {}, resume=False)
     _write_tables(folder, rows, [], None)
-    pictures.write_curves(folder / pictures.CURVES, rows)
-    pictures.write_epochs(folder / pictures.EPOCHS, rows)
-    tables.log_rows(rows)
+    page.write_curves(folder / page.CURVES, rows)
+    page.write_epochs(folder / page.EPOCHS, rows)
+    page.log_rows(rows)
     _name_files(folder)
     run_folder.write_results(folder, {"rows": rows})
     return Outcome({"run": str(folder), "rows": rows})
 
 
-def _stopped(folder: Path, shown: Sequence[pictures.Shown]) -> Outcome:
+def _stopped(folder: Path, shown: Sequence[page.Shown]) -> Outcome:
     log.info(UNFINISHED)
     rows = [item.row for item in shown]
     return Outcome({"run": str(folder), "finished": False, "rows": rows}, CONTINUE)
@@ -298,12 +297,12 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
         if metric["name"] != "inception_score" or metric["space"].startswith("inception"):
             first.setdefault(metric["name"], metric)
     found: dict[str, Any] = {}
-    for name in (*tables.FIGURES, *tables.FIGURES_OF_PAIRS):
+    for name in (*page.FIGURES, *page.FIGURES_OF_PAIRS):
         if name in first:
             one = first[name]
             found |= {name: one["value"], f"{name}_floor": one["floor"], f"{name}_ratio": one["ratio"]}
     if first["kid"]["standard_error"] is not None:
-        found[tables.SPREAD] = first["kid"]["standard_error"]
+        found[page.SPREAD] = first["kid"]["standard_error"]
     return {
         "data": training.setup.originals.name,
         "recipe": training.name,
@@ -323,15 +322,15 @@ def _row(training: _Training, checkpoint: Path, share: float, measured: Mileston
         "classes": len(training.setup.originals.classes) if setup.conditional else 1,
         "conditioning": setup.recipe.conditioning,
         "features": first["kid"]["space"],
-        "source": tables.OURS,
+        "source": page.OURS,
         "run": own.name,
     }
 
 
 def _write_tables(folder: Path, rows: list[dict[str, Any]], figures: list[dict[str, Any]], paper: Paper | None) -> None:
-    columns = tables.columns_of({name for row in rows for name in row})
-    claims = [{name: row[name] for name in columns if name in row} for row in tables.claimed_rows(paper)]
-    write_table(folder / tables.TABLE, columns, [*rows, *claims])
+    columns = page.columns_of({name for row in rows for name in row})
+    claims = [{name: row[name] for name in columns if name in row} for row in page.claimed_rows(paper)]
+    write_table(folder / page.TABLE, columns, [*rows, *claims])
     if figures:
-        write_table(folder / tables.ALL_FIGURES, tuple(figures[0]), figures)
-    write_text(folder / tables.TABLES, tables.markdown_tables(rows, paper))
+        write_table(folder / page.ALL_FIGURES, tuple(figures[0]), figures)
+    write_text(folder / page.TABLES, page.markdown_tables(rows, paper))

@@ -8,7 +8,7 @@ from rich.table import Table
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe, find_recipe
-from sonoforge.training.reports.terminal.tables import as_text
+from sonoforge.training.reports.terminal import as_text
 from sonoforge.training.verbs.settings.gan import GanRecipesConfig
 
 

@@ -41,7 +41,7 @@ from sonoforge.training.gan.progress.curves import OVER_TIME, PICTURE
 from sonoforge.training.gan.settings import DURATIONS, given_lengths
 from sonoforge.training.gan.training import Training, open_pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, read_training_set
-from sonoforge.training.tracking.sending import connect, sending
+from sonoforge.training.tracking import connect, sending
 from sonoforge.training.verbs.settings.gan import GanTrainConfig
 
 log = logging.getLogger(__name__)

@@ -9,14 +9,13 @@ from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome, flatten
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.crossval.arms import find_arm, for_classes
-from sonoforge.training.crossval.budget_choice import count_chosen_on, describe_choice
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.choices import count_chosen_on, describe_choice
 from sonoforge.training.crossval.comparison import compare_once
-from sonoforge.training.crossval.settings import ComparisonSettings, image_source, resolve
-from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.crossval.settings import resolve
 from sonoforge.training.data.data_option import data_flags
-from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.reports.terminal.tables import plain_table
+from sonoforge.training.data.load import load_images
+from sonoforge.training.reports.terminal import plain_table
 from sonoforge.training.statistics.between_runs import Leakage, measure_leakage
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions, write_predictions
 from sonoforge.training.statistics.results import Interval
@@ -38,25 +37,22 @@ def main(config: LeakageConfig) -> Outcome:
     """Run the comparison under each protocol, in a folder of its own, and compare the answers image by image."""
     if config.from_predictions:
         return _print_again(config)
-    resolved = {name: resolve(dataclasses.replace(config.comparison, protocol=name)) for name in PROTOCOLS}
-    settings = {name: own for name, (_, own) in resolved.items()}
-    comparison, _ = resolved["sealed"]
-    source = image_source(comparison, settings["sealed"])
-    cache = load_images(source)
-    arms = for_classes("--arms", settings["sealed"].arms, cache.dataset.classes, cache.class_counts)
-    settings = {name: dataclasses.replace(own, arms=arms) for name, own in settings.items()}
-    chosen = flatten(dataclasses.replace(config, comparison=comparison))
-    folder = run_folder.open_run(
-        Path(comparison.out), f"leakage-{cache.dataset.name}", chosen, resume=comparison.resume
-    )
+    comparison = config.comparison
+    settings = {name: resolve(dataclasses.replace(comparison, protocol=name)) for name in PROTOCOLS}
+    cache = load_images(settings["sealed"].source)
+    settings = {name: own.for_images(cache) for name, own in settings.items()}
+    asked = {key: settings["sealed"].asked.get(key, value) for key, value in flatten(config).items()}
+    folder = run_folder.open_run(Path(comparison.out), f"leakage-{cache.dataset.name}", asked, resume=comparison.resume)
     parts: list[Predictions] = []
     with run_folder.working_in(folder):
         for name, own in settings.items():
             # Without a generator, nothing changes from plain folds to those of the thesis.
-            asked = tuple(arm for arm in own.arms if name != "thesis" or find_arm(arm).reads_generators)
-            if asked:
-                log.info("== protocol %s: %s", name, ", ".join(asked))
-                parts += _answers(folder / name, source, cache, dataclasses.replace(own, arms=asked))
+            arms = tuple(arm for arm in own.arms if name != "thesis" or find_arm(arm).reads_generators)
+            if arms:
+                log.info("== protocol %s: %s", name, ", ".join(arms))
+                (folder / name).mkdir(exist_ok=True)
+                compare_once(folder / name, cache, dataclasses.replace(own, arms=arms))
+                parts += read_predictions(folder / name / ANSWERS)[0]
         write_predictions(folder / ANSWERS, parts, cache.dataset.classes)
         found = measure_leakage(_by_protocol(parts))
         own = settings["sealed"]
@@ -99,14 +95,6 @@ def _by_protocol(parts: Sequence[Predictions]) -> dict[tuple[str, str], list[Pre
     for part in sorted(parts, key=lambda part: part.arm != parts[0].arm):
         found.setdefault((part.arm, part.protocol), []).append(part)
     return found
-
-
-def _answers(folder: Path, source: ImageSource, cache: ImageCache, settings: ComparisonSettings) -> list[Predictions]:
-    """Run the comparison under one protocol, or read what an earlier call left."""
-    folder.mkdir(exist_ok=True)
-    compare_once(folder, source, cache, settings)
-    parts, _ = read_predictions(folder / ANSWERS)
-    return parts
 
 
 def log_leakage(found: Leakage) -> None:

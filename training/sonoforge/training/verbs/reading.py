@@ -1,6 +1,6 @@
 """``sonoforge reading SHEET ANSWERS...``: could the readers of a reading sheet tell generated images from real ones?
 
-With ``--json``, print the run folder's ``results.json`` (`sonoforge.training.reader_study.results.ReadingResults`),
+With ``--json``, print the run folder's ``results.json`` (`sonoforge.training.reader_study.scores.ReadingResults`),
 with its place as ``run`` and ``report``.
 """
 
@@ -16,12 +16,16 @@ from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.reader_study.answers import Reader, read_readers
 from sonoforge.training.reader_study.automatic import FOLDER
-from sonoforge.training.reader_study.key import KEY, KINDS, Key, read_key
-from sonoforge.training.reader_study.results import ReadingResults
-from sonoforge.training.reader_study.scores import score_agreement, score_images, score_reader, score_together
-from sonoforge.training.reports.reading import write_report
+from sonoforge.training.reader_study.scores import (
+    ReadingResults,
+    score_agreement,
+    score_images,
+    score_reader,
+    score_together,
+)
+from sonoforge.training.reader_study.sheet import KEY, KINDS, Key, read_key
+from sonoforge.training.reports.reading import log_reading, write_report
 from sonoforge.training.reports.reading_sheet import PAGE, read_pictures
-from sonoforge.training.reports.terminal.reading import log_reading
 from sonoforge.training.verbs.settings.evaluation import ReadingConfig
 
 TABLE = "answers.csv"

@@ -6,7 +6,7 @@ With ``--features`` an automatic reader answers it at once, see `sonoforge.train
 
 JSON (``--json``) is the ``results.json`` of the run folder, and ``run``, where it is: ``page`` and ``key`` (files in
 it), ``commitment``, ``images``, ``side``, ``classes``, ``sources``, ``automatic`` (see
-`sonoforge.training.reader_study.results.ReaderResult`) and ``notice``.
+`sonoforge.training.reader_study.scores.ReaderResult`) and ``notice``.
 """
 
 import dataclasses
@@ -30,9 +30,8 @@ from sonoforge.training.gan.image_sets import check_named, is_run, read_image_se
 from sonoforge.training.gan.milestones import read_own_images, seen_by_discriminator
 from sonoforge.training.reader_study.answers import read_readers, write_reader
 from sonoforge.training.reader_study.automatic import FOLDER, LEARNT, read_automatically
-from sonoforge.training.reader_study.key import KEY, commitment
 from sonoforge.training.reader_study.scores import score_reader
-from sonoforge.training.reader_study.sheet import Pair, make_sheet
+from sonoforge.training.reader_study.sheet import KEY, Pair, commitment, make_sheet
 from sonoforge.training.reports.reading import automatic_text
 from sonoforge.training.reports.reading_sheet import PAGE, write_sheet
 from sonoforge.training.verbs.settings.evaluation import EvaluateConfig

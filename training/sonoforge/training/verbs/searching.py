@@ -34,7 +34,7 @@ from sonoforge.training.architecture_search.trial import (
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.reports import search as page
-from sonoforge.training.reports.terminal.search import log_search, trial_line
+from sonoforge.training.reports.search import log_search, trial_line
 from sonoforge.training.verbs.gan_train import device_name
 from sonoforge.training.verbs.settings.gan import TrialsConfig
 from sonoforge.training.workers.opening import open_workers

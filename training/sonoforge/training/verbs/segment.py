@@ -29,8 +29,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.spaces import choose_space
 from sonoforge.training.gan.settings import fill_budget
 from sonoforge.training.gan.start_from import refuse_seen_by_start
-from sonoforge.training.reports.segmentation import REPORT, write_report
-from sonoforge.training.reports.terminal.segmentation import tell_sets
+from sonoforge.training.reports.segmentation import REPORT, tell_sets, write_report
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     PlannedSet,

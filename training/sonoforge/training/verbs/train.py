@@ -36,8 +36,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.statistics.results import interval_text
 from sonoforge.training.statistics.verdict import doubts
-from sonoforge.training.tracking.sending import connect, sending
-from sonoforge.training.tracking.tracker import figures_of, send_history
+from sonoforge.training.tracking import connect, figures_of, send_history, sending
 from sonoforge.training.verbs.settings.crossval import TrainConfig
 
 log = logging.getLogger(__name__)

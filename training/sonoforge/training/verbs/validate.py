@@ -27,8 +27,7 @@ from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups
-from sonoforge.training.reports.external import Answered, write_report
-from sonoforge.training.reports.terminal.external import log_collection
+from sonoforge.training.reports.validation import Answered, log_collection, write_report
 from sonoforge.training.validation.collections import Meanings, read_external, read_meanings
 from sonoforge.training.validation.figures import RECIPE, Answers, Collection, Robustness, Validation, describe
 from sonoforge.training.validation.robustness import measure_robustness

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.clip_files import clip_frames, is_clip
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.file_kinds import FILM_SUFFIXES
 from sonoforge.runtime.images.folders import mask_of
-from sonoforge.runtime.images.suffixes import FILM_SUFFIXES
 from sonoforge.runtime.inference.clips import distinct_frames
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.collections.importing import Collection, Picture, PlannedPicture, short_names

@@ -45,7 +45,7 @@ from sonoforge.training.gan.progress.ticks import (
 from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.training import Training
 from sonoforge.training.progress import is_interactive
-from sonoforge.training.tracking.tracker import Tracker
+from sonoforge.training.tracking import Tracker
 
 log = logging.getLogger(__name__)
 

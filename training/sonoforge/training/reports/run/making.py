@@ -11,11 +11,12 @@ from sonoforge.training.data.folder_layout import BUSI_CLASSES
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.run.results import confusion_table
 from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
 from sonoforge.training.statistics.results import Interval
 from sonoforge.training.statistics.wording import counted, duration, share, size, tiny
 
-TEXTS = blocks.read_texts("run/texts.yaml")
+TEXTS = read_texts("run")
 
 
 def published(run: WholeRun) -> blocks.Section | None:

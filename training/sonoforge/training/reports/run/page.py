@@ -117,7 +117,7 @@ def _parts(run: WholeRun) -> list[Part]:
             "the images, the split and its proof, every figure with its interval",
             [data(run), split(run), results_section(run), published(run)],
         ),
-        ("words", "Words used here", "from accuracy to temperature", [glossary("Glossary", "run/glossary.yaml")]),
+        ("words", "Words used here", "from accuracy to temperature", [glossary("Glossary", "run-glossary")]),
     )
     return [
         Part(anchor, title, about, [section for section in sections if section is not None])

@@ -8,13 +8,14 @@ from sonoforge.training.crossval.evidence import class_counts
 from sonoforge.training.data.audit import Cluster
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.audit import alike, class_table, file_table, search_blocks
-from sonoforge.training.reports.clusters import cluster_blocks
+from sonoforge.training.reports.pictures import cluster_blocks
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.results import SecondOpinionPair
 from sonoforge.training.statistics.wording import counted, number, share
 
-TEXTS = blocks.read_texts("run/texts.yaml")
+TEXTS = read_texts("run")
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
 _MIXED_CLUSTERS, _PLAIN_CLUSTERS, _CLUSTER_IMAGES = 4, 3, 10
 _UNREADABLE = 10

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from markupsafe import Markup
 
 from sonoforge.training.crossval.arms import title_of
-from sonoforge.training.crossval.budget_choice import chosen_seeds, describe_choice
-from sonoforge.training.crossval.choice_grid import choosing_of, name_grid, name_values
+from sonoforge.training.crossval.choices import choosing_of, chosen_seeds, describe_choice, name_grid, name_values
 from sonoforge.training.reports import blocks
-from sonoforge.training.reports.clusters import wrong_cards
+from sonoforge.training.reports.pictures import wrong_cards
 from sonoforge.training.reports.run import charts, statements
 from sonoforge.training.reports.run.tables import (
     FIGURE_WORDS,
@@ -26,13 +25,13 @@ from sonoforge.training.reports.run.tables import (
 )
 from sonoforge.training.reports.run.training import folds_figure, sampled
 from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.learning_curve import split_share
 from sonoforge.training.statistics.one_against_rest import classes_of_interest
-from sonoforge.training.statistics.protocols import ONE_SPLIT
-from sonoforge.training.statistics.results import ArmResult, LearningCurve
+from sonoforge.training.statistics.results import ONE_SPLIT, ArmResult, LearningCurve
 from sonoforge.training.statistics.wording import counted, is_number, share
 
-TEXTS = blocks.read_texts("run/texts.yaml")
+TEXTS = read_texts("run")
 _CHARTED = 4  # classes of a data set without a class `malignant`; the others are in `results.json`
 _COLUMNS = 10  # of a confusion matrix, with their names and shares
 _CELLS = 32  # of a table that does not scroll

@@ -6,15 +6,15 @@ from functools import cached_property
 from typing import Any
 
 from sonoforge.training.classifier.augmentation import IN_WORDS
-from sonoforge.training.comparators.table import COMPARATORS
+from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
-from sonoforge.training.reports.said import fill_in, read_said
-from sonoforge.training.statistics.protocols import ONE_SPLIT, SEALED
+from sonoforge.training.reports.texts import fill_in, read_said
+from sonoforge.training.statistics.results import ONE_SPLIT, SEALED
 from sonoforge.training.statistics.wording import counted, listed, spread
 
-SAID = read_said("run/statements.yaml")
+SAID = read_said("run-statements")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
-from sonoforge.training.crossval.choice_grid import name_values
+from sonoforge.training.crossval.choices import name_values
 from sonoforge.training.reports.blocks import (
     Group,
     Table,
@@ -16,9 +16,9 @@ from sonoforge.training.reports.blocks import (
     interval,
     lines,
     ratio,
-    read_texts,
     soft,
 )
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.flagged import ENOUGH
 from sonoforge.training.statistics.learning_curve import LARGEST_RATIO
 from sonoforge.training.statistics.results import (
@@ -34,7 +34,7 @@ from sonoforge.training.statistics.results import (
 from sonoforge.training.statistics.verdict import judge
 from sonoforge.training.statistics.wording import bracket, is_number, p_value, points, share
 
-TEXTS = read_texts("run/texts.yaml")
+TEXTS = read_texts("run")
 Titles = Mapping[str, str]
 """Of the arms, by name."""
 FIGURE_WORDS = {"accuracy": "accuracy", "macro_auc": "macro-AUC"}

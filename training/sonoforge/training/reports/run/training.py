@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoforge.training.crossval.choice_grid import name_grid
+from sonoforge.training.crossval.choices import name_grid
 from sonoforge.training.crossval.evidence import GeneratorRuns
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan.progress.curves import OVER_TIME
 from sonoforge.training.reports import blocks
 from sonoforge.training.reports.charts import reliability_diagram
-from sonoforge.training.reports.embedding import embed
+from sonoforge.training.reports.pictures import embed
 from sonoforge.training.reports.run import charts, statements
 from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.reports.texts import read_texts
 from sonoforge.training.statistics.calibration import calibrate, own_answers, reliability
 from sonoforge.training.statistics.wording import counted, listed, number, share
 
-TEXTS = blocks.read_texts("run/texts.yaml")
+TEXTS = read_texts("run")
 # More than these are counted but not shown, so that the page stays readable and below 6 MB.
 _WATCHED = 6  # arms
 _CHARTED_CALIBRATIONS = 6  # arms

@@ -8,7 +8,7 @@ from sonoforge.runtime.cli.options import argument, group, option, repeated_opti
 from sonoforge.training.architecture_search.space import NAMES
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.run_options import LogOptions, LpipsOptions, ParallelOptions, TrainingOptions
-from sonoforge.training.statistics.published_gans import BY_RECIPES, NONE, PAPERS
+from sonoforge.training.statistics.published import BY_RECIPES, NONE, PAPERS
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,485 @@
+"""Each benchmark that is run by hand runs to its end on little work: `test_NAME` runs ``training/studies/NAME.py``.
+
+Their data here are simulated, so figures mean little; checked is what holds for such data, too.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import importlib
+import json
+import re
+import shlex
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
+
+import foreign_images
+import planted_marks
+from browser import needs_archive, needs_browser
+from places import CHECKOUT, SUPPORT
+from program import sonoforge, succeed
+from scans import draw_scan, save
+from sonoforge.models.mobilenetv2 import mobilenet_v2
+from sonoforge.models.zoomed_pass import OutlineHead
+from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.images.burned_in_marks import find_marks
+from sonoforge.training.data.splits import FOLDS
+from sonoforge.training.phantom import CLASSES
+from sonoforge.training.phantom.dataset import generate_phantom
+from sonoforge.training.pretrained import import_torchvision
+from sonoforge.training.statistics.predictions import read_predictions
+
+STUDIES = CHECKOUT / "training" / "studies"
+SIDE = 256
+PATIENTS = 4
+"""Of each class in a collection; of BUSI, which `trust` deals out, as many as it has folds."""
+
+
+class Run(Protocol):
+    """Run a script with arguments, and with other constants of its module; return what it prints."""
+
+    def __call__(self, name: str, *arguments: object, **constants: object) -> str: ...
+
+
+@pytest.fixture(autouse=True)
+def _cache_and_threads(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SONOFORGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import a script, which finds the test helpers that it needs by itself."""
+    places = [place for place in sys.path if place != str(SUPPORT)]
+    for path in SUPPORT.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+
+    def load(name: str) -> ModuleType:
+        folder, script = name.split("/")
+        monkeypatch.setattr(sys, "path", [str(STUDIES / folder), *places])
+        if not getattr(sys.modules.get(script), "__file__", "").startswith(str(STUDIES / folder)):
+            monkeypatch.delitem(sys.modules, script, raising=False)
+        return importlib.import_module(script)
+
+    return load
+
+
+@pytest.fixture
+def run(load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run in this process, since a new one takes seconds to import torch."""
+
+    def run(name: str, *arguments: object, **constants: object) -> str:
+        module = load(name)
+        for constant, value in constants.items():
+            monkeypatch.setattr(f"{module.__name__}.{constant}", value)
+        monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, arguments)])
+        assert not module.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small collections, named as the real ones."""
+    root = tmp_path_factory.mktemp("data")
+    sets = (
+        ("BUSI", FOLDS, "{1} ({0}).png"),
+        ("BUS-BRA", PATIENTS, "bus_{0:04}-l.jpg"),
+        ("BrEaST", PATIENTS, "case{0:03}.jpg"),
+    )
+    for seed, (collection, patients, name) in enumerate(sets):
+        for number in range(patients * len(CLASSES)):
+            kind = CLASSES[number % len(CLASSES)]
+            scan = generate_phantom(number % len(CLASSES), number, seed, SIDE, marks=0)[0]
+            path = root / collection / kind / name.format(number, kind)
+            save(path, scan.pixels)
+            if collection == "BUSI" or scan.mask.any():
+                save(path.with_name(f"{path.stem}_mask.png"), np.uint8(255) * scan.mask)
+    for other in ("MIAS/mdb001.png", "IDRiD/fundus.jpg", "Herlev/cell.jpg"):
+        save(root / other, scan.pixels)
+    volume = root / "ACDC" / "training" / "patient001" / "patient001_frame01.nii.gz"
+    volume.parent.mkdir(parents=True)
+    header = bytearray(352)
+    struct.pack_into("<3h", header, 42, SIDE, SIDE, 1)
+    struct.pack_into("<f", header, 108, len(header))
+    volume.write_bytes(gzip.compress(bytes(header) + scan.pixels.tobytes()))
+    return root
+
+
+def scans(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.*g") if "_mask" not in path.name)
+
+
+def numbers(line: str) -> list[float]:
+    return [float(found) for found in re.findall(r"-?\d+\.?\d*", line)]
+
+
+def test_every_script_is_run_here_and_on_the_page() -> None:
+    scripts = {
+        path.relative_to(STUDIES).with_suffix("").as_posix()
+        for path in STUDIES.glob("*/*.py")
+        if path.name != "tables.py"
+    }
+    assert scripts <= set(re.findall(r'"([\w-]+/\w+)(?:\.py)?"', Path(__file__).read_text(encoding="utf-8")))
+    page = (STUDIES / "README.md").read_text(encoding="utf-8")
+    assert scripts == set(re.findall(r"^\| `([\w-]+/\w+)` \|", page, re.MULTILINE))
+
+
+# ---- generated images, and features
+
+
+def test_left_out_scanners(run: Run, data: Path, tmp_path: Path) -> None:
+    kinds, features = tmp_path / "mobilenet.safetensors", tmp_path / "squeezenet.safetensors"
+    save_file(mobilenet_v2(1000).state_dict(), kinds)
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), features)
+    asked = ["--leave-out", "BUSI", "--backbone", kinds, "--features", features, "--out", tmp_path / "out"]
+    asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.03, "--cache", tmp_path / "cache"]
+    folders = [data / name for name in ("BUSI", "BUS-BRA", "BrEaST")]
+    run("where-it-helps/left_out_scanners", *folders, *asked, NUMBER=8, STYLE_STEPS=1, STYLE_BATCH=2, LEAST_STEPS=1)
+    arms, _ = read_predictions(tmp_path / "out" / "predictions.csv")
+    assert len(arms) == 9 and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
+    assert all(np.allclose(arm.probabilities.sum(axis=1), 1, atol=1e-5) for arm in arms)
+    with (tmp_path / "out" / "outlines.csv").open() as file:
+        outlines = list(csv.DictReader(file))
+    assert {row["arm"] for row in outlines} == {arm.arm for arm in arms}
+    assert all(0 <= float(row["dice"]) <= 1 for row in outlines)
+    assert not any("normal" in row["file"] for row in outlines)
+    assert run("where-it-helps/left_out_scanners", *folders, *asked) == "", "what is done is not done again"
+
+
+def test_study(run: Run, data: Path, tmp_path: Path) -> None:
+    for name in ("mobilenet_v2", "squeezenet1_1"):
+        (tmp_path / f"{name}.safetensors").touch()
+    listed = run("where-it-helps/run", data, tmp_path, "--out", tmp_path / "study", "--list").splitlines()
+    calls = [shlex.split(line)[1:] for line in listed]
+    assert {Path(call[0]).stem for call in calls} == {
+        "-m",
+        "generated_features",
+        "left_out_scanners",
+        "training_stages",
+    }
+    for call in calls:
+        if call[0] == "-m":
+            succeed(*call[2:], "--dry-run")
+
+
+def test_generated_features(load: Callable[[str], ModuleType], run: Run, data: Path, tmp_path: Path) -> None:
+    kinds = tmp_path / "weights.safetensors"
+    save_file(mobilenet_v2(1000).state_dict(), kinds)
+    small = {"COUNTS": (4,), "DRAWS": 1, "STEPS": 2, "WEIGHTS": (1.0,), "STRENGTHS": (0.1,)}
+    run(
+        "where-it-helps/generated_features",
+        data / "BUSI",
+        data / "BrEaST",
+        "--weights",
+        kinds,
+        "--csv",
+        tmp_path / "f.csv",
+        **small,
+    )
+    with (tmp_path / "f.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({(row["trained on"], row["tested on"]) for row in rows}) * 6 == len(rows) == 2 * 6
+    assert all(0 <= float(row["low"]) <= float(row["auc"]) <= float(row["high"]) <= 1 for row in rows)
+    small["DRAWS_AGAIN"] = 2
+    asked = ["--weights", kinds, "--again", "--csv", tmp_path / "again.csv"]
+    run("where-it-helps/generated_features", data / "BUSI", data / "BrEaST", *asked, **small)
+    with (tmp_path / "again.csv").open() as file:
+        again = list(csv.DictReader(file))
+    assert [row["placebo"] for row in again] == 2 * ["real", "copies", "noise", "mixtures"]
+    assert all(float(row["low"]) <= float(row["change"]) <= float(row["high"]) for row in again)
+    assert len({round(float(row["auc"]) + float(row["change"]), 3) for row in again}) == 2, "one arm, two test sets"
+    module = load("where-it-helps/generated_features")
+    rng = np.random.default_rng(0)
+    scores, labels, weights = rng.normal(size=(3, 50)), rng.integers(0, 2, 50), rng.integers(0, 3, (2, 50))
+    one_by_one = [np.mean([roc_auc_score(labels, own, sample_weight=row) for own in scores]) for row in weights]
+    assert module.areas(scores, labels, weights.astype(float)) == pytest.approx(one_by_one)
+
+
+def test_training_stages(run: Run, data: Path, tmp_path: Path) -> None:
+    kinds, features = tmp_path / "mobilenet.safetensors", tmp_path / "squeezenet.safetensors"
+    save_file(mobilenet_v2(1000).state_dict(), kinds)
+    save_file(import_torchvision().models.squeezenet1_1(weights=None).state_dict(), features)
+    asked = ["--home", "BUS-BRA", "--weights", kinds, "--features", features, "--seeds", 0]
+    asked += ["--cache", tmp_path / "cache", "--out", tmp_path / "out"]
+    small = {"STAGES": (1, 2), "BATCH": 4, "NUMBER": 6, "COMPONENTS": 4, "STRENGTHS": (0.1,), "HELD_OUT": 0}
+    for _ in range(2):  # what is done is not done again
+        run("where-it-helps/training_stages", data / "BUSI", data / "BUS-BRA", *asked, **small)
+    with (tmp_path / "out" / "stages-BUS-BRA.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]][4:] == ["real", "alone 1 0", "beside 1 0", "alone 2 0", "beside 2 0"]
+    lesions = [path for path in scans(data / "BUSI") if path.parent.name != "normal"]
+    assert {row["data"] for row in rows} == {"BUSI"} and len(rows) == len(lesions)
+    assert sum(row["malignant"] == "1" for row in rows) == sum(path.parent.name == "malignant" for path in lesions)
+    with (tmp_path / "out" / "quality.csv").open() as file:
+        quality = list(csv.DictReader(file))
+    assert {(row["step"], row["name"]) for row in quality} >= {(step, "kid") for step in ("1", "2")}
+
+
+# ---- speed
+
+
+def test_speed_of_classify(run: Run, data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = json.loads(run("speed/classify", data / "BrEaST" / "normal", "--rounds", 1))
+    assert found["same_label"] == found["images"] == PATIENTS
+    for folder in (tmp_path / "missing", tmp_path):
+        with pytest.raises(SystemExit, match="2"):
+            run("speed/classify", folder)
+        assert f"{folder}: found no folder with images" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_speed_of_runtime(run: Run, data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (first, *_) = scans(data / "BUSI")
+    found = json.loads(run("speed/start_and_warm", SHIPPED, first, "--rounds", 1))
+    assert min(found[name]["ratio"] for name in ("start_up", "warm", "predict")) > 0
+    for arguments in ((tmp_path, first), (SHIPPED, tmp_path / "missing.png")):
+        with pytest.raises(SystemExit, match="2"):
+            run("speed/start_and_warm", *arguments)
+        assert "no such file, expected" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_speed_of_formats(run: Run, data: Path) -> None:
+    first, *rows = run("speed/formats", data / "BUSI", "--count", 2, "--rounds", 1).splitlines()
+    assert first.startswith("2 images")
+    assert {row.split()[0] for row in rows} == {"onnx", "onnx-fp16", "onnx-int8", "ort", "onnx-uint8", "Pillow,"}
+
+
+def test_speed_of_tensorrt(run: Run) -> None:
+    printed = run("speed/tensorrt", SHIPPED, "--rounds", 1)
+    if printed.startswith("cannot run here"):
+        pytest.skip(printed.strip())
+    assert json.loads(printed)["parity"]["fp32"]["ok"]
+
+
+def test_speed_of_classifier_training(load: Callable[[str], ModuleType], run: Run) -> None:
+    benchmark = load("speed/classifier_training")
+    small = {name: dataclasses.replace(settings, batch=4) for name, settings in benchmark.VARIANTS.items()}
+    rows = run(
+        "speed/classifier_training", "--images", 4, "--rounds", 1, VARIANTS=small, BASE=small["float32"]
+    ).splitlines()
+    assert len(rows) == 2 + len(small) and all(numbers(row)[-1] > 0 for row in rows)
+
+
+def test_speed_of_gan(run: Run) -> None:
+    assert "ratio" in run("speed/gan", "--size", 32, "--batch", 4, "--steps", 1, "--rounds", 1)
+
+
+def test_speed_of_stylegan(run: Run) -> None:
+    small = ("--size", 32, "--batch", 8, "--base", 1024, "--most", 32, "--steps", 1, "--rounds", 1)
+    assert "fast by slow" in run("speed/stylegan", *small)
+
+
+@pytest.mark.gpu
+def test_speed_of_stylegan_on_a_gpu(run: Run) -> None:
+    assert run("speed/stylegan", "--gpu", "--size", 32, "--batch", 4, "--steps", 1).count("s/kimg") == 2 * 4
+
+
+def test_speed_of_growth(load: Callable[[str], ModuleType], run: Run, data: Path, tmp_path: Path) -> None:
+    growth, counts = load("speed/growth"), np.array([175.0, 350, 700, 1400])
+    assert growth.fit_growth(counts, 3 + 1e-3 * counts**1.5) == pytest.approx((3, 1e-3, 1.5), rel=0.05)
+    for name in growth.COMMAND:
+        assert sonoforge(*growth.words(name, 6, "weights"), "--dry-run").code == 0, name
+    page, written, weights = tmp_path / "page.md", tmp_path / "growth.csv", tmp_path / "weights.safetensors"
+    page.write_text("before\n<!-- growth -->\nold\n<!-- growth -->\nafter\n")
+    weights.touch()
+    drawn = ("--picture", tmp_path / "growth.png", "--page", page)
+    only = ("--only", "classify", "--only", "data audit", "--images", data / "BUSI", "--weights", weights)
+    table = run("speed/growth", *only, "--counts", "6,12", "--csv", written, *drawn)
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["| classify", "| data audit"]
+    for _, images, cpu, wall, memory, *_ in rows:
+        assert images == "6 to 12" and min(numbers(" ".join((cpu, wall)))) > 0
+        assert all(20 < peak < 5000 for peak in numbers(memory))
+    shown = f"{table}\n![{growth.ABOUT}](growth.png)\n"
+    assert page.read_text() == f"before\n<!-- growth -->\n{shown}<!-- growth -->\nafter\n"
+    assert Image.open(tmp_path / "growth.png").size > (500, 200)
+    assert run("speed/growth", "--measured", written) == table
+    with pytest.raises(SystemExit, match="expected the line 'never said'"):
+        run("speed/growth", *only, "--counts", 6, UNTIL={"classify": "never said"})
+
+
+def test_speed_of_metrics(run: Run) -> None:
+    found = json.loads(run("speed/metrics", "--images", 120, "--width", 64, "--rounds", 1))
+    for name in ("fid", "precision"):
+        assert found[name]["ours"] == pytest.approx(found[name]["torch_fidelity"], rel=1e-3)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    needs_browser()
+    needs_archive()
+    succeed("mobile", "build", "--out", tmp_path / "app")
+    return tmp_path / "app"
+
+
+def test_web_app(app: Path, tmp_path: Path) -> None:
+    """In a process of its own, as Playwright runs once in each."""
+    written = tmp_path / "times.json"
+    script = STUDIES / "speed/web_app.py"
+    command = [sys.executable, script, app, "--starts", "1", "--batch", "2", "--json", written]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(written.read_text())
+    assert len(found["cold"]) == 1 and found["warm"]["batch ms an image"] > 0
+
+
+# ---- what the pages say of statistics, metrics and repeatability
+
+
+def test_by_group(run: Run) -> None:
+    assert len(run("intervals/by_group", "--repeats", 6).splitlines()) == 2 + 3 * 4 * 2
+
+
+def test_one_against_rest(run: Run) -> None:
+    shares = [float(line.split("|")[3]) for line in run("intervals/one_against_rest", 2).splitlines()]
+    assert len(shares) == 2 * 7 and all(share in (0, 50, 100) for share in shares)
+
+
+def test_fid_bias(run: Run, tmp_path: Path) -> None:
+    rows = run("generated-quality/fid_bias", tmp_path / "bias.png", "--images", 40).splitlines()
+    (ten, most, *_), (twenty, least, *_) = map(numbers, rows)
+    assert (ten, twenty) == (10, 20) and most > least > 0
+    assert Image.open(tmp_path / "bias.png").size > (500, 200)
+
+
+def test_copy_test_false_alarms(run: Run, tmp_path: Path) -> None:
+    count = 117  # 39 to calibrate on, as few as give a threshold
+    for seed in range(count):
+        save(tmp_path / f"{seed}.png", draw_scan(seed, 64))
+    printed = run("generated-quality/copy_test_false_alarms", 64, tmp_path, SPLITS=1)
+    assert f"{count} images in {count} groups" in printed and printed.count("calibrated on") == 2
+
+
+def test_repeat_training(run: Run) -> None:
+    small = ("--trainings", 2, "--processes", 1, "--threads", 1, "--busy", 0, "--batch", 4, "--steps", 4, "--size", 32)
+    assert "2 of 2 equal" in run("repeatability/run", *small)
+
+
+# ---- what is found in a scan
+
+
+def test_burned_in_marks(run: Run, data: Path) -> None:
+    planted, *_ = run("marks/burned_in_marks", data).splitlines()
+    assert 0.5 < numbers(planted)[3] <= 1
+
+
+def test_inpainted_marks(run: Run, data: Path, tmp_path: Path) -> None:
+    plain, marked = scans(data / "BUSI")[:2]
+    picture = Image.open(marked)
+    planted_marks.calipers(picture, (80, 80, 160, 160), np.random.default_rng(0), lines=False)
+    for path, image in (("plain", Image.open(plain)), ("marked", picture)):
+        save(tmp_path / "source" / f"{path}.png", np.asarray(image))
+    assert find_marks(picture).marks
+    assert "source: 1 of 2 scans" in run("marks/inpainted_marks", tmp_path / "source", tmp_path / "target")
+    kept, filled = (Image.open(tmp_path / "target" / f"{name}.png") for name in ("plain", "marked"))
+    assert np.array_equal(kept, Image.open(plain)) and not find_marks(filled).marks
+
+
+def test_mark_shortcut(run: Run, data: Path) -> None:
+    assert run("marks/mark_shortcut", data, "--count", 1).count("labels changed") == 2 * 5
+
+
+def test_scan_area(run: Run, data: Path) -> None:
+    first, *_ = run("marks/scan_area", data, "--count", 4, "--every", 10).splitlines()
+    assert "4 screens" in first
+
+
+def test_scan_kinds(run: Run, data: Path) -> None:
+    for row in run("marks/scan_kinds", data, "--few", 4).splitlines():
+        assert "overlay 1.0000" in row
+
+
+def test_image_quality(run: Run, data: Path) -> None:
+    rows = run("image-quality/image_quality", data, "--scans", 5).splitlines()
+    for own in ("sharpness: blur", "noise: noise", "resolution: down-scaling"):
+        assert f"| {own} | 1.00 | 1.00 | 1.00 |" in rows
+
+
+def test_small_pictures(run: Run, data: Path) -> None:
+    rows = run("image-quality/small_pictures", data, "--scans", 1, SIDES=(224, 64)).splitlines()
+    least = open_bundle().manifest.quality["resolution"].low
+    for side in (224, 64):
+        flagged = [numbers(row)[2] for row in rows if row.startswith(f"  {side}  ")]
+        assert flagged == [side < least] * 3
+
+
+def test_clip_motion(run: Run, data: Path) -> None:
+    printed = run("image-quality/clip_motion", data / "BUSI", "--scans", 2, SMEARS=(0.0, 2.0))
+    for row in printed.splitlines()[1:8]:
+        planted, followed, found, _ = numbers(row)
+        assert followed == 1 and found == pytest.approx(planted, abs=0.3)
+
+
+def test_repeated_scans(run: Run, data: Path) -> None:
+    _, _, jpeg, *_ = run("image-quality/repeated_scans", data / "BrEaST").splitlines()
+    assert "recall 1.000  precision 1.000" in jpeg
+
+
+def test_neighbouring_frames(run: Run, data: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.csv.gz"
+    with gzip.open(answers, "wt", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(("file", "group"))
+        files = [f"{name}/{path.name}" for name in ("BUSI", "BUS-BRA", "BrEaST") for path in scans(data / name)]
+        rows.writerows((file, number) for number, file in enumerate(files))
+    printed = run("image-quality/neighbouring_frames", data, ANSWERS=answers)
+    assert printed.count("moved by 2%: 12 of 12 joined") == 2
+
+
+# ---- what the network's answers rest on
+
+
+def test_explanations(run: Run, data: Path) -> None:
+    printed = run("explanations/run", data / "BrEaST")
+    shares = [np.asarray(Image.open(path)).mean() / 255 for path in (data / "BrEaST").rglob("*_mask.png")]
+    assert printed.count("drop") == 4 and "of 8 images" in printed
+    assert min(shares) <= numbers(next(line for line in printed.splitlines() if "chance" in line))[0] <= max(shares)
+
+
+def test_map_contrast(run: Run, data: Path) -> None:
+    assert "of 4 scans with both figures" in run("image-quality/map_contrast", data / "BUSI", "--scans", 4)
+
+
+def test_trust(run: Run, data: Path, tmp_path: Path) -> None:
+    for fold in range(2):
+        save_file(mobilenet_v2(3).state_dict(), tmp_path / f"fold{fold}.safetensors")
+    printed = run("trust/trust", data, "none", tmp_path, 2, **{"foreign.COUNT": 1})
+    assert {line.split(" AUROC")[0].strip() for line in printed.splitlines() if " AUROC" in line} >= set(
+        foreign_images.SPOILT
+    )
+
+
+def test_site_trust(run: Run, data: Path, tmp_path: Path) -> None:
+    net = mobilenet_v2(3)
+    net.outline = OutlineHead()
+    for name in ("BUSI", "BUS-BRA", "BrEaST"):
+        save_file(net.state_dict(), tmp_path / f"{name}.safetensors")
+    printed = run(
+        "trust/site_trust",
+        data,
+        tmp_path,
+        TRAINING=24,
+        KEPT_OUT=10,
+        SCANS=4,
+        DRAWS=2,
+        PICTURES=1,
+        **{"foreign.COUNT": 1},
+    )
+    assert printed.count("reach") == 3

@@ -1,0 +1,241 @@
+"""Where settings were chosen: inside each training fold (``--choose``), or with a budget, and on which images."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.cli.options import resolve_config
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.training.classifier.settings import BUDGETS, CHOOSABLE, ClassifierOptions
+from sonoforge.training.classifier.trained_on import find_seen
+from sonoforge.training.crossval.arms import MOST, Arm, find_arm, read_number
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.statistics.results import ComparisonResults
+from sonoforge.training.statistics.wording import listed
+
+Values = dict[str, Any]
+"""Numbers for some fields of `ClassifierSettings`, by name, and for the `DOSE`."""
+DOSE = "dose"
+"""How many images an arm adds, see `arms.added_counts`."""
+OPTION = "--choose"
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """A grid of settings; inner folds choose one of its points for each outer fold."""
+
+    grid: tuple[tuple[str, tuple[float, ...]], ...]  # `Values` by name, at least two each
+    inner_folds: int
+
+    @property
+    def trainings(self) -> int:
+        """Number of inner trainings for each outer fold, at most."""
+        return math.prod(len(values) for _, values in self.grid) * self.inner_folds
+
+    def candidates(self, arm: Arm) -> list[Values]:
+        """Return the points of the grid that apply to an arm, the last setting varying fastest.
+
+        Arms that add nothing have no dose; comparators have no settings to choose.
+        """
+        grid = [] if arm.comparator else [(name, values) for name, values in self.grid if name != DOSE or arm.fill]
+        if not grid:
+            return []
+        names = [name for name, _ in grid]
+        return [dict(zip(names, point, strict=True)) for point in itertools.product(*(values for _, values in grid))]
+
+
+def of_classifier(values: Values) -> Values:
+    """Return the values that are settings of the classifier; chosen epochs are exact."""
+    exact = {"least_steps": 0} if "epochs" in values else {}
+    return {name: value for name, value in values.items() if name != DOSE} | exact
+
+
+def with_dose(arm: Arm, values: Values) -> Arm:
+    """Return the arm at the dose among the values, if any."""
+    return dataclasses.replace(arm, dose=values.get(DOSE, arm.dose))
+
+
+def name_values(values: Mapping[str, float]) -> str:
+    """Return ``learning rate 0.0005 and epochs 8``."""
+    return " and ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
+
+
+def name_grid(grid: Mapping[str, Sequence[float]]) -> str:
+    """Return ``learning rate (0.0002 or 0.001) and epochs (3, 5 or 8)``."""
+    return " and ".join(
+        f"{name.replace('_', ' ')} ({', '.join(f'{value:g}' for value in values[:-1])} or {values[-1]:g})"
+        for name, values in grid.items()
+    )
+
+
+def check_arms_choose(choosing: Choosing, arms: Sequence[str]) -> None:
+    """Refuse a grid that applies to no arm, or a dose to choose where an arm names one."""
+    names = ", ".join(_typed(name) for name, _ in choosing.grid)
+    if not any(choosing.candidates(find_arm(arm)) for arm in arms):
+        raise SonoforgeError(f"{OPTION}: none of the arms has {names} to choose: {','.join(arms)}")
+    named = [arm for arm in arms if find_arm(arm).dose != 1]
+    if named and DOSE in dict(choosing.grid):
+        raise SonoforgeError(f"{OPTION}: {DOSE} cannot be chosen, as the arm {named[0]} names one")
+
+
+def choosing_of(results: ComparisonResults) -> Choosing | None:
+    """Return the grid that the run of these results chose from; None without one."""
+    choice = results.get("choice")
+    if choice is None:
+        return None
+    return Choosing(tuple((name, tuple(values)) for name, values in choice["grid"].items()), choice["inner_folds"])
+
+
+def read_choosing(given: Sequence[str], inner_folds: int) -> Choosing | None:
+    """Read ``learning-rate=0.0005``, ``0.001``, ``epochs=3``, ``5``: names, each followed by its values; None if empty.
+
+    Raises:
+        SonoforgeError: An unknown or repeated setting, an invalid value, or fewer than two values.
+    """
+    grid: dict[str, list[str]] = {}
+    for word in given:
+        key, named, value = word.partition("=")
+        name = key.strip().replace("-", "_")
+        if not named and grid:
+            grid[next(reversed(grid))].append(word)
+        elif not named or name not in (*CHOOSABLE, DOSE):
+            known = [_typed(own) for own in (*CHOOSABLE, DOSE)]
+            raise SonoforgeError(
+                f"{OPTION}: {word!r} is not NAME=VALUE,VALUE,... with NAME any of {', '.join(known)}"
+                + did_you_mean(_typed(name), known)
+            )
+        elif name in grid:
+            raise SonoforgeError(f"{OPTION}: {_typed(name)} is given twice; give it once with all its values")
+        else:
+            grid[name] = [value]
+    if not grid:
+        return None
+    return Choosing(tuple((name, _values(name, texts)) for name, texts in grid.items()), inner_folds)
+
+
+def check_not_given(choosing: Choosing, options: ClassifierOptions) -> None:
+    """Refuse a setting that is both given and to be chosen."""
+    for name, _ in choosing.grid:
+        value = None if name == DOSE else getattr(options, name)
+        if value is not None:
+            raise SonoforgeError(
+                f"{OPTION}: {_typed(name)} is both to be chosen and given (--{_typed(name)} {value}); leave one out"
+            )
+
+
+def _values(name: str, texts: Sequence[str]) -> tuple[float, ...]:
+    try:
+        if name == DOSE:
+            values = tuple(map(_dose, texts))
+        else:
+            values = tuple(getattr(resolve_config(ClassifierOptions, {name: text}, None), name) for text in texts)
+    except SonoforgeError as error:
+        raise SonoforgeError(f"{OPTION}: {str(error).removeprefix('--')}") from None
+    if len(values) < 2:
+        alone = "an arm's, as in gan:2" if name == DOSE else f"--{_typed(name)}"
+        raise SonoforgeError(
+            f"{OPTION}: {_typed(name)} has one value to choose from and needs two; a single one is {alone}"
+        )
+    if len(set(values)) < len(values):
+        raise SonoforgeError(f"{OPTION}: {_typed(name)}={','.join(texts)} repeats a value")
+    return values
+
+
+def _dose(text: str) -> float:
+    value = read_number(text, MOST)
+    if value is None:
+        raise SonoforgeError(f"{DOSE}: {text!r} is not a number above 0 and at most {MOST:g}")
+    return value
+
+
+def _typed(name: str) -> str:
+    """Return the name as users type it."""
+    return name.replace("_", "-")
+
+
+CHOSEN = {
+    # See `settings.BUDGETS`.
+    "quick": "The settings of budget quick (epochs, frozen blocks, number of networks, mirror image) were chosen on "
+    "BUSI's sealed folds with seed 0",
+    # "20 epochs (more over-fits)" is said there of BUSI.
+    "full": "The number of epochs of budget full is that of the MSc thesis it follows, which chose it on BUSI; how "
+    "its other settings were chosen is not recorded",
+    "thesis": "The number of epochs of budget thesis is that of the MSc thesis, which chose it on BUSI; its optimiser, "
+    "learning rate and batch, on which the thesis is silent, are its method's defaults and were chosen on no image",
+    "collections": "The settings of budget collections were chosen on BUSI, BUS-BRA and BrEaST, each left out of "
+    "training in turn",
+}
+CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",), "collections": ("BUSI", "BUS-BRA", "BrEaST")}
+"""Collections that a budget was chosen on."""
+SEEDS = {"quick": (0,)}
+"""Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""
+# The arm `weighted` sets the first; what is only looked at changes no figure.
+_NO_CHOICE = ("class_weights", "test_curves", "least_steps")
+
+
+def count_chosen_on(budget: str, cache: ImageCache) -> int:
+    """Count the images of the collections that a budget was chosen on, changed copies included.
+
+    The shipped bundle was trained on these collections and knows their images, see `find_seen`.
+    """
+    return sum(seen.collection in CHOSEN_ON[budget] for seen in find_seen(open_bundle(None), cache))
+
+
+def chosen_seeds(budget: str, known: int) -> tuple[int, ...]:
+    """Return the seeds with which the budget was chosen, where some of the run's images are those it was chosen on."""
+    return SEEDS.get(budget, ()) if known else ()
+
+
+def describe_seeds(budget: str, known: int, seeds: Sequence[int]) -> str:
+    """Tell the seeds that a budget was chosen with from fresh ones; empty where that makes no difference."""
+    chosen = chosen_seeds(budget, known)
+    if not chosen:
+        return ""
+    old, fresh = [str(seed) for seed in seeds if seed in chosen], [str(seed) for seed in seeds if seed not in chosen]
+    parts = [f"seed {' and '.join(old)} is the one that the budget was chosen with"] * bool(old)
+    are = "s {} are fresh" if len(fresh) > 1 else " {} is fresh"
+    parts += [f"seed{are.format(' and '.join(fresh))}, but deal{'s' * (len(fresh) == 1)} the same images"] * bool(fresh)
+    return "; ".join(parts)
+
+
+def describe_choice(
+    budget: str,
+    settings: Mapping[str, Any],
+    known: int,
+    images: int,
+    seeds: Sequence[int],
+    choosing: Choosing | None = None,
+) -> str:
+    """Say where a run's settings were chosen, and what that means for figures on its images.
+
+    The budget was chosen on ``known`` of the run's images, see `count_chosen_on`; ``choosing`` is what the run chose
+    itself, inside its folds, ``settings`` the `ClassifierSettings` that it had.
+    """
+    names = CHOSEN_ON[budget]
+    whose = f"{names[0]}'s" if len(names) == 1 else f"of {listed(names)}"
+    if known:
+        shared = f"These images are {whose}" if known == images else f"{known} of these {images} images are {whose}"
+        told = describe_seeds(budget, known, seeds)
+        effect = f"{shared}, so the figures are optimistic, by an amount that was not measured."
+        effect += f" {told[0].upper()}{told[1:]}." if told else ""
+    else:
+        effect = "None of these images is among them, so that choice does not flatter these figures."
+    said = f"{CHOSEN[budget]}. {effect}"
+    own, nested = vars(BUDGETS[budget]), dict(choosing.grid) if choosing else {}
+    if choosing:
+        said += (
+            f" This run chose {name_grid(nested)} itself, inside each training fold, on {choosing.inner_folds} inner "
+            "folds (nested cross-validation), so that no test image had a part in it."
+        )
+    changed = [
+        f"{name.replace('_', ' ')} {settings[name]} instead of {own[name]}"
+        for name in own
+        if name not in (*_NO_CHOICE, *nested) and settings.get(name, own[name]) != own[name]
+    ]
+    if changed:
+        said += f" This run departs from the budget ({', '.join(changed)}); how that was chosen is not recorded."
+    return said

@@ -1,0 +1,430 @@
+"""The items of the checklists, and what a run answers to them.
+
+Items are put in our own words, one a line of ``*.csv``; read the checklists themselves at their sources.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from markupsafe import Markup
+
+from sonoforge.runtime.atomic import write_text
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.notice import NOTICE
+from sonoforge.training import run_folder
+from sonoforge.training.crossval.arms import find_arm
+from sonoforge.training.crossval.choices import choosing_of, describe_choice, name_grid
+from sonoforge.training.data.audit import Audit
+from sonoforge.training.data.data_option import PHANTOM, recorded_data
+from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
+from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser, is_comparator
+from sonoforge.training.reports.texts import WORDING, fill_in, read_said
+from sonoforge.training.statistics.results import SEALED, ArmResult, Interval, RunResults, interval_text
+from sonoforge.training.statistics.wording import counted, listed, spread
+
+AUTHORS = "To be filled in by the authors"
+ANSWERED, PARTLY, OPEN = "answered by the run", "partly answered", "open"
+
+
+class Item(NamedTuple):
+    """What a checklist asks for, in our words, and which `answers` belong to it."""
+
+    section: str
+    number: str  # as the checklist counts; empty where it does not
+    asks: str
+    topics: tuple[str, ...] = ()
+    left: str = ""  # what no run can know; empty where its answers are complete
+
+
+class Answer(NamedTuple):
+    """What a run says on one topic."""
+
+    text: str
+    where: str  # file, and place in it
+
+
+class Filled(NamedTuple):
+    """An item with its answer."""
+
+    item: Item
+    status: str  # `ANSWERED`, `PARTLY` or `OPEN`
+    text: str
+    left: str  # what the authors must still write; empty if nothing
+    where: str
+
+
+class Checklist(NamedTuple):
+    """A checklist and its source."""
+
+    name: str
+    anchor: str
+    source: str
+    items: tuple[Item, ...]
+
+
+def _read(name: str, anchor: str, source: str) -> Checklist:
+    with (WORDING / f"{anchor}.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row | {"topics": tuple(row["topics"].split())} for row in csv.DictReader(stream)]
+    return Checklist(name, anchor, source, tuple(Item(**row) for row in rows))
+
+
+TRIPOD_AI = _read("TRIPOD+AI", "tripod-ai", "Collins et al., BMJ 385 (2024) e078378")
+"""Reporting of clinical prediction models: 27 items with sub-items."""
+CLAIM = _read(
+    "CLAIM",
+    "claim",
+    "Mongan et al., Radiology: Artificial Intelligence 2 (2020) e200029, numbers of that edition; update: "
+    "Tejani et al., 6 (2024) e240300",
+)
+"""Artificial intelligence in medical imaging; what the update adds follows without numbers, as it counts anew."""
+DATASHEET = _read("Data sheet", "data-sheet", "Gebru et al., Communications of the ACM 64 (12), 2021, 86-92")
+CHECKLISTS = (TRIPOD_AI, CLAIM, DATASHEET)
+
+
+def fill(items: Sequence[Item], answers: Mapping[str, Answer]) -> list[Filled]:
+    """Answer each item from the topics that a run has; what it lacks stays open."""
+    filled = []
+    for item in items:
+        found = [answers[topic] for topic in item.topics if topic in answers]
+        missing = len(found) < len(item.topics) or not item.topics
+        left = item.left or ("this run does not record it" if missing else "")
+        status = OPEN if not found else PARTLY if left else ANSWERED
+        where = "; ".join(dict.fromkeys(place for answer in found for place in answer.where.split("; ")))
+        filled.append(Filled(item, status, " ".join(answer.text for answer in found), left, where))
+    return filled
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The figures of a run, and what it ran with."""
+
+    name: str  # of its folder
+    results: RunResults  # of `crossval`, without the keys that `run` adds
+    audit: Audit | None  # of `run` alone
+    environment: dict[str, Any]  # of the last start
+    data: tuple[str, ...]  # as the user named it; `PHANTOM` for simulated images
+    has_bundle: bool
+
+    @property
+    def arms(self) -> dict[str, ArmResult]:
+        """Every arm with its figures; the first is the baseline."""
+        return self.results["arms"]
+
+    @property
+    def report(self) -> str:
+        """The page to look things up in."""
+        return "report.html" if self.audit else "the tables of sonoforge crossval"
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read a finished run.
+
+    Raises:
+        SonoforgeError: No run, an unfinished one, or one of another command.
+    """
+    if not run_folder.is_finished(folder):
+        found = "an unfinished run" if (folder / run_folder.CONFIG).is_file() else "no run"
+        raise SonoforgeError(f"{folder}: found {found}, expected a finished one of sonoforge run or crossval")
+    try:
+        results = run_folder.read_results(folder)
+        if not {"arms", "split", "class_counts"} <= set(results):
+            raise SonoforgeError(f"{folder}: found another kind of run, expected one of sonoforge run or crossval")
+        audit = folder / run_folder.AUDIT
+        environment = json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))["runs"][-1]
+        return FinishedRun(
+            name=folder.resolve().name,
+            results=cast(RunResults, results),
+            audit=cast(Audit, json.loads(audit.read_text(encoding="utf-8"))) if audit.is_file() else None,
+            environment=environment,
+            data=recorded_data(run_folder.read_config(folder)),
+            has_bundle=(folder / "bundle" / "manifest.json").is_file(),
+        )
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise SonoforgeError(f"{folder}: cannot be read ({error}); restore its files, or run it again") from error
+
+
+SAID = read_said("checklist-answers")
+
+
+def answer(run: FinishedRun) -> dict[str, Answer]:
+    """Return the answers by topic; a topic of which the run knows nothing is absent."""
+    met = {run.results["protocol"], *(name for name, holds in _conditions(run).items() if holds)}
+    said = fill_in(SAID, met, _facts(run)).values()
+    return {own.topic: Answer(own.says, own.where) for own in said if own.where}
+
+
+def _conditions(run: FinishedRun) -> dict[str, bool]:
+    """Return what the run may be or have, beside its protocol, as texts name it that need it."""
+    results, arms, audit = run.results, run.arms, run.audit
+    return {
+        "several-arms": len(arms) > 1,
+        "one-arm": len(arms) == 1,
+        "bundle": run.has_bundle,
+        "network": not all(map(is_comparator, arms)),  # some arm fine-tunes one
+        "nested-choice": "choice" in results,
+        "ensemble": results["classifier"]["ensemble_size"] > 1,
+        "final-model": "final_arm" in results,
+        "balanced": any(find_arm(name).fill or find_arm(name).class_weights for name in arms),
+        "generators": any(find_arm(name).fill and find_arm(name).reads_generators for name in arms),
+        "simulated": run.data == PHANTOM,
+        "cropped": results["classifier"]["crop"] == "auto",
+        "detectable": bool(_detectable(run)),
+        "audit": audit is not None,
+        "without-patients": audit is not None and not audit["given_groups"],
+        "leaking": any(results["split"]["test_images_with_near_duplicate_in_training"]),
+        "chosen-on": bool(results["split"]["chosen_on"]),
+        "compared": bool(results["comparisons"]),
+    }
+
+
+def _facts(run: FinishedRun) -> dict[str, object]:
+    results, split, second = run.results, run.results["split"], run.results["split"]["second_opinion"]
+    classifier, environment, never = results["classifier"], run.environment, results["never_right"]
+    seeds = next(iter(run.arms.values()))["seeds"]["seeds"]
+    counts = zip(results["classes"], results["class_counts"], strict=True)
+    comparators = describe_comparators(run.arms)
+    revision = environment["git_revision"]
+    added = [
+        f"{figures['title']}: {spread(figures['generated_per_fold'])} images a fold"
+        for name, figures in run.arms.items()
+        if find_arm(name).fill
+    ]
+    weighted = [figures["title"] for name, figures in run.arms.items() if find_arm(name).class_weights]
+    facts = {
+        **{"results": results, "split": split, "classifier": classifier, "gan": results["gan"], "audit": run.audit},
+        **{"environment": environment, "report": run.report, "name": run.name, "side": classifier["image_size"]},
+        "arms": listed([figures["title"] for figures in run.arms.values()]),
+        "tested": sum(split["fold_sizes"]),
+        "near_duplicates": sum(split["test_images_with_near_duplicate_in_training"]),
+        "parts": "Groups" if results["protocol"] in SEALED else "Single images",
+        "compared": counted(second["compared"], "pair"),
+        "leaks": counted(len(second["leaks"]), "pair"),
+        "seeds": f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})",
+        "classes": listed(results["classes"]),
+        "class_counts": ", ".join(f"{name} {count}" for name, count in counts),
+        "optimiser": describe_optimiser(classifier),
+        "but_for": f", but for {name_grid(results['choice']['grid'])}" if "choice" in results else "",
+        "comparators": comparators,
+        "and_comparators": comparators and f" {comparators}",
+        "choice": describe_choice(
+            results["budget"], classifier, split["chosen_on"], split["images"], seeds, choosing_of(results)
+        ),
+        "balanced": listed([*added, *weighted]),
+        "versions": listed([f"{name} {version}" for name, version in environment["versions"].items()], 20),
+        "sonoforge": environment["versions"].get("sonoforge", ""),
+        "revision": f", revision {_short(revision)}" if revision else "",
+        "duration": _duration(results["gan"]),
+        "detectable": max(_detectable(run), default=None),
+        "differences": " ".join(
+            f"{row['second']} minus {row['first']} (seed {row['seed']}): {_points(row['accuracy_difference'])}, "
+            f"p = {row['sign_flip_test']['p_value']:.3f}."
+            for row in results["comparisons"]
+        ),
+        "never_right": f"{counted(never['images'], 'image')} of {never['of_images']}, in "
+        f"{counted(never['groups'], 'group')}, {'was' if never['images'] == 1 else 'were'}",
+    }
+    return facts | _figures(run) | (_audited(run.audit) if run.audit else {})
+
+
+def _detectable(run: FinishedRun) -> list[float]:
+    """Return the smallest differences of accuracy that comparisons can show, in points, where these are known."""
+    known = [row["minimum_detectable_difference"] for row in run.results["comparisons"]]
+    return [100 * value for value in known if value is not None]
+
+
+def _short(revision: str) -> str:
+    """Return the beginning of a commit's hash, and whether the checkout was edited."""
+    commit, plus, changes = revision.partition("+")
+    return commit[:12] + plus + changes
+
+
+def _duration(gan: Mapping[str, object]) -> str:
+    for unit in ("steps", "epochs", "kimg"):
+        if gan.get(unit) is not None:
+            return f"{gan[unit]} {unit}"
+    return "the recipe's duration"
+
+
+def _audited(audit: Audit) -> dict[str, object]:
+    found, unreadable = audit["duplicates"], len(audit["unreadable"])
+    mixed = found["mixed_label_clusters"]
+    return {
+        "unreadable": f"{counted(unreadable, 'file')} could not be read and {'was' if unreadable == 1 else 'were'}",
+        "clusters": counted(found["clusters"], "cluster"),
+        "clustered": counted(found["images_in_clusters"], "image"),
+        **{name: " x ".join(map(str, audit["sizes"][name])) for name in ("smallest", "median", "largest")},
+        "modes": listed([f"{count} {name}" for name, count in audit["modes"].items()]),
+        "masks": counted(audit["masks"], "mask"),
+        "mixed": f"{counted(mixed, 'cluster')} of near-duplicates {'holds' if mixed == 1 else 'hold'}",
+    }
+
+
+def _figures(run: FinishedRun) -> dict[str, object]:
+    """Return the figures of all arms, each arm's behind its name."""
+    said: dict[str, list[str]] = {}
+    for name, own in run.arms.items():
+        for topic, text in _of_arm(own, run.results["classes"]).items():
+            said.setdefault(topic, []).append(f"{name}: {text}.")
+    areas = [
+        f"{name}, {label}: AUC {interval_text(figures['auc'])}"
+        for name, own in run.arms.items()
+        for label, figures in own["one_against_rest"].items()
+    ]
+    return {"areas": "; ".join(areas), **{topic: " ".join(texts) for topic, texts in said.items()}}
+
+
+def _of_arm(own: ArmResult, classes: list[str]) -> dict[str, str]:
+    folds, seeds = own["fold_accuracy"], own["seeds"]
+    deviation = "" if folds["sd"] is None else f" (standard deviation {100 * folds['sd']:.1f})"
+    by_class = [
+        f"{label} sensitivity {_share(own['sensitivity'][label])}, specificity {_share(own['specificity'][label])}"
+        for label in classes
+    ]
+    robust = [
+        f"accuracy with {counted(len(seeds['seeds']), 'seed')} "
+        + ", ".join(f"{100 * value:.1f} %" for value in seeds["accuracy"])
+    ]
+    robust += [
+        f"Of {counted(flag['images'], 'image')} flagged {flag['flag']}, {_share(flag['errors'])} are answered wrongly, "
+        f"of the others {_share(flag['errors_of_others'])}"
+        for flag in own.get("flags", [])
+    ]
+    return {
+        "fold_accuracies": f"accuracy by fold {100 * folds['mean']:.1f} %{deviation}",
+        "performance": f"accuracy {_share(own['accuracy'])}, macro-AUC {interval_text(own['macro_auc'])}",
+        "sensitivities": "; ".join(by_class),
+        "calibration": f"ECE {own['ece']:.3f} before and {own['ece_calibrated']:.3f} after, Brier score "
+        f"{own['brier']:.3f} and {own['brier_calibrated']:.3f}",
+        "training_accuracy": f"{100 * own['train_accuracy']:.1f} % on training images",
+        "robustness": ". ".join(robust),
+    }
+
+
+def _share(interval: Interval) -> str:
+    return f"{100 * interval['value']:.1f} % [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+
+
+def _points(interval: Interval) -> str:
+    value, low, high = (100 * interval[end] for end in ("value", "low", "high"))
+    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+PAGE, TEXT = "checklists.html", "checklists.md"
+_TITLE = "Reporting checklists"
+_STYLE = """
+.checks td { vertical-align: top; min-width: 9rem; overflow-wrap: anywhere; }
+.checks tbody th { vertical-align: top; min-width: 6.5rem; max-width: 8rem; }
+.checks td.said { min-width: 16rem; }
+.checks td.where { font-size: .8125rem; }
+.checks td small, .checks th small { font-size: .75rem; }
+@media screen and (max-width: 40rem) {
+  .checks, .checks tbody, .checks tr, .checks td, .checks caption { display: block; }
+  .checks thead { display: none; }
+  .checks tr { border-bottom: 1px solid var(--line); padding: .6rem 0; }
+  .scroll .checks tbody th[scope=row] { display: block; position: static; max-width: none; }
+  .checks th, .checks td { border: 0; padding: .1rem 0; }
+  .checks th small { display: inline; margin-left: .5rem; }
+  .checks td.where:not(.none)::before { content: "Where: "; color: var(--soft); }
+  .checks td.none { display: none; }
+}
+.checks .left { display: block; color: var(--no); font-weight: 600; }
+"""
+
+
+class FilledChecklist(NamedTuple):
+    """A checklist with every item answered or left open."""
+
+    checklist: Checklist
+    rows: list[Filled]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of items by status."""
+        found = Counter(row.status for row in self.rows)
+        return {status: found[status] for status in (ANSWERED, PARTLY, OPEN)}
+
+    @property
+    def said(self) -> str:
+        """The counts in words."""
+        return ", ".join(f"{count} {status}" for status, count in self.counts.items())
+
+
+def fill_checklists(run: FinishedRun) -> list[FilledChecklist]:
+    """Answer every item of every checklist from a run."""
+    answers = answer(run)
+    return [FilledChecklist(checklist, fill(checklist.items, answers)) for checklist in CHECKLISTS]
+
+
+def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChecklist]) -> tuple[Path, Path]:
+    """Write both files into a run folder; return the page and the text."""
+    write_text(folder / TEXT, as_markdown(run, filled))
+    said = (
+        "Every item with what the run answers and where the figure stands. What no run can know is left open and "
+        "says so. Items are put in our words; read the checklists themselves at their sources before you submit."
+    )
+    facts = []
+    for one in filled:
+        others = f"items answered; {one.counts[PARTLY]} in part, {one.counts[OPEN]} open"
+        facts.append(Fact(one.checklist.name, f"{one.counts[ANSWERED]} of {len(one.rows)}", others))
+    page = Page(
+        title=f"{_TITLE}: {run.name}",
+        meta=f"sonoforge checklists · {run.name}",
+        heading=_TITLE,
+        summary=[Text(said), Facts(facts)],
+        sections=[Section(own.anchor, own.name, [_table(own, rows)]) for own, rows in filled],
+        made=f"Filled from run {run.name}; nothing was computed for this page.",
+        style=_STYLE,
+    )
+    return page.write(folder / PAGE), folder / TEXT
+
+
+def _table(checklist: Checklist, rows: Sequence[Filled]) -> Table:
+    caption = f"{checklist.name}, after {checklist.source}."
+    head = ("item", "asks for", "answer", "where")
+    return Table(f"Items of {checklist.name}", head, [*map(_row, rows)], caption, words=range(len(head)), kind="checks")
+
+
+def _row(row: Filled) -> tuple[str, str, Cell, Cell]:
+    item, left = row.item, Markup("")
+    if row.left:
+        left = Markup(' <span class="left">{}: {}.</span>').format(AUTHORS, row.left)
+    return (
+        Markup("{}<small>{}</small>").format(item.number, item.section) if item.number else item.section,
+        Markup("{}<small{}>{}</small>").format(item.asks, _LEVELS[row.status], row.status),
+        Cell(Markup("{}{}").format(row.text, left), "said"),
+        Cell(Markup("_<wbr>").join((row.where or "-").split("_")), "where" if row.where else "where none"),
+    )
+
+
+_LEVELS = {ANSWERED: Markup(' class="ok"'), PARTLY: "", OPEN: Markup(' class="bad"')}
+
+
+def as_markdown(run: FinishedRun, filled: Sequence[FilledChecklist]) -> str:
+    """Return the checklists as tables, to paste into a supplement."""
+    lines = [f"# {_TITLE}: {run.name}", "", f"**{NOTICE}** Filled from the run; what no run can know is left open.", ""]
+    for one in filled:
+        source = f"After {one.checklist.source}; items in our words. {one.said}."
+        lines += [f"## {one.checklist.name}", "", source, ""]
+        lines += ["| item | asks for | answer | where |", "|---|---|---|---|"]
+        for row in one.rows:
+            left = f"**{AUTHORS}: {row.left}.**" if row.left else ""
+            cells = (
+                row.item.number or row.item.section,
+                row.item.asks,
+                " ".join(part for part in (row.text, left) if part),
+                row.where or "-",
+            )
+            lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Keep names of files and classes from becoming markup."""
+    special = {"|": "\\|", "<": "&lt;", "\n": " ", "[": "\\["}
+    return "".join(special.get(character, character) for character in text)

@@ -1,1 +1,0 @@
-"""Reporting checklists and a data sheet, filled from a run folder."""

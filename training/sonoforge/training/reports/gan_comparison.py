@@ -1,0 +1,445 @@
+"""The tables of trainings measured at milestones, published rows beside ours; and those tables read again."""
+
+import io
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from sonoforge.runtime.atomic import write_bytes
+from sonoforge.runtime.cli.answer import say, tell
+from sonoforge.runtime.csv_tables import Row as Cells
+from sonoforge.runtime.csv_tables import number, read_table
+from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.data.pixels import Pixels, grid_picture
+from sonoforge.training.data.selection import evenly_spaced
+from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.milestones import Milestone
+from sonoforge.training.reports.charts import MARKERS, SERIES
+from sonoforge.training.reports.terminal import plain_table
+from sonoforge.training.reports.texts import fill_in, read_said
+from sonoforge.training.statistics.published import GPU_GB, Paper, PublishedGan
+from sonoforge.training.statistics.wording import figure, share, times
+
+TABLE = "compare.csv"
+ALL_FIGURES = "compare-metrics.csv"
+TABLES = "tables.md"
+FIGURES = {"fid": "FID", "kid": "KID", "laplacian_swd": "SWD x 1000", "inception_score": "IS"}
+FIGURES_OF_PAIRS = {"ms_ssim": "MS-SSIM of pairs", "lpips_pairs": "LPIPS of pairs"}
+"""Figures that are measured where they are asked for."""
+SPREAD = "kid_spread"  # of ours the standard error of KID, of a claim what is printed after ±
+COSTS = ("seconds_per_kimg", "hours", "memory_gib")
+COLUMNS = (
+    *("data", "recipe", "milestone", "epoch", "step", "kimg"),
+    *(f"{name}{part}" for name in FIGURES for part in ("", "_floor", "_ratio")),
+    *("n", "reference", "real", "generated", "protocol_id", "diversity", "collapsed"),
+    *(*COSTS, "device", "image_size", "batch", "images", "expand", "classes", "conditioning"),
+    *("features", "source", "run"),
+)
+
+OURS = "ours"
+CLAIM = "claim under another protocol, not comparable"
+_ROUNDING = 0.05  # of a budget to whole steps, above which budgets count as different
+_NOISE = 0.25  # of the time that equal lengths of training take, up to which they count as equal
+
+_KINDS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("data", "recipe", "reference", "protocol_id", "device", "conditioning", "features"), str),
+    **dict.fromkeys(("step", "n", "real", "generated", "image_size", "batch", "images", "expand", "classes"), int),
+    **{"source": str, "run": str, "collapsed": bool},
+}
+"""What a cell is read as; any other as a float."""
+_FOUND = {f"{name}{part}" for name in (*FIGURES, *FIGURES_OF_PAIRS) for part in ("", "_floor", "_ratio")} | {SPREAD}
+
+_COSTS = ("s/epoch", "s/kimg", "hours")
+
+HOW_TO_READ = read_said("gan-comparison")
+Row = dict[str, Any]
+"""A measured milestone in `COLUMNS`; a figure that was not measured is left out."""
+
+
+def columns_of(known: Collection[str]) -> tuple[str, ...]:
+    """Return the columns of a table with these cells: of `FIGURES_OF_PAIRS` and `SPREAD` those that are among them."""
+    added = [f"{name}{part}" for name in FIGURES_OF_PAIRS if name in known for part in ("", "_floor", "_ratio")]
+    added += [SPREAD] if SPREAD in known else []
+    after = COLUMNS.index("n")
+    return (*COLUMNS[:after], *added, *COLUMNS[after:])
+
+
+def _figures_in(rows: Sequence[Row]) -> dict[str, str]:
+    return FIGURES | {name: title for name, title in FIGURES_OF_PAIRS.items() if any(name in row for row in rows)}
+
+
+def claimed_rows(paper: Paper | None) -> list[Row]:
+    """Return the published rows in the columns of the table; none without a paper."""
+    return [
+        {
+            **{"data": row.data, "recipe": row.network, "epoch": row.epoch, "fid": row.fid, "kid": row.kid},
+            **{SPREAD: row.kid_spread, "laplacian_swd": row.swd, "inception_score": row.inception_score},
+            **{"ms_ssim": row.ms_ssim, "lpips_pairs": row.lpips_pairs},
+            **{"seconds_per_kimg": row.seconds_per_kimg, "hours": row.hours},
+            **{"reference": CLAIM, "source": ", ".join(filter(None, (row.source, row.table))), "run": "not run here"},
+        }
+        for row in ((*paper.rows, *paper.others) if paper else ())
+    ]
+
+
+def log_rows(rows: Sequence[Row]) -> None:
+    """Print our tables, each as wide as a terminal at most, and how to read them."""
+    shown = _figures_in(rows)
+    titles = [*shown.values(), *_COSTS[1:], "GiB"]
+    figures = [dict(zip(titles, (*_figures(row, shown), *_costs(row)[1:]), strict=True)) for row in rows]
+    distances, pairs, others = titles[:3], [*FIGURES_OF_PAIRS.values()], [FIGURES["inception_score"], *titles[-3:]]
+    for some in (distances, [title for title in pairs if title in titles], others):
+        cells: list[list[str]] = []
+        for place, row in enumerate(rows if some else ()):
+            if not place or row["recipe"] != rows[place - 1]["recipe"]:
+                cells.append([row["recipe"], *[""] * len(some)])
+            cells.append([f"  {when(row)}", *(figures[place][title] for title in some)])
+        if cells:
+            say("%s", plain_table(("trained", *some), cells, range(1, len(some) + 1)))
+    for line in _how_to_read(rows):
+        tell(line)
+
+
+def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
+    """Return the tables of a paper, ours above the published rows, as Markdown; without a paper, ours alone."""
+    shown = _figures_in(rows)
+    during = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in rows]
+    ends = {row["recipe"]: row for row in rows}  # the last milestone that was measured
+    costs = [[OURS, row["data"], row["recipe"], row["device"], when(row), *_costs(row)] for row in rows]
+    for claim in paper.rows if paper else ():
+        if claim.epoch is not None:
+            during.append(["claim", claim.data, claim.network, f"epoch {claim.epoch}", *_claimed_figures(claim, shown)])
+        if claim.hours is not None:
+            took = [str(value or "-") for value in (claim.seconds_per_epoch, claim.seconds_per_kimg, claim.hours)]
+            memory = f"about {GPU_GB} GB" if claim.epoch else "-"
+            costs.append(["claim", claim.data, claim.network, "GPU", _claimed_when(claim), *took, memory])
+    others = [[OURS, row["data"], row["recipe"], when(row), *_figures(row, shown)] for row in ends.values()]
+    for claim in _last_claims(paper):
+        others.append(["claim", claim.data, claim.network, _claimed_when(claim), *_claimed_figures(claim, shown)])
+    headings = ["", "data", "network", "when", *shown.values()]
+    titles = paper.titles if paper else ("", "", "")
+    sections = [
+        "# GANs on few images, measured as they train",
+        "\n".join(f"- {line}" for line in _how_to_read(rows)),
+        *_about_claims(paper),
+        f"## During training{titles[0]}",
+        _markdown(headings, during),
+        f"## Time and memory{titles[1]}",
+        _markdown(["", "data", "network", "device", "up to", *_COSTS, "memory, GiB"], costs),
+        *([f"## Beside other GANs{titles[2]}", _markdown(headings, others)] if paper else []),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _last_claims(paper: Paper | None) -> list[PublishedGan]:
+    """Return the published rows of the ends of trainings."""
+    if paper is None:
+        return []
+    return [*{(row.data, row.network): row for row in paper.rows}.values(), *paper.others]
+
+
+def _about_claims(paper: Paper | None) -> list[str]:
+    if paper is None:
+        return []
+    own = (
+        f"Rows marked *claim* are published ({paper.rows[0].source}; {paper.images}). Of how many generated images and "
+        f"against which real ones, {paper.silent} not say, so no row of theirs is comparable with one of ours, and "
+        "none is a target."
+    )
+    return [" ".join([own, *paper.unknown])]
+
+
+def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def when(row: Row) -> str:
+    """Return the milestone of a row in words."""
+    return f"{100 * row['milestone']:.3g} %, epoch {row['epoch']:.4g}"
+
+
+def _figures(row: Row, shown: Collection[str]) -> list[str]:
+    cells = []
+    for name in shown:
+        ratio, spread = row.get(f"{name}_ratio"), row.get(SPREAD) if name == "kid" else None
+        parts = [figure(row[name])] if name in row else ["-"]
+        parts += [] if spread is None else [f"± {figure(spread)}"]
+        cells.append(" ".join([*parts, *([] if ratio is None else [f"({times(ratio)})"])]))
+    return cells
+
+
+def _claimed_when(row: PublishedGan) -> str:
+    return "not stated" if row.epoch is None else f"epoch {row.epoch}"
+
+
+def _claimed_figures(row: PublishedGan, shown: Collection[str]) -> list[str]:
+    # As printed there: two decimals, and four in the tables of other GANs.
+    named = {"laplacian_swd": "swd"}
+    values = {name: getattr(row, named.get(name, name)) for name in shown}
+    spread = "" if row.kid_spread is None else f" ± {row.kid_spread:.2f}"
+    return [
+        "-" if value is None else f"{value:.{2 if round(value, 2) == value else 4}f}{spread if name == 'kid' else ''}"
+        for name, value in values.items()
+    ]
+
+
+def _costs(row: Row) -> list[str]:
+    an_epoch = row["kimg"] / row["epoch"] * row["seconds_per_kimg"]
+    return [figure(an_epoch), *("-" if row[name] is None else figure(row[name]) for name in COSTS)]
+
+
+def _how_to_read(rows: Sequence[Row]) -> list[str]:
+    one, ends = rows[0], list({row["recipe"]: row for row in rows}.values())
+    # At the end of each training; equal budgets differ by the rounding to whole steps alone.
+    shown = {row["recipe"]: row["kimg"] / row["milestone"] for row in ends}
+    minutes = sorted(60 * row["hours"] / row["milestone"] for row in ends)
+    met = {
+        "against-training": one["reference"] == "training",
+        "distorted": one["expand"] > 1,
+        "several-classes": max(row["classes"] for row in ends) > 1,
+        "several-recipes": len(ends) > 1,
+        "equal-budgets": max(shown.values()) <= (1 + _ROUNDING) * min(shown.values()),
+        "equal-times": minutes[-1] <= (1 + _NOISE) * minutes[0],
+        "inception-score": "inception_score" in one,
+        "several-protocols": len({row["protocol_id"] for row in rows}) > 1,
+    }
+    facts = {
+        "one": one,
+        "batches": _in_common(ends, "batch"),
+        "classes": max(row["classes"] for row in ends),
+        "conditioning": _in_common(ends, "conditioning"),
+        "shown": figure(max(shown.values())),
+        "each_shown": ", ".join(f"{recipe} {figure(kimg)}" for recipe, kimg in shown.items()),
+        "minutes": f"{figure(minutes[0])} to {figure(minutes[-1])}",
+    }
+    said = fill_in(HOW_TO_READ, [name for name, holds in met.items() if holds], facts)
+    return [own.says for own in said.values() if own.where]
+
+
+def _in_common(ends: Sequence[Row], key: str) -> str:
+    """Return what the recipes have in common, or what each has."""
+    if len({row[key] for row in ends}) == 1:
+        return str(ends[0][key])
+    own: dict[Any, list[str]] = {}
+    for row in ends:
+        own.setdefault(row[key], []).append(row["recipe"])
+    return ", ".join(f"{value} ({', '.join(recipes)})" for value, recipes in own.items())
+
+
+def read_comparison(paths: Sequence[Path]) -> list[Row]:
+    """Read our rows of several tables; of a recipe in more than one of them, those of the longest training.
+
+    Args:
+        paths: Files as `write_table` writes them, or compressed by gzip (``.csv.gz``).
+
+    Raises:
+        SonoforgeError: Other columns, a cell that is no number, no row, or rows whose figures cannot be compared.
+    """
+    ends: dict[str, tuple[float, Path]] = {}
+    rows = []
+    for path in dict.fromkeys(paths):
+        found = _read(path)
+        for row in found:
+            ends[row["recipe"]] = max(ends.get(row["recipe"], (0.0, path)), (row["hours"], path))
+        rows += [(path, row) for row in found]
+    kept = [row for path, row in rows if ends[row["recipe"]][1] == path]
+    protocols = {row["protocol_id"] for row in kept}
+    if len(protocols) > 1:
+        raise SonoforgeError(
+            f"--from: {', '.join(map(str, paths))} were measured under {len(protocols)} "
+            "protocols, so their figures are not comparable; give tables of the same images, size and features"
+        )
+    return kept
+
+
+def _read(path: Path) -> list[Row]:
+    remedy = f"give {TABLE} of a run of sonoforge gan compare"
+    columns = columns_of(read_table(path, remedy=remedy).columns)
+    own = [
+        _parse(path, row, columns)
+        for row in read_table(path, columns, remedy, whole=True).rows
+        if row["source"] == OURS
+    ]
+    if not own:
+        raise SonoforgeError(f"{path}: found no row of source {OURS}; {remedy}")
+    return own
+
+
+def _parse(path: Path, cells: Cells, columns: Sequence[str]) -> Row:
+    row: Row = {}
+    for name in columns:
+        text, kind = cells[name], _KINDS.get(name, number)
+        try:
+            if text or kind is str:
+                row[name] = {"True": True, "False": False}[text] if kind is bool else kind(text)
+            elif kind is not number:
+                raise ValueError
+            elif name not in _FOUND:  # a figure that was not measured is left out of its row
+                row[name] = None
+        except (ValueError, KeyError) as error:
+            raise SonoforgeError(
+                f"{path}: line {cells.line}: {name}: found {text!r}, expected a number; restore the file"
+            ) from error
+    return row
+
+
+SHOWN = 8  # samples of each training
+SAMPLES = "samples-over-time.png"
+PCA = "pca.png"
+CURVES = "quality-over-time.png"
+EPOCHS = "quality-over-epochs.png"
+_APART = 3.0  # lengths of trainings, from which on the curves' minutes are on a logarithmic axis
+_POINT = 6.0  # area of a point of the PCA picture, points squared
+_styled = mpl.rc_context({"font.size": 8})
+
+
+class Shown(NamedTuple):
+    """One milestone of one training, as the pictures need it."""
+
+    row: Row
+    checkpoint: Path
+    measured: Milestone
+
+
+@_styled
+def write_curves(path: Path, rows: Sequence[Row]) -> None:
+    """Draw each recipe's KID, as a multiple of what real images score among themselves, over minutes of training."""
+    canvas = Figure(figsize=(7, 4.2), layout="constrained")
+    axis = canvas.add_subplot()
+    for own, style in _by_recipe(rows):
+        axis.plot([60 * row["hours"] for row in own], [row["kid_ratio"] for row in own], **style)
+    axis.axhline(1, color="0.4", linewidth=0.8)
+    axis.annotate(
+        "cannot be told from real images",
+        (0, 1),
+        (2, 2),
+        xycoords=axis.get_yaxis_transform(),
+        textcoords="offset points",
+        color="0.4",
+    )
+    axis.set_yscale("log")
+    lengths = [row["hours"] for row in {row["recipe"]: row for row in rows}.values()]
+    if max(lengths) > _APART * min(lengths):  # short trainings beside long ones would be a dash at the left
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+    else:
+        axis.set_xlim(left=0)
+    axis.set_xlabel(f"minutes of training ({rows[0]['device']})")
+    axis.set_ylabel("KID / KID of real images (log)")
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    _save(canvas, path, _describe(rows[0], "KID"))
+
+
+@_styled
+def write_epochs(path: Path, rows: Sequence[Row]) -> None:
+    """Draw each recipe's KID, with its standard error, and FID over epochs (Ryspayeva and Salykova 2025, figure 1)."""
+    canvas = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = canvas.subplots(1, 2, sharex=True)
+    for own, style in _by_recipe(rows):
+        epochs = [row["epoch"] for row in own]
+        spread = [row.get(SPREAD, 0.0) for row in own]
+        panels[0].errorbar(epochs, [row["kid"] for row in own], spread, capsize=2, **style)
+        panels[1].plot(epochs, [row["fid"] for row in own], **style)
+    for axis, name in zip(panels, ("KID", "FID"), strict=True):
+        axis.set(xlabel="epochs", ylabel=name, xlim=(0, None), ylim=(0, None))
+    canvas.legend(*panels[1].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    _save(canvas, path, _describe(rows[0], "KID and FID"))
+
+
+def _by_recipe(rows: Sequence[Row]) -> Iterator[tuple[list[Row], dict[str, Any]]]:
+    """Yield each recipe's rows, and how its line is drawn: no two of the first 18 alike, nor of 36 with markers."""
+    for index, recipe in enumerate(dict.fromkeys(row["recipe"] for row in rows)):
+        cycle, place = divmod(index, len(SERIES))
+        yield (
+            [row for row in rows if row["recipe"] == recipe],
+            {
+                "label": recipe,
+                "color": SERIES[place],
+                "marker": MARKERS[(place + cycle) % len(MARKERS)],
+                "linestyle": ("-", "--", ":")[cycle % 3],
+                "markersize": 4,
+            },
+        )
+
+
+def _describe(one: Row, figures: str) -> str:
+    against = "held-out" if one["reference"] != "training" else "training"
+    side = f"{one['image_size']} x {one['image_size']}"
+    return (
+        f"{one['data']}, {one['images']} images at {side}; {figures} in {one['features']} against {one['real']} "
+        f"{against} images"
+    )
+
+
+@_styled
+def write_samples(path: Path, shown: Sequence[Shown], real: Pixels) -> None:
+    """Draw some real images, then the same latents at each milestone of each training; real: (N, S, S, C) uint8."""
+    canvas = Figure(figsize=(9, 0.4 + 1.2 * (len(shown) + 1)), layout="constrained")
+    axes = canvas.subplots(len(shown) + 1, 1)
+    show_row(axes[0], real[evenly_spaced(len(real), SHOWN)], "real")
+    for axis, (row, checkpoint, _) in zip(axes[1:], shown, strict=True):
+        title = f"{row['recipe']}, {when(row)}: FID {figure(row['fid'])}, KID {figure(row['kid'])}"
+        show_row(axis, _drawn(checkpoint), title)
+    space = shown[0].row["features"]
+    _save(
+        canvas,
+        path,
+        f"Synthetic images below the row of real ones. FID and KID in {space}. Research use, not a medical device.",
+    )
+
+
+def show_row(axis: Any, pixels: Pixels, title: str) -> None:
+    """Draw images (N, S, S, C) uint8 side by side, a white gap between them, under a title."""
+    gap = max(1, pixels.shape[2] // 32)
+    grid = grid_picture(np.pad(pixels, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255), columns=SHOWN)
+    axis.imshow(np.broadcast_to(grid, (*grid.shape[:2], 3)))
+    axis.set_title(title, loc="left", pad=2)
+    axis.set_axis_off()
+
+
+def _drawn(checkpoint: Path) -> Pixels:
+    """Draw `SHOWN` images, those of several classes in turn."""
+    generator = load_generator(checkpoint)
+    classes = int(generator.classes)  # type: ignore[arg-type]
+    if not classes:
+        return sample(generator, SHOWN, 0)
+    own = [sample(generator, -(-SHOWN // classes), 0, label) for label in range(classes)]
+    return np.stack(own, axis=1).reshape(-1, *own[0].shape[1:])[:SHOWN]
+
+
+@_styled
+def write_pca(path: Path, shown: Sequence[Shown]) -> None:
+    """Draw real and generated images in the plane of the real ones' first two components, a panel a milestone."""
+    recipes = list(dict.fromkeys(item.row["recipe"] for item in shown))
+    most = max(sum(item.row["recipe"] == recipe for item in shown) for recipe in recipes)
+    canvas = Figure(figsize=(3 * most, 0.5 + 2.8 * len(recipes)), layout="constrained")
+    panels = canvas.subplots(len(recipes), most, squeeze=False, sharex="row", sharey="row")
+    for across, recipe in zip(panels, recipes, strict=True):
+        own = [item for item in shown if item.row["recipe"] == recipe]
+        for axis in across[len(own) :]:
+            axis.set_axis_off()
+        for axis, (row, _, measured) in zip(across, own, strict=False):
+            for name, marker, colour in (("real", "o", SERIES[0]), ("fake", "^", SERIES[1])):
+                points = np.array(measured["pca"][name])
+                label = "real" if name == "real" else "generated (synthetic)"
+                axis.scatter(*points.T, _POINT, marker=marker, color=colour, alpha=0.6, label=label)
+            axis.set_title(f"{row['recipe']}, {when(row)}")
+            parts = enumerate(measured["pca"]["explained"], 1)
+            first, second = [f"component {i}: {share(part)} of real variance" for i, part in parts]
+            axis.set_xlabel(first)
+            axis.set_ylabel(second if axis is across[0] else "")
+    canvas.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+    _save(canvas, path, shown[0].measured["pca"]["protocol"])
+
+
+def _save(canvas: Figure, path: Path, title: str) -> None:
+    canvas.suptitle(title, fontsize=8)
+    stream = io.BytesIO()
+    canvas.savefig(stream, format="png", dpi=150, metadata={"Description": json.dumps({"synthetic": True})})
+    write_bytes(path, stream.getvalue())

@@ -1,1 +1,0 @@
-"""What ``sonoforge gan compare`` shows: tables, pictures, and tables kept from before."""

@@ -1,0 +1,111 @@
+"""Pictures inside a page, as ``data:`` URLs: small, and grey where they are grey."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoforge.training.data.audit import Cluster
+from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.reports.blocks import Block, Card, Clusters, Heading, Scan, Text, label
+from sonoforge.training.reports.texts import read_texts
+from sonoforge.training.statistics.results import WrongCluster
+from sonoforge.training.statistics.wording import listed, number
+
+_QUALITY = 82
+
+
+def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Markup:
+    """Return a picture, or that of a file, reduced to at most ``side`` pixels and encoded as JPEG, as an element."""
+    if not isinstance(picture, Image.Image):
+        with Image.open(picture) as opened:
+            return embed(opened, side, alt)
+    small = picture.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    pixels: NDArray[np.uint8] = np.asarray(small)
+    if (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    element = Markup('<img src="{}" width="{}" height="{}" alt="{}">')
+    return element.format(data_url(Image.fromarray(pixels), "jpeg"), small.width, small.height, alt)
+
+
+def data_url(picture: Image.Image, kind: str) -> str:
+    """Encode a picture as ``jpeg`` or ``png``, and return it as an address."""
+    stream = io.BytesIO()
+    picture.save(stream, kind, quality=_QUALITY, optimize=True)  # PNG is lossless, and has no quality
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+_HEIGHT = 150  # pixels
+_SHOWN_SCANS = 6  # of a group that was never answered rightly
+
+
+def cluster_blocks(clusters: Sequence[Cluster], cache: ImageCache) -> list[Block]:
+    """Show clusters of repeated scans, those with mixed labels first."""
+    index = _places(cache)
+    cards = [
+        Card(_scans(cluster["files"], cache, index), len(cluster["files"]), cluster["mixed"], _facts(cluster))
+        for cluster in clusters
+    ]
+    mixed, alike = ([card for card in cards if card.mixed is kind] for kind in (True, False))
+    shown: list[Block] = []
+    if mixed:
+        doubt = read_texts("audit")["mixed_labels"]
+        shown += [Heading(f"One scan, different labels ({len(mixed)})"), Text(doubt, "note-text"), Clusters(mixed)]
+    return shown + ([Heading(f"One scan, one label ({len(alike)})"), Clusters(alike)] if alike else [])
+
+
+def _facts(cluster: Cluster) -> str:
+    different = [pair for pair in cluster["pairs"] if not pair["same_pixels"]]
+    correlations = [f"{pair['correlation']:.2f}" for pair in different]
+    ends = sorted({min(correlations), max(correlations)}) if correlations else []
+    scales = [max(pair["scale"], 1 / pair["scale"]) for pair in different if pair["scale"]]
+    turns = [abs(pair["degrees"]) for pair in different]
+    facts = ["equal pixels"] if cluster["same_pixels"] else []
+    facts += [f"r = {' to '.join(ends)}"] if ends else []
+    facts += [f"zoom {max(scales):.1f}"] if max(scales, default=1) >= 1.1 else []
+    facts += [f"turned {max(turns)}°"] if max(turns, default=0) >= 3 else []
+    facts += ["mirrored"] if any(pair["mirrored"] for pair in different) else []
+    facts += ["inverted"] if any(pair["inverted"] for pair in different) else []
+    return " · ".join(facts)
+
+
+def wrong_cards(clusters: Sequence[WrongCluster], cache: ImageCache) -> Clusters:
+    """Show groups that were never answered rightly."""
+    index = _places(cache)
+    cards = []
+    for cluster in clusters:
+        files = cluster["files"]
+        called = listed(list(dict.fromkeys(cluster["answers"])))
+        facts = [f"called {called}", f"mean probability of its label {number(cluster['probability'], 2)}"]
+        facts += [f"{_SHOWN_SCANS} of {len(files)} shown"] if len(files) > _SHOWN_SCANS else []
+        scans = _scans(files[:_SHOWN_SCANS], cache, index)
+        cards.append(Card(scans, len(files), len(set(cluster["labels"])) > 1, " · ".join(facts)))
+    return Clusters(cards)
+
+
+def _places(cache: ImageCache) -> dict[str, int]:
+    return {item.path: i for i, item in enumerate(cache.dataset.items)}
+
+
+def _scans(files: Sequence[str], cache: ImageCache, index: Mapping[str, int]) -> list[Scan]:
+    scans = []
+    for file in files:
+        own = cache.dataset.items[index[file]].label
+        width, height = cache.sizes[index[file]]
+        name = label(cache.dataset.classes, own)
+        scans.append(Scan(file.rsplit("/", 1)[-1], name, _picture(cache, index[file]), f"{width} × {height}"))
+    return scans
+
+
+def _picture(cache: ImageCache, index: int) -> str:
+    """Encode one image in its own proportions, as a data URL."""
+    width, height = (int(side) for side in cache.sizes[index])
+    shape = (max(1, min(round(_HEIGHT * width / height), 3 * _HEIGHT)), _HEIGHT)
+    small = Image.fromarray(cache.images[index]).resize(shape, Image.Resampling.LANCZOS)
+    return data_url(small if cache.modes[index] == "RGB" else small.convert("L"), "jpeg")

@@ -1,0 +1,240 @@
+"""What ``crossval`` and ``run`` print of a comparison: the tables of its page, and why they may be too good."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+from sonoforge.runtime.cli.answer import say, tell
+from sonoforge.training.comparators.fitting import COMPARATORS
+from sonoforge.training.crossval.arms import find_arm, title_of
+from sonoforge.training.crossval.choices import CHOSEN_ON, describe_seeds, name_values
+from sonoforge.training.data.datasets import is_busi
+from sonoforge.training.data.folder_layout import BUSI_CLASSES
+from sonoforge.training.reports.blocks import Table, area, interval
+from sonoforge.training.reports.run import tables
+from sonoforge.training.reports.run.page import conclusions
+from sonoforge.training.reports.run.whole_run import WholeRun
+from sonoforge.training.reports.terminal import plain_table, table_text
+from sonoforge.training.statistics.one_against_rest import classes_of_interest
+from sonoforge.training.statistics.published import PublishedRow, validated_like
+from sonoforge.training.statistics.results import (
+    ArmResult,
+    ChoiceResult,
+    ComparisonResults,
+    EvaluatedArm,
+    Evaluation,
+    LearningCurve,
+)
+from sonoforge.training.statistics.verdict import judge_weights
+from sonoforge.training.statistics.wording import bracket, is_number, listed, points, share, why_not_detectable
+
+_COLUMNS = 10  # classes of a confusion matrix that is printed
+_SYSTEMS = 3  # side by side
+
+
+def log_table(results: ComparisonResults) -> None:
+    """Print the tables, and why their figures come out too good where they do."""
+    log_figures(results["classes"], results, results["arms"])
+    if "choice" in results:
+        _log_choices(results["choice"])
+    for line in _warnings(results):
+        tell(line)
+    split = results["split"]
+    published = validated_like(split["protocol"]) if is_busi(split["fingerprint"]) else []
+    log_systems(results["classes"], results["arms"], results["arms"], published)
+
+
+def log_run(run: WholeRun) -> None:
+    """Print what a run concludes and each arm's figures; the report has the rest."""
+    for answer in conclusions(run):
+        say("")
+        tell(f"{answer.question} {answer.answer}.")
+    rows = [
+        (own["title"], interval(own["accuracy"]).striptags(), area(own["macro_auc"]).striptags())
+        for own in run.arms.values()
+    ]
+    say("")
+    say("%s", plain_table(("arm", "accuracy", "macro-AUC"), rows, (1, 2)))
+    for line in _warnings(run.results):
+        tell(line)
+
+
+def _doubted(name: str, doubt: str) -> str:
+    return f"{name} ({doubt})" if doubt else name
+
+
+def log_figures(
+    classes: Sequence[str],
+    results: ComparisonResults | Evaluation,
+    trained: Mapping[str, ArmResult] | None = None,
+    *,
+    doubt: str = "",
+) -> None:
+    """Print what follows from the predictions alone: the arms, their paired comparisons, one class against the rest.
+
+    Args:
+        classes: Their names.
+        results: The figures.
+        trained: The same arms where their accuracy on training images is known.
+        doubt: What stands beside each arm, such as `evidence.AS_GIVEN`.
+    """
+    arms, comparisons = results["arms"], results["comparisons"]
+    titles = {arm: _doubted(title_of(arm), doubt) for arm in arms}
+    _log(tables.arm_table(titles, arms))
+    _log(tables.spread_table(titles, arms, trained))
+    for arm, figures in arms.items():
+        if "by_source" in figures:
+            _log(tables.source_table(titles[arm], figures["by_source"]))
+        if "by_source" in figures and "flags" in figures:
+            _log(tables.flag_table(titles[arm], figures["flags"]))
+    if comparisons:
+        _log(tables.comparison_table(titles, comparisons))
+    for row in comparisons:
+        if not is_number(row["minimum_detectable_difference"]):
+            why = f"which differences it can show cannot be computed: {why_not_detectable(row)}"
+            tell(f"{tables.name_difference(row, titles)}: {why}")
+    for name in classes_of_interest(classes):
+        for table in (*tables.class_tables(titles, arms, comparisons, name), tables.benefit_table(titles, arms, name)):
+            _log(table)
+    _log_never_right(results)
+    for curve in results.get("learning_curves", []):
+        _log_curve(curve)
+
+
+def _log(table: Table) -> None:
+    say("")
+    tell(table.caption or table.label)
+    say("%s", table_text(table))
+
+
+def _log_never_right(results: ComparisonResults | Evaluation) -> None:
+    found = results["never_right"]
+    if not found["worst"]:
+        return
+    worst = found["worst"][0]
+    others = len(worst["files"]) - 1
+    named = worst["files"][0] + (f" and {others} like it" if others else "")
+    tell(
+        f"{found['images']} of {found['of_images']} images, in {found['groups']} groups, were answered wrongly by "
+        f"every arm with every seed; the worst: {named}, called {worst['answers'][0]}"
+    )
+
+
+def log_systems(
+    classes: Sequence[str],
+    arms: Mapping[str, EvaluatedArm],
+    trained: Mapping[str, ArmResult] | None = None,
+    published: Sequence[PublishedRow] = (),
+    *,
+    doubt: str = "",
+) -> None:
+    """Print confusion matrices, then the arms' figures of each class beside published ones, a line a figure.
+
+    As figure 12 and table 1 of the MSc thesis (S. H., Middlesex University, 2024) show them.
+
+    Args:
+        classes: Their names.
+        arms: The figures.
+        trained: The same arms where their accuracy on training images is known.
+        published: Rows on the same images, dealt in the same way.
+        doubt: What stands beside each arm.
+    """
+    matrices = {row.name: row.confusion for row in published if row.confusion}
+    matrices |= {_doubted(title_of(arm), doubt): own["confusion"] for arm, own in arms.items()}
+    if len(classes) <= _COLUMNS:
+        for title, matrix in matrices.items():
+            rows = [[name, *map(str, counts)] for name, counts in zip(classes, matrix, strict=True)]
+            say("")
+            tell(f"Confusion matrix of {title}")
+            say("%s", plain_table(["true \\ answer", *classes], rows, range(1, len(classes) + 1)))
+    systems = [(f"{row.name.split(' (')[0]}, claimed", _claimed_lines(row)) for row in published]
+    systems += [(_doubted(arm, doubt), _own_lines(own, (trained or {}).get(arm))) for arm, own in arms.items()]
+    names = [f"{figure}: {name}" for figure in ("sensitivity", "specificity") for name in classes]
+    names += ["accuracy: training", "accuracy: test", "test, by its other figures"]
+    for first in range(0, len(systems), _SYSTEMS):
+        some = systems[first : first + _SYSTEMS]
+        say("")
+        claims = " and ".join(sorted({row.source for row in published}))
+        said = "Sensitivity and specificity of each class, accuracy on training and test images"
+        tell(said + (f"; claims of {claims}, under their own protocols" if claims else ""))
+        rows = [[name, *line] for name, *line in zip(names, *(lines for _, lines in some), strict=True)]
+        say("%s", plain_table(["", *(title for title, _ in some)], rows, range(1, len(some) + 1)))
+
+
+def _own_lines(own: EvaluatedArm, trained: ArmResult | None) -> list[str]:
+    figures = itertools.chain(own["sensitivity"].values(), own["specificity"].values())
+    trained_accuracy = share(trained["train_accuracy"]) if trained else "-"
+    return [*(share(figure["value"]) for figure in figures), trained_accuracy, share(own["accuracy"]["value"]), "same"]
+
+
+def _claimed_lines(row: PublishedRow) -> list[str]:
+    """Return the figures as they are printed there, in percent."""
+    missing = [None] * len(BUSI_CLASSES)
+    figures = [*(row.sensitivity or missing), *(row.specificity or missing), row.train_accuracy, row.accuracy]
+    implied = row.by_sensitivity
+    said = "-"
+    if implied:
+        ends = [points(implied[end], sign="") for end in ("low", "high")]
+        said = share(implied["value"]) + (f" {bracket(*ends)}" if ends[0] != ends[1] else "")
+    return [*("-" if figure is None else f"{100 * figure:.7g} %" for figure in figures), said]
+
+
+def _warnings(results: ComparisonResults) -> Iterator[str]:
+    """Say why the figures come out too good, where they do."""
+    split, weights = results["split"], judge_weights(results["weights"])
+    if weights:
+        yield weights.line
+    near_duplicates = sum(split["test_images_with_near_duplicate_in_training"])
+    if near_duplicates:
+        tested = sum(split["fold_sizes"])
+        leaked = f"{near_duplicates} of {tested} test images have a near-duplicate in training"
+        yield f"{leaked}: these figures come out too good"
+    generated = [arm for arm in results["arms"] if find_arm(arm).reads_generators]
+    if split["protocol"] == "thesis" and any(sum(results["arms"][arm]["generated_per_fold"]) for arm in generated):
+        yield "the generators were trained on all images, test images included: their arm's figures come out too good"
+    for arm, figures in results["arms"].items():
+        comparator = COMPARATORS.get(find_arm(arm).comparator)
+        if comparator and comparator.masked:
+            yield (
+                f"{figures['title']}: masks were drawn by people who knew the scans, and an empty one gives a class "
+                "away (normal, in BUSI): its figures come out too good"
+            )
+    if split["chosen_on"] and not all(find_arm(arm).comparator for arm in results["arms"]):
+        names = CHOSEN_ON[results["budget"]]
+        hold = "holds" if len(names) == 1 else "hold"
+        held = f"{listed(names)}, which {hold} {split['chosen_on']} of these {split['images']} images"
+        seeds = next(iter(results["arms"].values()))["seeds"]["seeds"]
+        told = describe_seeds(results["budget"], split["chosen_on"], seeds)
+        yield (
+            f"the settings of budget {results['budget']} were chosen on {held}: these figures are optimistic, by an "
+            "amount that was not measured" + (f"; {told}" if told else "")
+        )
+
+
+def _log_curve(curve: LearningCurve) -> None:
+    """Print a figure by the number of real images, what more of them promise, and the worth of each arm's images."""
+    what, points = tables.FIGURE_WORDS[curve["figure"]], curve["points"]
+    head = [f"{what} by real images in training", *(f"{point['images']:.0f}" for point in points[curve["baseline"]])]
+    rows = [[title_of(arm), *(f"{1 - point['error']['value']:.3f}" for point in own)] for arm, own in points.items()]
+    say("")
+    say("%s", plain_table(head, rows, range(1, len(head))))
+    exponent, last = curve["exponent"], curve["extrapolated"][-1]
+    power = _bracketed(-exponent["value"], -exponent["high"], -exponent["low"])
+    promised = _bracketed(1 - last["error"]["value"], 1 - last["error"]["high"], 1 - last["error"]["low"])
+    tell(
+        f"the error falls with the number of real images to the power {power}; at {last['images']:.0f} of them, by "
+        f"extrapolation, {what} {promised}"
+    )
+    for row in curve["worth"]:
+        tell(f"{title_of(row['arm'])}: {tables.describe_worth(row, what)}")
+
+
+def _bracketed(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _log_choices(choice: ChoiceResult) -> None:
+    """Print what was chosen in how many folds of each arm, and what it cost."""
+    _log(tables.chosen_table({arm: title_of(arm) for arm in choice["folds"]}, choice))
+    if "final" in choice:
+        tell(f"final model: chosen on inner folds of all images: {name_values(choice['final']['settings'])}")
+    tell(f"no test image had a part in the choice; it cost {tables.describe_cost(choice)}")

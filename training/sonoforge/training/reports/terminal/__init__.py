@@ -1,1 +1,0 @@
-"""Tables printed in the terminal."""

@@ -1,0 +1,265 @@
+"""Tables of networks on scanners that they have not seen."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+from kept import (
+    ANSWERS,
+    CLASSES,
+    COLLECTIONS,
+    SEEDS,
+    accuracy_and_auc,
+    answers,
+    arrays,
+    change,
+    changes,
+    interval,
+    malignant_auc,
+    of_collection,
+    over_seeds,
+    read,
+    sealed,
+    sonoforge,
+    table,
+    three_figures,
+)
+from sklearn.linear_model import LogisticRegression
+
+from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.training.validation.robustness import DISTURBANCES
+
+AVERAGED = {
+    "the recipe on all three collections, seeds 0, 1, 2": [("sealed-collections.csv.gz", "real")],
+    "BUSI alone, the same seeds": [("arms-dcgan-64.csv.gz", "real")],
+    "both": [("sealed-collections.csv.gz", "real"), ("arms-dcgan-64.csv.gz", "real")],
+    "BUSI alone, each class filled up with copies": [("arms-dcgan-64.csv.gz", "duplicates")],
+}
+
+
+CHANGED = {
+    "The recipe, each row with one change": "recipe-parts.csv.gz",
+    "The recipe before it, each row with one change": "ingredients.csv.gz",
+}
+
+
+FIRST_WEIGHTS = {"BUSI": "first-weights-busi.csv.gz", "BrEaST": "first-weights-breast.csv.gz"}
+
+
+FIGURES = (
+    *(("AUC malignant against benign", name) for name in COLLECTIONS),
+    ("AUC normal against the rest", "BUSI"),
+)
+
+
+def decisions() -> str:
+    """What the shipped bundle's record says of its decisions, and the networks' own labels beside them."""
+    manifest = open_bundle().manifest
+    left_out = [row for row in read(ANSWERS["left-out.csv.gz"]) if row["arm"] == "real"]
+    rows = []
+    for name in COLLECTIONS:
+        own, answers = manifest.raw["evaluation"]["decision"][name], of_collection(left_out, name)
+        called = [(row["label"], max(CLASSES, key=lambda label: float(row[f"p_{label}"]))) for row in answers]
+        found = [
+            statistics.fmean(answer == label for truth, answer in called if truth == label)
+            for label in CLASSES
+            if label in own["sensitivity"]
+        ]
+        recalls = " / ".join(
+            f"{100 * own['sensitivity'][label]['value']:.0f}" if label in own["sensitivity"] else "-"
+            for label in CLASSES
+        )
+        covered = " / ".join(
+            f"{100 * own['coverage'][label]['value']:.0f}" if label in own["coverage"] else "-" for label in CLASSES
+        )
+        rows.append(
+            [
+                name,
+                own["images"],
+                f"{statistics.fmean(found):.3f}",
+                f"{own['balanced_accuracy']:.3f}",
+                recalls,
+                interval(own["accuracy_at_own_shares"]),
+                f"{own['ece_at_own_shares']:.3f}",
+                covered,
+                f"{own['mean_set_size']:.2f}",
+                f"{100 * own['single_class']:.0f} %",
+            ]
+        )
+    heading = [
+        "left out",
+        "scans",
+        "balanced accuracy, network's own labels",
+        "balanced accuracy, default",
+        "sensitivity N / B / M, %",
+        "accuracy at its own shares",
+        "ECE there",
+        "coverage of sets N / B / M, %",
+        "mean set",
+        "one class",
+    ]
+    asked = [
+        [question.name, f"{point.aim:.2f}", f"{point.sensitivity:.3f}", f"{point.specificity:.3f}"]
+        for question in manifest.questions
+        for point in question.points
+    ]
+    reference = ", ".join(f"{name} {share:.3f}" for name, share in manifest.reference.items())
+    return "\n".join(
+        [
+            f"Model `{manifest.files[manifest.model].sha256[:16]}`. Class shares that its probabilities take for "
+            f"granted: {reference}. What the figures mean: [answers](../../../runtime/docs/answers.md).\n",
+            "## Each collection left out\n",
+            "Nothing of a collection was used for its row but its class shares, where it says so.\n",
+            table(heading, rows),
+            "## The questions\n",
+            "Thresholds chosen on the other collections, none counting more than 100 images; all images together.\n",
+            table(["question", "asked at a sensitivity of", "sensitivity", "specificity"], asked),
+        ]
+    )
+
+
+def other_scanners() -> str:
+    found = sonoforge("crossval", "--from", ANSWERS["left-out.csv.gz"])["arms"]["real"]["by_source"]
+    sources = {row["name"]: row for row in found if row["kind"] == "collection"}
+    alone = read(ANSWERS["busi-alone-elsewhere.csv.gz"])
+    heading = ["left out", "AUC malignant / benign", "the same, trained on BUSI alone", "AUC normal / lesion"]
+    heading += ["accuracy", "ECE, calibrated", "coverage of sets at 90 %"]
+    rows = []
+    for name in COLLECTIONS:
+        own = sources[name]
+        row = [name, interval(own["auc"]["malignant against benign"])]
+        row.append("-" if name == "BUSI" else f"{malignant_auc(of_collection(alone, name)):.3f}")
+        # The other collections have four healthy scans at most.
+        row.append(interval(own["auc"]["normal against the rest"]) if name == "BUSI" else "-")
+        rows.append([*row, *(f"{own[figure]['value']:.3f}" for figure in ("accuracy", "ece", "coverage"))])
+    parts = [
+        "## Each collection left out\n",
+        answers("left-out.csv.gz", "busi-alone-elsewhere.csv.gz"),
+        table(heading, rows),
+        "## Sealed folds\n",
+        answers("sealed-collections.csv.gz", "sealed-busi-recipe.csv.gz", "arms-dcgan-64.csv.gz"),
+        sealed_folds(),
+        refitted(),
+        "## Answers averaged, on BUSI\n",
+        table(["answers averaged", "networks a scan", "accuracy", "macro-AUC"], map(averaged, AVERAGED)),
+        *(f"## {title}\n\n{answers(file)}\n{changed(file)}" for title, file in CHANGED.items()),
+        "## First weights of a small set\n",
+        answers(*FIRST_WEIGHTS.values()),
+        first_weights(),
+        "## Disturbed scans\n",
+        disturbed(),
+    ]
+    return "\n".join(parts)
+
+
+def sealed_folds() -> str:
+    all_three, busi_alone = "sealed-collections.csv.gz", "arms-dcgan-64.csv.gz"
+    others = [over_seeds(all_three, name)[2] for name in COLLECTIONS[1:]]
+    recipe = [f"{figure:.3f}" for figure in three_figures(sealed("sealed-busi-recipe.csv.gz", "0"))]
+    rows = [
+        ["nine tenths of all three, `--budget collections`", *over_seeds(all_three, "BUSI"), *others],
+        ["nine tenths of BUSI, `--budget collections`, seed 0", *recipe, "-", "-"],
+        ["nine tenths of BUSI, `--budget full`", *over_seeds(busi_alone, "BUSI"), "-", "-"],
+    ]
+    heading = ["trained on: mean (range) of seeds 0, 1, 2", "BUSI: accuracy", "macro-AUC"]
+    return table([*heading, *(f"AUC malignant / benign: {name}" for name in COLLECTIONS)], rows)
+
+
+def refitted() -> str:
+    """Accuracy on BUSI once a logistic regression of the recipe's answers is fitted on the other nine folds."""
+    accuracy = []
+    for seed in SEEDS:
+        rows = sealed("sealed-collections.csv.gz", seed)
+        labels, values = arrays(rows)
+        folds, inputs, found = np.array([row["fold"] for row in rows]), np.log(values.clip(1e-4)), np.empty(len(rows))
+        for fold in np.unique(folds):
+            fitted = LogisticRegression(C=10).fit(inputs[folds != fold], labels[folds != fold])
+            found[folds == fold] = fitted.predict(inputs[folds == fold])
+        accuracy.append((found == labels).mean())
+    return (
+        "The first row's answers on BUSI, fitted once more by a logistic regression on its nine other folds: accuracy "
+        f"{np.mean(accuracy):.3f} (mean of the seeds).\n"
+    )
+
+
+def averaged(way: str) -> list[object]:
+    """Figures of the mean of several networks' answers to each scan of BUSI."""
+    by_scan: dict[str, list[list[float]]] = {}
+    for file, arm in AVERAGED[way]:
+        for row in (row for seed in SEEDS for row in sealed(file, seed, arm=arm)):
+            scan = by_scan.setdefault(row["file"].removeprefix("BUSI/"), [])
+            scan.append([float(row[f"p_{name}"]) for name in CLASSES])
+    (networks,) = {len(own) for own in by_scan.values()}
+    labels = np.array([CLASSES.index(scan.partition("/")[0]) for scan in by_scan])
+    figures = accuracy_and_auc(labels, np.mean(list(by_scan.values()), axis=1))
+    return [way, networks, *(f"{figure:.3f}" for figure in figures)]
+
+
+def changed(file: str) -> str:
+    names = list(dict.fromkeys(row["arm"] for row in read(ANSWERS[file])))
+    names.sort(key=lambda arm: arm != "recipe")
+    rows = []
+    for arm, figures in changes(file, names).items():
+        own = {(figure["figure"], figure["collection"]): figure for figure in figures}
+        cells = (interval(own[key]["value"]) if arm == "recipe" else change(own[key]["change"]) for key in FIGURES)
+        rows.append([f"`{arm}`", *cells])
+    heading = ["arm", *(f"AUC malignant / benign: {name}" for name in COLLECTIONS)]
+    return table([*heading, "AUC normal / the rest: BUSI"], rows)
+
+
+def first_weights() -> str:
+    shown = ("accuracy", "macro-AUC", "AUC malignant against benign")
+    heading = ["fine-tuned on"]
+    for figure in shown:
+        heading += [f"{figure}: from ImageNet", "from the others' network", "change"]
+    rows = []
+    for name, file in FIRST_WEIGHTS.items():
+        for size in sorted({int(row["arm"].partition("-")[2]) for row in read(ANSWERS[file])}):
+            names = [f"imagenet-{size}", f"ultrasound-{size}"]
+            before, after = (
+                {own["figure"]: own for own in figures if not own["collection"]}
+                for figures in changes(file, names).values()
+            )
+            row = [f"{size} of {name}"]
+            for figure in shown:
+                both = [f"{found[figure]['value']['value']:.3f}" for found in (before, after)]
+                row += [*both, change(after[figure]["change"])]
+            rows.append(row)
+    return table(heading, rows)
+
+
+def disturbed() -> str:
+    """The figures of the shipped card."""
+    found = open_bundle().manifest.raw["evaluation"]["disturbed"]
+    own = (found[name] for name in COLLECTIONS)
+    rows = [["as they are", *(f"{interval(one['auc'])}; {one['noticed']['value']:.0%}" for one in own)]]
+    for kind, disturbance in DISTURBANCES.items():
+        row = [f"{disturbance.title}: {', '.join(f'{step:g}' for step in disturbance.strengths)} {disturbance.unit}"]
+        for name in COLLECTIONS:
+            levels = [level for level in found[name]["disturbed"] if level["kind"] == kind]
+            steps = ", ".join(f"{level['change']['value']:+.3f}" for level in levels)
+            noticed = ", ".join(f"{100 * level['noticed']['value']:.0f}" for level in levels)
+            row.append("{} [{low:+.3f}, {high:+.3f}]; {} %".format(steps, noticed, **levels[-1]["change"]))
+        rows.append(row)
+    return table(["disturbance: three strengths", *COLLECTIONS], rows)
+
+
+def scanners_table() -> str:
+    alone = read(ANSWERS["busi-alone-elsewhere.csv.gz"])
+    left_out = [row for row in read(ANSWERS["left-out.csv.gz"]) if row["arm"] == "real"]
+    aucs = (f"{malignant_auc(of_collection(left_out, name)):.2f}" for name in COLLECTIONS)
+    folds = (over_seeds("sealed-collections.csv.gz", name)[2] for name in COLLECTIONS)
+    rows = [
+        ["the shipped bundle's recipe", *aucs],
+        ["the same, sealed folds of all three", *(f"{float(of.split()[0]):.2f}" for of in folds)],
+        [
+            "trained on BUSI alone",
+            "-",
+            *(f"{malignant_auc(of_collection(alone, name)):.2f}" for name in COLLECTIONS[1:]),
+        ],
+    ]
+    return table(["networks", *COLLECTIONS], rows)
+
+
+TABLES = {"scanners": scanners_table, "other-scanners": other_scanners, "decisions": decisions}

@@ -1,0 +1,106 @@
+"""Tables of the papers' experiments, repeated in small."""
+
+from __future__ import annotations
+
+import statistics
+
+from kept import (
+    ANSWERS,
+    CLASSES,
+    SEEDS,
+    accuracies,
+    answers,
+    figures,
+    interval,
+    read,
+    sonoforge,
+    table,
+    with_placebo,
+    with_ratio,
+)
+
+from sonoforge.training.statistics.published import PAPERS
+
+
+def papers() -> str:
+    thesis = "system-1-thesis.csv"
+    found = sonoforge("crossval", "--from", ANSWERS[thesis])["arms"]["real"]
+    by_seed = accuracies(ANSWERS[thesis])
+    sensitivity = ", ".join(f"{found['sensitivity'][name]['value']:.2f}" for name in CLASSES)
+    rows = [
+        ["accuracy, seeds 0, 1, 2", ", ".join(f"{by_seed['real', 'thesis', seed]:.3f}" for seed in SEEDS)],
+        ["mean", f"{statistics.fmean(by_seed.values()):.3f}"],
+        ["accuracy, seed 0, by group", interval(found["accuracy"])],
+        ["macro-AUC, seed 0", f"{found['macro_auc']['value']:.3f}"],
+        ["sensitivity normal, benign, malignant, seed 0", sensitivity],
+    ]
+    parts = [
+        f"## The thesis's plain training of System 1\n\n{answers(thesis)}\n{table(['figure', 'measured'], rows)}",
+    ]
+    comparators = {}
+    for protocol in ("thesis", "sealed"):
+        comparators |= accuracies(ANSWERS[f"comparators-{protocol}.csv.gz"])
+    rows = []
+    for arm in dict.fromkeys(arm for arm, _, _ in comparators):
+        row = [f"`{arm}`"]
+        for protocol in ("thesis", "sealed"):
+            own = [comparators[arm, protocol, seed] for seed in SEEDS]
+            row += [", ".join(f"{value:.3f}" for value in own), f"{statistics.fmean(own):.3f}"]
+        rows.append(row)
+    kept = answers("comparators-thesis.csv.gz", "comparators-sealed.csv.gz")
+    heading = ["arm", "plain folds, seeds 0, 1, 2", "mean", "sealed folds, seeds 0, 1, 2", "mean"]
+    parts.append(f"## Comparators\n\n{kept}\n{table(heading, rows)}")
+    parts.append("## StyleGAN2 and StyleGAN3\n")
+    parts += [stylegans(data, file) for data, file in STYLEGANS.items()]
+    names = {"dgan-wp-tl-wgangp": "WGAN-GP", "dgan-wp-tl-bce": "BCE"}
+    forms = {"kid": (".3f", ".1f"), "fid": (".0f", ".2f"), "lpips_pairs": (".3f", ".2f"), "ms_ssim": (".3f", ".2f")}
+    forms["laplacian_swd"] = (".0f", ".2f")
+    rows = [
+        [names[row["recipe"]], f"{float(row['perceptual_weight']):g}"]
+        + [with_ratio(row, name, *form) for name, form in forms.items()]
+        for row in read(ANSWERS["loss-table-busi-64.csv"])
+        if row["steps"]
+    ]
+    heading = ["loss", "weight", "KID", "FID", "LPIPS of pairs", "MS-SSIM of pairs", "SWD x 1000"]
+    parts.append(f"## Losses and perceptual weights\n\n{figures('loss-table-busi-64.csv')}\n{table(heading, rows)}")
+    parts.append("## A classifier of mammograms\n")
+    parts += [with_placebo(title, file, "malignant") for title, file in MAMMOGRAMS.items()]
+    rows = [
+        [row.network, row.fid, "-" if row.inception_score is None else row.inception_score, row.hours or "-"]
+        for row in PAPERS["ga-gan"].rows
+    ]
+    heading = ["network", "FID", "Inception Score", "GPU hours"]
+    parts.append(f"## GA-GAN against five others, as published\n\n{table(heading, rows)}")
+    return "\n".join(parts)
+
+
+MAMMOGRAMS = {"The published split": "mammograms-official.csv.gz", "Three sealed folds": "mammograms-sealed.csv.gz"}
+
+
+STYLEGANS = {"BUSI": "stylegan-busi-64.csv", "CBIS-DDSM": "stylegan-cbis-64.csv"}
+
+
+def stylegans(data: str, file: str) -> str:
+    """Ours of a set above the paper's own rows of it, as printed."""
+    names = {"stylegan2": "StyleGAN2", "stylegan3-t": "StyleGAN3-T"}
+    rows = [
+        [
+            f"{names[row['recipe']]}, ours",
+            f"{100 * float(row['milestone']):.0f} %, epoch {float(row['epoch']):.2g}",
+            with_ratio(row, "fid", ".0f", ".1f"),
+            with_ratio(row, "kid", ".3f", ".0f"),
+            with_ratio(row, "laplacian_swd", ".0f", ".1f"),
+            f"{float(row['seconds_per_kimg']):.0f}",
+        ]
+        for row in read(ANSWERS[file])
+    ]
+    claimed = [row for row in PAPERS["stylegan"].rows if row.data == data]
+    for row in claimed:
+        kid = f"{row.kid:.2f}" + ("" if row.kid_spread is None else f" ± {row.kid_spread:.2f}")
+        swd = "-" if row.swd is None else f"{row.swd:.2f}"
+        rows.append([f"{row.network}, claimed", f"epoch {row.epoch}", row.fid, kid, swd, row.seconds_per_kimg])
+    heading = ["network", "when", "FID", "KID", "SWD x 1000", "s/kimg"]
+    return f"**{data}**, beside the paper's {claimed[0].table}\n\n{figures(file)}\n{table(heading, rows)}"
+
+
+TABLES = {"papers": papers}

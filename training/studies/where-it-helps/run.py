@@ -1,0 +1,149 @@
+"""Where do generated images help?  The rows of `training/studies/where-it-helps/README.md`, run one after the other.
+
+    python training/studies/where-it-helps/run.py DATA WEIGHTS --rows 2,1 --out FOLDER
+
+DATA holds the folders BUSI, BUS-BRA and BrEaST, WEIGHTS torchvision's ``mobilenet_v2*.safetensors`` and
+``squeezenet1_1*.safetensors``.  What is done is kept in FOLDER, and the same command goes on, over days; ``--list``
+prints the commands, to be run side by side or elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HOMES = ("BUSI", "BUS-BRA", "BrEaST")
+SONOFORGE = ("-m", "sonoforge.runtime.cli.main")
+COUNTS = ("25", "50", "100", "200", "all")
+PAIRS = {"BUSI": COUNTS, "BUS-BRA": COUNTS, "BrEaST": ("25", "50", "100", "all")}  # half of BrEaST has no 200
+MANY_SEEDS = (("BUSI", "25"), ("BUS-BRA", "25"))  # each draws other pairs
+LEFT_OUT = {
+    "1": (("BUSI",), "none,drawn,drawn-few,windows,pasted", "0,1,2"),
+    "2": (HOMES, "none,copies,pairs", "0,1"),
+    "4": (HOMES, "none,copies,amplitude,style", "0,1"),
+}
+"""Collections that are left out, arms and seeds, by row."""
+STAGED = ("BUS-BRA", "BUSI")
+
+
+def few_pairs(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
+    """Row 2: a U-Net with few real pairs and SPADE's, at home and elsewhere; then the classifier's outlines."""
+    for home, counts in PAIRS.items():
+        others = [part for other in HOMES if other != home for part in ("--elsewhere", str(folder_of(data, other)))]
+        for count in counts:
+            few = [] if count == "all" else ["--pairs", count]
+            asked = {
+                "arms": "real,augmented,both-augmented" if count == "25" else "real,augmented,both,both-augmented",
+                "recipes": "spade:small-data",
+                "gan-precision": "bf16",
+                "seeds": 10 if (home, count) in MANY_SEEDS else 2,
+                "folds": 2,
+                "steps": 300,
+                "gan-kimg": 3,
+                "jobs": 1,
+                "metric-features": "mobilenetv2-imagenet",
+                "metric-weights": file_of(weights, "mobilenet_v2"),
+                "out": out / f"{home}-{count}",
+            }
+            yield [
+                *SONOFORGE,
+                "segment",
+                "--data",
+                str(folder_of(data, home)),
+                *others,
+                *few,
+                *flags(asked),
+                "--resume",
+            ]
+    yield from left_out(data, weights, out, "2")
+
+
+def in_features(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
+    """Row 3: benign against malignant on few scans, and generated feature vectors; then the second look."""
+    folders = [str(folder_of(data, home)) for home in HOMES]
+    for name, again in (("generated-features.csv", []), ("generated-features-again.csv", ["--again"])):
+        if not (out / name).is_file():
+            asked = {"weights": file_of(weights, "mobilenet_v2"), "csv": out / name}
+            yield [str(HERE / "generated_features.py"), *folders, *flags(asked), *again]
+
+
+def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[str]]:
+    """Rows 1, 2 and 4: scans added to the training of a network that answers a collection it has not seen."""
+    names, arms, seeds = LEFT_OUT[row]
+    asked = {
+        "arms": arms,
+        "seeds": seeds,
+        "backbone": file_of(weights, "mobilenet_v2"),
+        "features": file_of(weights, "squeezenet1_1"),
+        "epochs": 4,
+        "out": out / f"left-out-{row}",
+    }
+    folders = [str(folder_of(data, home)) for home in HOMES]
+    yield [str(HERE / "left_out_scanners.py"), *folders, *(f"--leave-out={name}" for name in names), *flags(asked)]
+
+
+def stages(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
+    """Row 5: generators at five stages of their training, and what their scans are worth."""
+    folders = [str(folder_of(data, home)) for home in HOMES]
+    asked = {
+        "features": file_of(weights, "squeezenet1_1"),
+        "weights": file_of(weights, "mobilenet_v2"),
+        "out": out / "stages",
+    }
+    yield [str(HERE / "training_stages.py"), *folders, *(f"--home={home}" for home in STAGED), *flags(asked)]
+
+
+ROWS: dict[str, Callable[[Path, Path, Path], Iterator[list[str]]]] = {
+    "1": functools.partial(left_out, row="1"),
+    "2": few_pairs,
+    "3": in_features,
+    "4": functools.partial(left_out, row="4"),
+    "5": stages,
+}
+
+
+def flags(asked: dict[str, object]) -> list[str]:
+    return [part for name, value in asked.items() for part in (f"--{name}", str(value))]
+
+
+def folder_of(data: Path, name: str) -> Path:
+    inner = data / name / "Dataset_BUSI_with_GT"  # as it is published
+    return inner if inner.is_dir() else data / name
+
+
+def file_of(weights: Path, name: str) -> Path:
+    found = sorted(weights.glob(f"{name}*.safetensors"))
+    if not found:
+        raise SystemExit(f"{weights}: found no {name}*.safetensors; give the folder of torchvision's ImageNet weights")
+    return found[0]
+
+
+def main() -> None:
+    """Run the rows that were asked for, or list their commands."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--rows", default=",".join(ROWS), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("study"), help="default: %(default)s")
+    parser.add_argument("--list", action="store_true", help="print the commands")
+    asked = parser.parse_args()
+    rows = asked.rows.split(",")
+    if unknown := set(rows) - set(ROWS):
+        parser.error(f"--rows: found {', '.join(sorted(unknown))}, expected some of {', '.join(ROWS)}")
+    for row in rows:
+        for call in ROWS[row](asked.data, asked.weights, asked.out):
+            if asked.list:
+                print(shlex.join(["python", *call]))
+            else:
+                asked.out.mkdir(parents=True, exist_ok=True)
+                subprocess.run([sys.executable, *call], check=True)
+
+
+if __name__ == "__main__":
+    main()
