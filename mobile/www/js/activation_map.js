@@ -16,7 +16,6 @@ const MOST_OPAQUE = 0.55; // of the drawn map
 /**
  * Enlarge a map bilinearly; constant outside the outermost centres of cells.
  *
- * @param {ActivationMap} map
  * @returns {Float32Array} (height, width).
  */
 export function atSize({ values, rows, columns }, width, height) {
@@ -50,7 +49,6 @@ function weights(cells, length) {
 /**
  * The strongest cell of a map laid over a picture, the first in reading order of several.
  *
- * @param {ActivationMap} map
  * @returns {{x: number, y: number, value: number}} The pixel at the cell's centre.
  */
 export function peak({ values, rows, columns }, width, height) {
@@ -65,9 +63,8 @@ export function peak({ values, rows, columns }, width, height) {
 }
 
 /**
- * @param {ActivationMap} map
- * @returns {{share: number | null, from: number}} Of the brightest tenth of the area: its share of the positive mass, null
- *   without any, and the value from which a place belongs to it.
+ * @returns {{share: number | null, from: number}} Of the brightest tenth of the area: its share of the positive mass,
+ *   null without any, and the value from which a place belongs to it.
  */
 export function brightestTenth(map) {
   const ordered = atSize(map, GRID, GRID).sort();
@@ -81,7 +78,6 @@ export function brightestTenth(map) {
  * gCNR of the map's brightest tenth against the tissue round it (Rodriguez-Molares et al. 2020, equation 5), as
  * `sonoforge.runtime.images.scan_metrics` measures a mask.  A figure of the map's area, not of a lesion.
  *
- * @param {ActivationMap} map
  * @param {number} limit - From which a place belongs to the brightest tenth.
  * @param {Uint8Array} view - (S, S, 3).
  * @returns {number | null} 0..1; null where either part has too few pixels.
@@ -109,8 +105,8 @@ export function mapContrast(map, limit, view) {
  * Draw a scan and, over it, where the evidence for its class lies; the look of `sonoforge.runtime.explanations`.
  *
  * @param {HTMLCanvasElement} canvas - Gets the picture's size.
- * @param {{map: ActivationMap, box: number[]}} evidence - The map, and where it lies: left,
- *   top, right and bottom as shares of the picture.
+ * @param {{map: ActivationMap, box: number[]}} evidence - The map, and where it lies: left, top, right and bottom as
+ *   shares of the picture.
  * @param {number[][]} colours - (256, 3), from little to much: `colours` of `app.json`.
  * @param {number} opacity - 0 (the scan alone) to 1.
  */

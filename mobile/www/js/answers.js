@@ -113,11 +113,7 @@ export class Answers {
   }
 }
 
-/**
- * @param {any} answer - `{file, result, picture, clip, copy_of, seems_copy_of}`, or `{file, error, code}`.
- * @param {Around} around
- * @returns {{element: HTMLLIElement, close: () => void}}
- */
+/** @param {any} answer - `{file, result, picture, clip, copy_of, seems_copy_of}`, or `{file, error, code}`. */
 function makeCard(answer, { colours, questions, guesses, remove, enlarge }) {
   const template = document.getElementById("card-template");
   const card = template.content.cloneNode(true).querySelector("li");

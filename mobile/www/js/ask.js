@@ -9,8 +9,8 @@
 export const connect = (script) => asking(new Worker(new URL(script, import.meta.url), { type: "module" }));
 
 /**
- * @returns {(action: string, given?: object, onProgress?: (value: any) => void) => Promise<any>} A Float32Array or a port
- *   that is given is handed over, not copied.
+ * @returns {(action: string, given?: object, onProgress?: (value: any) => void) => Promise<any>} A Float32Array or a
+ *   port that is given is handed over, not copied.
  */
 export function asking(other) {
   const waiting = new Map();
@@ -57,7 +57,8 @@ export function answerQuestions(actions, asker = self) {
 }
 
 /**
- * Start the worker of a network, from the page.  Workers that start workers are left out: not every web view shows these
+ * Start the worker of a network, from the page.  Workers that start workers are left out: not every web view shows
+ * these
  * the app's files.
  *
  * @returns {MessagePort} For the engine.
@@ -71,7 +72,8 @@ export function startNetwork() {
 
 /**
  * @param {MessagePort} port - Of `startNetwork`.
- * @returns {{load: Function, run: Function, close: Function}} As an `OnnxNetwork`; nothing can be asked of it once closed.
+ * @returns {{load: Function, run: Function, close: Function}} As an `OnnxNetwork`; nothing can be asked of it once
+ *   closed.
  */
 export function remoteNetwork(port) {
   const ask = asking(port);

@@ -22,8 +22,6 @@ import { BundleError } from "./errors.js";
  *
  * @param {string} app - Address of the app's folder, with a slash at its end.
  * @param {{model: string, golden: any}} settings - `app.json`: the model file to answer with.
- * @returns {Promise<Bundle>}
- * @throws {BundleError}
  */
 export async function openBundle(app, { model: file, golden: own }) {
   const { manifest, checked } = await openFolder(`${app}bundle/`, "classification");
@@ -39,7 +37,6 @@ export async function openBundle(app, { model: file, golden: own }) {
 /**
  * @param {string} folder - Address of a bundle's folder, with a slash at its end.
  * @returns {Promise<{manifest: any, checked: (name: string) => Promise<Uint8Array>}>} And what loads a file of it.
- * @throws {BundleError}
  */
 export async function openFolder(folder, task) {
   const manifest = JSON.parse(new TextDecoder().decode(await load(`${folder}manifest.json`)));
@@ -52,7 +49,6 @@ export async function openFolder(folder, task) {
 /**
  * @param {string} name - For messages.
  * @param {{sha256: string, bytes: number} | undefined} entry - What the file must be.
- * @throws {BundleError}
  */
 async function loadChecked(address, name, entry) {
   const content = await load(address);
@@ -80,7 +76,6 @@ export async function sha256(content) {
  * @param {Uint8Array} data - The whole file, as `loadChecked` returns it.
  * @param {string} name - For messages.
  * @returns {Promise<Record<string, Matrix>>} float16 is read as float32.
- * @throws {BundleError}
  */
 export async function readNpz(data, name) {
   const arrays = {};

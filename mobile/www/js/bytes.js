@@ -56,3 +56,26 @@ export async function inflate(data, format, most) {
     parts.push(value);
   }
 }
+
+/**
+ * Undo PackBits (TIFF 6.0, section 9; runs of DICOM, PS3.5, annex G).
+ *
+ * @param {number} size - Most bytes to return.
+ */
+export function unPackBits(stored, size) {
+  const out = new Uint8Array(size);
+  let to = 0;
+  for (let at = 0; at < stored.length && to < size; ) {
+    const control = stored[at++];
+    if (control < 128) {
+      const plain = stored.subarray(at, at + Math.min(control + 1, size - to));
+      out.set(plain, to);
+      to += plain.length;
+      at += control + 1;
+    } else if (control > 128 && at < stored.length) {
+      out.fill(stored[at++], to, to + 257 - control);
+      to = Math.min(size, to + 257 - control);
+    }
+  }
+  return out.subarray(0, to);
+}

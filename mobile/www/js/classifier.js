@@ -47,11 +47,7 @@ export class Classifier {
     this.#network = network;
   }
 
-  /**
-   * @param {import("./bundle.js").Bundle} bundle
-   * @param {Network} network - Without a model yet.
-   * @param {Settings} settings
-   */
+  /** @param {Network} network - Without a model yet. */
   static async load(bundle, network, settings, provider = "wasm") {
     await network.load(bundle.model, provider);
     return new Classifier(bundle, network, settings);
@@ -61,8 +57,8 @@ export class Classifier {
    * Run the network.
    *
    * @param {Uint8Array} pixels - (N, S, S, 3).
-   * @returns {Promise<{outputs: Record<string, Float32Array>, ms: number}>} `logits`, `probabilities` (N, n), `embedding`
-   *   (N, D), `cam` (N, n, h, w); and how long they took.
+   * @returns {Promise<{outputs: Record<string, Float32Array>, ms: number}>} `logits`, `probabilities` (N, n),
+   *   `embedding` (N, D), `cam` (N, n, h, w); and how long they took.
    * @throws {BundleError} A number is not finite, or a shape is not the manifest's.
    */
   async predict(pixels) {
@@ -84,10 +80,7 @@ export class Classifier {
     return { outputs: found, ms };
   }
 
-  /**
-   * @param {import("./png.js").Raster} raster - Upright.
-   * @returns {Promise<Result>}
-   */
+  /** @param {import("./samples.js").Raster} raster - Upright. */
   async classify(raster) {
     const started = performance.now();
     const { manifest } = this.bundle;
@@ -156,9 +149,7 @@ export class Classifier {
 /**
  * What is answered by what was decided, of one scan or of a clip.
  *
- * @param {ReturnType<typeof decide>} decided
  * @param {any} trust - See `assess`.
- * @param {Pick<Classifier, "bundle" | "settings">} classifier
  */
 export function answerOf({ probabilities, label, set, findings }, trust, { bundle: { manifest }, settings }) {
   const abstained = settings.abstain ? whyAbstain(trust, probabilities[label], manifest) : "";

@@ -20,10 +20,9 @@ const { NEAR_EQUAL, VIEW } = constants.clips;
  */
 
 /**
- * @param {import("./classifier.js").Classifier} classifier
  * @param {import("./dicom/reader.js").DicomImage} image - One frame is in memory at a time.
- * @returns {Promise<{result: import("./classifier.js").Result, clip: Clip}>} The pooled answer, with trust, quality and
- *   map of the best frame.
+ * @returns {Promise<{result: import("./classifier.js").Result, clip: Clip}>} The pooled answer, with trust, quality
+ *   and map of the best frame.
  * @throws {import("./errors.js").ImageError} A frame cannot be used.
  */
 export async function classifyClip(classifier, image) {

@@ -9,10 +9,6 @@ const {
 } = constants.coloured_ink;
 const { LOWEST, HIGHEST, WIDER } = constants.lettering;
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {{marks: import("./ink.js").Drawn[], overlay: boolean}}
- */
 export function findColouredInk(raster) {
   const nothing = { marks: [], overlay: false };
   if (raster.channels !== 3) return nothing;

@@ -40,11 +40,9 @@ export function reweighted(probabilities, found, to) {
  * Decide on what the network said of one scan.
  *
  * @param {ArrayLike<number>} probabilities - (n,), in the order of the manifest's classes.
- * @param {any} manifest
- * @param {Clinic} clinic
  * @returns {{probabilities: Record<string, number>, label: string, set: string[], findings: Record<string, Finding>}}
- *   Probabilities at the clinic's prevalence; the most probable class; it and the classes that cannot be ruled out; the
- *   answer to each of the bundle's questions.
+ *   Probabilities at the clinic's prevalence; the most probable class; it and the classes that cannot be ruled out;
+ * the answer to each of the bundle's questions.
  */
 export function decide(probabilities, manifest, clinic) {
   const { classes, decision } = manifest;
@@ -55,11 +53,7 @@ export function decide(probabilities, manifest, clinic) {
 /** @returns {Record<string, number>} */
 export const equalShares = (classes) => Object.fromEntries(classes.map((name) => [name, 1]));
 
-/**
- * Decide, as `decide` does, on probabilities of equally frequent classes.
- *
- * @param {Record<string, number>} equal
- */
+/** Decide, as `decide` does, on probabilities of equally frequent classes. */
 export function decideEqual(equal, { classes, decision, conformal, site }, { prevalence, sensitivity }) {
   const alike = equalShares(classes);
   const here = reweighted(equal, alike, prevalence);
@@ -77,11 +71,7 @@ export function decideEqual(equal, { classes, decision, conformal, site }, { pre
   };
 }
 
-/**
- * @param {Question} question
- * @param {number} sensitivity
- * @returns {Question["points"][number]} The point that was chosen for a sensitivity.
- */
+/** @returns {Question["points"][number]} The point that was chosen for a sensitivity. */
 export const operatingPoint = ({ points }, sensitivity) => points.find(({ aim }) => aim === sensitivity);
 
 /** The probability of the positive classes among those that the question is about; 0 where none fits. */

@@ -1,16 +1,14 @@
 /** Decode whatever image file a person gives the page, to the pixels that Python's runtime reads. */
 
-import { pixelsOf } from "./browser_pixels.js";
+import { decodeJpeg, jpegSize, pixelsOf } from "./browser_decoder.js";
 import { ascii, viewOf } from "./bytes.js";
 import { checkSize, ImageError, LIMITS } from "./errors.js";
-import { decodeJpeg, jpegSize } from "./jpeg.js";
 import { findOrientation, markedUpright, upright } from "./orientation.js";
 import { decodePng, isPng } from "./png.js";
 
 const startsWith = (data, ...bytes) => bytes.every((byte, i) => data[i] === byte);
 
 /**
- * @param {Blob} file
  * @returns {Promise<Uint8Array>} Its bytes.
  * @throws {ImageError} There is nothing in it, or too much.
  */
@@ -24,10 +22,11 @@ export async function readFile(file) {
 }
 
 /**
- * PNG and TIFF give the same bytes as in Python; JPEG and WebP decoders differ by a few grey levels from one to another.
+ * PNG and TIFF give the same bytes as in Python; JPEG and WebP decoders differ by a few grey levels from one to
+ * another.
  *
  * @param {Uint8Array} whole - A file of any kind but DICOM, see `dicom/reader.js`.
- * @returns {Promise<import("./png.js").Raster>} Upright, grey or RGB.
+ * @returns {Promise<import("./samples.js").Raster>} Upright, grey or RGB.
  * @throws {ImageError} And nothing else, whatever the file holds.
  */
 export async function decodeImage(whole) {

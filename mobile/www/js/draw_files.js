@@ -1,7 +1,8 @@
 /**
  * Drawn images as PNG files that say in the picture and in their text that they are synthetic.
  *
- * The text has the keys of `sonoforge.runtime.images.synthetic.png_text`; `picture_box` says where, without the mark, the
+ * The text has the keys of `sonoforge.runtime.images.synthetic.png_text`; `picture_box` says where, without the mark,
+ * the
  * picture lies.
  */
 
@@ -25,8 +26,7 @@ const MARGIN = 2;
 /**
  * Write SYNTHETIC on a white band under a picture, whose own pixels stay as they are.
  *
- * @param {import("./png.js").Raster} raster
- * @returns {import("./png.js").Raster} At least as wide as the word.
+ * @returns {import("./samples.js").Raster} At least as wide as the word.
  */
 export function marked({ width, height, channels, data }) {
   const dot = Math.max(1, Math.floor(width / (WIDTH + 2 * MARGIN)));
@@ -53,7 +53,7 @@ export function marked({ width, height, channels, data }) {
 }
 
 /**
- * @param {import("./png.js").Raster} raster - A drawn image, not yet marked.
+ * @param {import("./samples.js").Raster} raster - A drawn image, not yet marked.
  * @param {Record<string, string | number | boolean>} origin - Where it is from.
  * @returns {Promise<Uint8Array>} The marked picture's file.
  */

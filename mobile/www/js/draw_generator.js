@@ -23,7 +23,6 @@ export class Generator {
 
   /**
    * @param {string} folder - Address of the bundle's folder, with a slash at its end.
-   * @param {typeof import("./onnx_network.js").openSession} openSession
    * @throws {BundleError} A file is not as the manifest says.
    */
   static async load(folder, openSession) {
@@ -44,10 +43,7 @@ export class Generator {
     return this.manifest.reference ? readNpz(await this.#checked("reference.npz"), "reference.npz") : null;
   }
 
-  /**
-   * @param {Wish} wish
-   * @returns {Promise<Float32Array>} (C, S, S), in about [-1, 1].
-   */
+  /** @returns {Promise<Float32Array>} (C, S, S), in about [-1, 1]. */
   async image({ seed, index, label, psi }) {
     const { latents, inputs, outputs, psi: styles } = this.manifest;
     const { session, Tensor } = this.#opened;
@@ -63,10 +59,7 @@ export class Generator {
     return images.data;
   }
 
-  /**
-   * @param {Wish} wish
-   * @returns {Promise<import("./png.js").Raster>} Without its mask, where it has one.
-   */
+  /** @returns {Promise<import("./samples.js").Raster>} Without its mask, where it has one. */
   async raster(wish) {
     const { size, channels } = this.manifest.image;
     return { width: size, height: size, channels, data: toPixels(await this.image(wish), size * size, channels) };

@@ -1,6 +1,7 @@
 /**
  * Kernel Inception distance of two sets of feature vectors, whole sets at once, as
- * `sonoforge.runtime.distances.fid_kid.kernel_distance` defines it (Binkowski et al., Demystifying MMD GANs, ICLR 2018).
+ * `sonoforge.runtime.distances.fid_kid.kernel_distance` defines it (Binkowski et al., Demystifying MMD GANs, ICLR
+ * 2018).
  */
 
 import { sum, variance } from "./numbers.js";

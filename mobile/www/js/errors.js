@@ -18,10 +18,7 @@ export class ImageError extends Error {
 /** A bundle whose files are not what its manifest says. */
 export class BundleError extends Error {}
 
-/**
- * @param {number} [most] - Pixels.
- * @throws {ImageError}
- */
+/** @param {number} [most] - Pixels. */
 export function checkSize(width, height, most = LIMITS.MAX_PIXELS) {
   const found = `found ${width}x${height} pixels`;
   if (width * height > most) {

@@ -3,10 +3,7 @@
 /** @typedef {{width: number, height: number, data: Uint8Array}} Levels - (height, width). */
 /** @typedef {[number, number, number, number]} Box - Left, top, right and bottom in pixels, the last two exclusive. */
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {Levels} Luma of ITU-R BT.601 in 16 bits; Pillow, `src/libImaging/Convert.c`.
- */
+/** @returns {Levels} Luma of ITU-R BT.601 in 16 bits; Pillow, `src/libImaging/Convert.c`. */
 export function greyLevels({ width, height, channels, data }) {
   if (channels === 1) return { width, height, data };
   const grey = new Uint8Array(width * height);
@@ -16,11 +13,6 @@ export function greyLevels({ width, height, channels, data }) {
   return { width, height, data: grey };
 }
 
-/**
- * @param {import("./png.js").Raster} raster
- * @param {Box} box
- * @returns {import("./png.js").Raster}
- */
 export function cropped({ width, channels, data }, [left, top, right, bottom]) {
   const line = (right - left) * channels;
   const out = new Uint8Array(line * (bottom - top));
@@ -35,9 +27,7 @@ export function cropped({ width, channels, data }, [left, top, right, bottom]) {
  * Average a picture whose longer side is above a limit by a whole factor.
  *
  * @template {Levels & {channels?: number}} Picture
- * @param {Picture} levels
  * @param {number} longest - Side in pixels.
- * @returns {Picture & {factor: number}}
  */
 export function reducedTo(levels, longest) {
   const { width, height, channels = 1 } = levels;

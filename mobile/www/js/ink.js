@@ -14,9 +14,7 @@ const {
 /**
  * Join the steps of cells that touch, or lie one cell apart in a row.
  *
- * @param {Step[]} steps
  * @param {{width: number, height: number}} size - Of the picture.
- * @returns {Step[][]}
  */
 export function join(steps, { width, height }) {
   const across = Math.ceil(width / CELL);
@@ -45,11 +43,7 @@ export function join(steps, { width, height }) {
   return members.filter((part) => part.length >= FEWEST_STEPS);
 }
 
-/**
- * @param {Step[]} steps
- * @param {number} wide - Pixels that a step covers.
- * @returns {import("./grey.js").Box}
- */
+/** @param {number} wide - Pixels that a step covers. */
 export function boxOf(steps, wide) {
   let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
   for (const { row, column } of steps) {
@@ -62,8 +56,6 @@ export function boxOf(steps, wide) {
 }
 
 /**
- * @param {import("./grey.js").Levels} levels
- * @param {Step[]} steps
  * @param {import("./grey.js").Box} box - Of the steps.
  * @returns {boolean} Whether thin strokes that hang together span it.
  */

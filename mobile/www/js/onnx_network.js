@@ -38,7 +38,6 @@ export class OnnxNetwork {
   }
 
   /**
-   * @param {Float32Array} values
    * @param {number[]} shape - Of the values.
    * @returns {Promise<{outputs: Record<string, {dims: number[], data: Float32Array}>, ms: number}>} By name; and how
    *   long it took, without waiting for the question before.

@@ -93,11 +93,7 @@ const TURNS = {
   5: [true, false, false], 6: [true, false, true], 7: [true, true, true], 8: [true, true, false],
 };
 
-/**
- * @param {import("./png.js").Raster} raster
- * @param {number} orientation - 1..8; others count as 1.
- * @returns {import("./png.js").Raster}
- */
+/** @param {number} orientation - 1..8; others count as 1. */
 export function upright(raster, orientation) {
   const turn = TURNS[orientation];
   if (!turn) return raster;

@@ -65,8 +65,10 @@ export function showCheck({ passed, differences, tolerance, images, golden, mill
 const canInstall = !inAndroidApp && "serviceWorker" in navigator && window.isSecureContext; // the Android app has the files
 
 /**
- * Wait, on a first visit, until the service worker has loaded the app's files: from then on the page and its workers get
- * them from there, instead of loading each a second time.  Where there is none, or it fails, the page loads them itself.
+ * Wait, on a first visit, until the service worker has loaded the app's files: from then on the page and its workers
+ * get
+ * them from there, instead of loading each a second time.  Where there is none, or it fails, the page loads them
+ * itself.
  */
 export async function installed() {
   if (!canInstall || navigator.serviceWorker.controller) return;
@@ -91,7 +93,6 @@ export async function installed() {
  * Install the service worker, and offer a newer version when it has one.  Nothing is reloaded unasked, nor in other
  * windows, and no answer is lost unasked.
  *
- * @param {import("./answers.js").Answers} answers
  * @param {() => void} save - Save the answers as a file.
  */
 export async function offerUpdates(answers, save) {

@@ -64,7 +64,6 @@ function clip8(sum) {
 /**
  * Squeeze an image to a square.
  *
- * @param {import("./png.js").Raster} raster
  * @param {number} size - Side S in pixels.
  * @returns {Uint8Array} (S, S, 3); a grey image is copied to the three channels.
  */
@@ -78,10 +77,7 @@ export function squeeze(raster, size, resample) {
 }
 
 /**
- * @param {import("./grey.js").Levels & {channels?: number}} picture
  * @param {number} wide - Pixels.
- * @param {number} high
- * @param {"box" | "bilinear" | "bicubic"} resample
  * @param {number[]} [box] - The part to resize: left, top, right and bottom, whole pixels or not.
  * @returns {Uint8Array} (high, wide, channels).
  */
@@ -135,10 +131,8 @@ function resizeColumns(data, width, channels, rows) {
  */
 
 /**
- * @param {import("./png.js").Raster} raster
- * @param {Recipe} recipe
- * @returns {{pixels: Uint8Array, crop: import("./scan_area.js").ScanArea | null, box: import("./grey.js").Box}} The view
- *   (S, S, 3), where the scan lies, if that part alone is seen, and what is seen.
+ * @returns {{pixels: Uint8Array, crop: import("./scan_area.js").ScanArea | null, box: import("./grey.js").Box}} The
+ *   view (S, S, 3), where the scan lies, if that part alone is seen, and what is seen.
  */
 export function networkView(raster, recipe, crop) {
   const area = crop === "auto" ? findScanArea(raster) : null;
@@ -151,7 +145,6 @@ export function networkView(raster, recipe, crop) {
  * Each value is float32((v / 255 - mean) / std), computed in 64 bits and rounded once.
  *
  * @param {Uint8Array} pixels - (S, S, 3), or several one after the other.
- * @param {Recipe} recipe
  * @returns {Float32Array} (3, S, S), or as many.
  */
 export function normalise(pixels, recipe) {

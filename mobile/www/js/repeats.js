@@ -13,7 +13,6 @@ const { ALIKE, SIDE, LEAST_SPREAD } = constants.repeats;
 /**
  * @param {import("./grey.js").Levels} grey - The whole picture.
  * @param {Uint8Array} view - (S, S, 3): what the network sees of it.
- * @returns {Promise<Fingerprint>}
  */
 export async function fingerprint({ width, height, data }, view) {
   const size = new TextEncoder().encode(`(${width}, ${height})`);
@@ -41,7 +40,6 @@ export async function fingerprint({ width, height, data }, view) {
 export const byPixels = ({ digest, detail }) => ({ digest, detail: new Float32Array(detail.length) });
 
 /**
- * @param {Fingerprint} own
  * @param {{file: string, print: Fingerprint}[]} earlier - In their order.
  * @returns {{copy_of: string | null, seems_copy_of: string | null}} As `Repeats.find` in Python.
  */

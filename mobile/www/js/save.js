@@ -26,7 +26,6 @@ const FORMULA = /^'*[=+\-@\t\r]/;
  */
 
 /**
- * @param {Answer[]} answers
  * @param {string[]} header - `columns` of `app.json`; that of series stays empty.
  * @param {{model: string, settings: string}} origin - SHA-256 of the model file, and `settings` of `app.json`.
  */
@@ -93,10 +92,7 @@ const FIELDS = [
   ...["model", "map", "crop", "ms"],
 ];
 
-/**
- * @param {Answer[]} answers
- * @param {import("./decision.js").Clinic} clinic - Where they are for.
- */
+/** @param {import("./decision.js").Clinic} clinic - Where they are for. */
 export function toJson(answers, clinic, notice) {
   const results = answers.map(({ file, result, clip, dicom, copy_of, seems_copy_of, error, code }) => {
     if (!result) return { file, ok: false, error: { code, message: `${file}: ${error}` } };
@@ -125,11 +121,7 @@ export async function download(name, type, content) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/**
- * Let the app hand over pictures that were shared with it, and close dialogs with the phone's back button.
- *
- * @param {(files: File[]) => void} add
- */
+/** Let the app hand over pictures that were shared with it, and close dialogs with the phone's back button. */
 export function connectAndroidApp(add) {
   if (!inAndroidApp) return;
   globalThis.sonoforgeTakeShared = async () => add(await Promise.all(JSON.parse(app.shared()).map(read)));

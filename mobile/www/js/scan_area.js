@@ -2,7 +2,7 @@
 
 import constants from "./constants.js";
 import { boundsOf, connectedParts, greyLevels, reducedTo } from "./grey.js";
-import { mean, toEven, variance } from "./numbers.js";
+import { mean, median, toEven, variance } from "./numbers.js";
 
 const {
   LONGEST, CELL, SMALL_CELL, SMALL, FLAT_SHARE, THINNEST, SMALLEST, AS_WIDE, ACTIVE_COLUMN, ACTIVE_ROW, GAP,
@@ -19,10 +19,6 @@ const {
 
 /** @typedef {{across: number, down: number, on: Uint8Array}} Cells - (down, across). */
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {ScanArea}
- */
 export function findScanArea(raster) {
   const { width, height } = raster;
   const levels = reducedTo(greyLevels(raster), LONGEST);
@@ -171,12 +167,6 @@ function endOf(active, start, reach) {
     else if (flat > GAP) break;
   }
   return end;
-}
-
-function median(values) {
-  const ordered = values.slice().sort();
-  const half = ordered.length >> 1;
-  return ordered.length % 2 ? ordered[half] : (ordered[half - 1] + ordered[half]) / 2;
 }
 
 /** Whether both lower or both upper corners of the box are empty, over an eighth of its sides. */

@@ -7,9 +7,8 @@ const { TOLERANCE } = constants.golden;
  * Compute the bundle's golden images with the code that answers for a user's, and compare with what was recorded of
  * this very file: by the exporter, or, of an int8 or fp16 file, when the app was built.
  *
- * @param {import("./classifier.js").Classifier} classifier
- * @returns What the page shows and saves: `differences` are the largest of each output, `model` is the SHA-256 of its file,
- *   `golden` says whose answers they were compared with.
+ * @returns What the page shows and saves: `differences` are the largest of each output, `model` is the SHA-256 of its
+ *   file, `golden` says whose answers they were compared with.
  */
 export async function selfTest(classifier) {
   const { bundle } = classifier;
@@ -59,8 +58,6 @@ export function difference(found, recorded, i) {
 /**
  * Compute golden images one after the other, and hand each over to be compared.
  *
- * @param {(i: number) => Promise<any>} compute
- * @param {(found: any, i: number) => void} compare
  * @returns {Promise<{images: number, milliseconds: number, browser: string, when: string}>} Milliseconds: the median.
  */
 export async function computeGolden(images, compute, compare) {

@@ -1,6 +1,4 @@
-/**
- * May a reader use this answer?  The assessment of `sonoforge.runtime.inference.trust`, from what the bundle records.
- */
+/** May a reader use this answer?  The assessment of `sonoforge.runtime.inference.trust`, from what the bundle records. */
 
 import constants from "./constants.js";
 import { mean, toEven } from "./numbers.js";
@@ -74,7 +72,6 @@ export function neighbourDistance(embedding, reference) {
  * The chance that an image like the reference images lies at least this far out: a Weibull tail through the median
  * and the 95th percentile.
  *
- * @param {{median: number, threshold: number}} limits
  * @returns {number} 0..1.
  */
 export function tailProbability(distance, { median, threshold }) {
@@ -83,9 +80,9 @@ export function tailProbability(distance, { median, threshold }) {
 }
 
 /**
- * @param {{pixels: Uint8Array, embedding: Float32Array, quality: Record<string, number>, flags: string[], kind: string}}
- *   evidence - The network's view (S, S, 3), the embedding (D,), what `measureQuality` returned, the flags of it, and the scan's kind.
- * @param {import("./bundle.js").Bundle} bundle
+ * @param {{pixels: Uint8Array, embedding: Float32Array, quality: Record<string, number>, flags: string[], kind:
+ *   string}} evidence - The network's view (S, S, 3), the embedding (D,), what `measureQuality` returned, the flags of
+ * it, and the scan's kind.
  */
 export function assess(evidence, bundle) {
   const { trust: limits, site } = bundle.manifest;
@@ -187,7 +184,6 @@ function limit({ threshold }, digits) {
 /**
  * Why to abstain, by the bundle's policy; empty for no.
  *
- * @param {Trust} trust
  * @param {number} probability - Of the most probable class.
  * @param {any} manifest - With `trust.checks`.
  */

@@ -11,7 +11,6 @@ const { ADVICE, UNUSABLE } = constants.verdict;
  * @param {string[]} causes - Why not to trust the answer.
  * @param {string[]} left - Classes that cannot be ruled out.
  * @param {number} count - Of all classes.
- * @returns {string}
  */
 export function stateOf(abstained, causes, left, count) {
   if (abstained) return "uncertain";
@@ -27,7 +26,6 @@ const advised = (causes) => Object.keys(ADVICE).find((cause) => causes.includes(
 export const isUsable = (result) => result !== undefined && !UNUSABLE.includes(result.verdict);
 
 /**
- * @param {import("./classifier.js").Result} result
  * @returns {{look: "no" | "open" | "clear", heading: string, advice: string, causes: string[]}} In the reader's
  *   language; `causes` are those that the advice does not speak of.
  */

@@ -10,7 +10,8 @@ let scale = 1;
 let draw = () => {};
 
 /**
- * @param {{picture: ImageBitmap, evidence: any, colours: number[][], title: string}} scan - As `drawHeatMap` takes them.
+ * @param {{picture: ImageBitmap, evidence: any, colours: number[][], title: string}} scan - As `drawHeatMap` takes
+ *   them.
  * @param {number} opacity - Of the heat map, 0..100.
  */
 export function openZoom({ picture, evidence, colours, title }, opacity) {

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scans import draw_scan
-from sonoforge.training.copies.alignment import align
 from sonoforge.training.copies.confirmation import compare_aligned, fine_detail
-from sonoforge.training.copies.local_features import extract_features
+from sonoforge.training.copies.local_features import align, extract_features
 from sonoforge.training.copies.matches import Match
+from sonoforge.training.copies.near_duplicates import LOWEST_LIMIT
 from sonoforge.training.copies.pictures import Look
-from sonoforge.training.copies.search import LOWEST_LIMIT
 
 
 @pytest.mark.parametrize(("scale", "degrees", "shift"), [(1.3, 0, (0, 0)), (0.8, 20, (9, -14)), (1.0, 170, (0, 30))])

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from sonoforge.training.copies import cells
 from sonoforge.training.copies.cells import sort_into_cells, visits
-from sonoforge.training.copies.scratch import on_disk
+from sonoforge.training.copies.pictures import on_disk
 
 Vectors = NDArray[np.float32]
 

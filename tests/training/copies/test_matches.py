@@ -9,9 +9,15 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from scans import draw_scan
 from sonoforge.training.copies.matches import Matches
-from sonoforge.training.copies.near_duplicates import find_near_duplicates
+from sonoforge.training.copies.near_duplicates import (
+    HIGHEST_LIMIT,
+    LOWEST_LIMIT,
+    find_near_duplicates,
+    match_pictures,
+    null_limit,
+    prepare,
+)
 from sonoforge.training.copies.planting import KINDS, TWO_AT_ONCE, about_the_middle, measure_recall, plant
-from sonoforge.training.copies.search import HIGHEST_LIMIT, LOWEST_LIMIT, match_pictures, null_limit, prepare
 
 SCANS = [draw_scan(seed, 200) for seed in range(24)]
 

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from scans import draw_scan
-from sonoforge.training.copies import near_duplicates, search
+from sonoforge.training.copies import near_duplicates
 from sonoforge.training.copies.matches import Matches
 from sonoforge.training.copies.near_duplicates import (
+    HIGHEST_LIMIT,
+    LOWEST_LIMIT,
     SENSITIVITY,
     find_near_duplicates,
     join_groups,
     threshold_sensitivity,
 )
 from sonoforge.training.copies.planting import KINDS, plant
-from sonoforge.training.copies.search import HIGHEST_LIMIT, LOWEST_LIMIT
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import is_busi
 
@@ -42,13 +43,13 @@ def test_leaving_out_what_is_joined_already_changes_no_group_at_any_limit(monkey
     """Eight versions of each of six scans: all candidates compared, and those that are still apart."""
     rng = np.random.default_rng(0)
     pictures = [plant(kind, draw_scan(seed), rng) for seed in range(6) for kind in list(KINDS)[:8]]
-    compared, compare = [0], search._compare
-    monkeypatch.setattr(search, "_compare", lambda *given: (compared.append(given[-1]), compare(*given))[1])
+    compared, compare = [0], near_duplicates._compare
+    monkeypatch.setattr(near_duplicates, "_compare", lambda *given: (compared.append(given[-1]), compare(*given))[1])
     found = find_near_duplicates(pictures)
     fewer = len(compared)
     monkeypatch.setattr(Matches, "certain", property(lambda own: np.zeros(len(own.score), bool)))
-    prepared = search.prepare(pictures)
-    whole = search.match_pictures(prepared)
+    prepared = near_duplicates.prepare(pictures)
+    whole = near_duplicates.match_pictures(prepared)
     monkeypatch.undo()
     assert fewer < (len(compared) - fewer) / 2
     for factor in SENSITIVITY:

@@ -10,7 +10,7 @@ from scipy.fft import dctn
 
 from scans import draw_scan
 from sonoforge.training.copies.planting import about_the_middle, plant
-from sonoforge.training.copies.sketches import SIGNS, Sketched, find_sketched, make_sketches
+from sonoforge.training.copies.signatures import SIGNS, Sketched, find_sketched, make_sketches
 
 SCANS = [draw_scan(seed, 200) for seed in range(24)]
 

@@ -12,7 +12,6 @@ from PIL import Image
 
 from scans import draw_scan, save, write_set
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.data.collections.known_sets import KNOWN_SETS
 from sonoforge.training.data.datasets import BUSI_FOLDER, read_dataset
 from sonoforge.training.data.folder_layout import natural_order
 
@@ -158,15 +157,6 @@ def test_a_folder_that_cannot_be_read_is_one_line(busi: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "iterdir", denied)
     assert "Permission denied" in one_line_error(busi)
-
-
-def test_every_known_set_says_where_and_under_which_terms() -> None:
-    names = [known.name for known in KNOWN_SETS]
-    assert {"BUSI", "ACDC", "IDRiD", "mini-MIAS", "Herlev", "CBIS-DDSM", "SLiver07", "Zenodo 7890874"} <= set(names)
-    assert len(names) == len(set(names))
-    for known in KNOWN_SETS:
-        assert re.search(r"https?://", known.obtain)
-        assert all(known[:6])
 
 
 def test_a_folder_of_masks_is_no_class(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_black_and_white_pictures_among_the_scans_are_named(tmp_path: Path, capl
     outline(tmp_path / "data" / "benign" / "odd.png")
     with caplog.at_level(logging.WARNING):
         load_images(ImageSource((str(tmp_path / "data"),), 0, 0, tmp_path / "cache"))
-    assert "1 of 7 images hold black and white alone, as masks do, such as benign/odd.png" in caplog.text
+    assert "1 of 7 images" in caplog.text and "benign/odd.png" in caplog.text
 
 
 def test_outlines_are_told_from_scans(tmp_path: Path, shared: Path) -> None:

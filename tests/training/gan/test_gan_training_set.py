@@ -115,9 +115,9 @@ def _damage(busi: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("missing", r"benign \(3\).png: found no mask"),
-        ("another size", r"benign \(3\)_mask.png: found 96x96 pixels, .*96x64.*benign \(3\).png"),
-        ("zeros and ones", r"\(3\)_mask.png: found 1 as the brightest.*black and white"),
+        ("missing", r"benign \(3\).png: .*_mask.png"),
+        ("another size", r"benign \(3\)_mask.png: .*96x96 .*benign \(3\).png.*96x64"),
+        ("zeros and ones", r"\(3\)_mask.png: its brightest level is 1"),
         ("damaged", r"benign \(3\)_mask.png: not an image"),
     ],
 )
@@ -133,7 +133,7 @@ def test_a_mask_that_does_not_fit_is_refused_and_other_classes_do_not_matter(
 def test_a_data_set_without_masks_is_refused(busi: Path) -> None:
     for path in (busi / "benign").glob("*_mask*.png"):
         path.unlink()
-    with pytest.raises(SonoforgeError, match=r"found no masks.*or train without"):
+    with pytest.raises(SonoforgeError, match=r"no masks.*or train without"):
         _read(busi, "normal")
 
 

@@ -75,13 +75,13 @@ def test_a_run_in_which_nothing_could_be_measured_leaves_no_folder(sets: Sets, t
         (["{real}", "{fake}", "--metrics", "kdi"], "did you mean kid?"),
         (["{real}", "{fake}", "--plots", "tsn"], "did you mean tsne?"),
         (["{real}", "{fake}", "--features", "pixel"], "did you mean pixels?"),
-        (["{real}", "{fake}", "--features", "pixels,pixels"], "expected different feature spaces"),
+        (["{real}", "{fake}", "--features", "pixels,pixels"], "give different feature spaces"),
         (["{real}", "{fake}", "--features", "bundle:nowhere"], "nowhere: no such bundle"),
         (["{real}", "{fake}", "--features", "inception", "--weights", "nowhere"], "nowhere: no such weights file"),
-        (["{real}", "{fake}", "--weights", "w"], "no feature space among pixels takes weights"),
+        (["{real}", "{fake}", "--weights", "w"], "0 of the feature spaces pixels take weights"),
         (
             ["{real}", "{fake}", "--features", "inception,vgg16-imagenet", "--weights", "w"],
-            "found 2 feature spaces that take weights, expected one",
+            "measure each separately",
         ),
         (["{real}", "{fake}", "--lpips-heads", "h"], "--lpips-heads: found without --lpips"),
         (["{real}", "{fake}", "--lpips", "squeezenet"], "did you mean squeezenet1_1?"),
@@ -127,7 +127,7 @@ def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
         "one image": (save_images(folder / "one", [picture]), "found 1 image, expected at least 2"),
         "two images": (
             save_images(folder / "two", draw_phantoms(2, 5)),
-            "2 generated images, expected two halves of at least 2",
+            "2 generated ones do not make two halves of at least 2",
         ),
         "a folder in a folder": (folder / "outer", f"name that one: {folder / 'outer' / 'inner'}"),
         "NaN": (folder / "nan.npz", "with NaN or infinity"),
@@ -143,7 +143,10 @@ def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
             save_images(folder / "sizes", [picture, picture.resize((32, 32))]),
             "images of different sizes",
         ),
-        "mixed colours": (save_images(folder / "mixed", [picture, colours] * 3), "mixes 3 grey images with 3 in colour"),
+        "mixed colours": (
+            save_images(folder / "mixed", [picture, colours] * 3),
+            "mixes 3 grey images with 3 in colour",
+        ),
         "colour": (save_images(folder / "colour", [colours] * 5), "its images are in colour, those of"),
         "damaged": (damaged, "1 of 5 files cannot be read, expected at most 10%"),
     }

@@ -272,4 +272,4 @@ def test_a_set_without_masks_is_refused(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for number in range(3):
         Image.fromarray(np.full((20, 20), 40 * number, np.uint8)).save(folder / f"{number}.png")
-    assert "found no masks, expected NAME_mask.png" in refused("segment", "--data", folder.parent, "--out", tmp_path)
+    assert "has no masks, such as NAME_mask.png" in refused("segment", "--data", folder.parent, "--out", tmp_path)

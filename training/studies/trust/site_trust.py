@@ -40,7 +40,7 @@ from sonoforge.training.classifier.network import answer
 from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trust import FOREIGN, fit_neighbours, fit_reference, tail_limits
 from sonoforge.training.data.cache import open_cache
-from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.load import read_collections
 from sonoforge.training.data.splits import make_plan
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 

@@ -44,7 +44,7 @@ from sonoforge.runtime.inference import runners
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, golden_difference
 from sonoforge.runtime.inference.latents import draw_latent
-from sonoforge.training.data.collections.known_sets import KNOWN_SETS
+from sonoforge.training.data.collections.importing import KNOWN_SETS
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
 from sonoforge.training.gan.generator import (
     Truncation,

@@ -1,5 +1,6 @@
 /**
- * Elements of a data set by their keywords (PS3.6): those that pixels need, and no other.  Nothing here names a patient.
+ * Elements of a data set by their keywords (PS3.6): those that pixels need, and no other.  Nothing here names a
+ * patient.
  */
 
 // Tag as dicom-parser writes it, and the value representation where the file does not state it.
@@ -74,7 +75,6 @@ const BINARY = {
 export const has = ({ elements }, name) => ELEMENTS[name][0] in elements;
 
 /**
- * @param {Items} items
  * @param {string} name - Of `ELEMENTS`.
  * @returns {(number | string)[]} What the element holds; nothing where it is missing or empty.
  * @throws {Error} It holds something else.
@@ -100,17 +100,13 @@ export function valuesOf({ elements, view, little }, name) {
   return filled.map(Number);
 }
 
-/**
- * @param {Items} items
- * @returns {Uint8Array} The bytes of an element.
- */
+/** @returns {Uint8Array} The bytes of an element. */
 export function bytesOf({ elements, view }, name) {
   const element = elements[ELEMENTS[name][0]];
   return element ? new Uint8Array(view.buffer, view.byteOffset + element.dataOffset, element.length) : new Uint8Array();
 }
 
 /**
- * @param {Items} items
  * @returns {Items[]} Those of a sequence; none where it is missing.
  * @throws {Error} It is no sequence.
  */

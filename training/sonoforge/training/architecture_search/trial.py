@@ -29,7 +29,7 @@ from sonoforge.training.architecture_search.study import (
     Trial,
     gives_up,
 )
-from sonoforge.training.data.changed_images import check_unchanged
+from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import generate_pixels, label_batch, load_generator, sample_latent

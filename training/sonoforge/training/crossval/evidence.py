@@ -19,10 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training.crossval.fold_task import GENERATED, INNER, FoldResult, fold_path, read_fold
-from sonoforge.training.data.changed_images import describe_changes, name_some
-from sonoforge.training.data.split_plan import FILE, SplitPlan, read_plan
+from sonoforge.training.data.split_plan import FILE, SplitPlan, describe_changes, read_plan
 from sonoforge.training.statistics.classification import confusion_matrix
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import SEALED, ArmResult

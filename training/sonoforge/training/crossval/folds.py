@@ -46,12 +46,11 @@ from sonoforge.training.crossval.fold_task import (
 from sonoforge.training.crossval.shared_features import feature_files, open_images, read_maps
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.guard import check_sealed
-from sonoforge.training.data.labelled_images import LabelledImages
+from sonoforge.training.data.labelled_images import LabelledImages, read_masks
 from sonoforge.training.data.load import ImageSource
-from sonoforge.training.data.masks import read_masks
 from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.progress import following
 from sonoforge.training.run_folder import is_finished, log_to

@@ -23,8 +23,8 @@ from sonoforge.training.comparators.fitting import COMPARATORS, Comparator
 from sonoforge.training.comparators.networks import extract_features, load_networks
 from sonoforge.training.crossval.fold_task import FoldTask
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.data.labelled_images import HALF, read_masks
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.masks import HALF, read_masks
 from sonoforge.training.devices import deterministic_kernels, find_device
 from sonoforge.training.workers.workers import Workers
 

@@ -6,9 +6,15 @@ from typing import TypedDict
 import numpy as np
 
 from sonoforge.training.copies.matches import Found, Match, find_once
-from sonoforge.training.copies.near_duplicates import RepeatedScans, count_repeated, threshold_sensitivity
+from sonoforge.training.copies.near_duplicates import (
+    RepeatedScans,
+    count_repeated,
+    match_pictures,
+    null_limit,
+    prepare,
+    threshold_sensitivity,
+)
 from sonoforge.training.copies.planting import PlantedRow, measure_recall
-from sonoforge.training.copies.search import match_pictures, null_limit, prepare
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.patients import Proposal, propose
 from sonoforge.training.data.splits import scan_groups
@@ -64,7 +70,7 @@ class Cluster(TypedDict):
 
 
 class DuplicateCounts(RepeatedScans):
-    """Repeated scans at the set's own limit, see `copies.search.null_limit`, and at others."""
+    """Repeated scans at the set's own limit, see `copies.near_duplicates.null_limit`, and at others."""
 
     same_pixels: int  # clusters in which two files are equal
     sensitivity: list[RepeatedScans]

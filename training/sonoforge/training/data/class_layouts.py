@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS, is_image_file
 from sonoforge.runtime.images.folders import is_mask_folder, is_outline
 from sonoforge.runtime.images.inputs import FILM
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.folder_layout import (
     BUSI_CLASSES,
     Sorted,
@@ -31,7 +30,6 @@ from sonoforge.training.data.folder_layout import (
     split_of,
     subfolders,
 )
-from sonoforge.training.data.imported_layouts import VOLUME, check_imported, import_command
 from sonoforge.training.data.label_tables import (
     OF_CLASSES,
     Labelled,
@@ -40,6 +38,7 @@ from sonoforge.training.data.label_tables import (
     open_label_table,
     read_labels,
 )
+from sonoforge.training.data.readers import import_command, refuse_other_layouts
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ def lay_out(
     Raises:
         SonoforgeError: It can be read in no way, or in several.
     """
-    check_imported(root, {file.stem for file in found})
+    refuse_other_layouts(root, {file.stem for file in found})
     folders = _in_order(root)
     split = given_split(folder.name for folder in _unlike_masks(root, folders, found))
     parts = [folder for folder in folders if folder.name in split] or [root]
@@ -166,7 +165,7 @@ def _by_folders(
                 f"{folders[0]}: found no images, expected at least one ({KINDS_IN_WORDS}); "
                 + (
                     f"{import_command('frames', root)} makes them of volumes and films"
-                    if skipped[VOLUME] or skipped[FILM]
+                    if skipped["volume"] or skipped[FILM]
                     else "add images or remove the folder"
                 )
             )

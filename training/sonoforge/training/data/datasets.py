@@ -31,11 +31,10 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.csv_tables import Names, column_file, one_spelling, read_table
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.runtime.images.file_kinds import READ, is_image_file, is_image_name, is_non_image
 from sonoforge.runtime.images.folders import is_system_folder, mask_of, walk
 from sonoforge.runtime.images.inputs import NON_IMAGE, kind_of_other, skipped_in_words
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.class_layouts import lay_out
 from sonoforge.training.data.folder_layout import TESTED, TRAINED, VALIDATED, Sorted, natural_order, split_of
 from sonoforge.training.data.label_tables import asked_table

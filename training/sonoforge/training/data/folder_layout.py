@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.runtime.images.file_kinds import is_image_file
 from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline, is_system_folder, mask_of
-from sonoforge.training.data.changed_images import name_some
 
 TRAINED, VALIDATED, TESTED = "train", "val", "test"
 _SPLITS = {

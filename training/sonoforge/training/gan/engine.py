@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
-from sonoforge.training.data.changed_images import check_unchanged
 from sonoforge.training.data.pixels import to_tensor
+from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.devices import deterministic_kernels, open_fabric
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.distributed import any_process, average_styles

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from sonoforge.models.stylegan import official
 from sonoforge.models.stylegan.stylegan3 import IMAGE_SCALE, MARGIN
-from sonoforge.runtime.errors import GateError, SonoforgeError
+from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
-from sonoforge.training.data.changed_images import name_some
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import SOURCES, describe, digest_of_images, find_checkpoint, trained_on

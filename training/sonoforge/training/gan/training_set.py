@@ -17,8 +17,8 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.data_option import PHANTOM
+from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.pixels import Pixels, choose_channels, prepare_images, to_pixels, to_tensor, to_unit
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.data.splits import scan_groups

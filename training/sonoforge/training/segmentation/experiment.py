@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.architecture_search.space import with_values
-from sonoforge.training.data.guard import check_sealed
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.pixels import choose_channels, prepare_images
 from sonoforge.training.data.split_plan import SplitPlan
+from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose, given_lengths

@@ -24,10 +24,10 @@ from sonoforge.training.data.pixels import Pixels, to_pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device, measured_memory
 from sonoforge.training.evaluation.image_set import ImageSet, resized, store_arrays
-from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
 from sonoforge.training.evaluation.protocol import protocol_id
 from sonoforge.training.evaluation.results import MetricRow
-from sonoforge.training.evaluation.spaces import Space
+from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
     CPU_BATCH,

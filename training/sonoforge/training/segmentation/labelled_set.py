@@ -11,8 +11,8 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import PHANTOM
 from sonoforge.training.data.datasets import read_facts
+from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.load import ImageSource, load_images
-from sonoforge.training.data.masks import check_disjoint, read_structures
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import has_published_split, make_plan
 from sonoforge.training.segmentation.pairs import to_label_maps
