@@ -5,11 +5,7 @@ import { checkSize, ImageError } from "./errors.js";
 
 export const cutOff = () => new ImageError("truncated", "the image data is cut off or damaged; obtain the file again");
 
-/**
- * @param {Uint8Array} bytes - A file of one picture, without an orientation.
- * @param {string} type - Such as `image/jpeg`.
- * @returns {Promise<import("./samples.js").Raster>} RGB.
- */
+/** Decode a file without EXIF orientation to RGB; `type` is such as `image/jpeg`. */
 export async function pixelsOf(bytes, type) {
   let bitmap;
   try {
@@ -36,10 +32,7 @@ export async function pixelsOf(bytes, type) {
   }
 }
 
-/**
- * @param {Uint8Array} data - Without an orientation.
- * @returns {Promise<import("./samples.js").Raster>} RGB.
- */
+/** Decode a JPEG without EXIF orientation to RGB. */
 export async function decodeJpeg(data) {
   const [raster, ...others] = await Promise.all(ended(data).map((version) => pixelsOf(version, "image/jpeg")));
   if (others.some((other) => raster.data.some((value, i) => value !== other.data[i]))) throw cutOff();
@@ -47,13 +40,7 @@ export async function decodeJpeg(data) {
   return raster;
 }
 
-/**
- * Read what the frame header states (B.2.2), before the pixels take memory.
- *
- * @param {DataView} view - Of the whole file.
- * @returns {{width: number, height: number, samples: number} | null} Null where it is damaged.
- * @throws {RangeError} The file ends before it.
- */
+/** Read width, height and samples from the frame header (B.2.2); null where it is damaged, RangeError where it is missing. */
 export function jpegSize(view) {
   for (let at = 2; ; ) {
     if (view.getUint8(at) !== 0xff) return null;

@@ -1,9 +1,8 @@
 /**
- * What was burned into a scan: calipers, text, body marks; the search of `sonoforge.runtime.images.burned_in_marks`.
+ * Marks burned into a scan: calipers, text, body marks; as `sonoforge.runtime.images.burned_in_marks` finds them.
  *
- * Text, body marks and dotted lines are found from sharp steps between neighbours, as
- * `sonoforge.runtime.images.lettering`
- * finds them (Jung, Kim, Jain, Pattern Recognition 37(5), 2004, section 3.2).
+ * Text, body marks and dotted lines are found from sharp steps between neighbours (Jung, Kim, Jain, Pattern Recognition 37(5),
+ * 2004, section 3.2).
  */
 
 import { findCrosses } from "./calipers.js";
@@ -25,10 +24,7 @@ const {
 /** @type {Marks} */
 export const NO_MARKS = { summary: "", counts: {}, note: "" };
 
-/**
- * @param {import("./grey.js").Box | null} box - Where to search; null for the whole picture.
- * @returns {{marks: Marks, overlay: boolean}} `overlay`: whether the colours of Doppler or elastography lie over it.
- */
+/** Search a box, or the whole picture; `overlay` says whether colours of Doppler or elastography lie over it. */
 export function findMarks(raster, box) {
   const counts = {};
   const searched = box ? cropped(raster, box) : raster;
@@ -88,7 +84,7 @@ function findLettering(levels, steps, calipers) {
   return found;
 }
 
-/** What a group of steps is, null if nothing known; `alone`: no caliper is part of it. */
+/** Name a group of steps, or null; `alone`: no caliper is part of it. */
 function kindOf(levels, steps, alone) {
   const { width, height, data } = levels;
   const box = boxOf(steps, 2);

@@ -1,7 +1,6 @@
 /**
- * Caliper crosses burned into a scan, by the grey-level hit-or-miss transform of
- * `sonoforge.runtime.images.calipers` (Naegel, Passat, Ronse, Pattern Recognition 40(2), 2007), whose constants these
- * are.
+ * Caliper crosses, by the grey-level hit-or-miss transform of `sonoforge.runtime.images.calipers` (Naegel, Passat, Ronse, Pattern
+ * Recognition 40(2), 2007).
  */
 
 import constants from "./constants.js";

@@ -1,7 +1,4 @@
-/**
- * How far the picture of a clip moves from one frame to the next; `sonoforge.runtime.images.frame_motion`, where the
- * method and its source are.
- */
+/** How far a clip moves from one frame to the next; method and source: `sonoforge.runtime.images.frame_motion`. */
 
 import constants from "./constants.js";
 import { greyLevels } from "./grey.js";

@@ -23,12 +23,7 @@ export function cropped({ width, channels, data }, [left, top, right, bottom]) {
   return { width: right - left, height: bottom - top, channels, data: out };
 }
 
-/**
- * Average a picture whose longer side is above a limit by a whole factor.
- *
- * @template {Levels & {channels?: number}} Picture
- * @param {number} longest - Side in pixels.
- */
+/** Average a picture by a whole factor until its longer side is at most `longest`. */
 export function reducedTo(levels, longest) {
   const { width, height, channels = 1 } = levels;
   const factor = Math.max(1, Math.ceil(Math.max(width, height) / longest));
@@ -58,10 +53,7 @@ function mean(sum, count) {
   return Number((BigInt(sum + (count >> 1)) * BigInt(multiplier)) >> 24n);
 }
 
-/**
- * @param {ArrayLike<number | boolean>} on - (height, width), row after row.
- * @returns {Box} Round the places that are on; without any, its sides are in the wrong order.
- */
+/** Return the box around the places that are on; without any, its sides are in the wrong order. */
 export function boundsOf(on, width) {
   const box = [Infinity, Infinity, 0, 0];
   on.forEach((is, i) => {
@@ -75,10 +67,7 @@ export function boundsOf(on, width) {
   return box;
 }
 
-/**
- * @param {Uint8Array} on - (down, across), row after row.
- * @returns {number[][]} Indices of the parts that are connected by sides, the largest first.
- */
+/** Return the indices of each part connected by sides, the largest part first. */
 export function connectedParts(on, across) {
   const left = on.slice();
   const found = [];

@@ -14,9 +14,8 @@ const BARE = new RegExp(
 export const isDicom = (data) => ascii(data, 128, 4) === "DICM" || BARE.test(ascii(data, 0, 8));
 
 /**
- * The DICOM reader is loaded with the first such file.
+ * Open a file; the DICOM reader is loaded with the first one that needs it.
  *
- * @param {Blob} file
  * @returns {Promise<import("./dicom/reader.js").DicomImage>} Without `toDict` unless it is DICOM.
  * @throws {import("./errors.js").ImageError} And nothing else, whatever the file holds.
  */

@@ -1,6 +1,6 @@
 /**
- * Answers as files that a person can keep: the columns and fields of `sonoforge classify --csv` and `--json`; and what
- * goes between the page and the Android app around it (`PageActivity.java`), of which there is none in a browser.
+ * Save answers with the columns and fields of `sonoforge classify --csv` and `--json`, and talk to the Android app around the page
+ * (`PageActivity.java`), if there is one.
  */
 
 const app = globalThis.sonoforgeAndroid;
@@ -25,10 +25,7 @@ const FORMULA = /^'*[=+\-@\t\r]/;
  * @property {string} [code]
  */
 
-/**
- * @param {string[]} header - `columns` of `app.json`; that of series stays empty.
- * @param {{model: string, settings: string}} origin - SHA-256 of the model file, and `settings` of `app.json`.
- */
+/** Return CSV with `columns` of `app.json`, of which `series` stays empty; `origin` is the model's SHA-256 and its settings. */
 export function toCsv(answers, header, origin) {
   const rows = answers.map((answer) => {
     const cells = { ...(answer.result ? cellsOf(answer) : failureOf(answer)), ...identity(answer, origin) };
@@ -102,7 +99,7 @@ export function toJson(answers, clinic, notice) {
   return JSON.stringify({ notice, clinic, results }, null, 2) + "\n";
 }
 
-/** Hand a text, or bytes, to the browser as a download, in the Android app to the phone. */
+/** Download text or bytes in a browser; in the Android app, let the phone save them. */
 export async function download(name, type, content) {
   const blob = new Blob([content], { type });
   if (inAndroidApp) {
@@ -129,7 +126,7 @@ export function connectAndroidApp(add) {
   globalThis.sonoforgeTakeShared();
 }
 
-/** What cannot be read becomes an empty file, which is answered with that reason. */
+/** An unreadable picture becomes an empty file, which is answered as such. */
 async function read([address, name]) {
   const answer = await fetch(address);
   return new File(answer.ok ? [await answer.blob()] : [], name);

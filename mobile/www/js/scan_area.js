@@ -145,7 +145,7 @@ function refine({ width, height, data }, [startLeft, startTop, startRight, start
   [left, right] = ends(columns, left, right, toEven(COLUMNS_INSIDE * (right - left)));
   const rows = Array.from({ length: height }, (_, y) => stepShare(y * width + left, 1, right - left - 1) >= ACTIVE_ROW);
   [top, bottom] = ends(rows, top, bottom, toEven(ROWS_INSIDE * (bottom - top)));
-  // Echoes fade with depth, so a scan may end in one dark level: told from the screen where that has another.
+  // Echoes fade with depth, so a scan may end in one dark level, distinguished from the screen's other level.
   const row = (y, from, to) => data.subarray(y * width + from, y * width + to);
   const column = (x) => Uint8Array.from({ length: height }, (_, y) => data[y * width + x]);
   const edges = [row(height - 1, 0, width), column(0), column(width - 1)].map(median);

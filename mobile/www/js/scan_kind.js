@@ -7,10 +7,7 @@ const {
   MIDDLE, CLIPPED, ACROSS, WINDOW, STRONGEST, WEIGHTS, GAP_DARK, BOTH_LIT, NARROWEST_GAP,
 } = constants.scan_checks;
 
-/**
- * @param {Uint8Array} levels - (S, S), the grey levels of the network's view.
- * @param {boolean} overlay - Whether colours lie over the scan.
- */
+/** Name the kind of a view's grey levels (S, S); `overlay` says whether colours lie over the scan. */
 export function nameKind(levels, overlay) {
   if (overlay) return "colour overlay";
   const side = Math.sqrt(levels.length);

@@ -63,10 +63,7 @@ const MOST_HEADER = 16_000_000; // bytes before the pixels; ten times the size o
  * @property {string[]} passedOver - Names of damaged or untrue elements that are not needed.
  */
 
-/**
- * @param {Uint8Array} file - The whole file.
- * @throws {Error} Of any kind, where it is damaged.
- */
+/** Read a whole file; errors of any kind if it is damaged. */
 export async function readDataSet(file) {
   const meta = readMeta(file);
   const [declared = ""] = valuesOf(meta.header, "TransferSyntaxUID");

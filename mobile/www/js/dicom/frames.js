@@ -7,11 +7,7 @@ import { valuesOf } from "./elements.js";
 
 const KINDS = { 8: [Uint8Array, Int8Array], 16: [Uint16Array, Int16Array] };
 
-/**
- * @returns {(number: number) => Promise<import("./levels.js").Values>} The values of a frame, from 0: (H, W) or (H, W,
- *   3).
- * @throws {Error} Of any kind, where they are damaged.
- */
+/** Return a function that decodes a frame, from 0, to values (H, W) or (H, W, 3); errors of any kind if damaged. */
 export function framesOf(set) {
   const { syntax, needed } = set;
   if (isNative(syntax)) return async (number) => nativeFrame(set, number);

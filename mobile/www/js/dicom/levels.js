@@ -1,7 +1,4 @@
-/**
- * From stored values to 8-bit grey or colour, as `sonoforge.runtime.images.dicom.reader` does: modality, values of
- * interest (PS3.4, annex N.2).
- */
+/** From stored values to 8-bit grey or colour: modality, then values of interest (PS3.4, annex N.2). */
 
 import constants from "../constants.js";
 import { toEven } from "../numbers.js";
@@ -11,12 +8,7 @@ const { GREY, COLOUR, PALETTE } = constants.data_set;
 
 /** @typedef {Int8Array | Uint8Array | Int16Array | Uint16Array} Values */
 
-/**
- * What is done to every value of a file; one table serves all frames.
- *
- * @param {any} needed - See `data_set.js`.
- * @param {number} filledBits - How many bits the values of all frames fill, see `isWide`; else those stored.
- */
+/** Return the mapping of a file's values, one table for all frames; `filledBits` are those stored, or see `isWide`. */
 export function levelsOf(header, needed, filledBits) {
   const { photometric, bitsStored } = needed;
   if (COLOUR.includes(photometric)) {
@@ -118,11 +110,7 @@ function windowOf(header, low, high) {
   };
 }
 
-/**
- * The table of the first item of a sequence.
- *
- * @throws {Error} It is damaged.
- */
+/** Return the table of a sequence's first item; an error if it is damaged. */
 export function tableOf(header, name, { isSigned }) {
   const [item] = itemsOf(header, name);
   const { entries, first, bits } = descriptorOf(item, "LUTDescriptor", isSigned);

@@ -1,8 +1,7 @@
 /**
  * Open a DICOM file as frames of 8-bit grey or RGB, under the rules of `sonoforge.runtime.images.dicom.reader`.
  *
- * Nothing of the patient is read: only the elements of `elements.js` are taken from the file, and no message quotes
- * one.
+ * Nothing identifies the patient: only the elements in `elements.js` are read, and no message quotes one.
  */
 
 import { filledBits, inWords } from "../samples.js";
@@ -25,11 +24,7 @@ const { CENTIMETRES, FORMAT_2D, MIN_SIDE, MOST_MM, TISSUE } = constants.header;
  * @property {() => any} toDict - `dicom` of Python's answers.
  */
 
-/**
- * @param {Uint8Array} file - The whole file.
- * @returns {Promise<DicomImage>} No frame is decoded yet.
- * @throws {ImageError} And nothing else, whatever the file holds.
- */
+/** Open a whole file, without decoding a frame; only `ImageError`s, whatever it holds. */
 export async function openDicom(file) {
   return oneLine(async () => describe(await readDataSet(file)));
 }
