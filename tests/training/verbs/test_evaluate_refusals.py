@@ -70,8 +70,8 @@ def test_a_run_in_which_nothing_could_be_measured_leaves_no_folder(sets: Sets, t
         (["phantm", "{fake}"], "did you mean phantom?"),
         (["{real}", "nowhere"], "nowhere: no such file or folder"),
         (["{real}", "nowhere", "--checkpoint", "best"], "nowhere: no such file or folder"),
-        (["{real}", "{fake}", "--count", "9"], "count: expected with a run"),
-        (["{real}", "{fake}", "--checkpoint", "best"], "checkpoint: expected with a run"),
+        (["{real}", "{fake}", "--count", "9"], "count: requires a run"),
+        (["{real}", "{fake}", "--checkpoint", "best"], "checkpoint: requires a run"),
         (["{real}", "{fake}", "--metrics", "kdi"], "did you mean kid?"),
         (["{real}", "{fake}", "--plots", "tsn"], "did you mean tsne?"),
         (["{real}", "{fake}", "--features", "pixel"], "did you mean pixels?"),
@@ -133,8 +133,8 @@ def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
         "NaN": (folder / "nan.npz", "with NaN or infinity"),
         "no channels": (folder / "flat.npz", "expected uint8 (N, S, S, 1)"),
         "an empty array": (folder / "none.npz", "found uint8 (0, 64, 64, 1)"),
-        "small": (folder / "small.npz", "found images of 8x8 pixels, expected at least 16 a side"),
-        "not square": (folder / "wide.npz", "found images of 64x32 pixels, expected squares"),
+        "small": (folder / "small.npz", "images have 8x8 pixels, fewer than 16 a side"),
+        "not square": (folder / "wide.npz", "images have 64x32 pixels and are not square"),
         "another array": (folder / "other.npz", "found the arrays pictures, expected one called images"),
         "no archive": (folder / "junk.zip", "not a readable .zip"),
         "no numpy archive": (folder / "junk.npz", "not a plain numpy archive"),
@@ -143,7 +143,10 @@ def _bad(folder: Path, sets: Sets) -> dict[str, tuple[Path, str]]:
             save_images(folder / "sizes", [picture, picture.resize((32, 32))]),
             "images of different sizes",
         ),
-        "mixed colours": (save_images(folder / "mixed", [picture, colours] * 3), "found 3 grey images and 3 in colour"),
+        "mixed colours": (
+            save_images(folder / "mixed", [picture, colours] * 3),
+            "mixes 3 grey images with 3 in colour",
+        ),
         "colour": (save_images(folder / "colour", [colours] * 5), "its images are in colour, those of"),
         "damaged": (damaged, "1 of 5 files cannot be read, expected at most 10%"),
     }
@@ -163,9 +166,9 @@ def test_images_that_say_they_were_generated_are_no_real_ones(sets: Sets, tmp_pa
     shutil.copytree(sets.fake, tmp_path / "made")
     (tmp_path / "made" / "manifest.json").write_text(json.dumps({"synthetic": True, "class": ""}))
     line = refused("evaluate", tmp_path / "made", sets.fake, *ONE, "--out", tmp_path / "runs")
-    assert "its manifest says that they were generated, expected real images as REAL" in line
+    assert "its manifest marks them as generated" in line
     line = refused("evaluate", sets.real, sets.fake, *FAST, "--held-out", tmp_path / "made", "--out", tmp_path / "runs")
-    assert "expected real images as REAL" in line
+    assert "REAL must be real images" in line
     assert not (tmp_path / "runs").exists()
 
 
