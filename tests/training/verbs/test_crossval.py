@@ -343,7 +343,10 @@ def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_pa
         scaled[own] = apply_temperature(raw[own], fit_temperature(labels[other], raw[other]))
     assert found["brier_calibrated"] == pytest.approx(np.mean(np.sum((scaled - np.eye(3)[labels]) ** 2, axis=1)))
     assert found["fold_accuracy"]["sd"] is None and found["images"] == 60
-    for changed, message in (({"protocol": "thesis"}, "1 folds under thesis"), ({"groups": folds}, "one group")):
+    for changed, message in (
+        ({"protocol": "thesis"}, "thesis: wrong number of folds, 1"),
+        ({"groups": folds}, "one group"),
+    ):
         write_predictions(tmp_path / "wrong.csv", [dataclasses.replace(parts[0], **changed)], ("a", "b", "c"))
         assert message in refused("crossval", "--from", tmp_path / "wrong.csv")
 
@@ -371,10 +374,13 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         (head + row + other.replace("1,1,real", "0,1,real"), "group 0 is in several folds"),
         (head + row + other + arm(row).replace(",a,", ",b,") + arm(other), "1.png: arm gan, seed 0 has another label"),
         (head + row + other + arm(row) + arm(other).replace(",1,1,", ",2,1,"), "2.png: arm gan, seed 0 has another"),
-        (head + row + other + arm(row).replace(",0,0,", ",0,1,") + arm(other).replace(",1,1,", ",1,0,"), "other folds"),
+        (
+            head + row + other + arm(row).replace(",0,0,", ",0,1,") + arm(other).replace(",1,1,", ",1,0,"),
+            "images or folds",
+        ),
         (head + row + other + third + arm(row) + arm(other), "arms real and gan, seed 0, have different images"),
         (head + row.replace("0.9", "nan") + other, "a probability is not between 0 and 1"),
-        (head + row, "found 1 folds under sealed"),
+        (head + row, "sealed: wrong number of folds, 1"),
     ):
         path.write_text(content)
         assert message in refused("crossval", "--from", path)

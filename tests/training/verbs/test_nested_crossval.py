@@ -153,7 +153,7 @@ def test_killed_in_its_inner_folds_and_resumed_it_ends_as_it_would_have(nested: 
 
 def test_a_choice_needs_sealed_folds_enough_groups_and_a_network(tmp_path: Path) -> None:
     choose = ["--choose", "learning-rate=0.0001,0.03", "--out", tmp_path / "runs"]
-    assert "--protocol thesis" in refused("crossval", *choose, "--protocol", "thesis")
+    assert "--protocol sealed, not thesis" in refused("crossval", *choose, "--protocol", "thesis")
     assert "none of the arms has learning-rate to choose: mrmr-svm" in refused(
         "crossval", *choose, "--arms", "mrmr-svm"
     )

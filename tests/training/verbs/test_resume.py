@@ -191,7 +191,7 @@ def test_a_generator_never_goes_on_with_an_image_of_another_class(place: Path) -
 
 def test_a_generator_whose_images_nobody_knows_is_not_continued(place: Path) -> None:
     (run_of(place, "gan train") / "images.json").unlink()
-    assert "nothing says which images" in refused(*COMMANDS["gan train"], "--resume")
+    assert "images.json: cannot be read" in refused(*COMMANDS["gan train"], "--resume")
 
 
 def test_images_put_back_give_the_predictions_of_an_uninterrupted_run(place: Path) -> None:

@@ -184,7 +184,8 @@ def _check(path: Path, part: Predictions) -> None:
     folds = np.unique(part.folds)
     if part.protocol != LEAVE_ONE_OUT and (len(folds) == 1) != (part.protocol in ONE_SPLIT):
         raise SonoforgeError(
-            f"{what}: {part.protocol} does not have {len(folds)} folds: {' and '.join(ONE_SPLIT)} have 1, others more"
+            f"{what}: {part.protocol}: wrong number of folds, {len(folds)}: {' and '.join(ONE_SPLIT)} have 1, "
+            "others more"
         )
     if len(folds) > 1 and not np.array_equal(folds, np.arange(len(folds))):
         raise SonoforgeError(f"{what}: folds must be numbered 0 to {len(folds) - 1}, not {', '.join(map(str, folds))}")
