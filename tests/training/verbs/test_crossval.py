@@ -345,7 +345,7 @@ def test_the_tables_of_a_single_split_fit_on_the_other_half_of_its_images(tmp_pa
     assert found["fold_accuracy"]["sd"] is None and found["images"] == 60
     for changed, message in (
         ({"protocol": "thesis"}, "thesis: wrong number of folds, 1"),
-        ({"groups": folds}, "one group"),
+        ({"groups": folds}, "two groups of images"),
     ):
         write_predictions(tmp_path / "wrong.csv", [dataclasses.replace(parts[0], **changed)], ("a", "b", "c"))
         assert message in refused("crossval", "--from", tmp_path / "wrong.csv")
