@@ -258,7 +258,11 @@ WRONG = {
     "nowhere": (lambda p: p / "nowhere", {}, "no such file or folder"),
     "file": (lambda p: p / "real" / "groups.txt", {}, "groups.txt: unknown file type; give a folder"),
     "other class": (lambda p: _generated(p / "f", _noise(3)), {"class_name": "benin"}, "did you mean benign?"),
-    "unknown class": (lambda p: _generated(p / "f", _noise(3), "carcinoma"), {}, "'carcinoma', which is none of the classes"),
+    "unknown class": (
+        lambda p: _generated(p / "f", _noise(3), "carcinoma"),
+        {},
+        "'carcinoma', which is none of the classes",
+    ),
     "path up": (lambda p: _zipped(p / "x.zip", "../x.png"), {}, "points outside the archive"),
     "absolute path": (lambda p: _zipped(p / "x.zip", "/x.png"), {}, "points outside the archive"),
     "hidden path up": (lambda p: _zipped(p / "x.zip", "a/../../x.png"), {}, "points outside the archive"),
