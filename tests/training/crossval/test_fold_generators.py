@@ -14,12 +14,7 @@ import pytest
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.crossval.fold_task import FoldTask
-from sonoforge.training.crossval.folds import (
-    check_generators,
-    generator_job,
-    needed_generators,
-    seen_by_generators,
-)
+from sonoforge.training.crossval.folds import check_generators, generator_job, needed_generators, seen_by_generators
 from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.split_plan import SplitPlan

@@ -109,7 +109,7 @@ def test_groups_beside_the_file_join_patients_of_two_collections(two: tuple[Path
     dataset = read_collections(two)
     assert sum(item.group == "P1" for item in dataset.items) == 2
     (tmp_path / "groups.csv").write_text("file,group\nthird/benign/scan0.png,P1\n")
-    with pytest.raises(SonoforgeError, match=r"groups.csv: names third/benign/scan0.png not found"):
+    with pytest.raises(SonoforgeError, match=r"groups.csv: third/benign/scan0.png not found"):
         read_collections(two)
 
 

@@ -226,7 +226,7 @@ def spoiled_plan(cache: ImageCache, protocol: str) -> tuple[SplitPlan, int, int]
 def test_sealed_refuses_a_planted_copy_of_a_test_image_and_names_both(clean: Path, kind: str, reason: str) -> None:
     plant(clean, kind)
     cache = opened(clean)
-    plan, planted, _ = spoiled_plan(cache, "sealed")
+    plan, planted, original = spoiled_plan(cache, "sealed")
     with pytest.raises(GateError) as caught:
         check_sealed(plan, 0, "generator of b", plan.train(0), cache)
     message = str(caught.value)
@@ -239,25 +239,13 @@ def test_sealed_refuses_a_planted_copy_of_a_test_image_and_names_both(clean: Pat
         check_sealed(plan, 1, "classifier", plan.train(1), cache)
     innocent = plan.train(0)[plan.train(0) != planted]
     check_sealed(plan, 0, "classifier", innocent, cache)
-
-
-@pytest.mark.parametrize("kind", ["byte-identical", "brightness", "mirrored", "shifted"])
-def test_an_honest_plan_of_the_same_images_passes(clean: Path, kind: str) -> None:
-    plant(clean, kind)
-    cache = opened(clean)
-    plan = make_plan(cache, "sealed", 3)
+    # An honest plan of the same images passes, and thesis only counts what leaks.
+    honest = make_plan(cache, "sealed", 3)
     for fold in range(3):
-        check_sealed(plan, fold, "classifier", plan.train(fold), cache)
-
-
-@pytest.mark.parametrize("kind", ["byte-identical", "brightness", "mirrored"])
-def test_thesis_does_not_refuse(clean: Path, kind: str) -> None:
-    plant(clean, kind)
-    cache = opened(clean)
+        check_sealed(honest, fold, "classifier", honest.train(fold), cache)
     plan, planted, original = spoiled_plan(cache, "thesis")
     check_sealed(plan, 0, "classifier", np.arange(len(plan.files)), cache)
-    assert leaked_images(plan, 0, cache).tolist() == [original]
-    assert leaked_images(plan, 1, cache).tolist() == [planted]
+    assert (leaked_images(plan, 0, cache).tolist(), leaked_images(plan, 1, cache).tolist()) == ([original], [planted])
 
 
 def test_sealed_refuses_the_test_images_themselves(clean: Path) -> None:

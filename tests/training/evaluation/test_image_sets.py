@@ -217,7 +217,7 @@ def test_the_class_that_the_generated_images_show_is_taken_and_said(
     caplog.clear()
     other, _ = read(str(real), str(fakes), class_name="benign")
     assert {name.split("/")[0] for name in other.names} == {"benign"}
-    assert "FAKE says that it shows malignant, and is compared with real images of benign" in caplog.text
+    assert "FAKE shows malignant, but is compared with real images of benign" in caplog.text
 
 
 def test_images_of_no_class_or_of_all_are_compared_with_all(
@@ -258,7 +258,11 @@ WRONG = {
     "nowhere": (lambda p: p / "nowhere", {}, "no such file or folder"),
     "file": (lambda p: p / "real" / "groups.txt", {}, "groups.txt: unknown file type; give a folder"),
     "other class": (lambda p: _generated(p / "f", _noise(3)), {"class_name": "benin"}, "did you mean benign?"),
-    "unknown class": (lambda p: _generated(p / "f", _noise(3), "carcinoma"), {}, "'carcinoma'; give the class"),
+    "unknown class": (
+        lambda p: _generated(p / "f", _noise(3), "carcinoma"),
+        {},
+        "'carcinoma', which is none of the classes",
+    ),
     "path up": (lambda p: _zipped(p / "x.zip", "../x.png"), {}, "points outside the archive"),
     "absolute path": (lambda p: _zipped(p / "x.zip", "/x.png"), {}, "points outside the archive"),
     "hidden path up": (lambda p: _zipped(p / "x.zip", "a/../../x.png"), {}, "points outside the archive"),
@@ -305,10 +309,10 @@ def test_generated_images_are_refused_as_real_ones(real: Path, tmp_path: Path, r
     for source in (fakes, _generated(tmp_path / "f.zip", _noise(3)), _generated(tmp_path / "f.npz", _noise(3))):
         message = _refused(source, fakes)
         assert message.startswith(f"{source}: ")
-        assert "that they were generated, expected real images as REAL" in message
+        assert "as generated, but REAL must be real images" in message
     one = next(fakes.glob("*.png"))
     (real / "malignant" / "slipped in.png").write_bytes(one.read_bytes())
-    assert "1 of 5 images (first malignant/slipped in.png) say" in _refused(real, fakes)
+    assert "1 of 5 images (first malignant/slipped in.png) are marked as generated" in _refused(real, fakes)
     assert "found a run of sonoforge gan train as REAL" in _refused(runs["one"], fakes)
 
 
@@ -318,7 +322,7 @@ def test_images_that_say_they_are_real_are_no_fakes_without_a_warning(
     np.savez(tmp_path / "x.npz", images=_noise(3), manifest=np.array(json.dumps({"synthetic": False})))
     _, found = read(str(real), str(tmp_path / "x.npz"))
     assert found.synthetic is False
-    assert "its manifest says that these images are NOT generated" in caplog.text
+    assert "by its manifest these images are NOT generated" in caplog.text
 
 
 def test_mixed_sizes_name_two_images_and_the_remedy(real: Path, tmp_path: Path) -> None:
@@ -333,7 +337,7 @@ def test_mixed_sizes_name_two_images_and_the_remedy(real: Path, tmp_path: Path) 
     assert "to 40x40" in found.resize
     save(tmp_path / "wide" / "a.png", draw_scan(1, 64)[:32])
     save(tmp_path / "wide" / "b.png", draw_scan(2, 64)[:32])
-    assert "found images of 64x32 pixels" in _refused(real, tmp_path / "wide")
+    assert "images have 64x32 pixels" in _refused(real, tmp_path / "wide")
 
 
 def test_grey_against_colour_and_mixtures_are_refused_with_a_remedy(real: Path, tmp_path: Path) -> None:
@@ -347,7 +351,7 @@ def test_grey_against_colour_and_mixtures_are_refused_with_a_remedy(real: Path, 
     mixed = _noise(4, channels=3)
     mixed[:2] = mixed[:2, ..., :1]
     path = _generated(tmp_path / "mixed.npz", mixed)
-    assert "found 2 grey images and 2 in colour" in _refused(real, path)
+    assert "mixes 2 grey images with 2 in colour" in _refused(real, path)
 
 
 def test_a_few_coloured_images_do_not_make_a_grey_set_coloured(tmp_path: Path) -> None:

@@ -113,5 +113,5 @@ def test_what_does_not_fit_is_refused_in_one_line(folder: Path, tmp_path: Path) 
     assert plan_folds(images, "auto", 5, 0).protocol == "sealed"
     with pytest.raises(SonoforgeError, match=r"column split .*nothing, test, train"):
         plan_folds(images, "official", 5, 0)
-    with pytest.raises(SonoforgeError, match=r"found mm_y, mm_x 1.5, far of heart/p00_slice00.png"):
+    with pytest.raises(SonoforgeError, match=r"mm_y, mm_x 1.5, far of heart/p00_slice00.png"):
         opened(edited(folder, tmp_path / "far", "mm_x", 0, "far"), tmp_path / "cache")

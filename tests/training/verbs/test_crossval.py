@@ -363,17 +363,17 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         (head + "1.png,0\n", "predictions.csv of crossval"),
         (head + row.replace("0.9", "x"), "predictions.csv of crossval"),
         (head + row.replace(",a,", ",c,"), "predictions.csv of crossval"),
-        (head + row + row.replace(",0,0,real", ",0,1,real"), "found 1.png twice"),
-        (head + row.replace("0.9", "0.7") + other, "1.png: found probabilities that sum to 0.8, expected 1"),
-        (head + row.replace("0.9", "0").replace("0.1", "0") + other, "sum to 0, expected 1"),
-        (head + row.replace("sealed", "sworn") + other, "found protocol 'sworn', expected one of sealed, plain"),
-        (head + row + other.replace("1,1,real", "1,99,real"), "found folds 0, 99, expected 0 to 1, without a gap"),
-        (head + row + other.replace("1,1,real", "0,1,real"), "found group 0 in several folds"),
-        (head + row + other + arm(row).replace(",a,", ",b,") + arm(other), "1.png: found another label under arm gan"),
-        (head + row + other + arm(row) + arm(other).replace(",1,1,", ",2,1,"), "2.png: found another group"),
+        (head + row + row.replace(",0,0,real", ",0,1,real"), "1.png is listed twice"),
+        (head + row.replace("0.9", "0.7") + other, "1.png: probabilities sum to 0.8, not 1"),
+        (head + row.replace("0.9", "0").replace("0.1", "0") + other, "sum to 0, not 1"),
+        (head + row.replace("sealed", "sworn") + other, "'sworn' is none of sealed, plain"),
+        (head + row + other.replace("1,1,real", "1,99,real"), "numbered 0 to 1, not 0, 99"),
+        (head + row + other.replace("1,1,real", "0,1,real"), "group 0 is in several folds"),
+        (head + row + other + arm(row).replace(",a,", ",b,") + arm(other), "1.png: arm gan, seed 0 has another label"),
+        (head + row + other + arm(row) + arm(other).replace(",1,1,", ",2,1,"), "2.png: arm gan, seed 0 has another"),
         (head + row + other + arm(row).replace(",0,0,", ",0,1,") + arm(other).replace(",1,1,", ",1,0,"), "other folds"),
-        (head + row + other + third + arm(row) + arm(other), "arms real and gan, seed 0: found other images"),
-        (head + row.replace("0.9", "nan") + other, "a probability that is not within 0 and 1"),
+        (head + row + other + third + arm(row) + arm(other), "arms real and gan, seed 0, have different images"),
+        (head + row.replace("0.9", "nan") + other, "a probability is not between 0 and 1"),
         (head + row, "found 1 folds under sealed"),
     ):
         path.write_text(content)
@@ -439,7 +439,7 @@ def test_a_comparator_runs_through_predictions_tables_and_report_as_any_arm(tmp_
         assert set(fold.reads["classifier"]) == {plan.hashes[i] for i in plan.train(fold.fold)}
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "100 features that mRMR chose, a support vector machine" in page
-    assert "no trust is judged of a comparator" in page
+    assert "a comparator has no trust to be judged" in page
     torch.manual_seed(1)
     state = import_torchvision().models.mobilenet_v2(weights=None).state_dict()
     save_file(state, tmp_path / "mobilenet_v2.safetensors")

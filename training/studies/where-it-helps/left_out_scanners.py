@@ -58,8 +58,8 @@ from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.evaluation.features import open_features
 from sonoforge.training.gan.generator import load_generator
-from sonoforge.training.segmentation.distortion import distort_maps
 from sonoforge.training.segmentation.generating import draw_into
+from sonoforge.training.segmentation.pairs import distort_maps
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 

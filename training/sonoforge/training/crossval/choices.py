@@ -173,25 +173,25 @@ CHOSEN_ON = {"quick": ("BUSI",), "full": ("BUSI",), "thesis": ("BUSI",), "collec
 """Collections that a budget was chosen on."""
 SEEDS = {"quick": (0,)}
 """Seeds whose folds of BUSI a budget was chosen on; other seeds deal the same images afresh."""
-# The arm `weighted` sets the first; what is only looked at changes no figure.
+# The arm `weighted` sets the first; the others choose nothing.
 _NO_CHOICE = ("class_weights", "test_curves", "least_steps")
 
 
 def count_chosen_on(budget: str, cache: ImageCache) -> int:
     """Count the images of the collections that a budget was chosen on, changed copies included.
 
-    The shipped bundle was trained on these collections and knows their images, see `find_seen`.
+    The shipped bundle was trained on these collections and recognises their images, see `find_seen`.
     """
     return sum(seen.collection in CHOSEN_ON[budget] for seen in find_seen(open_bundle(None), cache))
 
 
 def chosen_seeds(budget: str, known: int) -> tuple[int, ...]:
-    """Return the seeds with which the budget was chosen, where some of the run's images are those it was chosen on."""
+    """Return the seeds with which the budget was chosen, if it was chosen on ``known`` of the run's images."""
     return SEEDS.get(budget, ()) if known else ()
 
 
 def describe_seeds(budget: str, known: int, seeds: Sequence[int]) -> str:
-    """Tell the seeds that a budget was chosen with from fresh ones; empty where that makes no difference."""
+    """Distinguish seeds that a budget was chosen with from fresh ones; empty if that makes no difference."""
     chosen = chosen_seeds(budget, known)
     if not chosen:
         return ""
@@ -212,8 +212,8 @@ def describe_choice(
 ) -> str:
     """Say where a run's settings were chosen, and what that means for figures on its images.
 
-    The budget was chosen on ``known`` of the run's images, see `count_chosen_on`; ``choosing`` is what the run chose
-    itself, inside its folds, ``settings`` the `ClassifierSettings` that it had.
+    The budget was chosen on ``known`` of the run's images, see `count_chosen_on`; ``choosing`` is the grid that the run
+    chose from inside its folds, ``settings`` are its `ClassifierSettings`.
     """
     names = CHOSEN_ON[budget]
     whose = f"{names[0]}'s" if len(names) == 1 else f"of {listed(names)}"

@@ -1,13 +1,38 @@
-/** Decode a JPEG by the browser, one that lacks its end mark, too; ITU-T T.81. */
+/** Pictures that the browser decodes; also JPEG without its end mark (ITU-T T.81). */
 
-import { cutOff, pixelsOf } from "./browser_pixels.js";
 import { joined } from "./bytes.js";
+import { checkSize, ImageError } from "./errors.js";
 
-/**
- * @param {Uint8Array} data - Without an orientation.
- * @returns {Promise<import("./png.js").Raster>} RGB.
- * @throws {import("./errors.js").ImageError}
- */
+export const cutOff = () => new ImageError("truncated", "the image data is cut off or damaged; obtain the file again");
+
+/** Decode a file without EXIF orientation to RGB; `type` is such as `image/jpeg`. */
+export async function pixelsOf(bytes, type) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(new Blob([bytes], { type }), { colorSpaceConversion: "none" });
+  } catch {
+    throw cutOff();
+  }
+  try {
+    checkSize(bitmap.width, bitmap.height);
+    const { width, height } = bitmap;
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true }); // alpha on black
+    context.drawImage(bitmap, 0, 0);
+    const { data: rgba } = context.getImageData(0, 0, width, height);
+    const colours = new Uint8Array(3 * width * height);
+    for (let i = 0, from = 0; i < colours.length; i += 3, from += 4) {
+      colours[i] = rgba[from];
+      colours[i + 1] = rgba[from + 1];
+      colours[i + 2] = rgba[from + 2];
+    }
+    return { width, height, channels: 3, data: colours, remarks: [] };
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** Decode a JPEG without EXIF orientation to RGB. */
 export async function decodeJpeg(data) {
   const [raster, ...others] = await Promise.all(ended(data).map((version) => pixelsOf(version, "image/jpeg")));
   if (others.some((other) => raster.data.some((value, i) => value !== other.data[i]))) throw cutOff();
@@ -15,13 +40,7 @@ export async function decodeJpeg(data) {
   return raster;
 }
 
-/**
- * Read what the frame header states (B.2.2), before the pixels take memory.
- *
- * @param {DataView} view - Of the whole file.
- * @returns {{width: number, height: number, samples: number} | null} Null where it is damaged.
- * @throws {RangeError} The file ends before it.
- */
+/** Read width, height and samples from the frame header (B.2.2); null where it is damaged, RangeError where it is missing. */
 export function jpegSize(view) {
   for (let at = 2; ; ) {
     if (view.getUint8(at) !== 0xff) return null;

@@ -1,4 +1,4 @@
-"""ProGAN: layers and weights counted by hand from the paper, growing, minibatch deviation."""
+"""ProGAN and StyleGAN1 grow: layers fade in, later ones wait, and the stage travels with the state; ProGAN's layers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,114 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
-from gan_pairs import LATENT, count_weights, draw_images, draw_latents, layer_shapes, on_meta, small_pair
+from gan_pairs import count_weights, draw_images, draw_latents, layer_shapes, on_meta, small_pair
 from sonoforge.models.stylegan import progan
-from sonoforge.models.stylegan.layers import initialise
+from sonoforge.models.stylegan.layers import EqualisedLinear, initialise
+
+GROWING = ["progan", "stylegan1"]
+
+
+@pytest.mark.parametrize(("name", "size"), [("progan", 32), ("progan", 224), ("stylegan1", 32)])
+@torch.no_grad()
+def test_growth_starts_from_the_smaller_stage_and_ends_without_it(name: str, size: int) -> None:
+    generator, discriminator = small_pair(name, size=size)
+    base, latents = generator.base, draw_latents(3)
+    assert base == discriminator.base == {"progan": {32: 4, 224: 7}, "stylegan1": {32: 8}}[name][size]
+    for resolution in (2 * base, size):
+        results = {}
+        for stage in ((resolution // 2, 1.0), (resolution, 0.0), (resolution, 0.5), (resolution, 1.0)):
+            for network in (generator, discriminator):
+                network.set_stage(*stage)
+            images = generator(latents)
+            assert images.shape == (3, 2, size, size)
+            # Blocks of pixels: nothing finer than the stage's resolution.
+            coarse = avg_pool2d(images, size // stage[0])
+            torch.testing.assert_close(images, interpolate(coarse, size), rtol=1e-4, atol=1e-5)
+            results[stage] = images, discriminator(draw_images(3, size))[0]
+        for index in (0, 1):
+            before, start, middle, end = (result[index] for result in results.values())
+            torch.testing.assert_close(start, before, rtol=1e-4, atol=1e-5)
+            assert float((end - before).abs().max()) > 1e-3
+            if index == 0:  # linear in alpha, as images are what is blended
+                torch.testing.assert_close(middle, (start + end) / 2, rtol=1e-4, atol=1e-5)
+    assert (generator.resolution, discriminator.resolution) == (size, size)
+
+
+@pytest.mark.parametrize("name", GROWING)
+@torch.no_grad()
+def test_the_discriminator_fades_maps(name: str) -> None:
+    """Half-way in, the maps that enter the older block are the mean of both paths."""
+    discriminator, images = small_pair(name)[1], draw_images(2)
+    discriminator.set_stage(32, 0.5)
+    entering: list[Tensor] = []
+    level = discriminator.level
+    used = list(discriminator.blocks)[: level + 1 + len(discriminator.blocks) - len(discriminator.from_image)]
+    used[-2].register_forward_pre_hook(lambda module, inputs: entering.append(inputs[0]))
+    discriminator(images)
+    new = used[-1](discriminator.from_image[level](images))
+    old = discriminator.from_image[level - 1](avg_pool2d(images, 2))
+    torch.testing.assert_close(entering[0], (new + old) / 2)
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_layers_of_later_stages_get_no_gradient(name: str) -> None:
+    generator, discriminator = small_pair(name)
+    used = []
+    for side in (8, 16, 32):
+        for network in (generator, discriminator):
+            network.set_stage(side, 1.0)
+            network.zero_grad()
+        discriminator(generator(draw_latents(4)))[0].sum().backward()
+        used.append([
+            {key for key, value in network.named_parameters() if value.grad is not None and bool(value.grad.any())}
+            for network in (generator, discriminator)
+        ])  # fmt: skip
+    for place in (0, 1):
+        own = [{key for key in stage[place] if "_image" not in key} for stage in used]
+        images = [{key for key in stage[place] if "_image" in key} for stage in used]
+        assert own[0] < own[1] < own[2]
+        assert not images[0] & images[1] and not images[1] & images[2], "an image enters or leaves at one side"
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_real_images_fade_as_generated_ones_do(name: str) -> None:
+    discriminator, images = small_pair(name)[1], draw_images(2)
+    half, quarter = avg_pool2d(images, 2), avg_pool2d(images, 4)
+    discriminator.set_stage(16, 0.25)
+    expected = 0.25 * half + 0.75 * interpolate(quarter, 16)
+    torch.testing.assert_close(avg_pool2d(discriminator.fade(images), 2), expected)
+    for stage in ((16, 1.0), (discriminator.base, 0.5)):
+        discriminator.set_stage(*stage)
+        assert torch.equal(discriminator.fade(images), images)
+
+
+@pytest.mark.parametrize("name", GROWING)
+@torch.no_grad()
+def test_the_stage_travels_with_the_state_dict(name: str) -> None:
+    generator, alpha = small_pair(name)[0], 0.1 + 0.2  # not a round number in any base
+    generator.set_stage(16, alpha)
+    state = generator.state_dict()
+    assert not any(value.is_floating_point() for key, value in state.items() if key.endswith("extra_state"))
+    other = small_pair(name)[0]
+    assert (other.resolution, other.alpha) == (32, 1.0)
+    other.load_state_dict({key: value.clone() for key, value in state.items()})
+    assert (other.resolution, other.alpha) == (16, alpha)
+    assert torch.equal(other(draw_latents(2)), generator(draw_latents(2)))
+    for resolution, share in ((2, 1.0), (64, 1.0), (16, 1.5)):
+        with pytest.raises(ValueError, match=f"found {share if share > 1 else resolution}, expected"):
+            generator.set_stage(resolution, share)
+
+
+@pytest.mark.parametrize("stage", [(32, 1.0), (16, 0.5)])
+@torch.no_grad()
+def test_a_trace_serves_any_batch(stage: tuple[int, float]) -> None:
+    generator = small_pair("stylegan1")[0].eval()
+    generator.set_stage(*stage)
+    traced = torch.jit.trace(generator, draw_latents(2))
+    torch.testing.assert_close(traced(draw_latents(5, 1)), generator(draw_latents(5, 1)))
+
+
+# ProGAN.
 
 
 def _conv_shapes(network: nn.Module, value: Tensor) -> list[tuple[int, int]]:
@@ -58,7 +163,7 @@ def _is_convolution(name: str, module: nn.Module) -> bool:
 
 def test_equalised_layers_scale_normal_weights_by_hes_constant() -> None:
     chance = torch.Generator().manual_seed(0)
-    layer, dense = progan.EqualisedConv2d(50, 40, 3, padding=1), progan.EqualisedLinear(300, 200)
+    layer, dense = progan.EqualisedConv2d(50, 40, 3, padding=1), EqualisedLinear(300, 200)
     initialise(nn.ModuleList([layer, dense]), chance)
     for weights in (layer.weight.detach(), dense.weight.detach()):
         assert float(weights.mean()) == pytest.approx(0, abs=5 / math.sqrt(weights.numel()))
@@ -140,91 +245,3 @@ def test_minibatch_std_of_equal_images_has_a_finite_gradient() -> None:
     maps = torch.ones(4, 2, 3, 3, requires_grad=True)
     progan.append_minibatch_std(maps, 4).sum().backward()
     assert bool(maps.grad.isfinite().all())
-
-
-@pytest.mark.parametrize("size", [32, 224])
-def test_growth_starts_from_the_smaller_stage_and_ends_without_it(size: int) -> None:
-    generator, discriminator = small_pair("progan", size=size)
-    base = 7 if size == 224 else 4
-    latents = draw_latents(3)
-    with torch.no_grad():
-        for resolution in (2 * base, size):
-            results = {}
-            for stage in ((resolution // 2, 1.0), (resolution, 0.0), (resolution, 0.5), (resolution, 1.0)):
-                for network in (generator, discriminator):
-                    network.set_stage(*stage)
-                images = generator(latents)
-                assert images.shape == (3, 2, size, size)
-                # Blocks of pixels: nothing finer than the stage's resolution.
-                coarse = avg_pool2d(images, size // stage[0])
-                torch.testing.assert_close(images, interpolate(coarse, size), rtol=1e-4, atol=1e-5)
-                results[stage] = images, discriminator(draw_images(3, size))[0]
-            for index in (0, 1):
-                before, start, middle, end = (result[index] for result in results.values())
-                torch.testing.assert_close(start, before, rtol=1e-4, atol=1e-5)
-                assert float((end - before).abs().max()) > 1e-3
-                if index == 0:  # linear in alpha, as images are what is blended
-                    torch.testing.assert_close(middle, (start + end) / 2, rtol=1e-4, atol=1e-5)
-    assert (generator.resolution, discriminator.resolution) == (size, size)
-
-
-def test_a_block_that_is_faded_in_no_longer_uses_the_old_path() -> None:
-    generator, discriminator = small_pair("progan")
-    results = []
-    for _ in range(2):
-        for alpha in (1.0, 0.9):
-            generator.set_stage(16, alpha)
-            discriminator.set_stage(16, alpha)
-            with torch.no_grad():
-                results.append((generator(draw_latents(3)), discriminator(draw_images(3))[0]))
-        nn.init.ones_(generator.to_image[1].weight)
-        nn.init.ones_(discriminator.from_image[1][0].weight)
-    for index in (0, 1):
-        assert torch.equal(results[0][index], results[2][index])
-        assert not torch.allclose(results[1][index], results[3][index], rtol=1e-3)
-
-
-def test_layers_of_later_stages_get_no_gradient() -> None:
-    generator, discriminator = small_pair("progan")
-    for network in (generator, discriminator):
-        network.set_stage(8, 0.5)
-    discriminator(generator(draw_latents(3)))[0].sum().backward()
-    with_gradient = {name for name, values in generator.named_parameters() if values.grad is not None}
-    assert {name.split(".")[0] for name in with_gradient} == {"first", "blocks", "to_image"}
-    assert {name[:8] for name in with_gradient if name.startswith("blocks")} == {"blocks.0"}
-    assert {name[:10] for name in with_gradient if name.startswith("to_image")} == {"to_image.0", "to_image.1"}
-
-
-def test_real_images_fade_as_generated_ones_do() -> None:
-    _, discriminator = small_pair("progan")
-    images = draw_images(2)
-    half, quarter = avg_pool2d(images, 2), avg_pool2d(images, 4)
-    discriminator.set_stage(16, 0.25)
-    expected = 0.25 * half + 0.75 * interpolate(quarter, 16)
-    torch.testing.assert_close(avg_pool2d(discriminator.fade(images), 2), expected)
-    for stage in ((16, 1.0), (4, 0.5)):
-        discriminator.set_stage(*stage)
-        assert torch.equal(discriminator.fade(images), images)
-
-
-def test_the_stage_travels_with_the_state_dict() -> None:
-    generator, _ = small_pair("progan")
-    alpha = 0.1 + 0.2  # not a round number in any base
-    generator.set_stage(16, alpha)
-    state = generator.state_dict()
-    assert not any(value.is_floating_point() for name, value in state.items() if name.endswith("extra_state"))
-    other = progan.Generator(32, 2, LATENT, width=4)
-    assert (other.resolution, other.alpha) == (32, 1.0)
-    other.load_state_dict({name: value.clone() for name, value in state.items()})
-    assert (other.resolution, other.alpha) == (16, alpha)
-    with torch.no_grad():
-        assert torch.equal(other(draw_latents(2)), generator(draw_latents(2)))
-
-
-@pytest.mark.parametrize(
-    ("stage", "message"),
-    [((64, 1.0), "found 64, expected one of 4, 8, 16, 32"), ((2, 1.0), "found 2"), ((8, 1.5), "alpha: found 1.5")],
-)
-def test_impossible_stages_are_refused(stage: tuple[int, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        progan.Discriminator(32, 1, width=2).set_stage(*stage)

@@ -1,15 +1,20 @@
-"""SPADE: weights near the paper's, and what a pixel of the label map can and cannot change."""
+"""SPADE and the light generator: layers counted by hand, gates computed again, and the reach of a label map."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 from gan_pairs import count_weights, on_meta
-from sonoforge.models import spade
+from sonoforge.models import light, spade
+from sonoforge.models.spade import MapSettings
+from sonoforge.models.spectral import draw_weights, fix_weights
 
-SIZE, STRUCTURES, LATENT = 64, 2, 6
+SIZE, STRUCTURES, LATENT, WIDTH = 64, 2, 6, 4
 
 
 @pytest.fixture
@@ -22,6 +27,10 @@ def generator() -> spade.Generator:
 def draw_maps(count: int, seed: int = 0) -> Tensor:
     chance = torch.Generator().manual_seed(seed)
     return torch.rand(count, STRUCTURES, SIZE, SIZE, generator=chance, dtype=torch.float64).sub(0.5).sign()
+
+
+def draw_single(count: int) -> Tensor:
+    return draw_latents(count).float()
 
 
 def draw_latents(count: int, seed: int = 1) -> Tensor:
@@ -38,12 +47,10 @@ def test_weights_are_as_many_as_the_paper_says() -> None:
 
 def test_weights_are_those_of_the_layers_counted_by_hand() -> None:
     structures, width, latent = 3, 4, 10
-    norm = (9 * structures + 1) * 128 + 2 * (9 * 128 + 1) * 1  # for one channel; shared layer counted once below
 
     def normalisation(channels: int) -> int:
         return (9 * structures + 1) * 128 + 2 * (9 * 128 + 1) * channels
 
-    assert normalisation(1) == norm
     widths = [64, 32, 16, 8, 4]  # at 4, 8, 16, 32, 64
     by_hand = (latent + 1) * 64 * 16
     for inputs, outputs in zip([64, *widths], widths, strict=False):
@@ -129,31 +136,76 @@ def test_both_scales_weigh_the_same_in_the_mean_score() -> None:
         torch.testing.assert_close(scores.mean((1, 2)), expected)
 
 
-def test_every_parameter_of_both_networks_learns() -> None:
-    torch.manual_seed(5)
-    made = spade.Generator(
-        spade.GeneratorSettings(SIZE, 1 + STRUCTURES, LATENT, structures=STRUCTURES, width=2, encoder=True)
-    )
-    discriminator = spade.Discriminator(SIZE, 1 + STRUCTURES, width=2)
-    samples = made(torch.randn(2, LATENT), None, draw_maps(2).float(), torch.rand(2, 1, SIZE, SIZE))
-    discriminator(samples)[0].square().sum().backward()
-    for network in (made, discriminator):
-        for name, values in network.named_parameters():
-            assert values.grad is not None, name
-            assert bool(values.grad.isfinite().all()), name
-
-
-@pytest.mark.parametrize("size", [16, 48, 1024])
-def test_other_sizes_are_refused(size: int) -> None:
-    for build in (lambda: spade.Generator(spade.GeneratorSettings(size, 2, 4)), lambda: spade.Discriminator(size, 2)):
-        with pytest.raises(ValueError, match=f"found {size}, expected one of 32, 64, 128, 224, 256, 512"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"structures": 2}, "structures: found 2 of 2 channels"), ({"structures": 1, "classes": 3}, "classes: found 3")],
+)
+def test_impossible_label_maps_are_refused(options: dict[str, int], message: str) -> None:
+    for build in (
+        lambda: spade.Generator(spade.GeneratorSettings(64, 2, 4, **options)),
+        lambda: light.Generator(MapSettings(64, 2, 4, **options)),
+    ):
+        with pytest.raises(ValueError, match=message):
             build()
 
 
-def test_what_is_no_label_map_is_refused() -> None:
-    with pytest.raises(ValueError, match="structures: found 2 of 2 channels"):
-        spade.Generator(spade.GeneratorSettings(64, 2, 4, structures=2))
-    with pytest.raises(ValueError, match="classes: found 3"):
-        spade.Generator(spade.GeneratorSettings(64, 2, 4, classes=3))
-    with pytest.raises(ValueError, match="conditioning: found 'projection'"):
-        spade.Discriminator(64, 2, 3, "projection")
+# The light generator.
+
+
+def build_light(size: int = 64, channels: int = 1, **options: int) -> light.Generator:
+    torch.manual_seed(0)
+    generator = light.Generator(MapSettings(size, channels, LATENT, width=WIDTH, **options))
+    draw_weights(generator, torch.Generator().manual_seed(0))
+    return generator
+
+
+def test_weights_of_the_light_generator_are_those_of_the_layers_counted_by_hand() -> None:
+    """Of an unconditional one: 16, 8, 4, 2, 2 times the width at 4, 8, 16, 32, 64 pixels, and 4 gates 64."""
+    widths = [16 * WIDTH, 8 * WIDTH, 4 * WIDTH, 2 * WIDTH, 2 * WIDTH]
+    by_hand = LATENT * 2 * widths[0] * 16 + 2 * 2 * widths[0]  # transposed 4x4 convolution, and its batch norm
+    for inputs, outputs in itertools.pairwise(widths):
+        by_hand += 9 * inputs * 2 * outputs + 2 * 2 * outputs
+    by_hand += 16 * widths[0] * widths[4] + widths[4] ** 2  # the one skip
+    by_hand += 9 * widths[4] + 1
+    assert count_weights(build_light()) == by_hand
+
+
+def test_its_size_is_near_the_authors() -> None:
+    """Of FastGAN-lite at 256 pixels Sauer et al. have 2048 channels at 4x4, twice the width here."""
+    generator = on_meta(lambda: light.Generator(MapSettings(256, 3, 256, width=128)))
+    assert generator.blocks[0].convolution.weight.shape == (2 * 1024, 2048, 3, 3)  # type: ignore[union-attr, index]
+
+
+def test_a_skip_gates_channels_as_the_paper_says() -> None:
+    """Section 3.1, equation 1: pooled to 4x4, 4x4 convolution, swish, 1x1 convolution, sigmoid, times each channel."""
+    generator = build_light()
+    fix_weights(generator)
+    skip = generator.skips[0]
+    coarse, fine = torch.randn(2, 16 * WIDTH, 8, 8), torch.randn(2, 2 * WIDTH, 64, 64)
+    pooled = coarse.unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5))
+    gathered = conv2d(pooled, skip.gather.weight)  # type: ignore[union-attr, arg-type]
+    gates = 1 / (1 + torch.exp(-conv2d(gathered / (1 + torch.exp(-gathered)), skip.gate.weight)))  # type: ignore[union-attr, arg-type]
+    torch.testing.assert_close(skip(coarse, fine), fine * gates)
+    assert gates.shape == (2, 2 * WIDTH, 1, 1)
+
+
+def test_the_length_of_a_latent_says_nothing() -> None:
+    generator = build_light().eval()
+    torch.testing.assert_close(generator(draw_single(3)), generator(5 * draw_single(3)), rtol=1e-4, atol=1e-5)
+
+
+def test_it_draws_into_the_map_that_it_is_given_and_else_into_one_it_keeps() -> None:
+    generator = build_light(channels=3, structures=2, maps=4).eval()
+    maps = draw_maps(4).float()
+    with torch.no_grad():
+        drawn, changed = (generator(draw_single(4), None, own) for own in (maps, -maps))
+    assert drawn.shape == (4, 3, 64, 64) and bool((drawn[:, 1:] == maps).all())
+    assert float((drawn[:, :1] - changed[:, :1]).abs().max()) > 1e-3, "the image follows the map"
+    generator.keep_maps(maps > 0)
+    kept = generator(draw_single(50))[:, 1:]
+    found = {int((own == maps).flatten(1).all(1).nonzero()) for own in kept}
+    assert found == {0, 1, 2, 3}
+
+
+def test_a_skip_for_each_side_that_is_16_times_another() -> None:
+    assert [len(build_light(size).skips) for size in (32, 64, 128, 224, 256, 512)] == [0, 1, 2, 2, 3, 4]
