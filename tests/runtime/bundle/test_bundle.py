@@ -72,13 +72,8 @@ def test_one_flipped_bit_is_noticed(bundle: Path, name: str) -> None:
     opened = open_bundle(bundle)
     with pytest.raises(DamagedBundleError, match=f"{name}: .*SHA-256"):
         opened.read(name)
-
-
-def test_a_damaged_model_never_answers(bundle: Path) -> None:
-    data = bytearray((bundle / "model.onnx").read_bytes())
-    data[-100] ^= 1
-    (bundle / "model.onnx").write_bytes(bytes(data))
-    assert "SHA-256" in refused(bundle, Classifier)
+    if name != "MODEL_CARD.md":
+        assert "SHA-256" in refused(bundle, Classifier)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "reference.npz", "golden.npz", "MODEL_CARD.md", "manifest.json"])
@@ -102,31 +97,25 @@ def test_files_that_the_manifest_does_not_list_are_not_read(bundle: Path) -> Non
 
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "future format": (lambda m: m.update(format_version=2), "format_version: 2"),
-    "format true": (lambda m: m.update(format_version=True), "format_version: True"),
     "no format": (lambda m: m.pop("format_version"), "format_version: None"),
     "unknown key": (lambda m: m.update(postprocessing={}), "unknown key 'postprocessing'"),
     "missing key": (lambda m: m.pop("trust"), "trust is missing"),
     "other task": (lambda m: m.update(task="segmentation"), "task: 'segmentation'"),
     "no intended use": (lambda m: m.update(intended_use=""), "intended_use"),
     "same class twice": (lambda m: m.update(classes=["a", "a", "b"]), "classes: "),
-    "one class": (lambda m: m.update(classes=["a"]), "classes: "),
     "class count": (lambda m: m.update(classes=["a", "b"]), "outputs.logits: expected 2 classes, not 3"),
     "no decision": (lambda m: m.pop("decision"), "decision is missing"),
     "reference class": (lambda m: m["decision"]["reference"].pop("benign"), "benign is missing"),
     "reference sum": (lambda m: m["decision"]["reference"].update(benign=0.6), "decision.reference: shares sum to 1.1"),
     "reference of nothing": (lambda m: m["decision"]["reference"].update(benign=0), "reference.benign: "),
     "question of nobody": (lambda m: question(m, among=["benign"]), "must be a part of"),
-    "question of a stranger": (lambda m: question(m, among=["cyst", "benign"]), "must be a part of"),
     "question without points": (lambda m: question(m, points=[]), "expected 1 to 20 operating points"),
     "question twice": (lambda m: question(m, name="malignant"), "a name is given twice"),
     "points that fall": (lambda m: m["decision"]["questions"][0]["points"].reverse(), "aims must rise"),
     "other aims": (lambda m: m["decision"]["questions"][0]["points"].pop(), "the same aims"),
     "class that clears the screen": (lambda m: m["classes"].__setitem__(0, "a\x1b[2J"), "not ['a\\x1b[2J'"),
-    "class turned round": (lambda m: m["classes"].__setitem__(0, "a\u202eb"), "different printable names"),
     "name of two lines": (lambda m: m.update(name="a\nb"), "name: expected one line of printable text"),
     "version": (lambda m: m.update(version="1\x07"), "not '1\\x07'"),
-    "created": (lambda m: m.update(created="\x1b]0;x"), "not '\\x1b]0;x'"),
-    "use": (lambda m: m.update(intended_use="a\rb"), "not 'a\\rb'"),
     "key of a file": (lambda m: m["files"]["golden.npz"].update({"\x1b": 1}), "'\\x1b'"),
     "format twice": (
         lambda m: m["files"].update({"a.onnx": m["files"]["golden.npz"] | {"format": "onnx", "precision": "fp32"}}),
@@ -148,17 +137,13 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m["files"].update({"../x": m["files"]["golden.npz"]}),
         "not '../x'",
     ),
-    "absolute": (lambda m: m["files"].update({"/etc/passwd": m["files"]["golden.npz"]}), "plain file name"),
     "backslash": (lambda m: m["files"].update({"a\\b": m["files"]["golden.npz"]}), "plain file name"),
-    "itself": (lambda m: m["files"].update({"manifest.json": m["files"]["golden.npz"]}), "plain file name"),
     "file key": (lambda m: m["files"]["golden.npz"].update(url="x"), "files.golden.npz: "),
     "hash form": (lambda m: m["files"]["golden.npz"].update(sha256="AB"), "64 lower-case hex digits"),
     "huge file": (lambda m: m["files"]["golden.npz"].update(bytes=10**12), "files.golden.npz.bytes: "),
     "precision": (lambda m: m["files"]["model.onnx"].update(precision="int3"), "precision: "),
     "temperature 0": (lambda m: m["calibration"].update(temperature=0), "calibration.temperature: "),
-    "temperature text": (lambda m: m["calibration"].update(temperature="1"), "calibration.temperature: "),
     "alpha": (lambda m: m["conformal"].update(alpha=1.0), "conformal.alpha: "),
-    "threshold class": (lambda m: m["conformal"]["thresholds"].pop("benign"), "benign is missing"),
     "threshold range": (lambda m: m["conformal"]["thresholds"].update(benign=1.2), "thresholds.benign: "),
     "trust method": (lambda m: m["trust"].update(method="knn"), "trust.method: "),
     "trust order": (lambda m: m["trust"].update(median=1e9), "must be less than threshold"),
@@ -175,7 +160,6 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda m: m["quality"].update(scan={"count": 2, "bands": {"coverage": {"low": 2, "high": 1}}}),
         "quality.scan.bands.coverage: low 2.0 is above high 1.0",
     ),
-    "metric key": (lambda m: m["quality"]["noise"].update(median=1), "quality.noise: unknown key"),
 }
 
 
@@ -288,13 +272,6 @@ def test_zips_of_all_programs_are_read(bundle: Path, tmp_path: Path, program: st
     assert all(zipped.read(name) == folder.read(name) for name in folder.manifest.files)
 
 
-def test_a_name_given_twice_with_either_separator_is_refused(bundle: Path, tmp_path: Path) -> None:
-    path = zipped_as(bundle, tmp_path / "b.zip", "windows")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("b/manifest.json", b"{}")
-    assert "manifest.json is there twice" in refused(path)
-
-
 @pytest.mark.parametrize(
     "name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt", "\\\\host\\evil"]
 )
@@ -311,6 +288,10 @@ def test_a_name_given_twice_in_a_zip_is_refused(bundle: Path, tmp_path: Path) ->
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("model.onnx", b"another model")
     assert "model.onnx is there twice" in refused(path)
+    path = zipped_as(bundle, tmp_path / "c.zip", "windows")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("b/manifest.json", b"{}")
+    assert "manifest.json is there twice" in refused(path)
 
 
 def test_a_zip_bomb_is_not_inflated(bundle: Path, tmp_path: Path) -> None:
@@ -419,11 +400,6 @@ def test_a_model_without_the_temperature_is_refused_when_it_answers(bundle: Path
         classifier.predict(classifier.bundle.golden()["pixels"])
 
 
-def test_bytes_that_are_no_model_are_refused(bundle: Path) -> None:
-    factory.replace_file(bundle, "model.onnx", b"not a model")
-    assert "not an ONNX file" in refused(bundle, Classifier)
-
-
 def test_parse_manifest_reads_what_the_file_says(pristine: Path) -> None:
     raw = json.loads((pristine / "manifest.json").read_text(encoding="utf-8"))
     manifest = parse_manifest(json.dumps(raw).encode())
@@ -460,9 +436,6 @@ def exchanged(manifest: dict[str, Any]) -> None:
 LIES: dict[str, Callable[[dict[str, Any]], object]] = {
     "classes exchanged": exchanged,
     "a better accuracy": lambda m: m["evaluation"].update(accuracy={"value": 0.99}),
-    "prediction sets of one class": lambda m: m["conformal"]["thresholds"].update(dict.fromkeys(m["classes"], 0.9)),
-    "trained on nothing": lambda m: m["training"].update(images=[]),
-    "another temperature": lambda m: m["calibration"].update(temperature=3.0),
     "a promise of more": lambda m: m.update(intended_use="Diagnosis."),
 }
 

@@ -445,7 +445,7 @@ def test_a_comparator_runs_through_predictions_tables_and_report_as_any_arm(tmp_
         assert set(fold.reads["classifier"]) == {plan.hashes[i] for i in plan.train(fold.fold)}
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "100 features that mRMR chose, a support vector machine" in page
-    assert "no trust is judged of a comparator" in page
+    assert "a comparator has no trust to be judged" in page
     torch.manual_seed(1)
     state = import_torchvision().models.mobilenet_v2(weights=None).state_dict()
     save_file(state, tmp_path / "mobilenet_v2.safetensors")

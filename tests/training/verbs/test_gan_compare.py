@@ -238,7 +238,7 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     assert "IS (Inception Score) sees no real image, and 9 images score 9 at most" in scored
     assert "| claim | Zenodo 7890874 | GA-GAN | not stated | 3.39 | - | - | 3.95 |" in text
     assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
-    assert "IS (Inception Score) is measured in the feature space inception alone" in text
+    assert "IS (Inception Score) is measured only in the feature space inception" in text
     assert "StyleGAN" not in text
 
 

@@ -4,7 +4,7 @@
 
 DATA holds BUSI, BUS-BRA, BrEaST and the other collections; KEEP one network of the budget `collections` for each of the
 three, trained without it: ``BUSI.safetensors`` and so on.  Limits come from 200 training scans that the references do
-not hold; the site gives 40 scans, patients drawn whole, 50 times.  The figures of "Trust" in ``runtime/docs/adapt.md``.
+not hold; the site gives 40 scans, patients drawn whole, 50 times.  The figures of the README beside this file.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ import io
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,6 @@ GENERATOR_BYTES = 4_000_000_000
 
 # For a classifier: the libraries and a MobileNetV2 take 105 MB; loading holds up to three copies of the weights.
 _BASE_BYTES, _BYTES_PER_BYTE = 300_000_000, 8
-_DIGITS = 20  # of each number sent first: the limits and the model's size
 _MOST_SAID = 100_000  # bytes of stderr
 
 _passed: set[str] = set()
@@ -83,83 +82,63 @@ def _try_in_child(content: bytes, inputs: Mapping[str, NDArray[Any]], memory: in
     """Return what went wrong; empty if the model answered."""
     arrays = io.BytesIO()
     np.savez(arrays, **inputs)  # type: ignore[arg-type]
-    try:
-        # The interpreter's own folder holds no modules that could shadow ours.
-        child = subprocess.Popen(
-            [sys.executable, "-m", "sonoforge.runtime.inference.trial"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=module_environment(),
-            cwd=sys.prefix,
-        )
-    except OSError as error:
-        raise _UntriedError(error.strerror) from error
-    too_long = threading.Event()
-
-    def end() -> None:
-        too_long.set()
-        child.kill()
-
-    limit = getattr(signal, "SIGXCPU", None)  # sent when the processor time is used up
-    wait = SECONDS if limit is None else WAIT_SECONDS
-    timer = threading.Timer(wait, end)
-    timer.start()
-    try:
-        numbers = [b"%0*d" % (_DIGITS, number) for number in (memory, SECONDS, len(content))]
-        said = _talk(child, (*numbers, content, arrays.getvalue()))
-    finally:
-        timer.cancel()
-        child.kill()
-        child.wait()
-    if child.returncode == (limit and -limit) or (too_long.is_set() and limit is None):
-        return f"it did not answer its golden input within {SECONDS} s of processor time"
-    if too_long.is_set():
-        raise _UntriedError(f"no answer within {wait} s: the machine is busy; try again later")
-    if child.returncode == 0:
+    task = b"%d %d %d\n" % (memory, SECONDS, len(content)) + content + arrays.getvalue()
+    cpu_signal = getattr(signal, "SIGXCPU", None)  # sent when the processor time is used up
+    wait = SECONDS if cpu_signal is None else WAIT_SECONDS
+    too_long = f"it did not answer its golden input within {SECONDS} s of processor time"
+    with tempfile.TemporaryFile() as file:
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "sonoforge.runtime.inference.trial"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                env=module_environment(),
+                cwd=sys.prefix,  # the interpreter's own folder holds no modules that could shadow ours
+            )
+        except OSError as error:
+            raise _UntriedError(error.strerror) from error
+        try:
+            child.communicate(task, timeout=wait)
+        except subprocess.TimeoutExpired as error:
+            if cpu_signal is None:
+                return too_long
+            raise _UntriedError(f"no answer within {wait} s: the machine is busy; try again later") from error
+        finally:  # on Ctrl-C, too
+            child.kill()
+            child.wait()
+        file.seek(0)
+        said = file.read(_MOST_SAID).decode("utf-8", "replace").strip()
+    said = reason(said.rpartition("\n")[2]) or "without a message"
+    code = child.returncode
+    if code == 0:
         return ""
-    if child.returncode == SonoforgeError.exit_code:
+    if code == (cpu_signal and -cpu_signal):
+        return too_long
+    if code == SonoforgeError.exit_code:
         return said
-    ended = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
+    ended = f"signal {-code}" if code < 0 else f"exit code {code}"
     return f"onnxruntime ends with {ended} ({said}) on its golden input"
-
-
-def _talk(child: subprocess.Popen[bytes], parts: Sequence[bytes]) -> str:
-    """Send a child its task and return the last line that it printed."""
-    assert child.stdin and child.stderr  # noqa: S101 - both are pipes
-    with child.stderr:
-        with contextlib.suppress(OSError), child.stdin:  # it may have ended already
-            for part in parts:
-                child.stdin.write(part)
-        said = child.stderr.read(_MOST_SAID).decode("utf-8", "replace").strip()
-    if len(said) < _MOST_SAID:
-        child.wait()
-    return reason(said.rpartition("\n")[2]) or "without a message"
 
 
 def _answer_once() -> None:
     """Run in the child: read a model and its inputs from stdin, within limits, and answer."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait for the engine to return
     stream = sys.stdin.buffer
-    _limit(int(stream.read(_DIGITS)), int(stream.read(_DIGITS)))
-    content = stream.read(int(stream.read(_DIGITS)))
+    memory, seconds, size = map(int, stream.readline().split())
+    with contextlib.suppress(ImportError):  # Windows
+        import resource  # noqa: PLC0415 - not on Windows
+
+        limits = ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0))
+        for kind, most in (*limits, (resource.RLIMIT_FSIZE, _MOST_SAID)):
+            with contextlib.suppress(OSError, ValueError):  # a stricter limit is in force already
+                resource.setrlimit(kind, (most, most + (kind == resource.RLIMIT_CPU)))  # SIGXCPU before SIGKILL
+    content = stream.read(size)
     with np.load(io.BytesIO(stream.read()), allow_pickle=False) as archive:
         inputs = {name: archive[name] for name in archive.files}
     for values in run_session(load_session(content, ""), inputs, ""):
         if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or not np.isfinite(values).all():
             raise BundleError("its outputs for its golden input are not finite numbers")
-
-
-def _limit(memory: int, seconds: int) -> None:
-    """Limit memory and processor time where the system can, and write no core file."""
-    try:
-        import resource  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        return
-    limits = ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0))
-    for kind, most in limits:
-        with contextlib.suppress(OSError, ValueError):  # a stricter limit is in force already
-            resource.setrlimit(kind, (most, most + (kind == resource.RLIMIT_CPU)))  # SIGXCPU before SIGKILL
 
 
 if __name__ == "__main__":

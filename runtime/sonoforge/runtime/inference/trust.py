@@ -1,7 +1,7 @@
 """Decide whether a reader may use an answer, with reasons, from what the bundle records about held-out scans.
 
 `Cause` keeps apart the reasons that a reader must not mix up.  Each limit was set on scans that the network judging
-them had not seen, see `TrustChecks`.  ``runtime/docs/trust.md`` says which causes predict errors, and how well: the
+them had not seen, see `TrustChecks`.  ``training/studies/trust`` says which causes predict errors, and how well: the
 distance from the training images does not for scans of their kind, so there it is reported and lowers no score.
 """
 

@@ -276,7 +276,8 @@ def check_class(source: str, name: str, classes: Sequence[str]) -> str:
     """Return the name of a class; raise a SonoforgeError that names the closest if it is neither known nor empty."""
     if name and name not in classes:
         raise SonoforgeError(
-            f"class_name: {source} has no class {name!r}, only {', '.join(classes)}{did_you_mean(name, classes)}"
+            f"class_name: {source or 'the data'} has no class {name!r}, only {', '.join(classes)}"
+            f"{did_you_mean(name, classes)}"
         )
     return name
 
