@@ -151,7 +151,7 @@ def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(android_app, "_DEBIANS_PLATFORMS", tmp_path)
     monkeypatch.delenv("ANDROID_HOME", raising=False)
     line = refused("mobile", "build", "--out", tmp_path / "app", "--apk")
-    assert "found no aapt2, javac, android.jar; install Debian's aapt default-jdk-headless libandroid-23-java" in line
+    assert "aapt2, javac, android.jar" in line and "aapt default-jdk-headless libandroid-23-java" in line
     for level in ("22", "23", "34", "x"):
         (tmp_path / "platforms" / f"android-{level}").mkdir(parents=True)
         (tmp_path / "platforms" / f"android-{level}" / "android.jar").write_bytes(b"")
@@ -189,7 +189,7 @@ def test_a_later_bundle_has_a_larger_code() -> None:
     assert code("1970-01-01T01:00:00") == code("1970-01-01T02:00:00+01:00") == 60
     assert code("2026-11-20") < code("2026-11-20T00:01:00") < 2**31
     for none in ("yesterday", "", "1969-12-31", "9999-12-31"):
-        with pytest.raises(SonoforgeError, match="created: found"):
+        with pytest.raises(SonoforgeError, match="created: "):
             code(none)
 
 

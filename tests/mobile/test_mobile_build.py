@@ -112,7 +112,7 @@ def test_a_package_that_was_not_tested_is_refused(tmp_path: Path) -> None:
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(CHECKOUT / "LICENSE", "package/dist/ort.wasm.bundle.min.mjs")
     line = refused("mobile", "build", "--out", tmp_path / "app", "--onnxruntime-web", archive)
-    assert "expected sha512-" in line
+    assert "sha512-" in line
     assert not (tmp_path / "app").exists()
 
 

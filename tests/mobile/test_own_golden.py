@@ -71,7 +71,7 @@ def test_the_app_carries_what_the_file_itself_answers(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("scale", "form", "part"),
     [
-        (-1.0, "onnx-int8", "probabilities of golden images differ by"),
+        (-1.0, "onnx-int8", "probabilities of golden images differ"),
         (1.0, "onnx-uint8", "expected an ONNX file with float input"),
         (1.0, "executorch-int8", "expected an ONNX file with float input"),
     ],

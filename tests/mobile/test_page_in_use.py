@@ -152,9 +152,7 @@ def test_a_batch_can_be_stopped_and_keeps_its_order(app: Path, browser: Browser,
         assert sorted(ordered) == sorted(given) and ordered[: len(usable)] == usable
         probabilities = [results[name]["probabilities"]["malignant"] for name in usable]
         assert probabilities == sorted(probabilities, reverse=True)
-        assert page.text_content("#order") == (
-            "Most probably malignant first; at the end those without an answer that may be used."
-        )
+        assert page.text_content("#order") == ("Most likely malignant first; scans without a usable answer last.")
         page.click("#suspicious")
         assert page.locator(".card .file").all_text_contents() == given
 

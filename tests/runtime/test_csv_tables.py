@@ -74,7 +74,7 @@ def refusal(path: Path, *needed: str, whole: bool = False) -> str:
         (b"", "nothing"),
         (b"file,group\na,b,c\n", "line 2: 3 cells"),
         (b'file,group\n"a,b\nc,d\n', "line 3"),  # an open quote would swallow every row after it
-        (b"file,group,Group\na,b,c\n", "two columns called 'group'"),
+        (b"file,group,Group\na,b,c\n", "two columns"),
         (b"PK\x03\x04" + bytes(50), "workbook"),
         (b"\xd0\xcf\x11\xe0" + bytes(50), "workbook"),
         (b"file,group\na,\x00\n", "zero"),
@@ -181,12 +181,11 @@ def test_a_table_is_found_whatever_the_case_of_its_name(tmp_path: Path, caplog: 
 
 
 @given(st.text() | st.text("'=+-@\t\rx", max_size=6))
-def test_a_cell_is_not_a_formula_and_can_be_read_back(text: str) -> None:
-    assert not defused(text).startswith(("=", "+", "-", "@", "\t", "\r"))  # as spreadsheets take them for formulas
+def test_a_cell_is_no_formula_and_can_be_read_back(text: str) -> None:
+    assert not defused(text).startswith(("=", "+", "-", "@", "\t", "\r"))  # as spreadsheets recognise formulas
     assert undefused(defused(text)) == text
 
 
-def test_other_cells_stay() -> None:
-    for text in ("", "scan.png", "o'clock.png", "'quoted'", "a=b", "0.5"):
-        assert defused(text) == undefused(text) == text
-    assert defused("=1+1") == "'=1+1"
+@pytest.mark.parametrize("text", ["", "scan.png", "o'clock.png", "'quoted'", "a=b", "0.5"])
+def test_other_cells_are_unchanged(text: str) -> None:
+    assert defused(text) == undefused(text) == text

@@ -9,10 +9,6 @@ const {
 } = constants.coloured_ink;
 const { LOWEST, HIGHEST, WIDER } = constants.lettering;
 
-/**
- * @param {import("./png.js").Raster} raster
- * @returns {{marks: import("./ink.js").Drawn[], overlay: boolean}}
- */
 export function findColouredInk(raster) {
   const nothing = { marks: [], overlay: false };
   if (raster.channels !== 3) return nothing;
@@ -55,7 +51,7 @@ function departure({ data }) {
 
 const stepOf = (data, from) => Math.floor(((data[from] + data[from + 1] + data[from + 2]) * BINS) / (3 * 256));
 
-/** The usual red, green and blue in each step of brightness: the lower medians, or those of the nearest full step. */
+/** Typical red, green and blue at each step of brightness: lower medians, or the nearest full step's. */
 function tints(data) {
   const counts = Array.from({ length: BINS }, () => [0, 1, 2].map(() => new Uint32Array(256)));
   for (let from = 0; from < data.length; from += 3) {
@@ -101,7 +97,7 @@ function isFrame(steps, [left, top, right, bottom], shorter) {
   return onSides.length / steps.length > ON_SIDES;
 }
 
-/** What a group of ink is, by its form. */
+/** Name a group of ink by its shape. */
 function kindOf(steps, [left, top, right, bottom]) {
   const [wide, high] = [right - left, bottom - top];
   if (Math.max(wide, high) <= LONGEST_CROSS && wide < 2 * high) return "caliper";

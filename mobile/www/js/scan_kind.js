@@ -1,17 +1,13 @@
 /** What kind of picture a scan is, as `sonoforge.runtime.images.scan_checks` tells it. */
 
 import constants from "./constants.js";
-import { mean, sum } from "./numbers.js";
+import { mean, median, sum } from "./numbers.js";
 
 const {
   MIDDLE, CLIPPED, ACROSS, WINDOW, STRONGEST, WEIGHTS, GAP_DARK, BOTH_LIT, NARROWEST_GAP,
 } = constants.scan_checks;
 
-/**
- * @param {Uint8Array} levels - (S, S), the grey levels of the network's view.
- * @param {boolean} overlay - Whether colours lie over the scan.
- * @returns {"B-mode" | "colour overlay" | "two scans"}
- */
+/** Name the kind of a view's grey levels (S, S); `overlay` says whether colours lie over the scan. */
 export function nameKind(levels, overlay) {
   if (overlay) return "colour overlay";
   const side = Math.sqrt(levels.length);
@@ -80,9 +76,3 @@ function detailOf(levels, side) {
 }
 
 const columnOf = (levels, side, x) => Array.from({ length: side }, (_, y) => levels[y * side + x]);
-
-function median(values) {
-  const ordered = Float64Array.from(values).sort();
-  const middle = ordered.length >> 1;
-  return ordered.length % 2 ? ordered[middle] : (ordered[middle - 1] + ordered[middle]) / 2;
-}

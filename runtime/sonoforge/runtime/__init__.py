@@ -1,4 +1,4 @@
-"""The torch-free side: read a bundle, classify images, say when not to answer.
+"""The torch-free runtime: read a bundle, classify images, know when not to answer.
 
 from sonoforge.runtime import Classifier
 result = Classifier().classify("scan.png")
@@ -35,7 +35,7 @@ __all__ = [
     "quality",
 ]
 
-# Module of each public name, and its name there; none for the module itself.
+# Module of each public name, and its name there; empty for the module itself.
 _MODULES = {
     "AtClinic": ("inference.decision", "AtClinic"),
     "Bundle": ("bundle.reader", "Bundle"),
@@ -51,7 +51,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that ``sonoforge --help`` waits for none of them."""
+    """Import a public name on first use, so that ``sonoforge --help`` does not wait for it."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415

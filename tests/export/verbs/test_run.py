@@ -95,7 +95,7 @@ def test_the_demonstration_needs_no_network_and_real_data_gets_the_full_protocol
         (["run", "--data", "no/such/folder"], "no/such/folder"),
         (["run", "--arms", "real", "--final-arm", "gan"], "--final-arm: 'gan'"),
         (["run", "--fold", "3"], "did you mean --folds"),
-        (["run", "--folds", "1"], "--folds: found 1 under --protocol sealed"),
+        (["run", "--folds", "1"], "--folds: 1 does not suit --protocol sealed"),
         (["run", "--budget", "ful"], "did you mean full"),
         (["train", "--arm", "gans"], "did you mean gan"),
         (["export", "nowhere"], "no such run folder"),

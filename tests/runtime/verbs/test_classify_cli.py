@@ -321,7 +321,7 @@ def test_verify_fails_a_damaged_bundle_and_names_the_file(bundle: Path, tmp_path
     (folder / "MODEL_CARD.md").write_bytes(bytes(card))
     done = sonoforge("verify", folder, "--json")
     assert done.code == 1
-    assert "MODEL_CARD.md: found SHA-256" in done.json["problems"][0]
+    assert "MODEL_CARD.md: its SHA-256" in done.json["problems"][0]
     (folder / "golden.npz").unlink()
     assert sonoforge("verify", folder).code == 1
 

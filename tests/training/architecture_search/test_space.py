@@ -108,7 +108,7 @@ def test_a_range_and_a_list_take_the_place_of_the_usual() -> None:
         ("beta1=0:1", "--search beta1: found 1.0, expected at most 0.9999"),
         ("optimiser=adam,sgd", "--search optimiser: found 'sgd', expected one of adam, rmsprop"),
         ("optimiser=adam:rmsprop", "expected optimiser=LOW:HIGH, with LOW below HIGH, or two or more values"),
-        ("r1=1:10", "found r1, which none of the recipes has or takes"),
+        ("r1=1:10", "found r1, which none of the recipes has"),
         ("width=8,16", "found width, which --width fixes; leave one of the two out"),
     ],
 )
@@ -129,6 +129,6 @@ def test_nothing_left_to_search_is_refused() -> None:
         recipe="dcgan", class_name="malignant", optimiser="rmsprop", learning_rate=1e-3, batch=8, norm="batch", width=8,
         discriminator_learning_rate=1e-3,
     )  # fmt: skip
-    with pytest.raises(SonoforgeError, match="dcgan: found nothing to search, as every setting is fixed"):
+    with pytest.raises(SonoforgeError, match="dcgan: nothing is left to search, as every setting is fixed"):
         recipe_space(compose(settings), settings, ())
     assert "beta1" in NAMES

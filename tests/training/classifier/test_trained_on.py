@@ -22,7 +22,7 @@ from sonoforge.training.classifier.trained_on import collection_names, find_seen
 from sonoforge.training.crossval.choices import count_chosen_on
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.pooled import read_collections
+from sonoforge.training.data.load import read_collections
 from sonoforge.training.phantom.dataset import write_phantom_set
 
 

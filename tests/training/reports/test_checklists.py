@@ -25,12 +25,12 @@ from sonoforge.training.reports.checklists import (
     PARTLY,
     TEXT,
     TRIPOD_AI,
-    Answer,
     Item,
     answer,
     fill,
     read_run,
 )
+from sonoforge.training.reports.texts import Said
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -70,7 +70,7 @@ def test_an_item_without_answer_is_left_to_the_authors() -> None:
         Item("s", "3", "not recorded", ("a", "missing")),
         Item("s", "4", "unknown", (), "all of it"),
     ]
-    rows = fill(items, {"a": Answer("A.", "x; y"), "b": Answer("B.", "y; z")})
+    rows = fill(items, {"a": Said("a", "A.", "x; y"), "b": Said("b", "B.", "y; z")})
     assert [row.status for row in rows] == [ANSWERED, PARTLY, PARTLY, OPEN]
     assert [row.text for row in rows] == ["A.", "A. B.", "A.", ""]
     assert [row.left for row in rows] == ["", "the rest", "this run does not record it", "all of it"]
@@ -144,11 +144,11 @@ def test_other_papers_systems_are_not_described_as_ours(folder: Path, tmp_path: 
 
 
 def test_other_folders_are_refused(folder: Path, tmp_path: Path) -> None:
-    assert "found no run, expected a finished one" in refused("checklists", tmp_path)
+    assert "give a finished run" in refused("checklists", tmp_path)
     (tmp_path / "config.yaml").write_text("data: x\n")
-    assert "found an unfinished run" in refused("checklists", tmp_path)
+    assert "unfinished" in refused("checklists", tmp_path)
     (tmp_path / "results.json").write_text("{}")
-    assert "found another kind of run" in refused("checklists", tmp_path)
+    assert "another kind of run" in refused("checklists", tmp_path)
     assert "RUN is missing" in plain(refused("checklists"))
 
 

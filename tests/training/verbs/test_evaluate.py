@@ -185,7 +185,7 @@ def test_the_next_command_can_be_pasted(plain: dict[str, Any], sets: Sets) -> No
 
 
 def test_compare_takes_finished_runs_and_nothing_else(plain: dict[str, Any], sets: Sets, tmp_path: Path) -> None:
-    assert "found 1 evaluation" in refused("evaluate", "--compare", plain["run"])
+    assert "at least two evaluations" in refused("evaluate", "--compare", plain["run"])
     assert "no such file" in refused("evaluate", "--compare", f"{plain['run']},nowhere")
     assert "no such file" in refused("evaluate", "--compare", f"{plain['run']},{tmp_path}")
     assert f"found {sets.fake} beside it" in refused(

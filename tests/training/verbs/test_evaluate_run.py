@@ -77,16 +77,16 @@ def test_changed_images_are_noticed(run: Path, pictures: Path, tmp_path: Path) -
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
     config = (moved / "config.yaml").read_text()
     (moved / "config.yaml").write_text(config.replace(str(pictures), str(changed)))
-    assert "other images in" in refused("evaluate", moved, *FAST, "--out", tmp_path)
+    assert "no longer holds its training images" in refused("evaluate", moved, *FAST, "--out", tmp_path)
     (moved / "config.yaml").unlink()
     assert "config.yaml" in refused("evaluate", moved, *FAST, "--out", tmp_path)
 
 
 def test_what_a_run_alone_does_not_take_is_refused(run: Path, pictures: Path, tmp_path: Path) -> None:
-    assert "is no run of sonoforge gan train" in refused("evaluate", pictures, "--out", tmp_path)
-    assert "is no run of" in refused("evaluate", pictures, "--reading-sheet", "6", "--out", tmp_path)
+    assert "is not a run of sonoforge gan train" in refused("evaluate", pictures, "--out", tmp_path)
+    assert "is not a run of" in refused("evaluate", pictures, "--reading-sheet", "6", "--out", tmp_path)
     assert "which held images out itself" in refused("evaluate", run, "--held-out", pictures, "--out", tmp_path)
-    assert "whose own are kept" in refused("evaluate", run, "--image-size", "64", *FAST, "--out", tmp_path)
+    assert "keeps its own" in refused("evaluate", run, "--image-size", "64", *FAST, "--out", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -138,7 +138,7 @@ def test_minutes_choose_what_was_left_open_and_a_resumed_run_keeps_it(
 def test_minutes_in_which_nothing_is_learned_are_refused_and_leave_nothing(pictures: Path, tmp_path: Path) -> None:
     arguments = ["--class", "malignant", "--metrics", "none", "--out", tmp_path, "--device", "cpu"]
     line = refused("gan", "train", "--data", pictures, *arguments, "--recipe", "stylegan2", "--minutes", "0.001")
-    assert line.startswith("sonoforge: error: --minutes: found 0.001 for stylegan2")
+    assert line.startswith("sonoforge: error: --minutes: 0.001 is too short for stylegan2")
     assert "give --minutes" in line and "leave --recipe to be chosen" in line
     assert list(tmp_path.iterdir()) == []
 

@@ -182,11 +182,11 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
     [
         (["--milestones", "0.5,0.1,1"], "--milestones: found 0.5,0.1,1, expected ascending shares"),
         (["--milestones", "0.5"], "that end with 1"),
-        (["--milestones", "0.01,0.02,1"], "found 3 shares of a training of 10 steps"),
+        (["--milestones", "0.01,0.02,1"], "10 steps are too few for 3 shares"),
         (["--recipes", "dcgan,dcgan"], "expected different recipes"),
         (["--recipes", "stylegan"], "did you mean"),
         (["--recipes", "dcgan,dcgan:many-cores"], "found preset 'many-cores', expected one of paper, few-cores"),
-        (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "networks of cells"),
+        (["--recipes", "dcgan,lsgan", "--generator-cell", "fixed"], "which have no cells"),
         (["--minutes", "1"], "--minutes: found with --steps, expected one of them"),
         (["--grid", "perceptual-wait=0,1"], "did you mean perceptual-weight?"),
         (["--grid", "perceptual-weight=0,a"], "--grid: perceptual-weight: found 'a'"),
@@ -238,7 +238,7 @@ def test_without_a_class_each_recipe_draws_all_of_them_in_their_shares(pictures:
     assert "IS (Inception Score) sees no real image, and 9 images score 9 at most" in scored
     assert "| claim | Zenodo 7890874 | GA-GAN | not stated | 3.39 | - | - | 3.95 |" in text
     assert "| claim | Zenodo 7890874 | BEGAN | not stated | 15.32 | - | - | - |" in text
-    assert "IS (Inception Score) is measured in the feature space inception alone" in text
+    assert "IS (Inception Score) is measured only in the feature space inception" in text
     assert "StyleGAN" not in text
 
 

@@ -153,13 +153,13 @@ def test_killed_in_its_inner_folds_and_resumed_it_ends_as_it_would_have(nested: 
 
 def test_a_choice_needs_sealed_folds_enough_groups_and_a_network(tmp_path: Path) -> None:
     choose = ["--choose", "learning-rate=0.0001,0.03", "--out", tmp_path / "runs"]
-    assert "--protocol thesis" in refused("crossval", *choose, "--protocol", "thesis")
-    assert "found learning-rate to be chosen, which none of the arms has: mrmr-svm" in refused(
+    assert "--protocol sealed, not thesis" in refused("crossval", *choose, "--protocol", "thesis")
+    assert "none of the arms has learning-rate to choose: mrmr-svm" in refused(
         "crossval", *choose, "--arms", "mrmr-svm"
     )
-    assert "and --learning-rate 0.01; leave one" in refused("crossval", *choose, "--learning-rate", "0.01")
-    assert "nothing to choose; add --choose" in refused("crossval", "--inner-folds", "4", "--out", tmp_path / "runs")
+    assert "(--learning-rate 0.01)" in refused("crossval", *choose, "--learning-rate", "0.01")
+    assert "--inner-folds 4 requires --choose" in refused("crossval", "--inner-folds", "4", "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
     few = [*SMALL, *choose, "--inner-folds", "7"]
-    assert "groups of the class of normal/" in refused("crossval", *few)
+    assert "the class of normal/" in refused("crossval", *few)
     assert not list(tmp_path.glob("runs/*/inner")) and not list(tmp_path.glob("runs/*/gan"))

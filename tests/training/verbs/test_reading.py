@@ -51,7 +51,7 @@ def test_an_automatic_reader_answers_the_sheet_and_stands_beside_the_readers(set
     write_answers(tmp_path / "ann.json", seal, key.entries, lambda entry: {"kind": "real", "seconds": 1})
     done = sonoforge("reading", sheet["run"], tmp_path / "ann.json", "--out", tmp_path / "runs", "--quiet")
     assert done.code == 0, done.err
-    assert "The automatic reader, a network that takes no part in this verdict" in " ".join(done.out.split())
+    assert "The automatic reader, a network that does not count in this verdict" in " ".join(done.out.split())
     (run,) = (tmp_path / "runs").iterdir()
     found = json.loads((run / "results.json").read_text())
     assert found["automatic"] == sheet["automatic"]
@@ -73,7 +73,7 @@ def test_what_does_not_go_together_is_refused(sets: Sets) -> None:
     assert "--features: found pixels,bundle with --reading-sheet, expected the one feature space" in line
     line = refused("evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--metrics", "kid")
     assert "--metrics: found with --reading-sheet, which measures nothing" in line
-    assert f"expected at least {FAKES + 1}; ask for at most --reading-sheet" in refused(
+    assert f"fewer than {FAKES + 1}; ask for at most --reading-sheet" in refused(
         "evaluate", sets.real, sets.blurred, "--reading-sheet", FAKES + 1
     )
     assert "--reading-classes: found without --reading-sheet" in refused(
@@ -82,7 +82,7 @@ def test_what_does_not_go_together_is_refused(sets: Sets) -> None:
     assert "expected two or more different classes" in refused(
         "evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--reading-classes", "benign"
     )
-    assert "shows no class that it names; add it, or give --class" in refused(
+    assert "an unnamed class, not one of benign, normal; add it, or give --class" in refused(
         "evaluate", sets.real, sets.blurred, "--reading-sheet", 6, "--reading-classes", "benign,normal"
     )
     assert "SHEET is missing" in refused("reading")

@@ -128,7 +128,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(pictures: Path, tmp_path:
     (whole / "results.json").unlink()
     (whole / "study.db").write_text("{" * 9999)
     line = refused("search", "--data", pictures, *TEN, "--jobs", "1", "--out", tmp_path / "whole", "--resume")
-    assert "study.db: found no file of studies that can be opened" in line
+    assert "study.db: not a readable file of studies" in line
 
 
 @pytest.mark.slow

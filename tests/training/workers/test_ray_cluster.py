@@ -80,10 +80,7 @@ def trainings(run: Path) -> Counter[str]:
 
 
 def test_tasks_errors_and_deaths_are_those_of_processes(
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # where its workers find these tasks
     with open_workers(WorkerSettings("cpu", 2, "local"), tmp_path, 5) as workers:
@@ -222,7 +219,7 @@ def test_a_machine_without_the_run_folder_sends_its_files_back(
 
 def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:
     line = refused("crossval", *SMALL, "--cluster", "127.0.0.1:1", "--out", tmp_path)
-    assert "--cluster 127.0.0.1:1: found no Ray to work with" in line
+    assert "--cluster 127.0.0.1:1: Ray is not available" in line
     assert sonoforge("crossval", "--cluster", "nonsense", "--out", tmp_path, "--quiet").code == 2
 
 

@@ -14,7 +14,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.data.cache_settings import default_folder
 from sonoforge.training.data.collections.importing import write_set
-from sonoforge.training.data.collections.known_sets import COLLECTIONS
+from sonoforge.training.data.readers import open_reader
 from sonoforge.training.data.unpacking import unpacked
 from sonoforge.training.verbs.settings.data import DataImportConfig
 
@@ -29,17 +29,17 @@ def main(config: DataImportConfig) -> Outcome:
         raise SonoforgeError(f"{source}: no such folder, expected the unpacked set; see sonoforge data list")
     if out.resolve().is_relative_to(source.resolve()):
         raise SonoforgeError(f"{out}: lies inside {source}, expected a folder beside it; name another")
-    collection = COLLECTIONS[config.set]
-    collection.check(config.pictures)
-    planned = collection.plan(source, config.pictures)
+    reader = open_reader(config.set)
+    reader.check(config.set, config.pictures)
+    planned = reader.plan(source, config.pictures)
     if not planned:
         raise SonoforgeError(
-            f"{source}: found no {collection.holds}, expected {config.set} as published; see sonoforge data list"
+            f"{source}: found no {reader.holds}, expected {config.set} as published; see sonoforge data list"
         )
     provenance = {
         "set": config.set,
         **asdict(config.pictures),
-        "tables": {table.name: sha256_of(table) for table in collection.find_tables(source)},
+        "tables": {table.name: sha256_of(table) for table in reader.find_tables(source)},
         "versions": {"sonoforge": version("sonoforge"), "numpy": np.__version__, "pillow": PIL.__version__},
     }
     written = write_set(out, planned, provenance, resume=config.resume)

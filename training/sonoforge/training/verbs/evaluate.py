@@ -29,11 +29,11 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation import verdict
 from sonoforge.training.evaluation.copy_test import find_tested_copies
 from sonoforge.training.evaluation.lpips import VARIANTS, open_lpips
-from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol, measure_sets
 from sonoforge.training.evaluation.projections import project_sets, record_maps
 from sonoforge.training.evaluation.protocol import compare, protocol_id, read_result
 from sonoforge.training.evaluation.results import CopyResult, EvaluationResults
-from sonoforge.training.evaluation.spaces import Space, choose_space
+from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets
 from sonoforge.training.gan.milestones import EvaluatedSets, measured_in, read_own_images, seen_by_discriminator

@@ -22,8 +22,9 @@ from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device, reset_peak
 from sonoforge.training.evaluation.image_set import ImageSet
 from sonoforge.training.evaluation.lpips import Lpips, open_lpips
-from sonoforge.training.evaluation.measure import EvaluationProtocol, open_spaces
+from sonoforge.training.evaluation.measure import EvaluationProtocol
 from sonoforge.training.evaluation.results import MetricRow
+from sonoforge.training.evaluation.spaces import open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.milestones import Milestone, measure_milestone, milestone_steps, real_set

@@ -21,10 +21,9 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
-from sonoforge.training.evaluation.measure import open_spaces
 from sonoforge.training.evaluation.options import EvaluationInput
 from sonoforge.training.evaluation.pictures import find_images
-from sonoforge.training.evaluation.spaces import Space
+from sonoforge.training.evaluation.spaces import Space, open_spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_image_sets
 from sonoforge.training.gan.milestones import read_own_images, seen_by_discriminator

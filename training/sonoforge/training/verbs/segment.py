@@ -49,11 +49,11 @@ from sonoforge.training.segmentation.generating import (
 from sonoforge.training.segmentation.labelled_set import LabelledSet, open_labelled_set, plan_folds
 from sonoforge.training.segmentation.options import ALL, SIX, Experiment, find_arm
 from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
-from sonoforge.training.segmentation.results import SetResults
 from sonoforge.training.segmentation.scoring import files_read, run_fold
 from sonoforge.training.segmentation.tables import (
     CASES,
     CaseScore,
+    SetResults,
     read_cases,
     tested_elsewhere,
     write_cases,

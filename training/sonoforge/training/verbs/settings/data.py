@@ -7,6 +7,7 @@ from sonoforge.runtime.cli.options import argument, group, option
 from sonoforge.training.data.cache_settings import CacheSettings
 from sonoforge.training.data.collections.import_settings import ImportSettings
 from sonoforge.training.data.data_option import data_option, groups_option
+from sonoforge.training.data.readers import reader_names
 from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 
 
@@ -80,13 +81,6 @@ sonoforge data cache --clear    remove them all, to be decoded again
     clear: bool = option(False, help="delete everything in it")
 
 
-# Of `known_sets.COLLECTIONS`, whose readers need more than the base install.
-COLLECTION_NAMES = (
-    *("acdc", "cbis-ddsm", "coco", "frames", "herlev", "idrid", "mini-mias", "sliver07", "yolo"),
-    "zenodo-7890874",
-)
-
-
 @dataclass(frozen=True)
 class DataImportConfig:
     """Settings of ``data import``."""
@@ -111,8 +105,8 @@ Whole films are cropped to the breast; ACDC has a mask for each structure; cells
     ESSENTIAL: ClassVar[str] = "mode masks longest"
 
     set: str = argument(
-        help="a set, or a kind of folder: " + ", ".join(COLLECTION_NAMES),
-        choices=COLLECTION_NAMES,
+        help="a set, or a kind of folder: " + ", ".join(reader_names()),
+        choices=reader_names(),
     )
     folder: str = argument(help="folder or zip with it; see sonoforge data list")
     out: str = argument(help="folder to write, new or empty")
