@@ -3,8 +3,8 @@
     python .ci/breaks.py --count 40 --seed 0 [--also OTHER_CHECKOUT] [--json FILE]
 
 Lines are drawn at random from the Python packages; one operator, comparison or number of each is changed.  With
-``--also`` only lines that both checkouts have are drawn, so that their suites can be compared on the same breaks: run it
-in each, naming the other.  A break meets the tests of its room, then those of its package's verbs.  The same command
+``--also`` only lines that both checkouts have are drawn, so that their suites can be compared on the same breaks: run
+it in each, naming the other.  A break meets the tests of its room, then those of its package's verbs.  The same command
 continues FILE.  Run it in a clean checkout: each file is restored, even after Ctrl-C.
 """
 

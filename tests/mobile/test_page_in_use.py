@@ -169,7 +169,7 @@ def test_a_new_version_is_offered_and_no_answer_is_lost_unasked(app: Path, brows
         other = opened(context.new_page(), address)
         give(page, [scan])
         give(other, [scan])
-        succeed("mobile", "build", "--out", tmp_path / "new", "--crop", "auto")
+        succeed("mobile", "build", "--out", tmp_path / "new", "--set", "model.crop=auto")
         shutil.rmtree(site)
         shutil.move(tmp_path / "new", site)
         page.evaluate("navigator.serviceWorker.getRegistration().then((own) => own.update()).then(() => true)")

@@ -156,7 +156,7 @@ def _golden(classifier: Classifier) -> tuple[dict[str, bytes], dict[str, Any] | 
     if not difference <= allowed:
         raise SonoforgeError(
             f"{bundle.path}: {model}: probabilities of golden images differ from {ClassifierManifest.model}'s by "
-            f"{difference:.2g}, more than {allowed:g}; export it again, or give another --file"
+            f"{difference:.2g}, more than {allowed:g}; export it again, or set another model.file"
         )
     stream = io.BytesIO()
     np.savez_compressed(stream, pixels=golden["pixels"], **answers)  # type: ignore[arg-type]

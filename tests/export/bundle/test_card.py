@@ -42,7 +42,8 @@ def figures_of(facts: CardFacts) -> Iterator[str]:
     area, total = figures["macro_auc"], sum(facts.images.values())
     yield f"{SIDE} x {SIDE}, classes: {', '.join(facts.classes)}."
     yield f"First weights: {facts.weights}."
-    yield f"`{config['budget']}` ({config['epochs']} epochs, {config['frozen_blocks']} of 19 blocks frozen)"
+    epochs, frozen = config["classifier.epochs"], config["classifier.frozen_blocks"]
+    yield f"`{config['classifier.budget']}` ({epochs} epochs, {frozen} of 19 blocks frozen)"
     yield f"{sum(facts.trained.values())} of {total} images ({named(facts.trained)})"
     if facts.arm != "real":
         yield f"{sum(facts.added.values())} {'generated' if facts.arm == 'gan' else 'copies'}"
@@ -80,8 +81,8 @@ def conditions(facts: CardFacts) -> dict[str, bool]:
         "no figure here carries over to real scans": facts.simulated,
         "Nobody was imaged": facts.simulated,
         "Consent and ethical approval are to be filled in": not facts.simulated,
-        "networks are averaged": facts.config["ensemble_size"] > 1,
-        "Each was distilled from": bool(facts.config["teachers"]),
+        "networks are averaged": facts.config["classifier.ensemble_size"] > 1,
+        "Each was distilled from": bool(facts.config["classifier.teachers"]),
         "Questions behind the label": "malignant" in facts.classes,
         "half of the images": not facts.cross_validated and facts.figures.get("folds", 1) == 1,
     }
@@ -105,13 +106,24 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(weights: object) -> list[object]:
-    return ["--weights", weights, *CLASSIFIER[2:], "--epochs", "1", "--ensemble-size", "1", "--device", "cpu"]
+    return [
+        "--weights",
+        weights,
+        *CLASSIFIER[2:],
+        "--epochs",
+        "1",
+        "--set",
+        "classifier.ensemble_size=1",
+        "--device",
+        "cpu",
+    ]
 
 
 def trained(folder: Path, data: Path | str, arm: str, weights: object, cache: Path) -> tuple[str, CardFacts]:
     """Train one classifier, and render its card without an export."""
-    done = succeed("train", "--data", data, "--arm", arm, "--holdout", "0.3", "--images", "60", *small(weights),
-                   "--out", folder, "--cache", cache)  # fmt: skip
+    done = succeed("train", "--data", data, "--arm", arm, "--set", "train.holdout=0.3", "--set", "phantom.images=60",
+                   *small(weights),
+                   "--out", folder, "--set", f"cache.folder={cache}")  # fmt: skip
     run = Path(done.json["run"])
     root = next(cache.glob("phantom-60-0-*")) if data == "phantom" else Path(data)
     return classifier_card(load_model(run / "model")[1]), read_facts(run, root, arm, done.json)
@@ -145,7 +157,7 @@ def test_run_thesis_on_own_data_with_generated_images_and_two_seeds(
         save_file(mobilenet_v2(1).state_dict(), tmp_path / "backbone.safetensors")
     done = succeed("run", "--data", cells, "--protocol", "thesis", "--arms", "gan", "--final-arm", "gan",
                    "--folds", "2", "--seeds", "2", "--jobs", "1", *small(tmp_path / "backbone.safetensors"), *GENERATOR,
-                   "--out", tmp_path / "runs", "--cache", tmp_path / "cache")  # fmt: skip
+                   "--out", tmp_path / "runs", "--set", f"cache.folder={tmp_path / 'cache'}")  # fmt: skip
     run = Path(done.json["run"])
     facts = read_facts(run, cells, "gan", done.json)
     assert facts.generator_reads == 10  # all images of the smaller class

@@ -54,7 +54,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(cache: Path, **values: object) -> dict[str, object]:
-    return {"cache": str(cache), **values}
+    return {"cache.folder": str(cache), **values}
 
 
 def test_a_run_is_judged_on_its_own_images_with_their_classes(cache: Path, scans: Path) -> None:
@@ -167,9 +167,9 @@ def test_a_bundle_alone_asks_for_images_unless_simulated_scans_are_of_its_kind(c
 
 
 def test_phantom_by_name_is_taken_whatever_the_run_had(cache: Path) -> None:
-    images = find_images("phantom", None, settings(cache, data="phantom", images=30), CLASSES, "real")
+    images = find_images("phantom", None, settings(cache, data="phantom", **{"phantom.images": 30}), CLASSES, "real")
     assert len(images.pixels) == PHANTOMS
-    own = find_images("", None, settings(cache, data="phantom", images=30), CLASSES, "real")
+    own = find_images("", None, settings(cache, data="phantom", **{"phantom.images": 30}), CLASSES, "real")
     assert own.source == "30 simulated breast scans (phantom), 120 variants"
 
 

@@ -11,15 +11,15 @@ from PIL import Image
 
 import bundle_factory as factory
 from gan_trainings import write_pictures
-from program import refused, succeed
+from program import refused, succeed, words
 from sonoforge.runtime.bundle.generation import GeneratorManifest
 from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 
 pytestmark = pytest.mark.slow
 
-TRAIN = ["gan", "train", "--recipe", "dcgan", "--width", "8", "--conditioning", "projection", "--image-size", "32"]
-TRAIN += ["--batch", "8", "--steps", "1", "--metrics", "none", "--device", "cpu"]
+TRAIN = words("gan train --recipe dcgan --set gan.width=8 --conditioning projection --image-size 32")
+TRAIN += ["--set", "gan.batch=8", "--steps", "1", "--set", "gan.metrics=none", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reference")
     (folder / "pictures").mkdir()
     write_pictures(folder / "pictures", 12)
-    succeed(*TRAIN, "--held-out", "0.34", "--data", folder / "pictures", "--out", folder / "runs")
+    succeed(*TRAIN, "--set", "gan.held_out=0.34", "--data", folder / "pictures", "--out", folder / "runs")
     factory.write_bundle(folder / "classifier")
     (run,) = (folder / "runs").iterdir()
     succeed("export", run, "--reference", folder / "classifier", "--out", folder / "bundle")

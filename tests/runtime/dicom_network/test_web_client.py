@@ -39,9 +39,11 @@ def test_orthanc_gives_a_study_that_classify_answers(tmp_path: Path) -> None:
             (f"{root}/{STUDY}/series/{STUDY}.1", 0),
             (f"{root}?PatientID=Zebedee", 0),  # all are there
         ):
-            done = succeed("data", "fetch", url, tmp_path / "study")
+            done = succeed("data", "import", "url", url, tmp_path / "study")
             assert done.json["copied"] == count, url
-        assert "no such study or series" in refused("data", "fetch", f"{root}?PatientID=nobody", tmp_path / "none")
+        assert "no such study or series" in refused(
+            "data", "import", "url", f"{root}?PatientID=nobody", tmp_path / "none"
+        )
     fetched = {(read := dcmread(path)).SOPInstanceUID: read for path in (tmp_path / "study" / STUDY).iterdir()}
     assert len(fetched) == 3
     for scan in map(dcmread, scans):
@@ -83,7 +85,15 @@ def listed(**changes: str) -> tuple[str, bytes]:
 def test_an_archive_that_lies_is_refused_in_one_line(archive: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
     url, answers = archive
     place, one = f"/studies/{STUDY}/instances", f"/studies/{STUDY}/series/{STUDY}.1/instances/{STUDY}.1.1"
-    command = ("data", "fetch", f"{url}/studies/{STUDY}", tmp_path / "study", "--size-limit", "0.001")
+    command = (
+        "data",
+        "import",
+        "url",
+        f"{url}/studies/{STUDY}",
+        tmp_path / "study",
+        "--set",
+        "import.size_limit=0.001",
+    )
     assert "answered 404; check the URL" in refused(*command)
     answers[place] = 401
     assert "answered 401; check the URL; put name and password into ~/.netrc" in refused(*command)
@@ -99,14 +109,14 @@ def test_an_archive_that_lies_is_refused_in_one_line(archive: tuple[str, dict[st
         answers[one] = answer
         assert "objects, or another one" in refused(*command)
     answers[one] = (KIND, bytes(1_000_001))
-    assert "1 MB; see --size-limit" in refused(*command)
+    assert "1 MB; raise --set import.size_limit" in refused(*command)
     assert not (tmp_path / "study").exists()
     own = dicom_peers.write_scan(tmp_path / "a.dcm", 1).read_bytes()
     answers[one] = (KIND, b"--b0\r\nContent-Type: application/dicom\r\n\r\n" + own + b"\r\n--b0--")
     assert succeed(*command).json["copied"] == 1
     assert (tmp_path / "study" / STUDY / f"{STUDY}.1.1.dcm").read_bytes() == own
-    assert "credentials" in refused("data", "fetch", f"http://me:secret@host/studies/{STUDY}", "x")
-    line = refused("data", "fetch", "http://127.0.0.1:9/studies?PatientName=Zebedee", "x")
+    assert "credentials" in refused("data", "import", "url", f"http://me:secret@host/studies/{STUDY}", "x")
+    line = refused("data", "import", "url", "http://127.0.0.1:9/studies?PatientName=Zebedee", "x")
     assert "http://127.0.0.1:9/studies: cannot be reached" in line and "Zebedee" not in line
 
 

@@ -111,7 +111,9 @@ def test_reports_wait_for_an_archive_that_is_away(tmp_path: Path) -> None:
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    assert "--ae-title: 'much too long a title'" in refused("listen", "--ae-title", "much too long a title")
+    assert "--set dicom.ae_title: 'much too long a title'" in refused(
+        "listen", "--set", "dicom.ae_title=much too long a title"
+    )
     assert "--send-to: 'PACS' is not TITLE@HOST:PORT" in refused("listen", "--send-to", "PACS")
     assert "--callers: 'A@b' is not TITLE or TITLE@ADDRESS" in refused("listen", "--callers", "A@b")
     assert "--certificate: found none beside --key or --authority" in refused("listen", "--authority", "a.pem")

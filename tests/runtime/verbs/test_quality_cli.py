@@ -289,7 +289,7 @@ def test_recursive_reaches_into_both(bundle: Path, tmp_path: Path) -> None:
     [
         (["--against", "absent"], "--against absent: no such folder; give one of reference images"),
         (["--bundle", "absent"], "absent: no such bundle"),
-        (["--threads", "0"], "--threads: found 0, expected at least 1"),
+        (["--set", "model.threads=0"], "--set model.threads: found 0, expected at least 1"),
         (["--agains", "x"], "did you mean --against?"),
     ],
 )

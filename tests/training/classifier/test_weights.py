@@ -103,7 +103,7 @@ def test_missing_network_names_both_ways_out(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     weights = import_torchvision().models.MobileNet_V2_Weights
     monkeypatch.setattr(type(weights.IMAGENET1K_V1), "get_state_dict", _offline)
-    with pytest.raises(SonoforgeError, match=r"give --weights FILE.* or --weights none"):
+    with pytest.raises(SonoforgeError, match=r"give --set classifier.weights=FILE.* or --set classifier.weights=none"):
         load_backbone("imagenet", NO_IMAGES)
 
 

@@ -60,7 +60,9 @@ def test_features_are_what_the_last_layer_reads(folder: Path, name: str, length:
 def test_weights_that_are_missing_are_all_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
-    with pytest.raises(SonoforgeError, match="weights of alexnet, resnet50 are missing: give --comparator-weights"):
+    with pytest.raises(
+        SonoforgeError, match=r"weights of alexnet, resnet50 are missing: give --set crossval\.comparator_weights"
+    ):
         load_networks(("alexnet", "resnet50", "mobilenet_v2"), (str(folder),))
 
 

@@ -170,7 +170,7 @@ def test_the_final_models_settings_are_chosen_on_all_images() -> None:
 
 
 def test_a_class_of_too_few_groups_is_refused() -> None:
-    with pytest.raises(SonoforgeError, match=r"--choose: real: fold 1 of 4 \(seed 0\): .* 4 groups .* 5 inner folds"):
+    with pytest.raises(SonoforgeError, match=r"real: fold 1 of 4 \(seed 0\): .* 4 groups .* 5 inner folds"):
         nested_folds(tasks(("real",), replace(RATES, inner_folds=5)))
 
 
@@ -191,7 +191,7 @@ def test_a_grid_is_read_as_it_is_typed() -> None:
         ("learning-rates=1,2", r"NAME=VALUE,VALUE,.*epochs.* \(did you mean learning-rate\?\)"),
         ("0.1,0.2", "'0.1' is not NAME=VALUE"),
         ("gan-steps=1,2", "NAME=VALUE"),
-        ("epochs=3", "epochs has one value .* --epochs"),
+        ("epochs=3", "epochs has one value .* classifier.epochs"),
         ("epochs=3,5,ensemble-size=1", "ensemble-size has one value"),
         ("epochs=3,5,3", "epochs=3,5,3"),
         ("epochs=3,5,epochs=8,9", "epochs is given twice"),
@@ -203,11 +203,11 @@ def test_a_grid_is_read_as_it_is_typed() -> None:
     ],
 )
 def test_what_cannot_be_chosen_is_refused(typed: str, message: str) -> None:
-    with pytest.raises(SonoforgeError, match=f"^--choose: .*{message}"):
+    with pytest.raises(SonoforgeError, match=f"^--set crossval.choose: .*{message}"):
         read_choosing(typed.split(","), 3)
 
 
 def test_a_setting_is_either_given_or_chosen() -> None:
     check_not_given(EPOCHS, ClassifierOptions(learning_rate=0.1))
-    with pytest.raises(SonoforgeError, match=r"epochs .*--epochs 4"):
+    with pytest.raises(SonoforgeError, match=r"epochs .*classifier\.epochs=4"):
         check_not_given(EPOCHS, ClassifierOptions(epochs=4))

@@ -145,7 +145,7 @@ def test_each_class_of_pictures_with_several_is_a_question_of_its_own(tmp_path: 
 
 
 def test_boxes_are_cut_out_one_by_one(tmp_path: Path) -> None:
-    out = imported("yolo", tmp_path, "--mode", "roi", "--margin", "1")
+    out = imported("yolo", tmp_path, "--mode", "roi", "--set", "import.margin=1")
     cut = read(out / "benign" / "0_1.png")
     assert cut.shape == (64, 64)  # of a box of 40 x 30 pixels: the least square that shows its surroundings
     assert np.array_equal(cut[2:62], picture(0)[:, :64])  # higher than the picture: black above and below
@@ -192,7 +192,7 @@ def test_without_a_unit_or_info_distances_are_unknown_and_the_first_frame_is_dia
 @pytest.mark.parametrize("entries", [{}, {"CompressedData": "True"}])
 def test_ct_is_shown_in_a_window_of_hounsfield_units(tmp_path: Path, entries: dict[str, str]) -> None:
     sets.sliver07(tmp_path / "set", lesions=bool(entries), **entries)
-    out = imported("sliver07", tmp_path, "--window=-100,300")
+    out = imported("sliver07", tmp_path, "--set", "import.window=-100,300")
     voxels = np.random.default_rng(1).integers(-1000, 1000, SHAPE).astype(np.int16)
     levels = read(out / "liver/liver-orig001_slice002.png").astype(float)
     assert np.abs(levels - np.clip((voxels[:, :, 1].T + 100) / 400, 0, 1) * 255).max() <= 0.51
@@ -234,7 +234,7 @@ def test_a_metaimage_that_cannot_be_used_is_refused(
 
 
 def test_label_maps_beside_volumes_become_structures(tmp_path: Path) -> None:
-    out = imported("frames", tmp_path, "--window=100,700")
+    out = imported("frames", tmp_path, "--set", "import.window=100,700")
     voxels = np.random.default_rng(0).integers(0, 900, (40, 32, 4)).astype(np.int16)[:, :, 2].T
     expected = np.rint(((voxels.astype(np.float32) - 100) / 600).clip(0, 1) * 255)
     assert np.array_equal(read(out / "benign/p1_slice003.png"), expected)

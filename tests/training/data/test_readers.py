@@ -48,7 +48,7 @@ ROBOFLOW = {f"scan{n}{i}_png" for n in range(3) for i in range(2)}
 SLICES = {"mm_x": {"1.5"}, "mm_y": {"1.25"}, "mm_z": {"8"}}
 ROWS = [
     Imported("acdc", "", {"heart": 12}, PATIENTS, 12, {"phase": {"ED", "ES"}, "split": {"train"}, **SLICES}),
-    Imported("acdc", "--outlined", {"heart": 8}, PATIENTS, 8, {"slice": {"1", "2"}}),
+    Imported("acdc", "--set import.outlined=true", {"heart": 8}, PATIENTS, 8, {"slice": {"1", "2"}}),
     Imported("cbis-ddsm", "--longest 128", {"benign": 2, "malignant": 2}, 3, 0, CBIS, 1),
     Imported("cbis-ddsm", "--masks", {"benign": 1, "malignant": 2}, {"P_00001", "P_00002"}, 3, {}, 2),
     Imported("cbis-ddsm", "--mode roi --masks", {"benign": 3, "malignant": 2}, {"P_00001", "P_00002"}, 5, {}, 2),
@@ -57,16 +57,18 @@ ROWS = [
     Imported("frames", "", {"benign": 4, "malignant": 8}, {"p1", "p2", "pages", "plain"}, 4),
     Imported("herlev", "", {n: 3 * c for n, c in Counter({"normal": 3, "light_moderate_dysplastic": 2,
              "severe_dysplastic": 1, "carcinoma_in_situ": 1}).items()}, 14, 0),
-    Imported("herlev", "--classes 7", dict.fromkeys(("normal_superficiel", "normal_intermediate", "normal_columnar",
-             "light_dysplastic", "moderate_dysplastic", "severe_dysplastic", "carcinoma_in_situ"), 3), 14, 0),
+    Imported("herlev", "--set import.classes=7", dict.fromkeys(("normal_superficiel", "normal_intermediate",
+             "normal_columnar", "light_dysplastic", "moderate_dysplastic", "severe_dysplastic",
+             "carcinoma_in_situ"), 3), 14, 0),
     Imported("idrid", "", {"fundus": 3}, {"IDRiD_01", "IDRiD_02", "IDRiD_55"}, 3, {"split": {"train", "test"}}),
     Imported("mini-mias", "", {"malignant": 2, "normal": 1}, {"mias-001", "mias-002"}, 0, {"tissue": {"G", "D", "F"}}),
     Imported("mini-mias", "--mode roi --masks", {"benign": 1, "malignant": 1}, {"mias-001"}, 2, {}, 1),
     Imported("sliver07", "", {"liver": 6}, {"liver-orig001", "liver-orig002"}, 6, {"mm_z": {"2.5"}}),
-    Imported("yolo", "--mode roi --margin 1", {"benign": 1, "malignant": 2}, {"0", "1"}, 0),
+    Imported("yolo", "--mode roi --set import.margin=1", {"benign": 1, "malignant": 2}, {"0", "1"}, 0),
     Imported("yolo of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
     Imported("zenodo-7890874", "--longest 64", {"cancer": 2, "fibroadenoma": 2}, 4, 0, {"modality": {"cytology"}}),
-    Imported("zenodo-7890874", "--modality histology", {"g1": 2, "g_2": 2}, 4, 0, {"modality": {"histology"}}),
+    Imported("zenodo-7890874", "--set import.modality=histology", {"g1": 2, "g_2": 2}, 4, 0,
+             {"modality": {"histology"}}),
 ]  # fmt: skip
 
 
@@ -122,11 +124,13 @@ def test_a_set_becomes_a_folder_of_classes(written: Callable[[str], Path], tmp_p
     assert "--resume" in refused(*command)
     before = contents(out)
     (out / dataset.items[0].path).unlink()
-    refused("data", "audit", "--data", out, "--cache", tmp_path / "cache")  # an incomplete folder is not read
+    refused(
+        "data", "audit", "--data", out, "--set", f"cache.folder={tmp_path / 'cache'}"
+    )  # an incomplete folder is not read
     succeed(*command, "--resume")
     assert contents(out) == before
     assert (
-        "another margin" in refused(*command, "--margin", "3", "--resume")
+        "another margin" in refused(*command, "--set", "import.margin=3", "--resume")
         or "margin" not in open_reader(row.reader).takes
     )
 
@@ -138,8 +142,8 @@ def test_another_folder_and_settings_of_other_sets_are_refused(tmp_path: Path, n
     assert str(tmp_path / "empty") in line
     reader = open_reader(name)
     other = next(flag for flag in ("outlined", "multilabel") if flag not in reader.takes)
-    line = refused("data", "import", name, tmp_path / "empty", tmp_path / "out", f"--{other}")
-    assert f"--{other} does not apply" in line and f"--{reader.takes[0]}" in line
+    line = refused("data", "import", name, tmp_path / "empty", tmp_path / "out", "--set", f"import.{other}=true")
+    assert f"{other}: does not apply to {name}" in line and reader.takes[0] in line
     assert not (tmp_path / "out").exists()
 
 
@@ -208,13 +212,23 @@ REFUSED = [
     ("cbis-ddsm", "", edit(TABLE, "MALIGNANT", "MALIGN"), "line 7: the pathology 'MALIGN'"),
     ("cbis-ddsm", "", edit(TABLE, "patient_id", "patient"), "patient_id"),
     ("cbis-ddsm", "", edit(TABLE, "Mass-Training_P", "Mass_P"), "line 4"),
-    ("cbis-ddsm", "--mode roi --framing film", lambda root: None, "--framing film cannot be combined with --mode roi"),
+    (
+        "cbis-ddsm",
+        "--mode roi --set import.framing=film",
+        lambda root: None,
+        "--set import.framing: film cannot be combined with --mode roi",
+    ),
     ("cbis-ddsm", "--mode roi", lambda root: shutil.rmtree(root / "CBIS-DDSM"), "none of 7 pictures"),
-    ("cbis-ddsm", "--kinds calcification --pathologies malignant", lambda root: None, "none of the 7 abnormalities"),
+    (
+        "cbis-ddsm",
+        "--set import.kinds=calcification --set import.pathologies=malignant",
+        lambda root: None,
+        "none of the 7 abnormalities",
+    ),
     ("mini-mias", "", edit("Info.txt", "B 416 816 16", "B 416"), "line 4"),
-    ("zenodo-7890874", "--modality immunohistochemistry", lambda root: None, "immunohistochemistry"),
+    ("zenodo-7890874", "--set import.modality=immunohistochemistry", lambda root: None, "immunohistochemistry"),
     ("zenodo-7890874", "", lambda root: sets.save(root / "loose.png", sets.cell(30, 40)), "loose.png"),
-    ("frames", "--window=5,1", lambda root: None, "--window: 5,1 is not LOW,HIGH"),
+    ("frames", "--set import.window=5,1", lambda root: None, "--set import.window: 5,1 is not LOW,HIGH"),
 ]
 
 

@@ -37,9 +37,9 @@ def test_a_zip_is_read_as_its_folder_is(tmp_path: Path, top: bool) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     before = folder.stat().st_mtime_ns
     assert unpacked(path, tmp_path / "two").is_relative_to(folder) and folder.stat().st_mtime_ns == before
-    found = succeed("data", "audit", "--data", path, "--cache", tmp_path / "two")
+    found = succeed("data", "audit", "--data", path, "--set", f"cache.folder={tmp_path / 'two'}")
     assert found.json["images"] == 6
-    succeed("data", "cache", "--cache", tmp_path / "two", "--clear")
+    succeed("data", "list", "--set", f"cache.folder={tmp_path / 'two'}", "--clear-cache")
     assert not folder.exists()
 
 
@@ -129,7 +129,15 @@ def test_zips_are_read_wherever_folders_of_labelled_images_are(tmp_path: Path) -
     assert listed["zips"].dataset.items == listed["folders"].dataset.items
     assert listed["zips"].fingerprint == listed["folders"].fingerprint
     answers = [
-        succeed("validate", "--external", f"own:{path}", "--cache", tmp_path / "store", "--out", tmp_path / "runs").json
+        succeed(
+            "validate",
+            "--external",
+            f"own:{path}",
+            "--set",
+            f"cache.folder={tmp_path / 'store'}",
+            "--out",
+            tmp_path / "runs",
+        ).json
         for path in (sites["Rio"], zips["Rio"])
     ]
     assert answers[0]["collections"] == answers[1]["collections"]
@@ -138,5 +146,5 @@ def test_zips_are_read_wherever_folders_of_labelled_images_are(tmp_path: Path) -
 def test_a_zip_that_the_disk_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("benign/1.png")(tmp_path / "set.zip")
     monkeypatch.setattr(unpacking, "_SPARE", 1 << 60)
-    with pytest.raises(SonoforgeError, match=r"0.0 GB free; .*--cache"):
+    with pytest.raises(SonoforgeError, match=r"0.0 GB free; .*cache.folder"):
         unpacked(tmp_path / "set.zip", tmp_path / "store")

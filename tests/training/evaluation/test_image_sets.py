@@ -108,11 +108,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     data = write_set(folder / "data", {"benign": 6, "malignant": 6})
     for path in list(data.rglob("*.png")):
         save(path.with_name(path.stem + "_mask.png"), np.zeros((128, 128), np.uint8))
-    small = ["--image-size", "32", "--batch", "4", "--width", "4", "--steps", "1", "--device", "cpu"]
-    small += ["--recipe", "dcgan", "--metrics", "none"]
-    common = ["gan", "train", "--data", data, *small, "--cache", folder / "cache"]
+    small = ["--image-size", "32", "--set", "gan.batch=4", "--set", "gan.width=4", "--steps", "1", "--device", "cpu"]
+    small += ["--recipe", "dcgan", "--set", "gan.metrics=none"]
+    common = ["gan", "train", "--data", data, *small, "--set", f"cache.folder={folder / 'cache'}"]
     one = succeed(*common, "--class", "benign", "--out", folder / "one").json["run"]
-    both = succeed(*common, "--conditioning", "projection", "--masks", "--out", folder / "both").json["run"]
+    both = succeed(*common, "--conditioning", "projection", "--set", "gan.masks=true", "--out", folder / "both").json[
+        "run"
+    ]
     return {"one": Path(one), "both": Path(both), "data": data}
 
 

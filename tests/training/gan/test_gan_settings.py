@@ -238,7 +238,7 @@ def test_r1_follows_the_size_and_the_batch_unless_it_is_given() -> None:
 
 
 def test_gan_recipes_prints_the_reasons() -> None:
-    text = " ".join(succeed("gan", "recipes", "stylegan2").said.split())
+    text = " ".join(succeed("settings", "--recipes", "stylegan2").said.split())
     row = RECIPES["stylegan2"]
     for piece in (row.source, f"--preset small-data: {row.presets['small-data'].why}"):
         assert " ".join(piece.split()) in text

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gan_trainings import draw_discs, write_pictures
-from program import succeed
+from program import succeed, words
 from sonoforge.models import light
 from sonoforge.models.projected import Discriminator, DiscriminatorSettings
 from sonoforge.models.projected import initialise as initialise_discriminator
@@ -471,13 +471,22 @@ def test_other_classes_take_their_own_by_name_and_new_ones_the_mean() -> None:
 
 
 def test_a_training_starts_from_one_of_other_classes(tmp_path: Path, squeezenet_file: Path) -> None:
-    options: list[Any] = ["--recipe", "projected", "--preset", "small-data", "--features", squeezenet_file]
-    options += ["--conditioning", "projection", "--image-size", "32", "--batch", "4", "--steps", "2", "--width", "4"]
-    options += ["--latent-size", CLASS_LATENT, "--metrics", "none", "--device", "cpu", "--out", tmp_path / "runs"]
+    options: list[Any] = ["--recipe", "projected", "--preset", "small-data", "--set", f"gan.features={squeezenet_file}"]
+    options += words("--conditioning projection --image-size 32 --set gan.batch=4 --steps 2 --set gan.width=4")
+    options += [
+        "--set",
+        f"gan.latent_size={CLASS_LATENT}",
+        "--set",
+        "gan.metrics=none",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "runs",
+    ]
     (tmp_path / "pictures").mkdir()
     pictures = write_pictures(tmp_path / "pictures", 12)
     first = succeed("gan", "train", "--data", pictures, *options).json["run"]
     (pictures / "benign").rename(pictures / "cyst")
-    said = succeed("gan", "train", "--data", pictures, *options, "--start-from", first).err
+    said = succeed("gan", "train", "--data", pictures, *options, "--set", f"gan.start_from={first}").err
     assert "classes that go on with their weights: malignant; that start with the mean of all: cyst" in said
     assert said.count("parameters taken from") == 2 and said.count(", 0 new") == 2

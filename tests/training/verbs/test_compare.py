@@ -152,7 +152,7 @@ def test_runs_that_cannot_be_compared_are_refused(two: tuple[str, str], tmp_path
     assert "no seed in common: 9 here, 0, 1" in refused("compare", two[0], other)
     assert "found one run with one arm" in refused("compare", two[0])
     assert "found runs of one name" in refused("compare", two[0], two[0])
-    assert "found arms real" in refused("compare", *two, "--arm", "gan")
+    assert "found arms real" in refused("compare", *two, "--arms", "gan")
     assert "not found, expected a finished run" in refused("compare", two[0], str(tmp_path / "none"))
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from processes import start, wait_until
-from program import refused, succeed
+from program import refused, succeed, words
 from scans import write_set
 from small_run import CLASSIFIER, SMALL, SmallRun
 from sonoforge.models.torchvision_import import import_torchvision
@@ -91,11 +91,12 @@ def test_four_classes_get_images_of_one_conditional_generator_of_their_training_
         for number in range(count)
     ]
     (data / "groups.csv").write_text("file,group\n" + "".join(f"{file},{slide}\n" for file, slide in slides))
-    conditional = ["--gan-recipe", "biggan", "--gan-preset", "small-data", "--gan-width", "2", "--gan-size", "32"]
+    conditional = words("--gan-recipe biggan --set gan.preset=small-data --set gan.width=2 --set gan.image_size=32")
     done = succeed(
-        "crossval", "--data", data, "--arms", "real,gan-all:0.5", "--folds", "2", *CLASSIFIER, "--epochs", "1",
-        "--ensemble-size", "1", *conditional,
-        "--gan-steps", "2", "--gan-batch", "16", "--gan-expand", "2", "--device", "cpu", "--jobs", "1",
+        "crossval", "--data", data, "--arms", "real,gan-all:0.5", "--folds", "2", *CLASSIFIER,
+        "--set", "classifier.epochs=1",
+        "--set", "classifier.ensemble_size=1", *conditional,
+        "--set", "gan.steps=2", "--set", "gan.batch=16", "--set", "gan.expand=2", "--device", "cpu", "--jobs", "1",
         "--out", tmp_path / "runs",
     )  # fmt: skip
     run = Path(done.json["run"])
@@ -159,7 +160,9 @@ def test_wrong_arms_are_refused_and_a_mistyped_one_is_recognised() -> None:
 def test_an_arm_that_changes_nothing_is_refused_before_any_work(
     arguments: list[str], balanced: Path, tmp_path: Path
 ) -> None:
-    said = refused(*arguments, "--data", balanced, "--out", tmp_path / "runs", "--cache", balanced.parent / "cache")
+    said = refused(
+        *arguments, "--data", balanced, "--out", tmp_path / "runs", "--set", f"cache.folder={balanced.parent / 'cache'}"
+    )
     assert "weighted would weight the classes" in said and "(one 6, two 6)" in said
     assert not (tmp_path / "runs").exists()
 
@@ -236,7 +239,7 @@ def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCap
     assert resolved().budget == "quick" and "for the scanners of these images" in caplog.text
     config = crossval.CrossvalConfig(data=("BUSI", "BrEaST"), protocol="leave-one-collection-out")
     settings = resolve(config)
-    assert settings.asked["budget"] == settings.budget == "collections" and settings.classifier.teachers == 2
+    assert settings.asked["classifier.budget"] == settings.budget == "collections" and settings.classifier.teachers == 2
     assert (settings.generator.image_size, settings.generator.steps) == (64, 120)  # not its published length, by itself
     given = dataclasses.replace(config, classifier=ClassifierOptions(budget="quick"))
     assert resolve(given).budget == "quick"
@@ -244,8 +247,12 @@ def test_the_budget_is_chosen_by_whose_scanners_are_tested(caplog: pytest.LogCap
 
 def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
     told = {"augmentation": "diffaugment", "regularisers": "r1=0.5:2", "loss": "hinge"}
-    small = [*SMALL, "--arms", "gan,duplicates", "--folds", "2", "--epochs", "1", "--jobs", "1", "--protocol", "thesis"]
-    small += ["--gan-masks", *(word for name, value in told.items() for word in (f"--gan-{name}", value))]
+    small = [*SMALL, *words("--arms gan,duplicates --folds 2 --set classifier.epochs=1 --jobs 1 --protocol thesis")]
+    small += [
+        "--set",
+        "gan.masks=true",
+        *(word for name, value in told.items() for word in ("--set", f"gan.{name}={value}")),
+    ]
     done = succeed("crossval", *small, "--out", tmp_path)
     run = Path(done.json["run"])
     # As published, there is one generator a class, trained on all of its images.
@@ -268,7 +275,18 @@ def test_the_generator_is_told_what_gan_train_is_told(tmp_path: Path) -> None:
 
 
 def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balanced: Path, tmp_path: Path) -> None:
-    arguments = ["--data", balanced, "--arms", "real,gan-all", "--gan-masks", "--weights", "none", "--folds", "2"]
+    arguments = [
+        "--data",
+        balanced,
+        "--arms",
+        "real,gan-all",
+        "--set",
+        "gan.masks=true",
+        "--set",
+        "classifier.weights=none",
+        "--folds",
+        "2",
+    ]
     assert "has no masks, such as NAME_mask.png" in refused("crossval", *arguments, "--out", tmp_path)
     assert not list(tmp_path.rglob("fold*.json"))
 
@@ -276,25 +294,30 @@ def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balance
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--gan-checkpoint", "best"], "--gan-features"),
-        (["--gan-checkpoint", "best", "--gan-metric-features", "bundle"], "has seen no test image"),
-        (["--gan-checkpoint", "best", "--gan-metric-features", "bundle:mine.zip"], "has seen no test image"),
-        (["--gan-held-out", "0.2"], "requires --gan-checkpoint best"),
-        (["--gan-recipe", "stylegan2", "--gan-start-from", "."], "no checkpoint"),
-        (["--gan-loss", "began"], "--gan-loss: found 'began'"),
+        (["--set", "crossval.gan_checkpoint=best"], "--set gan.features=FILE"),
+        (["--set", "crossval.gan_checkpoint=best", "--set", "gan.metric_features=bundle"], "has seen no test image"),
+        (
+            ["--set", "crossval.gan_checkpoint=best", "--set", "gan.metric_features=bundle:mine.zip"],
+            "has seen no test image",
+        ),
+        (["--set", "gan.held_out=0.2"], "requires --set crossval.gan_checkpoint=best"),
+        (["--gan-recipe", "stylegan2", "--set", "gan.start_from=."], "no checkpoint"),
+        (["--set", "gan.loss=began"], "--set gan.loss: found 'began'"),
         (["--gan-recipe", "dcgann"], "--gan-recipe: found 'dcgann'"),
     ],
 )
 def test_wrong_generator_settings_are_refused_before_any_work(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    assert message in refused("crossval", *arguments, "--out", tmp_path / "runs", "--cache", tmp_path / "cache")
+    assert message in refused(
+        "crossval", *arguments, "--out", tmp_path / "runs", "--set", f"cache.folder={tmp_path / 'cache'}"
+    )
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
 def test_a_single_split_is_pooled_tabulated_and_repeated_by_seeds(tmp_path: Path) -> None:
-    small = [*SMALL, "--arms", "real,weighted", "--epochs", "1", "--jobs", "1", "--protocol", "single", "--seeds", "2"]
+    small = [*SMALL, *words("--arms real,weighted --set classifier.epochs=1 --jobs 1 --protocol single --seeds 2")]
     done = succeed("crossval", *[word for word in small if word not in ("--folds", "3")], "--out", tmp_path)
     run = Path(done.json["run"])
     parts, _ = read_predictions(run / "predictions.csv")
@@ -385,7 +408,7 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         path.write_text(content)
         assert message in refused("crossval", "--from", path)
     assert "predictions.csv of crossval" in refused("crossval", "--from", tmp_path / "missing.csv")
-    assert "other settings" in refused("crossval", "--from", path, "--folds", "3")
+    assert "--from cannot be combined" in refused("crossval", "--from", path, "--folds", "3")
 
 
 def test_a_runs_table_is_what_its_folds_answered_and_another_is_called_unverified(
@@ -432,7 +455,16 @@ def test_a_comparator_runs_through_predictions_tables_and_report_as_any_arm(tmp_
         state = getattr(import_torchvision().models, name)(weights=None).state_dict()
         save_file(state, tmp_path / f"{name}.safetensors")
     small = [*SMALL, "--arms", "mrmr-svm-mobilenet-only,real,edlcds-squeezenet-only", "--final-arm", "real"]
-    small += ["--epochs", "1", "--jobs", "1", "--comparator-weights", str(tmp_path), "--out", str(tmp_path / "runs")]
+    small += [
+        "--set",
+        "classifier.epochs=1",
+        "--jobs",
+        "1",
+        "--set",
+        f"crossval.comparator_weights={tmp_path}",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
     done = succeed("run", *small)
     run = Path(done.json["run"])
     parts, _ = read_predictions(run / "predictions.csv")

@@ -30,7 +30,7 @@ def test_what_few_images_do_not_allow_is_not_measured_and_said(
 ) -> None:
     few = save_images(tmp_path / "few", draw_phantoms(count, 3))
     metrics = ",".join(name for name in METRICS if name != "copies")  # which any number of images allows
-    found = evaluate(sets.real, few, *FAST, "--metrics", metrics, "--plots", "pca")
+    found = evaluate(sets.real, few, *FAST, "--metrics", metrics, "--set", "metrics.plots=pca")
     asked_for = {"Inception", "LPIPS"}  # what --features and --lpips would give
     assert {item["name"].split(",")[0].split()[0] for item in found["not_measured"]} - asked_for == missing
     assert all(item["why"] for item in found["not_measured"])
@@ -44,7 +44,7 @@ def test_too_few_groups_for_halves_and_for_the_probe(sets: Sets, tmp_path: Path)
         lines = [f"{name}/scan ({number}).png,{number % groups}" for name in "ab" for number in range(1, 13)]
         (tied / "groups.csv").write_text("\n".join(["file,group", *lines]) + "\n")
     assert "24 real images in 1 groups" in refused("evaluate", tmp_path / "1", sets.fake, *ONE)
-    found = evaluate(tmp_path / "2", sets.fake, *FAST, "--metrics", "fid,probe,copies", "--plots", "pca")
+    found = evaluate(tmp_path / "2", sets.fake, *FAST, "--metrics", "fid,probe,copies", "--set", "metrics.plots=pca")
     assert (found["real"]["groups"], found["n"]) == (2, 12)
     assert [row["name"] for row in found["metrics"]] == ["fid"]
     assert [item["name"] for item in found["not_measured"]] == ["Linear probe, AUC in pixels", "Copy test"]
@@ -73,24 +73,27 @@ def test_a_run_in_which_nothing_could_be_measured_leaves_no_folder(sets: Sets, t
         (["{real}", "{fake}", "--count", "9"], "count: requires a run"),
         (["{real}", "{fake}", "--checkpoint", "best"], "checkpoint: requires a run"),
         (["{real}", "{fake}", "--metrics", "kdi"], "did you mean kid?"),
-        (["{real}", "{fake}", "--plots", "tsn"], "did you mean tsne?"),
+        (["{real}", "{fake}", "--set", "metrics.plots=tsn"], "did you mean tsne?"),
         (["{real}", "{fake}", "--features", "pixel"], "did you mean pixels?"),
         (["{real}", "{fake}", "--features", "pixels,pixels"], "give different feature spaces"),
         (["{real}", "{fake}", "--features", "bundle:nowhere"], "nowhere: no such bundle"),
-        (["{real}", "{fake}", "--features", "inception", "--weights", "nowhere"], "nowhere: no such weights file"),
-        (["{real}", "{fake}", "--weights", "w"], "0 of the feature spaces pixels take weights"),
         (
-            ["{real}", "{fake}", "--features", "inception,vgg16-imagenet", "--weights", "w"],
+            ["{real}", "{fake}", "--features", "inception", "--set", "metrics.weights=nowhere"],
+            "nowhere: no such weights file",
+        ),
+        (["{real}", "{fake}", "--set", "metrics.weights=w"], "0 of the feature spaces pixels take weights"),
+        (
+            ["{real}", "{fake}", "--features", "inception,vgg16-imagenet", "--set", "metrics.weights=w"],
             "measure each separately",
         ),
-        (["{real}", "{fake}", "--lpips-heads", "h"], "--lpips-heads: found without --lpips"),
+        (["{real}", "{fake}", "--set", "lpips.heads=h"], "--set lpips.heads: requires --lpips"),
         (["{real}", "{fake}", "--lpips", "squeezenet"], "did you mean squeezenet1_1?"),
-        (["{real}", "{fake}", "--metrics", "kid", "--lpips", "x"], "--metrics leaves lpips out"),
-        (["{real}", "{fake}", "--metrics", "kid", "--held-out", "x"], "--metrics leaves copies out"),
+        (["{real}", "{fake}", "--metrics", "kid", "--lpips", "x"], "--lpips: needs lpips among --metrics"),
+        (["{real}", "{fake}", "--metrics", "kid", "--held-out", "x"], "--held-out: needs copies among --metrics"),
         (["{real}", "{fake}", "--held-out", "nowhere"], "nowhere: no such file or folder"),
         (["{few}", "{fake}", "--held-out", "{few}"], "24 of 24 images repeat one of"),
         (["{real}", "{fake}", "--class", "malignan"], "did you mean malignant?"),
-        (["{real}", "{fake}", "--repeats", "4"], "--repeats: found 4, expected at least 5"),
+        (["{real}", "{fake}", "--set", "metrics.repeats=4"], "--set metrics.repeats: found 4, expected at least 5"),
         (["{real}", "{fake}", "--device", "cuda:77"], "cuda:77"),
         (["{real}", "{fake}", "--feature", "pixels"], "did you mean --features?"),
     ],

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from program import refused, sonoforge, succeed
+from program import refused, sonoforge, succeed, words
 from scans import draw_scan, save, write_set
 from sonoforge.export.verbs import run
 from sonoforge.models.mobilenetv2 import mobilenet_v2
@@ -25,23 +25,26 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.classifier.fine_tuning import EpochRow, _Training
 
-CLASSIFIER = ["--weights", "first.safetensors", "--frozen-blocks", "17", "--epochs", "1", "--ensemble-size", "1"]
-CLASSIFIER += ["--image-size", "96"]
+CLASSIFIER = words(
+    "--set classifier.weights=first.safetensors --set classifier.frozen_blocks=17 --set "
+    "classifier.epochs=1 --set classifier.ensemble_size=1"
+)
+CLASSIFIER += ["--set", "classifier.image_size=96"]
 COMPARISON = ["--data", "scans", "--arms", "real", "--folds", "2", "--device", "cpu", "--jobs", "1", *CLASSIFIER]
 COMMANDS = {
     "crossval": ["crossval", *COMPARISON, "--out", "runs"],
     "run": ["run", *COMPARISON, "--out", "runs"],
     "gan train": [
-        *("gan", "train", "--data", "scans", "--class", "malignant", "--recipe", "dcgan", "--width", "4"),
+        *("gan", "train", "--data", "scans", "--class", "malignant", "--recipe", "dcgan", "--set", "gan.width=4"),
         *(
             "--image-size",
             "32",
             "--steps",
             "2",
-            "--batch",
-            "4",
-            "--metrics",
-            "none",
+            "--set",
+            "gan.batch=4",
+            "--set",
+            "gan.metrics=none",
             "--device",
             "cpu",
             "--out",
@@ -207,7 +210,10 @@ def test_images_put_back_give_the_predictions_of_an_uninterrupted_run(place: Pat
 
 def test_a_fold_goes_on_after_the_epoch_that_was_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a training without cached maps, which may take an hour; the answers are those of one that nothing stopped."""
-    long = [*COMMANDS["crossval"][:-2], "--budget", "full", "--frozen-blocks", "0", "--epochs", "3"]
+    long = [
+        *COMMANDS["crossval"][:-2],
+        *words("--budget full --set classifier.frozen_blocks=0 --set classifier.epochs=3"),
+    ]
     expected = Path(succeed(*long, "--out", "whole").json["run"]) / "predictions.csv"
     epoch = _Training.epoch
 
@@ -338,7 +344,18 @@ def test_a_final_model_made_from_anything_else_is_not_kept(
 
 
 def test_one_classifier_is_not_returned_for_other_images_or_weights(place: Path) -> None:
-    command = ["train", "--data", "scans", "--holdout", "0.3", "--device", "cpu", *CLASSIFIER, "--out", "runs"]
+    command = [
+        "train",
+        "--data",
+        "scans",
+        "--set",
+        "train.holdout=0.3",
+        "--device",
+        "cpu",
+        *CLASSIFIER,
+        "--out",
+        "runs",
+    ]
     succeed(*command)
     assert sonoforge(*command, "--resume").code == 0
     change_weights(run_of(place, "train"))

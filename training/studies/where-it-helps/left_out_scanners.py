@@ -205,8 +205,11 @@ def train_generator(scans: Training, recipe: dict[str, object], *, with_windows:
         "held-out": 0,
         "seed": seed,
     }
-    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    if command(["gan", "train", *flags, "--masks", "--resume", "--quiet"]):
+    flags = ["--data", str(options.pop("data")), "--out", str(options.pop("out"))]
+    options["masks"] = "true"
+    for name, value in options.items():
+        flags += ["--set", f"gan.{name.replace('-', '_')}={value}"]
+    if command(["gan", "train", *flags, "--resume", "--quiet"]):
         raise SystemExit(1)
     return max(folder.glob("*-gan-*"))
 

@@ -84,20 +84,20 @@ def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model:
     Args:
         data: A folder of images, ``phantom``, or empty for the run's own.
         run: The run folder, whose ``predictions.csv`` has the sealed answers; None for a bundle.
-        settings: The run's (``data``, ``images``, ``seed``, ``cache``); empty for a bundle.
+        settings: The run's (``data``, ``phantom.images``, ``seed``, ``cache.folder``); empty for a bundle.
         model: Whose files are judged.
 
     Raises:
         SonoforgeError: No such folder, or no images and none given.
     """
-    cache_folder = CacheSettings(str(settings.get("cache") or "")).open()
+    cache_folder = CacheSettings(str(settings.get("cache.folder") or "")).open()
     phantoms = ImageSource(PHANTOM, PHANTOMS, 0, cache_folder, model.preprocessing)
     if data:
         source = phantoms._replace(data=(data,))
         return _enough(_from_cache(load_images(source), run, model), model.preprocessing)
     own = recorded_data(settings)
     if own == PHANTOM or (own and all(Path(path).exists() for path in own)):
-        number, seed = int(settings.get("images") or PHANTOMS), int(settings.get("seed") or 0)
+        number, seed = int(settings.get("phantom.images") or PHANTOMS), int(settings.get("seed") or 0)
         cache = load_images(ImageSource(own, number, seed, cache_folder, model.preprocessing))
         seen = set(model.training.get("images") or ())
         if not seen or any(name[:HASH_PREFIX] in seen for name in cache.hashes):

@@ -91,7 +91,7 @@ class _Input:
         if count > _MOST_UNIT:
             self._fail(f"sent a message unit of {count / 1e6:.0f} MB, more than {_MOST_UNIT / 1e6:.0f} MB")
         if self._held + count > self._most + _MOST_UNIT:
-            self._fail(f"sent an object of more than {self._most / 1e6:.0f} MB; --most allows larger ones")
+            self._fail(f"sent an object of more than {self._most / 1e6:.0f} MB; --set dicom.most allows larger ones")
         if not self._budget.take(count):
             self._fail(f"all callers together sent more than {_HELD} times {self._most / 1e6:.0f} MB; it may try again")
         self._held += count

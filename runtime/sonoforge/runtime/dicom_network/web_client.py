@@ -140,7 +140,7 @@ def _got(url: str, accept: str, most: int) -> tuple[Message, bytes]:
     except (OSError, ValueError, EOFError) as error:
         raise SonoforgeError(f"{_shown(url)}: cannot be reached ({reason(getattr(error, 'reason', error))})") from None
     if len(body) > most:
-        raise SonoforgeError(f"{_shown(url)}: larger than {most / 1e6:.0f} MB; see --size-limit")
+        raise SonoforgeError(f"{_shown(url)}: larger than {most / 1e6:.0f} MB; raise --set import.size_limit")
     return headers, body
 
 

@@ -10,7 +10,7 @@ from sonoforge.runtime.cli import options
 from sonoforge.runtime.cli.options import format_value
 from sonoforge.training.architecture_search.study import Trial, best_of
 from sonoforge.training.architecture_search.trial import trial_folder
-from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.options import FLAGGED, GanSettings
 
 FIGURES = ("kid", "kid_standard_error", "fid", "kimg", "step", "diversity", "seconds", "seed")
 COSTS = ("parameters", "latency_ms")
@@ -98,6 +98,8 @@ def train_command(data: str, settings: GanSettings) -> str:
         value = getattr(settings, field.name)
         if field.name in _NOT_IN_COMMANDS or (value == field.default and field.name != "recipe"):
             continue
-        flag = options.flag(field.metadata["aliases"][0] if field.metadata["renamed"] else field.name)
-        words.append(flag if value is True else f"{flag} {shlex.quote(format_value(value))}")
+        text = shlex.quote(format_value(value))
+        name = field.metadata["aliases"][0] if field.metadata["renamed"] else field.name
+        flagged = field.name in FLAGGED.split()
+        words.append(f"{options.flag(name)} {text}" if flagged else f"--set gan.{field.name}={text}")
     return " ".join(words)

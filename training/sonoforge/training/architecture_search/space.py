@@ -117,7 +117,7 @@ def recipe_space(recipe: Recipe, settings: GanSettings, narrowed: Sequence[Param
     if not space:
         raise SonoforgeError(
             f"{settings.recipe}: nothing is left to search, as every setting is fixed; leave some out, such as "
-            "--learning-rate"
+            "gan.learning_rate"
         )
     return tuple(space)
 
@@ -135,15 +135,14 @@ def read_search(texts: Sequence[str], settings: GanSettings, recipes: Sequence[R
         name = name.strip().removeprefix("--").replace("_", "-")
         if name not in NAMES:
             hint = did_you_mean(name, NAMES)
-            raise SonoforgeError(f"--search: found {name!r}, expected one of {', '.join(NAMES)}{hint}")
+            raise SonoforgeError(f"--over: found {name!r}, expected one of {', '.join(NAMES)}{hint}")
         rows = [row for row in PARAMETERS if row.name == name]
         if name in found:
-            raise SonoforgeError(f"--search: found {name} twice")
+            raise SonoforgeError(f"--over: found {name} twice")
         if not any(row.applies(recipe) for row in rows for recipe in recipes):
-            raise SonoforgeError(f"--search: found {name}, which none of the recipes has; leave it out")
+            raise SonoforgeError(f"--over: found {name}, which none of the recipes has; leave it out")
         if getattr(settings, rows[0].field) is not None:
-            flag = "--" + rows[0].field.replace("_", "-")
-            raise SonoforgeError(f"--search: found {name}, which {flag} fixes; leave one of the two out")
+            raise SonoforgeError(f"--over: {name} is fixed by gan.{rows[0].field}; leave one of the two out")
         found[name] = _read_values(rows[0], values if equals else "", text)
     return tuple(found.values())
 
@@ -153,7 +152,7 @@ def _read_values(row: Parameter, text: str, given: str) -> Parameter:
     ends: list[Any] = [_read_value(row, part) for part in ((low, high) if colon else text.split(","))]
     if len(set(ends)) < 2 or (colon and (isinstance(ends[0], str) or not ends[0] < ends[1])):
         raise SonoforgeError(
-            f"--search: found {given!r}, expected {row.name}=LOW:HIGH, with LOW below HIGH, or two or more values: "
+            f"--over: found {given!r}, expected {row.name}=LOW:HIGH, with LOW below HIGH, or two or more values: "
             f"{row.name}=a,b,c"
         )
     if not colon:
@@ -169,11 +168,11 @@ def _read_value(row: Parameter, text: str) -> Value:
         else:
             value = float(text)
     except ValueError:
-        raise SonoforgeError(f"--search {row.name}: found {text!r}, expected a number") from None
+        raise SonoforgeError(f"--over {row.name}: found {text!r}, expected a number") from None
     except SonoforgeError as error:
-        raise SonoforgeError(f"--search {str(error).removeprefix('--')}") from None
+        raise SonoforgeError(f"--over {str(error).removeprefix('--')}") from None
     if isinstance(value, float) and (not math.isfinite(value) or (row.log and value <= 0)):
-        raise SonoforgeError(f"--search {row.name}: found {value:g}, expected a finite number above 0")
+        raise SonoforgeError(f"--over {row.name}: found {value:g}, expected a finite number above 0")
     return value
 
 
@@ -204,14 +203,14 @@ def best_settings(run: Path) -> dict[str, Values]:
     """
     from sonoforge.training.run_folder import read_config, read_results  # noqa: PLC0415 - needs yaml
 
-    preset = read_config(run).get("preset", PUBLISHED)
+    preset = read_config(run).get("gan.preset", PUBLISHED)
     try:
         studies = read_results(run)["studies"]
         bests = {name: study["best"] for name, study in studies.items() if name in RECIPES and study["best"]}
     except (OSError, ValueError, LookupError, TypeError):
         bests = {}
     if not bests:
-        raise SonoforgeError(f"{run}: not a finished run of sonoforge tune: it has no best trial of a recipe")
+        raise SonoforgeError(f"{run}: not a finished run of gan search: it has no best trial of a recipe")
     return {
         name if preset == PUBLISHED else f"{name}:{preset}": {
             key: best[key] for key in NAMES if best.get(key) is not None

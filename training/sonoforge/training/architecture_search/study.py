@@ -264,7 +264,7 @@ class Study:
         if complete < LEAST_COMPLETE:
             raise SonoforgeError(
                 f"importances of {self.name}: found {complete} complete trials, expected at least {LEAST_COMPLETE}; "
-                "give more --trials, or --pruner none"
+                "give more --trials, or --set search.pruner=none"
             )
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed % 2**32)
         found = optuna.importance.get_param_importances(self.optuna, evaluator=evaluator)

@@ -91,8 +91,8 @@ def load_backbone(choice: str, cache: ImageCache) -> Backbone:
         return Backbone({}, "random initialisation (--weights none)", "")
     if choice == "imagenet":
         otherwise = (
-            "give --weights FILE, torchvision's MobileNetV2 as .safetensors, or --weights none to start from random "
-            "numbers"
+            "give --set classifier.weights=FILE, torchvision's MobileNetV2 as .safetensors, or --set "
+            "classifier.weights=none to start from random numbers"
         )
         weights = download_weights(_IMAGENET, otherwise)
         return Backbone(_features_only(weights.state, "weights"), f"torchvision {_IMAGENET}", _IMAGENET)
@@ -156,7 +156,8 @@ def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> Backbo
 
     if _STATISTICS not in bundle.manifest.files:
         raise SonoforgeError(
-            f"weights: {bundle.path}: is an ensemble; give a bundle of one network, trained with --ensemble-size 1"
+            f"weights: {bundle.path}: is an ensemble; give a bundle of one network, trained with "
+            "classifier.ensemble_size=1"
         )
     refuse_seen(bundle, cache)
     graph = onnx.load_model_from_string(bundle.read("model.onnx")).graph

@@ -81,7 +81,7 @@ def find_healthy(classes: Sequence[str]) -> int:
     names = [name.casefold() for name in classes]
     if HEALTHY not in names or len(names) < 3:
         raise SonoforgeError(
-            f"--heads hierarchical requires {HEALTHY} and at least two kinds of lesion, but the classes are "
+            f"heads: hierarchical requires {HEALTHY} and at least two kinds of lesion, but the classes are "
             f"{', '.join(classes)}; give --budget quick"
         )
     return names.index(HEALTHY)
@@ -200,7 +200,13 @@ def together(images: LabelledImages, added: LabelledImages) -> LabelledImages:
 
 def _read_masks(images: LabelledImages, settings: ClassifierSettings, side: int) -> NDArray[np.uint8] | None:
     """Return the masks (N, S, S) if anything is learned from them."""
-    option = "--lesion-crops" if settings.lesion_crops else "--outlines" if settings.outlines else ""
+    option = (
+        "--set classifier.lesion_crops"
+        if settings.lesion_crops
+        else "--set classifier.outlines"
+        if settings.outlines
+        else ""
+    )
     if not option:
         return None
     if images.masks is None:

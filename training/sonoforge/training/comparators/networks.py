@@ -24,7 +24,7 @@ WEIGHTS = {
 }
 """Torchvision's weights of each network; where there are several, those that the papers' time had."""
 BATCH = 16  # images at a time
-OPTION = "--comparator-weights"
+OPTION = "--set crossval.comparator_weights"
 
 
 def load_networks(names: Sequence[str], given: Sequence[str]) -> dict[str, Weights]:

@@ -160,10 +160,12 @@ def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]
         return tuple(find_arm(name).name for name in arms)
     given = [name for name in arms if SHARE_MARK in name]
     if given:
-        raise SonoforgeError(f"--arms: {given[0]} cannot be combined with --real-shares; leave its share out")
+        raise SonoforgeError(f"--arms: {given[0]} cannot be combined with crossval.real_shares; leave its share out")
     if any(not 0 < share <= 1 for share in shares) or len(set(shares)) != len(shares):
         found = ",".join(f"{share:g}" for share in shares)
-        raise SonoforgeError(f"--real-shares: {found}: each share must be above 0 and at most 1, and given once")
+        raise SonoforgeError(
+            f"--set crossval.real_shares: {found}: each share must be above 0 and at most 1, and given once"
+        )
     ordered = sorted(shares, reverse=True)
     return tuple(find_arm(f"{name}{SHARE_MARK}{share:g}").name for share in ordered for name in arms)
 

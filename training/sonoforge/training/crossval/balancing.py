@@ -124,7 +124,7 @@ def _prepare(images: LabelledImages, label: int, job: GeneratorJob, pretrained: 
     training_set = make_training_set(pixels, labels, classes, size, settings.channels, groups=own.groups)
     if settings.masks:
         if own.masks is None:
-            raise SonoforgeError(f"generator of {name}: --gan-masks needs NAME_mask.png beside each image file")
+            raise SonoforgeError(f"generator of {name}: gan.masks needs NAME_mask.png beside each image file")
         joined = join_masks(training_set.pixels, own.masks(pixels.shape[1])[:, None])
         training_set = dataclasses.replace(training_set, pixels=joined)
     return prepare(settings, training_set, job.device, pretrained)

@@ -1,4 +1,4 @@
-"""Where settings were chosen: inside each training fold (``--choose``), or with a budget, and on which images."""
+"""Where settings were chosen: inside each training fold (``crossval.choose``) or with a budget; on which images."""
 
 import dataclasses
 import itertools
@@ -21,7 +21,7 @@ Values = dict[str, Any]
 """Numbers for some fields of `ClassifierSettings`, by name, and for the `DOSE`."""
 DOSE = "dose"
 """How many images an arm adds, see `arms.added_counts`."""
-OPTION = "--choose"
+OPTION = "--set crossval.choose"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def check_not_given(choosing: Choosing, options: ClassifierOptions) -> None:
         value = None if name == DOSE else getattr(options, name)
         if value is not None:
             raise SonoforgeError(
-                f"{OPTION}: {_typed(name)} is both to be chosen and given (--{_typed(name)} {value}); leave one out"
+                f"{OPTION}: {_typed(name)} is both to be chosen and given (classifier.{name}={value}); leave one out"
             )
 
 
@@ -136,7 +136,7 @@ def _values(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     except SonoforgeError as error:
         raise SonoforgeError(f"{OPTION}: {str(error).removeprefix('--')}") from None
     if len(values) < 2:
-        alone = "an arm's, as in gan:2" if name == DOSE else f"--{_typed(name)}"
+        alone = "an arm's, as in gan:2" if name == DOSE else f"classifier.{name}"
         raise SonoforgeError(
             f"{OPTION}: {_typed(name)} has one value to choose from and needs two; a single one is {alone}"
         )

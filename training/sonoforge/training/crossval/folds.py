@@ -84,7 +84,7 @@ def check_generators(tasks: Sequence[FoldTask], cache: ImageCache) -> None:
         if found < LEAST_IMAGES:
             raise SonoforgeError(
                 f"{task.name}: its generator of {cache.dataset.classes[label]} has {found} training images and needs "
-                f"{LEAST_IMAGES}; add images, or give more --folds or fewer --inner-folds"
+                f"{LEAST_IMAGES}; add images, or give more --folds or fewer crossval.inner_folds"
             )
     for task in tasks:
         if task.settings.generator.masks and (task.own_arm.reads_generators or task.own_arm.fill == "untrained"):

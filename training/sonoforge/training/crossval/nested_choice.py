@@ -143,8 +143,9 @@ def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
         if found < folds:
             example = plan.files[train[np.flatnonzero(labels == label)[0]]]
             raise SonoforgeError(
-                f"--choose: {_name(task)}: the class of {example} has {found} groups in its training images, fewer "
-                f"than the {folds} inner folds; give fewer --inner-folds, or add images"
+                f"--set crossval.choose: {_name(task)}: the class of {example} has {found} groups in its training "
+                "images, fewer "
+                f"than the {folds} inner folds; give fewer crossval.inner_folds, or add images"
             )
     state = derive_seed(plan.seed, f"inner folds of {'all' if _is_final(task) else task.fold}", bits=32)
     fold_of = np.full(len(plan.files), LEFT_OUT, np.int64)

@@ -136,12 +136,12 @@ def _resolve_choosing(config: ComparisonConfig) -> Choosing | None:
     choosing = read_choosing(config.choose, config.inner_folds)
     if choosing is None:
         if config.inner_folds != ComparisonConfig().inner_folds:
-            raise SonoforgeError(f"--inner-folds {config.inner_folds} requires --choose")
+            raise SonoforgeError(f"inner_folds: {config.inner_folds} requires --set crossval.choose")
         return None
     check_not_given(choosing, config.classifier)
     if config.protocol != "sealed":
         raise SonoforgeError(
-            f"--choose requires --protocol sealed, not {config.protocol}: training folds are divided again by group"
+            f"choose: requires --protocol sealed, not {config.protocol}: training folds are divided again by group"
         )
     return choosing
 
@@ -162,7 +162,7 @@ def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
     """Refuse shares of the real images, and numbers of folds, that the protocol does not allow."""
     if config.protocol != "sealed" and any(find_arm(name).real_share != 1 for name in arms):
         raise SonoforgeError(
-            f"--protocol {config.protocol}: shares of the real images require sealed; leave --real-shares out"
+            f"--protocol {config.protocol}: shares of the real images require sealed; leave crossval.real_shares out"
         )
     if config.folds and config.protocol == LEAVE_ONE_OUT:
         raise SonoforgeError(
@@ -198,8 +198,8 @@ def _measured(generator: GanSettings) -> GanSettings:
     # The shipped bundle was trained on images that are test images here.
     if not measures_in_features(generator) and generator.metric_features.partition(":")[0] in ("", "bundle"):
         raise SonoforgeError(
-            "--gan-checkpoint best: KID needs a network that has seen no test image; give --gan-features FILE or "
-            "vgg16, or --gan-metric-features inception"
+            "gan_checkpoint: best needs KID in a network that has seen no test image; give --set gan.features=FILE or "
+            "vgg16, or --set gan.metric_features=inception"
         )
     return _filled(generator, {"held_out": HELD_OUT})
 
@@ -210,8 +210,9 @@ def _unmeasured(generator: GanSettings) -> GanSettings:
     for name in ("every", "metric_features", "metric_weights", "held_out", "stop_after"):
         if getattr(generator, name) != getattr(unmeasured, name):
             raise SonoforgeError(
-                f"--gan-{name.replace('_', '-')} {getattr(generator, name)} requires --gan-checkpoint best, as nothing "
-                "is measured otherwise"
+                f"{name}: {getattr(generator, name)} requires --set crossval.gan_checkpoint=best, as nothing is "
+                "measured "
+                "otherwise"
             )
     return generator
 

@@ -164,7 +164,7 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
         if count < folds:
             different = "" if count == images else f" in {count} groups"
             remedy = (
-                f"use {count} folds or fewer (train: --holdout {1 / count:.2g})"
+                f"use {count} folds or fewer (train: --set train.holdout={1 / count:.2g})"
                 if count >= 2
                 else "add images of other groups"
             )

@@ -90,7 +90,7 @@ def _unpack(path: Path, target: Path) -> None:
                 shutil.rmtree(made, ignore_errors=True)
                 if not target.is_dir():  # another process was faster
                     raise
-    tell(f"{path}: unpacked, {len(files)} files; sonoforge data cache --clear removes them", printer=log.info)
+    tell(f"{path}: unpacked, {len(files)} files; sonoforge data list --clear-cache deletes them", printer=log.info)
 
 
 class _Bounded(io.BufferedReader):
@@ -113,7 +113,7 @@ def _check_room(path: Path, store: Path, size: int) -> None:
     if size > free:
         raise SonoforgeError(
             f"{path}: holds {size / 1e9:.1f} GB, but {store} has only {free / 1e9:.1f} GB free; name another folder "
-            "with --cache"
+            "with --set cache.folder"
         )
 
 

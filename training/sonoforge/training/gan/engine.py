@@ -214,7 +214,7 @@ def _log_training(training: Training) -> None:
         ):
             log.warning(
                 "the metrics are measured in %s, and the discriminator sees images through %s, which flatters them; "
-                "--metric-features names another space", space.short_name, kind,
+                "gan.metric_features names another space", space.short_name, kind,
             )  # fmt: skip
     if settings.freeze_generator and start_from is None:
         log.warning("blocks of the generator are frozen at their random initial weights: they learn nothing")

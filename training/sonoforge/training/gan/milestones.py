@@ -157,11 +157,11 @@ def measured_in(checkpoint: Path) -> tuple[str, str]:
     about = gan_checkpoint.describe(checkpoint)
     name, run = str(about.settings.get("metric_features", "")), checkpoint.parent.parent
     given = read_config(run) if name and (run / CONFIG).is_file() else {}
-    if given.get("metric_features"):
-        return str(given["metric_features"]), str(given.get("metric_weights") or "")
+    if given.get("gan.metric_features"):
+        return str(given["gan.metric_features"]), str(given.get("gan.metric_weights") or "")
     own = name.split(" ", maxsplit=1)[0].rstrip(",")
     spaces = {network: space for space, network in IMAGENET_NETWORKS.items()}
-    features = str(given.get("features") or "")
+    features = str(given.get("gan.features") or "")
     return spaces.get(own, own if own in CHOICES else ""), features if own in spaces and features != own else ""
 
 

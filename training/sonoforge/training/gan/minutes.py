@@ -189,7 +189,7 @@ def _too_short(minutes: float, offer: Offer, seconds: float, offers: Sequence[Of
     needed = math.ceil(offer.least * seconds / 6) / 10
     fixed = [] if offer.settings.recipe in (_WITH_FEATURES, _RECIPES[0]) else ["--recipe"]
     fixed += ["--image-size"] if min(each.settings.image_size or 0 for each in offers) > IMAGE_SIZES[0] else []
-    fixed += ["--batch"] if min(each.settings.batch or 0 for each in offers) > _SMALL_BATCH else []
+    fixed += ["gan.batch"] if min(each.settings.batch or 0 for each in offers) > _SMALL_BATCH else []
     return (
         f"minutes: {minutes:g} is too short for {offer}, where a step takes {seconds:.2g} s on this machine: before at "
         f"least {offer.least} steps a generator draws noise; give --minutes {needed:g} or more"

@@ -137,20 +137,21 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
             ours, other = cache.dataset.items, theirs.dataset.items
             named = name_some((f"{ours[own].path} ~ {other[index].path}" for own, index in seen), "; ")
             raise GateError(
-                f"--gan-start-from: {run} was trained on {len(seen)} of these {len(cache.hashes)} images or on other "
+                f"--set gan.start_from: {run} was trained on {len(seen)} of these {len(cache.hashes)} images or on "
+                "other "
                 f"versions of them, so any figure on them would be leaked ({named}); start from a run on "
                 "other collections"
             )
         log.info("%s was trained on %d images, none of them among these %d", run, len(trained), len(cache.hashes))
-        start_from = str(read_config(run).get("start_from") or "")
+        start_from = str(read_config(run).get("gan.start_from") or "")
         said = describe(checkpoint).settings.get("start_from", "")
         if bool(said) != bool(start_from):
             raise SonoforgeError(
-                f"--gan-start-from: {run} started from {said or 'nothing'} by its checkpoint, but from "
+                f"--set gan.start_from: {run} started from {said or 'nothing'} by its checkpoint, but from "
                 f"{start_from or 'nothing'} by its config.yaml; put the run's own file back"
             )
         if start_from and not Path(start_from).exists():
-            raise SonoforgeError(f"--gan-start-from: {run} started from {start_from}, which is gone; put it back")
+            raise SonoforgeError(f"--set gan.start_from: {run} started from {start_from}, which is gone; put it back")
 
 
 def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCache, list[int]]:
@@ -159,23 +160,26 @@ def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCach
     given: Any = config.get("data")
     if not given:
         raise SonoforgeError(
-            f"--gan-start-from: {run} has no config.yaml that names its images; they cannot be compared"
+            f"--set gan.start_from: {run} has no config.yaml that names its images; they cannot be compared"
         )
     data = tuple(given) if isinstance(given, list) else (str(given),)
     cache = load_images(ImageSource(data, PHANTOM_IMAGES, 0, cache_folder, fewest_classes=1))
     try:
         hashes = set(json.loads((run / SOURCES).read_text(encoding="utf-8")).values())
     except (OSError, ValueError, AttributeError) as error:
-        raise SonoforgeError(f"--gan-start-from: {run / SOURCES}, which names its images, cannot be read") from error
+        raise SonoforgeError(
+            f"--set gan.start_from: {run / SOURCES}, which names its images, cannot be read"
+        ) from error
     if digest_of_images(hashes) != images:
         raise SonoforgeError(
-            f"--gan-start-from: {run / SOURCES} names other images than the checkpoint was trained on; put the run's "
+            f"--set gan.start_from: {run / SOURCES} names other images than the checkpoint was trained on; put the "
+            "run's "
             "own file back"
         )
     missing = len(hashes - set(cache.hashes))
     if missing or not hashes:
         raise SonoforgeError(
-            f"--gan-start-from: {run} was trained on {len(hashes)} images, of which {missing} are no longer in "
+            f"--set gan.start_from: {run} was trained on {len(hashes)} images, of which {missing} are no longer in "
             f"{', '.join(data)}, so they cannot be compared; put them back"
         )
     return cache, [index for index, digest in enumerate(cache.hashes) if digest in hashes]

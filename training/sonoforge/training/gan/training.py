@@ -215,7 +215,7 @@ def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[Tr
         batch = make_plan(settings, left).batch
         if left >= batch:
             return kept, held_out
-        reason = f"it would leave {left} for a batch of {batch}; give --batch {left} or --held-out 0"
+        reason = f"it would leave {left} for a batch of {batch}; give --set gan.batch={left} or gan.held_out=0"
     log.warning("nothing is held out, so the metrics are measured against the training images: %s", reason)
     return images, None
 
@@ -223,7 +223,7 @@ def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[Tr
 def suited_space(images: TrainingSet, otherwise: str = "") -> str:
     """Name the default feature space of the metrics for these images, see `spaces.choose_space`."""
     originals = images.pixels[..., : images.image_channels] if images.originals is None else images.originals
-    return choose_space(list(originals), images.name or "the training images", "--metric-features", otherwise)
+    return choose_space(list(originals), images.name or "the training images", "--set gan.metric_features", otherwise)
 
 
 def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan, accumulate: int) -> Mapping[str, Any]:

@@ -159,7 +159,7 @@ def _check_alike(pairs: Sequence[Pair], count: int, classes: tuple[str, ...]) ->
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{source} {'x'.join(map(str, shape))}" for source, shape in shapes.items())
         raise SonoforgeError(
-            f"--reading-sheet: images of different sizes ({found}); give one with --image-size, --channels 1"
+            f"--reading-sheet: images of different sizes ({found}); give one with --image-size or images.channels"
         )
     total = 2 * count * len(pairs) * int(np.prod(next(iter(shapes.values()))))
     if total > MOST_BYTES:
@@ -171,6 +171,6 @@ def _check_alike(pairs: Sequence[Pair], count: int, classes: tuple[str, ...]) ->
         shown = pair.fake.class_name or pair.real.class_name
         if classes and shown not in classes:
             raise SonoforgeError(
-                f"--reading-classes: {pair.fake.source} shows {shown or 'an unnamed class'}, not one of "
+                f"reading_classes: {pair.fake.source} shows {shown or 'an unnamed class'}, not one of "
                 f"{', '.join(classes)}; add it, or give --class"
             )

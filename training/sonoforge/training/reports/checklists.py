@@ -355,7 +355,7 @@ def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChec
         sections.append(Section(one.checklist.anchor, one.checklist.name, [table]))
     page = Page(
         title=f"{_TITLE}: {run.name}",
-        meta=f"sonoforge checklists · {run.name}",
+        meta=f"sonoforge compare --checklists · {run.name}",
         heading=_TITLE,
         summary=[Text(said), Facts(facts)],
         sections=sections,

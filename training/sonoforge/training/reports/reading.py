@@ -58,7 +58,7 @@ def write_report(folder: Path, results: ReadingResults, pictures: Sequence[bytes
     sections = [_readers(results), *_classes(results), _times(results), *_galleries(results, pictures)]
     page = blocks.Page(
         title="Expert reading: real or generated?",
-        meta=f"sonoforge reading · {results['sheet']['run']}",
+        meta=f"sonoforge evaluate --answers · {results['sheet']['run']}",
         heading="Could readers tell generated images from real ones?",
         use=TEXTS["use"],
         summary=[answer, blocks.Facts(list(_facts(results)))],

@@ -30,7 +30,7 @@ _OTHER_KIMG = 10.0  # for any other recipe
 
 
 def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
-    """Return the settings of one recipe's training, including those found by `tune` and its image size."""
+    """Return the settings of one recipe's training, including those found by `gan search` and its image size."""
     name, _, preset = recipe.partition(":")
     own = dataclasses.replace(experiment.generator, recipe=name, preset=preset or PUBLISHED, masks=True)
     if experiment.budget == "quick":
@@ -128,7 +128,7 @@ def check_recipes(experiment: Experiment) -> None:
             drawn.append(recipe)
     if experiment.maps not in (REAL, PERTURBED, *drawn):
         raise SonoforgeError(
-            f"--maps: {experiment.maps} is not {REAL}, {PERTURBED} or a recipe of this run that makes maps itself "
+            f"maps: {experiment.maps} is not {REAL}, {PERTURBED} or a recipe of this run that makes maps itself "
             f"({', '.join(drawn) or 'none here'})"
         )
 

@@ -258,7 +258,7 @@ def open_evaluation(task: FoldTask) -> EvaluationProtocol:
 
 @functools.lru_cache(maxsize=1)
 def _open_space(features: str, weights: str, device: str) -> Space:
-    return open_spaces((features,), weights, device, ("--metric-features", "--metric-weights"))[0]
+    return open_spaces((features,), weights, device, ("--set metrics.features", "--set metrics.weights"))[0]
 
 
 def check_measurable(task: FoldTask) -> None:

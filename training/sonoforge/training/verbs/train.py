@@ -118,14 +118,14 @@ def main(config: TrainConfig) -> Outcome:
 
 
 def _length(options: ClassifierOptions) -> run_folder.Length:
-    """Tell a shorter run by its epochs, where some are asked for."""
+    """Recognise a shorter run by its epochs, where some are asked for."""
 
     def is_shorter(config: Mapping[str, Any]) -> bool:
         return options.epochs is not None and (
-            replace(options, epochs=config.get("epochs")).settings().epochs < options.epochs
+            replace(options, epochs=config.get("classifier.epochs")).settings().epochs < options.epochs
         )
 
-    return run_folder.Length(("epochs",), is_shorter)
+    return run_folder.Length(("classifier.epochs",), is_shorter)
 
 
 def _check_longer(folder: Path, arm: Arm, settings: ClassifierSettings) -> None:

@@ -43,7 +43,7 @@ class _Unpacker(pickle.Unpickler):
         kind, path, choice = pid
         if kind == _RUN:
             return self._run / path
-        return Path(path) if Path(path).is_dir() else CacheSettings(cache=choice).open()
+        return Path(path) if Path(path).is_dir() else CacheSettings(choice).open()
 
 
 def pack(value: Any, run: Path) -> bytes:

@@ -75,8 +75,7 @@ class Reader(NamedTuple):
         """
         for own in fields(settings):
             if own.name not in self.takes and getattr(settings, own.name) != own.default:
-                takes = ", ".join(f"--{other}" for other in self.takes)
-                raise SonoforgeError(f"{name}: --{own.name} does not apply; it takes {takes}")
+                raise SonoforgeError(f"{own.name}: does not apply to {name}, which takes {', '.join(self.takes)}")
 
 
 class ImportedSet(NamedTuple):

@@ -215,7 +215,7 @@ def level_window(settings: ImportSettings) -> tuple[float, float] | None:
         return None
     if len(settings.window) != 2 or not settings.window[0] < settings.window[1]:
         given = ",".join(f"{level:g}" for level in settings.window)
-        raise SonoforgeError(f"--window: {given} is not LOW,HIGH, such as -160,240 in Hounsfield units")
+        raise SonoforgeError(f"window: {given} is not LOW,HIGH, such as -160,240 in Hounsfield units")
     return settings.window[0], settings.window[1]
 
 

@@ -159,12 +159,12 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
         SonoforgeError: A table is missing or cannot be read, no abnormality is chosen, or regions are to be squeezed.
     """
     if settings.mode == "roi" and settings.framing == "film":
-        raise SonoforgeError("--framing film cannot be combined with --mode roi")
+        raise SonoforgeError("framing: film cannot be combined with --mode roi")
     listed = [region for table in find_tables(folder) for region in read_regions(table)]
     regions = [region for region in listed if _is_chosen(region, settings)]
     if not regions:
         raise SonoforgeError(
-            f"{folder}: none of the {len(listed)} abnormalities in the tables fits --kinds, --pathologies and --splits "
+            f"{folder}: none of the {len(listed)} abnormalities in the tables fits kinds, pathologies and splits "
             "together; leave one out"
         )
     pictures = find_pictures(folder)

@@ -33,7 +33,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
         found = ", ".join(sorted(path.relative_to(folder).as_posix() for path in classes)) or "none"
         raise SonoforgeError(
             f"{folder}: {settings.modality} needs two or more class folders of different names, at the top or below a "
-            f"folder such as Cytology (present: {found}); see --modality"
+            f"folder such as Cytology (present: {found}); see --set import.modality"
         )
     loose = next((path for path in chosen if path.parent == folder), None)
     if loose is not None:
