@@ -45,8 +45,8 @@ COMMANDS = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a few simulated scans."""
     folder = tmp_path_factory.mktemp("pages")
-    succeed("data", "import", "phantom", folder / "scans", "--set", "phantom.images=80")
-    succeed("data", "import", "phantom", folder / "other", "--set", "phantom.images=30", "--set", "gan.seed=1")
+    succeed("data", "import", "phantom", folder / "scans", "--images", "80")
+    succeed("data", "import", "phantom", folder / "other", "--images", "30", "--seed", "1")
     return folder
 
 

@@ -69,7 +69,7 @@ def test_command_is_understood(command: str) -> None:
 def test_the_guide_to_a_verdict_can_be_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of the guide, on simulated scans and with the smallest networks."""
     monkeypatch.chdir(tmp_path)
-    succeed("data", "import", "phantom", "SCANS", "--set", "phantom.images=60")
+    succeed("data", "import", "phantom", "SCANS", "--images", "60")
     run = "runs/00000-run-SCANS"
     for command in commands(CHECKOUT / "training" / "docs" / "guide-images-to-verdict.md"):
         verb, *rest = shlex.split(command.replace("RUN", run))[1:]
@@ -84,7 +84,7 @@ def test_the_guide_to_answers_can_be_walked(tmp_path: Path, monkeypatch: pytest.
     """Every command of the guide, on simulated scans; the server answers for one of them."""
     needs_archive()
     monkeypatch.chdir(tmp_path)
-    succeed("data", "import", "phantom", "SCANS", "--set", "phantom.images=12")
+    succeed("data", "import", "phantom", "SCANS", "--images", "12")
     *before, serve = commands(CHECKOUT / "mobile" / "docs" / "guide-scans-to-answers.md")
     for command in before:
         succeed(*shlex.split(command)[1:])

@@ -341,7 +341,7 @@ def test_an_own_key_signs_by_its_name(built: Built, monkeypatch: pytest.MonkeyPa
         key = ["-alias", alias, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", f"CN={alias}"]
         printed("keytool", "-genkeypair", *key, "-keystore", keystore, "-storepass:env", android_app.PASSWORD)
     tools = find_tools()
-    with pytest.raises(SonoforgeError, match="--key-alias"):
+    with pytest.raises(SonoforgeError, match=r"app\.key_alias"):
         android_app.sign(built.apk.read_bytes(), android_app.own_key(keystore, ""), tools)
     signed = android_app.sign(built.apk.read_bytes(), android_app.own_key(keystore, "second"), tools)
     (tmp_path / "own.apk").write_bytes(signed)

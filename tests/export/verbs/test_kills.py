@@ -65,7 +65,10 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
     gan = ["gan", "train", "--recipe", "dcgan", "--set", "gan.width=8", "--class", "malignant", "--image-size", "32"]
     gan += [*words("--set gan.batch=8 --device cpu --set gan.metrics=none --data"), write_pictures(folder, 24)]
     assert _end(Command((*gan, "--steps", "4", "--out"), _readable_checkpoints), folder / "generator") == 0
-    small = [*SMALL, *words("--set phantom.images=30 --folds 2 --epochs 1 --set classifier.ensemble_size=1 --jobs 1")]
+    small = [
+        *SMALL,
+        *words("--set phantom.images=30 --folds 2 --set classifier.epochs=1 --set classifier.ensemble_size=1 --jobs 1"),
+    ]
     small += ["--set", f"cache.folder={folder / 'cache'}", "--resume", "--out"]
     return {
         "gan train": Command(
