@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from card_facts import CardFacts, read_facts
-from program import succeed
+from program import succeed, words
 from scans import draw_scan, save, write_set
 from small_run import CLASSIFIER, GENERATOR, SIDE, SmallRun
 from sonoforge.export.bundle import gate
@@ -110,12 +110,7 @@ def small(weights: object) -> list[object]:
         "--weights",
         weights,
         *CLASSIFIER[2:],
-        "--epochs",
-        "1",
-        "--set",
-        "classifier.ensemble_size=1",
-        "--device",
-        "cpu",
+        *words("--epochs 1 --set classifier.ensemble_size=1 --device cpu"),
     ]
 
 

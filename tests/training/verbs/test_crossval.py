@@ -278,14 +278,7 @@ def test_masks_that_are_not_there_are_refused_before_anything_is_trained(balance
     arguments = [
         "--data",
         balanced,
-        "--arms",
-        "real,gan-all",
-        "--set",
-        "gan.masks=true",
-        "--set",
-        "classifier.weights=none",
-        "--folds",
-        "2",
+        *words("--arms real,gan-all --set gan.masks=true --set classifier.weights=none --folds 2"),
     ]
     assert "has no masks, such as NAME_mask.png" in refused("crossval", *arguments, "--out", tmp_path)
     assert not list(tmp_path.rglob("fold*.json"))

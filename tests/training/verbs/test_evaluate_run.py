@@ -64,13 +64,7 @@ def test_its_figures_go_onto_the_card_of_its_weights_alone(
     assert "its figures are not part of this bundle" not in card
     again = words("--recipe dcgan --set gan.width=4 --class malignant --set gan.image_size=32 --steps 1")
     again += [
-        "--set",
-        "gan.batch=8",
-        "--set",
-        "gan.metrics=none",
-        "--device",
-        "cpu",
-        "--data",
+        *words("--set gan.batch=8 --set gan.metrics=none --device cpu --data"),
         pictures,
         "--out",
         tmp_path,

@@ -345,13 +345,7 @@ def test_a_final_model_made_from_anything_else_is_not_kept(
 
 def test_one_classifier_is_not_returned_for_other_images_or_weights(place: Path) -> None:
     command = [
-        "train",
-        "--data",
-        "scans",
-        "--set",
-        "train.holdout=0.3",
-        "--device",
-        "cpu",
+        *words("train --data scans --set train.holdout=0.3 --device cpu"),
         *CLASSIFIER,
         "--out",
         "runs",

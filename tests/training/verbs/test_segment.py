@@ -23,16 +23,7 @@ pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="monai is not
 QUICK = [
     "--set",
     f"unet.image_size={SIDE}",
-    "--set",
-    "unet.steps=12",
-    "--set",
-    "unet.batch=8",
-    "--set",
-    "unet.width=8",
-    "--set",
-    "unet.learning_rate=0.003",
-    "--device",
-    "cpu",
+    *words("--set unet.steps=12 --set unet.batch=8 --set unet.width=8 --set unet.learning_rate=0.003 --device cpu"),
 ]
 QUICK += words(
     "--set gan.kimg=0.032 --set gan.batch=8 --set gan.width=4 --set metrics.features=pixels --set metrics.repeats=5"
@@ -201,13 +192,7 @@ def test_networks_of_few_pairs_are_tested_on_all_of_another_set(run: Run, tmp_pa
 def test_generators_start_from_a_run_on_other_scans_and_not_from_one_on_these(run: Run, tmp_path: Path) -> None:
     other = write_volumes(tmp_path / "other heart", patients=3, seed=4)
     start = [
-        "--set",
-        "gan.masks=true",
-        "--class",
-        "heart",
-        "--recipe",
-        "lsgan",
-        "--set",
+        *words("--set gan.masks=true --class heart --recipe lsgan --set"),
         f"gan.image_size={SIDE}",
         "--set",
         "gan.width=4",
